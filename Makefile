@@ -1,0 +1,42 @@
+# The two commands of the README are `make demo` and `make test`; both prepare .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench lock proto clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: .venv/installed  ## create .venv and install everything from requirements.lock
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Headrace needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup  ## the whole stack on loopback with sample traffic; stays up until Ctrl-C
+	$(BIN)/headrace demo $(ARGS)
+
+test: setup  ## every test, through real Envoy and a real store
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage report
+
+check: setup  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy tests
+
+bench: setup  ## bare Envoy, a no-op processor and Headrace side by side; writes build/bench.json
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lock:  ## resolve the dependencies anew into requirements.lock (needs uv)
+	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade --output-file requirements.lock
+
+proto:  ## generate ext_proc/envoy/pb from proto/
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=ext_proc/envoy/pb --mypy_out=ext_proc/envoy/pb proto/*.proto
+
+clean:  ## remove .venv and what was built
+	rm -rf .venv build dist
