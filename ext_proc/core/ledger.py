@@ -1,0 +1,93 @@
+"""What a budget charges and what the store answers: values only, no I/O.
+
+A *counter* is one name in one unit over one window. A *lease* draws an amount from several counters at once: `reserve`
+charges all of them or none, `settle` corrects the charge to what was used, `release` takes it back.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+Unit = Literal["tokens", "input_tokens", "output_tokens", "nano_usd", "requests"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
+
+# Lua computes in doubles: up to here every integer is exact, so this is the largest amount, limit and counter there is.
+AMOUNT_MAX = 2**53
+
+# What an exchange really used, by unit. A unit that is absent is unknown: its reserved amount stands.
+Spent: TypeAlias = Mapping[Unit, int]
+
+
+def bounded(name: str, value: int) -> int:
+    """`value` if it is an exact amount, 0 to 2**53.
+
+    Raises ValueError for anything else.
+    """
+    if not 0 <= value <= AMOUNT_MAX:
+        raise ValueError(f"{name}: {value} is not in 0..{AMOUNT_MAX}")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A calendar window: instants with `start_ms <= now_ms < end_ms` (epoch milliseconds) share one counter."""
+
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sliding:
+    """The last `length_ms` milliseconds.
+
+    Kept in 60 buckets, conservatively: an amount counts for at least `length_ms` and for at most one bucket longer.
+    """
+
+    length_ms: int
+
+    def __post_init__(self) -> None:
+        if self.length_ms < 1:
+            raise ValueError(f"length_ms: {self.length_ms} is not a positive number of milliseconds")
+
+
+Window = Fixed | Sliding
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One counter a lease draws on: `amount` more may not lift it above `limit`.
+
+    `counter` is the budget and whom it counts for, e.g. `user-day:research/ann`; with `unit` and `window` it names the
+    counter within its organisation. Raises ValueError where an amount is not exact.
+    """
+
+    counter: str
+    unit: Unit
+    limit: int
+    amount: int
+    window: Window
+
+    def __post_init__(self) -> None:
+        bounded("limit", self.limit)
+        bounded("amount", self.amount)
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Every counter held the charge. `remaining[i]` is what the i-th limit leaves after it, never negative."""
+
+    remaining: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """At least one counter could not hold its charge, and nothing was charged.
+
+    `index` is the charge that refuses longest (the latest reset; the first of equals), `resets_at_ms` the earliest
+    instant its window could hold the amount; for an amount above the limit, when the window is empty again.
+    `remaining[i]` is what the i-th limit leaves now, never negative.
+    """
+
+    index: int
+    remaining: tuple[int, ...]
+    resets_at_ms: int

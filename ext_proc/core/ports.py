@@ -1,0 +1,91 @@
+"""What the service needs from outside, as protocols: a store, a clock, a place for heavy work.
+
+`core` names them and never calls them; filters and the engine are handed implementations, tests their own.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar, TypeVarTuple
+
+from .ledger import Admitted, Charge, Exhausted, Spent
+
+Result = TypeVar("Result")
+Args = TypeVarTuple("Args")
+
+
+class StoreUnavailable(Exception):
+    """The store did not answer in time, refused the connection or the command, or has too much waiting already.
+
+    Whether a write took place is unknown; repeating it with the same lease is safe.
+    """
+
+
+class Store(Protocol):
+    """Counters, leases and keys, shared by every worker.
+
+    Every method raises StoreUnavailable, and ValueError for an empty organisation or lease, before anything is sent.
+    `now_ms` is the caller's wall clock in epoch milliseconds. What belongs to one organisation lives in one slot.
+    """
+
+    async def reserve(
+        self, organisation: str, lease: str, charges: Sequence[Charge], *, now_ms: int, ttl_ms: int
+    ) -> Admitted | Exhausted:
+        """Charge every counter, or none if one of them cannot hold its charge.
+
+        Repeated with the same lease it charges nothing and gives the same answer, for `ttl_ms`; after that the lease is
+        unknown and what it charged stands. A refusal leaves no trace and is decided anew.
+        Raises ValueError for a counter named twice, a fixed window that does not hold `now_ms`, a TTL below 1, or a
+        lease that was released before it was reserved.
+        """
+        ...
+
+    async def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> bool:
+        """Correct every counter of the lease from what was reserved to what was spent; True when this call did so.
+
+        False when the lease is unknown, expired, or settled or released before. Units missing from `spent` stay as
+        reserved, and so do counters whose window has gone. A counter may rise above its limit here, never in `reserve`.
+        Raises ValueError for a spent amount outside 0..2**53.
+        """
+        ...
+
+    async def release(self, organisation: str, lease: str, *, now_ms: int) -> bool:
+        """Take back what the lease charged; True when this call did so, False as in `settle`.
+
+        A reservation of that lease that arrives within the next minute, overtaken by its release, is refused.
+        """
+        ...
+
+    async def read(self, organisation: str, charges: Sequence[Charge], *, now_ms: int) -> tuple[int, ...]:
+        """What each of these counters holds now; limits and amounts are not looked at. Changes nothing."""
+        ...
+
+    async def get_key(self, digest: str) -> bytes | None:
+        """The record stored for this key digest, or None."""
+        ...
+
+    async def put_key(self, digest: str, value: bytes) -> None:
+        """Store the record of a key digest, over the one before."""
+        ...
+
+    async def ping(self) -> None:
+        """Return when the store answers and can run our functions."""
+        ...
+
+    async def close(self) -> None:
+        """Wait for what was sent, refuse what comes later with StoreUnavailable, and disconnect. Raises nothing."""
+        ...
+
+
+class Clock(Protocol):
+    """Wall time, from outside."""
+
+    def now_ms(self) -> int:
+        """Epoch milliseconds. Raises nothing."""
+        ...
+
+
+class Offload(Protocol):
+    """Runs functions that would hold the event loop for too long elsewhere."""
+
+    async def run(self, fn: Callable[[*Args], Result], *args: *Args) -> Result:
+        """`fn(*args)` off the event loop. Raises whatever `fn` raises."""
+        ...
