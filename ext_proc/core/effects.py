@@ -1,0 +1,80 @@
+"""What follows from an exchange, as values; the engine's EffectRunner carries them out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from headrace.ext_proc.core.usage import Usage
+
+
+class Cause(Enum):
+    """How an exchange ended."""
+
+    HANDED_OFF = "handed_off"
+    """We closed the stream cleanly after the request; the gateway goes on without us and reports in its access log."""
+    REFUSED = "refused"
+    """We answered the caller ourselves."""
+    COMPLETED = "completed"
+    """The answer went through us to its end."""
+    CUT = "cut"
+    """We ended a stream in-band."""
+    ABORTED = "aborted"
+    """The proxy went away first: a client that hung up, an upstream that died, a proxy that was stopped."""
+    FAILED = "failed"
+    """An error of ours or of the protocol; the stream was aborted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it ended, for the sessions' `close`.
+
+    status: of the upstream's answer, None when none was seen. usage: what the provider reported to us, None when it did not or when
+    the answer did not pass through us. streamed: the words of the answer that passed through us. forwarded: the request was sent
+    on to the gateway's upstream.
+    """
+
+    cause: Cause
+    status: int | None = None
+    usage: Usage | None = None
+    streamed: str = ""
+    forwarded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """USD per million tokens as decimal strings, and the revision of the table they come from."""
+
+    input: str
+    output: str
+    cached_input: str | None = None
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """The lease's real usage; `usage` None leaves the reserved amount standing. Idempotent by lease."""
+
+    organisation: str
+    lease: str
+    usage: Usage | None
+    price: Price | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The call cost nothing. Idempotent by lease."""
+
+    organisation: str
+    lease: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of the decision log: `kind` is `decision` or `settlement`; never a prompt's or an answer's text."""
+
+    kind: str
+    members: Mapping[str, Any] = field(default_factory=dict)
+
+
+Effect = Settle | Release | Record

@@ -1,0 +1,69 @@
+"""Which LLM endpoint a request asks for, and in which dialect its caller reads errors."""
+
+import re
+from enum import Enum
+from urllib.parse import unquote
+
+
+class Dialect(Enum):
+    """Whose error format the caller understands."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+
+
+class Endpoint(Enum):
+    """The requests Headrace understands. Anything else passes, or is refused, as the policy says."""
+
+    CHAT = "chat"
+    COMPLETIONS = "completions"
+    EMBEDDINGS = "embeddings"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
+
+    @property
+    def dialect(self) -> Dialect:
+        return Dialect.ANTHROPIC if self is Endpoint.MESSAGES else Dialect.OPENAI
+
+
+_SUFFIXES = {
+    "/chat/completions": Endpoint.CHAT,
+    "/completions": Endpoint.COMPLETIONS,
+    "/embeddings": Endpoint.EMBEDDINGS,
+    "/responses": Endpoint.RESPONSES,
+    "/messages": Endpoint.MESSAGES,
+}
+_SLASHES = re.compile(r"[/\\]+")
+
+
+def endpoint_of(method: str, path: str) -> Endpoint | None:
+    """The endpoint of a request line, or None.
+
+    Any prefix before the suffix counts (`/v1`, `/openai/v1`, `/openai/deployments/x`), and every spelling that a lenient upstream
+    might take for the same path (doubled slashes, escapes, a trailing slash, capitals, path parameters): a spelling must not be
+    a way past the filters.
+    """
+    if method != "POST":
+        return None
+    clean = normalise(path)
+    for suffix, endpoint in _SUFFIXES.items():
+        if clean.endswith(suffix):
+            return endpoint
+    return None
+
+
+def normalise(path: str) -> str:
+    """`path` in lower case without query, fragment, escapes, doubled slashes, dot segments, `;` parameters, trailing slash."""
+    plain = path.split("?", 1)[0].split("#", 1)[0]
+    for _ in range(3):  # an escape of an escape of an escape is nobody's path
+        if "%" not in plain:
+            break
+        plain = unquote(plain, errors="replace")
+    kept: list[str] = []
+    for segment in _SLASHES.split(plain.split("?", 1)[0].lower()):
+        name = segment.split(";", 1)[0].strip()
+        if name == "..":
+            del kept[-1:]
+        elif name not in ("", "."):
+            kept.append(name)
+    return "/" + "/".join(kept)

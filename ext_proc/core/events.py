@@ -1,0 +1,111 @@
+"""What an adapter tells the exchange, and what the exchange answers. Values; no wire format."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from headrace.ext_proc.core.headers import Headers
+from headrace.ext_proc.core.verdict import NO_EDITS, Edits, Metadata
+
+# --- events: from the proxy ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHeaders:
+    headers: Headers
+    end: bool = False
+    """No body follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBody:
+    """The whole body: adapters collect it, up to a limit of theirs."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHeaders:
+    status: int
+    headers: Headers
+    end: bool = False
+    from_upstream: bool = True
+    """False for the proxy's own replies: never bill, cache or translate those."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseBody:
+    """A chunk of the answer, cut anywhere."""
+
+    data: bytes
+    end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseTrailers:
+    """The answer ends with trailers; the body before them is complete."""
+
+
+Event = RequestHeaders | RequestBody | ResponseHeaders | ResponseBody | ResponseTrailers
+
+# --- answers: to the proxy -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Proceed:
+    """Go on after headers or a request body.
+
+    body: the new request body, None to leave it. metadata: for the namespace `headrace`. last: Headrace has no more interest in
+    this exchange; the adapter ends its stream cleanly. Nothing else may end it cleanly.
+    """
+
+    edits: Edits = NO_EDITS
+    body: bytes | None = None
+    metadata: Metadata = field(default_factory=dict)
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answer the caller with this status, these headers and this body, instead of the upstream."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Nothing to answer yet; the proxy waits (the answer is being collected)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Part of the answer, in place of what came in.
+
+    headers: edits of the answer's headers when they were held until now, else None. end: the answer ends here, whatever the
+    upstream still sends. trailers: the event was the trailers; they follow unchanged.
+    """
+
+    data: bytes
+    end: bool = False
+    headers: Edits | None = None
+    trailers: bool = False
+
+
+Answer = Proceed | Refuse | Hold | Deliver
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One verdict of one filter, for the decision record. outcome: continue, reply, would_reply (shadow) or failed."""
+
+    filter: str
+    phase: str
+    outcome: str
+    reason: str
+    elapsed_us: float
+    note: Mapping[str, object]
+
+
+Steps = Sequence[Step]

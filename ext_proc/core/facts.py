@@ -1,0 +1,42 @@
+"""Facts: what one filter found out and later ones rely on, under typed keys."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Fact(Generic[T]):
+    """A key. `of_body`: the fact describes the body, and is forgotten as soon as the body is edited."""
+
+    name: str
+    of_body: bool = False
+
+
+class Facts:
+    """The facts of one exchange; written by the exchange alone, when it applies a verdict."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        self._values: dict[Fact[Any], Any] = {}
+
+    def get(self, fact: Fact[T]) -> T | None:
+        return self._values.get(fact)
+
+    def add(self, facts: Mapping[Fact[Any], Any]) -> None:
+        self._values.update(facts)
+
+    def body_changed(self) -> None:
+        for fact in [fact for fact in self._values if fact.of_body]:
+            del self._values[fact]
+
+
+INPUT_TOKENS: Fact[int] = Fact("input_tokens", of_body=True)
+"""Counted tokens of the prompt as it stands."""
+ROUTE: Fact[str] = Fact("route")
+"""The upstream the request goes to."""
+MODEL: Fact[str] = Fact("model")
+"""The catalogue's entry the request was resolved to."""

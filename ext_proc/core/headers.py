@@ -1,0 +1,37 @@
+"""HTTP headers as the proxy gives them: names in lower case, several values per name, order kept."""
+
+from collections.abc import Iterable, Iterator
+
+Pair = tuple[str, str]
+
+
+class Headers:
+    """An immutable multi-map of header names (lower case) to values."""
+
+    __slots__ = ("_first", "pairs")
+
+    def __init__(self, pairs: Iterable[Pair] = ()) -> None:
+        self.pairs: tuple[Pair, ...] = tuple(pairs)
+        self._first: dict[str, str] = {}
+        for name, value in self.pairs:
+            self._first.setdefault(name, value)
+
+    def get(self, name: str, default: str = "") -> str:
+        """The first value of `name` (lower case), or `default`."""
+        return self._first.get(name, default)
+
+    def get_all(self, name: str) -> tuple[str, ...]:
+        """Every value of `name`, in order; several values are how a client tries to be two people at once."""
+        return tuple(value for key, value in self.pairs if key == name)
+
+    def names(self) -> Iterable[str]:
+        return self._first.keys()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._first
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.pairs)
+
+    def __repr__(self) -> str:
+        return f"Headers({sorted(self._first)})"  # names only: values hold credentials

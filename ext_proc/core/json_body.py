@@ -1,0 +1,142 @@
+"""Request bodies as JSON: read once and strictly, rewritten member by member so that every other byte run stays.
+
+Parsers differ on duplicate keys, on NaN and on bytes that are no UTF-8. What two parsers read differently is refused, so that what
+the filters saw is what the upstream gets.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from headrace.ext_proc.core.errors import BodyError
+from headrace.ext_proc.core.verdict import Json, Path, SetMember
+
+MAX_DEPTH = 200
+"""Levels of nesting. Real requests stay under 30; walkers of the tree may recurse."""
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """The JSON object in `body`.
+
+    Raises BodyError (400): not UTF-8, not JSON, not an object, a key twice in one object, deeper than MAX_DEPTH.
+    """
+    try:
+        document = _DECODER.decode(body.decode())
+    except UnicodeDecodeError as error:
+        raise BodyError("body.not_json", f"the request body is not UTF-8 (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        raise BodyError("body.not_json", f"the request body is not valid JSON: {error.msg} at character {error.pos}") from None
+    except RecursionError:
+        raise BodyError("body.too_deep", f"the request body is nested more than {MAX_DEPTH} levels deep") from None
+    except ValueError:  # an integer of more digits than Python converts
+        raise BodyError("body.not_json", "the request body has a number with too many digits") from None
+    if not isinstance(document, dict):
+        raise BodyError("body.not_object", "the request body must be a JSON object")
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        _check_depth(document)
+    return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BodyError("body.duplicate_key", f"the request body names the key {json.dumps(twice[:80])} twice in one object")
+    return members
+
+
+def _no_constant(name: str) -> Any:
+    raise BodyError("body.not_json", f"the request body is not valid JSON: {name} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+
+
+def _check_depth(document: Json) -> None:
+    level: Sequence[Json] = [document]
+    for _ in range(MAX_DEPTH):
+        level = [child for node in level for child in _children(node)]
+        if not level:
+            return
+    raise BodyError("body.too_deep", f"the request body is nested more than {MAX_DEPTH} levels deep")
+
+
+def _children(node: Json) -> Iterable[Json]:
+    values = node.values() if isinstance(node, dict) else node
+    return [value for value in values if isinstance(value, dict | list)]
+
+
+def put(document: Json, path: Path, value: Json) -> None:
+    """Sets the member at `path` of a parsed document, in place.
+
+    Raises KeyError, IndexError or TypeError when a step before the last does not exist.
+    """
+    for step in path[:-1]:
+        document = document[step]
+    document[path[-1]] = value
+
+
+Tree = dict[str | int, Any]
+
+
+def render(body: bytes, edits: Sequence[SetMember]) -> bytes:
+    """`body` with the edits applied in order. Members that no edit touches keep their bytes, spellings and escapes included.
+
+    Raises BodyError (400) for a body with half of a surrogate pair in it: that is no Unicode text and cannot be written anew.
+    """
+    wanted: Tree = {}
+    for edit in edits:
+        _plan(wanted, edit.path, edit.value)
+    try:
+        return _rewrite(body, wanted)
+    except msgspec.DecodeError:
+        raise BodyError("body.lone_surrogate", "the request body has an escape that is half of a surrogate pair") from None
+
+
+class _Leaf:
+    """A new value in the plan, told apart from a branch."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Json) -> None:
+        self.value = value
+
+
+def _plan(tree: Tree, path: Path, value: Json) -> None:
+    for depth, step in enumerate(path[:-1]):
+        branch = tree.setdefault(step, {})
+        if isinstance(branch, _Leaf):  # an earlier edit made this parent
+            put(branch.value, path[depth + 1 :], value)
+            return
+        tree = branch
+    tree[path[-1]] = _Leaf(value)
+
+
+def _rewrite(raw: bytes | msgspec.Raw, wanted: Tree) -> bytes:
+    if bytes(raw).lstrip()[:1] == b"[":
+        items = msgspec.json.decode(raw, type=list[msgspec.Raw])
+        for index, plan in wanted.items():
+            items[int(index)] = _member(items[int(index)], plan)
+        return msgspec.json.encode(items)
+    members = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    for name, plan in wanted.items():
+        members[str(name)] = _member(members.get(str(name)), plan)
+    return msgspec.json.encode(members)
+
+
+def _member(old: msgspec.Raw | None, plan: Any) -> msgspec.Raw:
+    if isinstance(plan, _Leaf):
+        return msgspec.Raw(encode(plan.value))
+    assert old is not None, "the exchange applies edits to the parsed document first, where a missing parent is an error"
+    return msgspec.Raw(_rewrite(old, plan))
+
+
+def encode(value: Json) -> bytes:
+    """`value` as JSON; what UTF-8 cannot carry (lone surrogates) is escaped."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value).encode()

@@ -1,0 +1,29 @@
+"""Typed readings of request bodies: what the engine and the filters need of a call, whichever API it is written in.
+
+A lens reads the members it names and insists on their types; members it does not name may be anything.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from headrace.ext_proc.core.endpoint import Endpoint
+from headrace.ext_proc.core.lenses.anthropic_messages import read_messages
+from headrace.ext_proc.core.lenses.call import Call, Prompt
+from headrace.ext_proc.core.lenses.openai_chat import read_chat
+from headrace.ext_proc.core.lenses.openai_responses import read_responses
+from headrace.ext_proc.core.lenses.openai_texts import read_completions, read_embeddings
+
+__all__ = ["Call", "Prompt", "read_call"]
+
+_READERS: dict[Endpoint, Callable[[dict[str, Any]], Call]] = {
+    Endpoint.CHAT: read_chat,
+    Endpoint.COMPLETIONS: read_completions,
+    Endpoint.EMBEDDINGS: read_embeddings,
+    Endpoint.RESPONSES: read_responses,
+    Endpoint.MESSAGES: read_messages,
+}
+
+
+def read_call(endpoint: Endpoint, document: dict[str, Any]) -> Call:
+    """Raises BodyError (400, with `param`) where a member it reads has a type the endpoint's API does not allow."""
+    return _READERS[endpoint](document)

@@ -1,0 +1,26 @@
+"""Anthropic messages. Claude has no public tokenizer: every count is an estimate."""
+
+import json
+from typing import Any
+
+from headrace.ext_proc.core.lenses.call import Call, Texts, cap_of, model_of, objects_of, stream_of
+from headrace.ext_proc.core.lenses.openai_chat import PER_MESSAGE, PRIMING
+
+
+def read_messages(document: dict[str, Any]) -> Call:
+    texts = Texts()
+    texts.estimate(tokens=PRIMING)
+    texts.content(document.get("system"), "system")
+    for index, message in enumerate(objects_of(document, "messages")):
+        texts.overhead += PER_MESSAGE
+        texts.text(message.get("role"))
+        texts.content(message.get("content"), f"messages[{index}].content")
+    if document.get("tools"):
+        texts.estimate(json.dumps(document["tools"]))
+    return Call(
+        model=model_of(document),
+        stream=stream_of(document),
+        output_cap=cap_of(document, "max_tokens"),
+        choices=1,
+        prompt=texts.prompt(),
+    )

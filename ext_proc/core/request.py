@@ -1,0 +1,83 @@
+"""The request and the answer as filters see them."""
+
+from typing import Any
+
+from headrace.ext_proc.core.endpoint import Dialect, Endpoint
+from headrace.ext_proc.core.facts import Facts
+from headrace.ext_proc.core.headers import Headers
+from headrace.ext_proc.core.json_body import put
+from headrace.ext_proc.core.lenses import Call, read_call
+from headrace.ext_proc.core.needs import Capability
+from headrace.ext_proc.core.verdict import Json, SetMember
+
+
+class Request:
+    """One request. Filters read it; only the exchange writes it, by applying verdicts.
+
+    id: the exchange's id. document: the parsed body as edited so far, None until the body has come.
+    """
+
+    __slots__ = ("_call", "body", "capabilities", "dialect", "document", "endpoint", "facts", "headers", "id", "method", "path")
+
+    def __init__(
+        self, id: str, headers: Headers, endpoint: Endpoint | None, *, capabilities: Capability = Capability.NOTHING
+    ) -> None:
+        self.id = id
+        self.headers = headers
+        self.method = headers.get(":method")
+        self.path = headers.get(":path")
+        self.endpoint = endpoint
+        self.dialect = _dialect(endpoint, headers)
+        self.capabilities = capabilities
+        self.facts = Facts()
+        self.body = b""
+        self.document: dict[str, Any] | None = None
+        self._call: Call | None = None
+
+    @property
+    def call(self) -> Call:
+        """The typed reading of the body as edited so far.
+
+        Raises BodyError for a body the endpoint's API does not allow; the exchange reads it before any filter does.
+        """
+        if self._call is None:
+            assert self.endpoint is not None and self.document is not None, "a call is read from a body"
+            self._call = read_call(self.endpoint, self.document)
+        return self._call
+
+    def load(self, body: bytes, document: dict[str, Any]) -> None:
+        """The body has come."""
+        self.body, self.document, self._call = body, document, None
+
+    def apply(self, edit: SetMember) -> None:
+        """Edits the document; facts about the body are forgotten."""
+        put(self.document, edit.path, edit.value)
+        self._call = None
+        self.facts.body_changed()
+
+
+def _dialect(endpoint: Endpoint | None, headers: Headers) -> Dialect:
+    if endpoint is not None:
+        return endpoint.dialect
+    return Dialect.ANTHROPIC if "anthropic-version" in headers else Dialect.OPENAI
+
+
+class Response:
+    """One answer. body and document: for answers that are no stream, once complete; document None for what is not JSON."""
+
+    __slots__ = ("body", "document", "headers", "is_stream", "status")
+
+    def __init__(self, status: int, headers: Headers, *, is_stream: bool) -> None:
+        self.status = status
+        self.headers = headers
+        self.is_stream = is_stream
+        self.body = b""
+        self.document: Json = None
+
+    @property
+    def text(self) -> str | None:
+        """The body as text, or None when it is not UTF-8."""
+        try:
+            return self.body.decode()
+        except UnicodeDecodeError:
+            return None

@@ -1,0 +1,127 @@
+"""What a call used, read from the provider's own `usage`, whole or event by event."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.ext_proc.core.sse import SseEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call. cached_tokens are part of input_tokens, reasoning_tokens part of output_tokens."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+def _count(members: Mapping[str, Any], *names: str) -> int | None:
+    for name in names:
+        value = members.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53:
+            return int(value)
+    return None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def usage_of(members: Any) -> Usage | None:
+    """A provider's `usage` member, in any of the dialects, or None where it is absent or not one.
+
+    Anthropic counts cache reads and writes beside `input_tokens`, OpenAI within them; here they are within.
+    """
+    if not isinstance(members, dict):
+        return None
+    taken, given = _count(members, "prompt_tokens", "input_tokens"), _count(members, "completion_tokens", "output_tokens")
+    if taken is None and given is None:
+        return None
+    details = _mapping(members.get("prompt_tokens_details") or members.get("input_tokens_details"))
+    answer = _mapping(members.get("completion_tokens_details") or members.get("output_tokens_details"))
+    read, written = _count(members, "cache_read_input_tokens") or 0, _count(members, "cache_creation_input_tokens") or 0
+    return Usage(
+        input_tokens=(taken or 0) + read + written,
+        output_tokens=given or 0,
+        cached_tokens=(_count(details, "cached_tokens") or 0) + read,
+        reasoning_tokens=_count(answer, "reasoning_tokens") or 0,
+    )
+
+
+def usage_in(document: Any) -> Usage | None:
+    """The usage in a whole answer, or in one event's document, where each dialect puts it."""
+    members = _mapping(document)
+    nested = _mapping(members.get("response")) or _mapping(members.get("message"))
+    return usage_of(members.get("usage") or nested.get("usage"))
+
+
+_TEXT_MEMBERS = ("content", "refusal", "reasoning_content", "reasoning", "text", "thinking", "partial_json")
+
+
+def text_of(document: Any) -> str:
+    """The words that one event adds to the answer, over all choices and channels: what the model generated, for counting."""
+    members = _mapping(document)
+    parts = [_delta_text(members.get("delta"))]
+    for choice in members.get("choices") or () if isinstance(members.get("choices"), list) else ():
+        parts += [_delta_text(_mapping(choice).get("delta")), _string(_mapping(choice).get("text"))]
+    return "".join(parts)
+
+
+def _delta_text(delta: Any) -> str:
+    if not isinstance(delta, dict):
+        return _string(delta)
+    words = [_string(delta.get(name)) for name in _TEXT_MEMBERS]
+    for call in delta.get("tool_calls") or () if isinstance(delta.get("tool_calls"), list) else ():
+        function = _mapping(_mapping(call).get("function"))
+        words += [_string(function.get("name")), _string(function.get("arguments"))]
+    return "".join(words)
+
+
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+class UsageMeter:
+    """Follows an answer that passes through Python: the usage it reports, and the words it has streamed."""
+
+    MAX_TEXT = 16 * 1024 * 1024
+    """Characters kept for counting; an answer beyond that is charged as reserved."""
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self._words: list[str] = []
+        self._size = 0
+
+    @property
+    def text(self) -> str:
+        return "".join(self._words)
+
+    def whole(self, document: Any) -> None:
+        self.usage = usage_in(document)
+
+    def event(self, event: SseEvent) -> None:
+        document = event.json
+        if not isinstance(document, dict):
+            return
+        if (found := usage_in(document)) is not None:
+            self.usage = found if self.usage is None else _later(self.usage, found)
+        words = text_of(document)
+        self._size += len(words)
+        if words and self._size <= self.MAX_TEXT:
+            self._words.append(words)
+
+
+def _later(old: Usage, new: Usage) -> Usage:
+    """Anthropic reports the prompt at the start and the answer at the end; counts only ever grow."""
+    return Usage(
+        max(old.input_tokens, new.input_tokens),
+        max(old.output_tokens, new.output_tokens),
+        max(old.cached_tokens, new.cached_tokens),
+        max(old.reasoning_tokens, new.reasoning_tokens),
+    )
