@@ -1,0 +1,233 @@
+"""The policy document: what a policy file may say, as pydantic models. Its names are a contract with the operators.
+
+The models hold what one value can tell by itself. What needs two places of the document (a pool and its upstream, a budget
+and the filter that enforces it) is in `rules`; the filters' own settings are checked by the filters' models in `compile`.
+Descriptions end up in the JSON Schema, which editors show.
+"""
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, Tag
+
+from headrace.ext_proc.engine.policy.values import (
+    CalendarWindow,
+    ClaimPath,
+    Dimension,
+    Encoding,
+    FileName,
+    HeaderName,
+    HttpUrl,
+    Identifier,
+    Name,
+    PrincipalField,
+    Tokens,
+    UsdPerMillion,
+    by_key,
+    word_or_list,
+    word_or_mapping,
+)
+
+
+class Part(BaseModel):
+    """A mapping of the document: unknown keys are refused, values are not changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Upstream(Part):
+    """A server that answers requests."""
+
+    url: HttpUrl = Field(description="Where it listens, such as http://10.0.0.7:8000. A path is put before the request's path.")
+
+
+class TokenizerFile(Part):
+    """A tokenizer of your own."""
+
+    file: FileName = Field(description="A Hugging Face tokenizer.json, relative to the policy file.")
+
+
+Tokenizer = Annotated[
+    Annotated[Encoding, Tag("word")] | Annotated[TokenizerFile, Tag("mapping")],
+    word_or_mapping("must be the name of an encoding or {file: tokenizer.json}"),
+]
+
+
+class Price(Part):
+    """What tokens cost."""
+
+    input: UsdPerMillion = Field(description="USD per million prompt tokens.")
+    output: UsdPerMillion = Field(description="USD per million tokens of the answer.")
+    cached_input: UsdPerMillion | None = Field(
+        None, description="USD per million prompt tokens the provider served from its cache; the input price when absent."
+    )
+
+
+class Pool(Part):
+    """One place a model is served."""
+
+    upstream: Name = Field(description="The name of one of the upstreams.")
+    max_tokens: Tokens | None = Field(
+        None, description="The most tokens, prompt and answer together, this pool holds; no limit when absent."
+    )
+
+
+class Model(Part):
+    """One entry of the approved catalogue."""
+
+    name: Name = Field(
+        description="What clients ask for. Globs (* ? [seq]) are allowed; an exact name wins over globs, then the first glob."
+    )
+    tokenizer: Tokenizer = Field("o200k_base", description="What counts the prompt: an encoding, or {file: tokenizer.json}.")
+    context: Tokens | None = Field(
+        None, description="The model's context in tokens; longer prompts are refused. Absent: the upstream decides."
+    )
+    price: Annotated[
+        Annotated[Literal["auto"], Tag("word")] | Annotated[Price, Tag("mapping")],
+        word_or_mapping("must be auto or {input: USD, output: USD} per million tokens"),
+    ] = Field("auto", description="USD per million tokens, or auto: the published price of a model of this name.")
+    max_output: Tokens = Field(4096, description="Tokens of answer assumed when the request names no cap.")
+    pools: tuple[Pool, ...] = Field((), description="In order; the first that holds prompt and answer serves the request.")
+
+
+PEPPER = (
+    "The file that holds the pepper the keys are hashed with, unless the environment variable HEADRACE_PEPPER does. "
+    "By default headrace.pepper beside the keys file, or beside the policy for keys in the store."
+)
+
+
+class KeyFile(Part):
+    """Keys in a file; only their HMACs are kept."""
+
+    file: FileName = Field(description="A file made by `headrace keys create`, relative to the policy file.")
+    pepper_file: FileName | None = Field(None, description=PEPPER)
+
+
+class KeyStore(Part):
+    """Keys in the store; only their HMACs are kept."""
+
+    store: Literal[True] = Field(description="Keys are looked up in the store.")
+    pepper_file: FileName | None = Field(None, description=PEPPER)
+
+
+class Jwt(Part):
+    """JSON Web Tokens of an identity provider. A token without `exp` is refused."""
+
+    jwks: FileName = Field(description="The provider's keys: an https:// URL, or a file relative to the policy file.")
+    audience: Annotated[
+        Annotated[Name, Tag("word")] | Annotated[tuple[Name, ...], Field(min_length=1), Tag("list")], word_or_list()
+    ] = Field(description="What `aud` must name, or several of which it must name one.")
+    issuer: Name | None = Field(None, description="What `iss` must be; not checked when absent.")
+    algorithms: tuple[
+        Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"], ...
+    ] = Field(("RS256", "ES256"), min_length=1, description="Signature algorithms accepted.")
+    claims: dict[PrincipalField, ClaimPath] = Field(
+        {"user": "sub"}, min_length=1, description="Which claim names the team, user and so on: groups.0 is the first of a list."
+    )
+    leeway_seconds: int = Field(30, ge=0, le=600, description="How far the provider's clock may be from ours.")
+
+
+class ApiKeysSource(Part):
+    """Callers show a key that Headrace issued."""
+
+    api_keys: Annotated[Annotated[KeyFile, Tag("file")] | Annotated[KeyStore, Tag("store")], by_key("file", "store")]
+
+
+class JwtSource(Part):
+    """Callers show a token that an identity provider signed."""
+
+    jwt: Jwt
+
+
+class HeadersSource(Part):
+    """The gateway in front has authenticated the caller and says so in request headers."""
+
+    headers: Annotated[dict[PrincipalField, HeaderName], Field(min_length=1)] = Field(
+        description="Which header names the team, the user and so on. They are removed before the upstream."
+    )
+
+
+IdentitySource = Annotated[
+    Annotated[ApiKeysSource, Tag("api_keys")] | Annotated[JwtSource, Tag("jwt")] | Annotated[HeadersSource, Tag("headers")],
+    by_key("api_keys", "jwt", "headers"),
+]
+
+
+class UsdLimit(Part):
+    """Money per window."""
+
+    usd: Decimal = Field(gt=0, le=1_000_000_000, allow_inf_nan=False, description="US dollars.")
+
+
+class TokenLimit(Part):
+    """Tokens per window, prompt and answer together."""
+
+    tokens: Tokens
+
+
+class RequestLimit(Part):
+    """Requests per window."""
+
+    requests: Tokens
+
+
+class Sliding(Part):
+    """The last seconds, whenever you look."""
+
+    sliding: int = Field(ge=1, le=31 * 86_400, description="Seconds; at most 31 days.")
+
+
+class Budget(Part):
+    """A limit on what each tenant may use in a window."""
+
+    name: Identifier = Field(description="Names the budget in refusals, in reports and in the store.")
+    per: tuple[Dimension, ...] = Field(
+        min_length=1, description="What a counter is kept for, such as [team, user]: each user of each team."
+    )
+    limit: Annotated[
+        Annotated[UsdLimit, Tag("usd")] | Annotated[TokenLimit, Tag("tokens")] | Annotated[RequestLimit, Tag("requests")],
+        by_key("usd", "tokens", "requests"),
+    ] = Field(description="How much: {usd: 500}, {tokens: 200000} or {requests: 60}.")
+    window: Annotated[
+        Annotated[CalendarWindow, Tag("word")] | Annotated[Sliding, Tag("mapping")],
+        word_or_mapping("must be one of minute, hour, day, week, month, or {sliding: seconds}"),
+    ] = Field(description="minute, hour, day, week or month (calendar, UTC), or {sliding: seconds}.")
+
+
+Globs = Annotated[
+    Annotated[Name, Tag("word")] | Annotated[tuple[Name, ...], Field(min_length=1), Tag("list")],
+    word_or_list(),
+]
+Settings = dict[str, JsonValue]
+
+
+class Override(Part):
+    """Other settings for some callers."""
+
+    when: dict[PrincipalField, Globs] = Field(
+        min_length=1, description="Whom it concerns: every field given must match. A value is a glob, or a list of globs."
+    )
+    set: dict[str, Settings] = Field(
+        min_length=1, description="Filter name to the settings that replace those of the chain, such as {pii: {mode: shadow}}."
+    )
+
+
+class PolicyDocument(Part):
+    """A Headrace policy."""
+
+    version: Literal[1] = Field(description="The version of this format.")
+    upstreams: dict[Identifier, Upstream] = Field(
+        {},
+        description="For `headrace up` and `headrace envoy config`; an existing gateway has its own routes.",
+        json_schema_extra={"additionalProperties": False},
+    )
+    models: tuple[Model, ...] = Field((), description="The approved catalogue; a model that is not here is refused.")
+    identity: tuple[IdentitySource, ...] = Field((), description="Tried in order; the first that applies names the principal.")
+    budgets: tuple[Budget, ...] = Field((), description="All must admit a request.")
+    filters: tuple[Annotated[dict[str, Settings], Field(min_length=1, max_length=1)], ...] = Field(
+        (), description="The chain, in order: a list of {filter: settings}."
+    )
+    overrides: tuple[Override, ...] = Field((), description="Other settings for some callers; later ones win.")
+    other_paths: Literal["pass", "refuse"] = Field(
+        "pass", description="What happens to requests that are no LLM calls Headrace knows."
+    )
