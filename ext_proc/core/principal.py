@@ -1,0 +1,35 @@
+"""Who calls: the principal an identity filter found, and the fact it is kept under."""
+
+from dataclasses import dataclass
+
+from headrace.ext_proc.core.facts import Fact
+
+DEFAULT_ORGANISATION = "default"
+# Bounds what one name adds to store keys, logs and metadata; OAuth subjects and e-mail addresses stay well under it.
+MAX_PART = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The caller. None where the source of its identity does not say.
+
+    key: the id of the API key it showed, or what the identity provider calls so; never the key itself.
+    """
+
+    organisation: str = DEFAULT_ORGANISATION
+    team: str | None = None
+    app: str | None = None
+    user: str | None = None
+    key: str | None = None
+
+
+ANONYMOUS = Principal()
+"""What filters assume when no identity filter has run."""
+
+PRINCIPAL: Fact[Principal] = Fact("principal")
+
+
+def is_part(value: str) -> bool:
+    """Whether `value` may name a part of a principal: 1 to 256 printable characters, no braces, no blank at the ends."""
+    # Braces: the organisation is the hash tag of a store key. What is not printable would end up in logs.
+    return 0 < len(value) <= MAX_PART and value.isprintable() and value == value.strip() and not set(value) & {"{", "}"}
