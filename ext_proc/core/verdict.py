@@ -30,6 +30,8 @@ class Edits:
     members: Sequence[SetMember] = ()
     reroute: bool = False
     """The route must be chosen anew, because a header it depends on has changed."""
+    body: bytes | None = None
+    """Replaces an answer that is not JSON, whole."""
 
 
 NO_EDITS = Edits()

@@ -1,0 +1,98 @@
+"""The decision record: what was asked, what every filter said and how long it took, how it ended. Never a text of the request."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from headrace.ext_proc.core.effects import Outcome, Record
+from headrace.ext_proc.core.endpoint import normalise
+from headrace.ext_proc.core.facts import INPUT_TOKENS
+from headrace.ext_proc.core.lenses import Call
+from headrace.ext_proc.core.principal import PRINCIPAL
+from headrace.ext_proc.core.request import Request
+from headrace.ext_proc.core.seats import Resolution
+from headrace.ext_proc.core.session import Link
+from headrace.ext_proc.core.verdict import Reply
+
+MAX_PATH = 200
+"""Characters of a path, or of a model's name, in a record; both are the client's words."""
+
+
+class Decision:
+    """Written by the exchange as it goes.
+
+    metadata: what the gateway's access log is told under the namespace `headrace`. reason: of the reply that ended the exchange.
+    elapsed_us: the time all steps took, set by the driver.
+    """
+
+    def __init__(self, exchange: str, revision: str) -> None:
+        self.exchange = exchange
+        self.revision = revision
+        self.metadata: dict[str, str | int | float] = {}
+        self.reason = ""
+        self.elapsed_us = 0.0
+        self.steps: list[dict[str, Any]] = []
+        self._request: Request | None = None
+        self._call: Call | None = None
+
+    def request(self, request: Request) -> None:
+        self._request = request
+
+    def call(self, call: Call) -> None:
+        self._call = call
+
+    def step(self, link: Link, phase: str, resolution: Resolution) -> None:
+        verdict = resolution.verdict
+        replied = isinstance(verdict, Reply)
+        outcome = ("would_reply" if link.shadow else "reply") if replied else "continue"
+        self.steps.append(
+            {
+                "filter": link.name,
+                "phase": phase,
+                "outcome": "failed" if resolution.error else outcome,
+                "reason": verdict.reason,
+                "us": round(resolution.elapsed_us, 1),
+            }
+            | ({"mode": "shadow"} if link.shadow else {})
+            | ({"error": resolution.error} if resolution.error else {})
+            | ({"note": dict(verdict.note)} if verdict.note else {})
+        )
+
+    def failed(self, link: Link, phase: str) -> None:
+        """A sync hook of the filter failed."""
+        self.steps.append({"filter": link.name, "phase": phase, "outcome": "failed", "reason": f"{link.name}.failed", "us": 0.0})
+
+    def record(self, outcome: Outcome) -> Record:
+        """The record, as JSON-able members; absent values are left out."""
+        members = {
+            "exchange": self.exchange,
+            "revision": self.revision,
+            **self._asked(),
+            **self._answered(outcome),
+            "metadata": {key: value for key, value in self.metadata.items() if key != "exchange"},
+            "steps": self.steps,
+            "elapsed_us": round(self.elapsed_us, 1),
+        }
+        return Record("decision", {key: value for key, value in members.items() if value not in (None, "", {})})
+
+    def _asked(self) -> Mapping[str, Any]:
+        if (request := self._request) is None:
+            return {}
+        principal = request.facts.get(PRINCIPAL)
+        return {
+            "method": request.method,
+            "path": normalise(request.path)[:MAX_PATH],
+            "endpoint": request.endpoint and request.endpoint.value,
+            "model": self._call and self._call.model[:MAX_PATH],
+            "stream": self._call and self._call.stream,
+            "principal": principal and {key: value for key, value in asdict(principal).items() if value},
+            "input_tokens": request.facts.get(INPUT_TOKENS),
+        }
+
+    def _answered(self, outcome: Outcome) -> Mapping[str, Any]:
+        return {
+            "outcome": outcome.cause.value,
+            "status": outcome.status,
+            "reason": self.reason,
+            "usage": outcome.usage and asdict(outcome.usage),
+        }

@@ -1,0 +1,134 @@
+"""The sessions of one exchange at their places in the chain, and what an answer's events become on the way through them."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from headrace.ext_proc.core.effects import Effect, Outcome
+from headrace.ext_proc.core.errors import HeadraceError
+from headrace.ext_proc.core.needs import Needs
+from headrace.ext_proc.core.request import Request, Response
+from headrace.ext_proc.core.session import EndStream, Link, Session
+from headrace.ext_proc.core.sse import SseEvent
+from headrace.ext_proc.core.verdict import PASS, Reply, Verdict
+
+T = TypeVar("T")
+
+
+class FilterFailed(HeadraceError):
+    """A filter's sync hook raised something that nobody expected."""
+
+
+class Shield(Protocol):
+    """Runs a sync hook. Raises FilterFailed for whatever it raises, EndStream excepted; the engine's guard implements it."""
+
+    def __call__(self, link: Link, hook: Callable[[], T]) -> T: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question for one filter; the engine awaits it and resolves the exchange with the answer."""
+
+    link: Link
+    phase: str
+    run: Callable[[], Awaitable[Verdict]]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """An answer to an Ask. error: the failure's type, when `verdict` stands in for a filter that failed."""
+
+    verdict: Verdict
+    elapsed_us: float = 0.0
+    error: str | None = None
+
+
+def failure(link: Link) -> Reply:
+    """What the caller is told when a filter that fails closed has failed."""
+    message = f"The gateway's {link.name} check could not be completed, so the request was refused. Please try again."
+    return Reply(503, f"{link.name}.failed", message, retry_after=1)
+
+
+class Seat:
+    """One link's place in one exchange."""
+
+    __slots__ = ("link", "session")
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.session: Session | None = None
+
+    async def enter(self, request: Request) -> Verdict:
+        """Opens the session and hears its verdict on the headers."""
+        self.session = self.link.filter.open(request)
+        return PASS if self.session is None else await self.session.on_headers(request)
+
+
+@dataclass(frozen=True, slots=True)
+class Seated:
+    """A link whose filter opened a session."""
+
+    link: Link
+    session: Session
+    shield: Shield
+
+    @property
+    def answers_request(self) -> bool:
+        """False where on_request is the default: nothing to ask."""
+        return type(self.session).on_request is not Session.on_request
+
+    @property
+    def answers_response(self) -> bool:
+        return type(self.session).on_response is not Session.on_response and Needs.RESPONSE_BODY in self.session.needs
+
+    @property
+    def watches_stream(self) -> bool:
+        return Needs.RESPONSE_STREAM in self.session.needs
+
+    def on_request(self, request: Request) -> Ask:
+        return Ask(self.link, "request", lambda: self.session.on_request(request))
+
+    def on_response(self, response: Response) -> Ask:
+        return Ask(self.link, "response", lambda: self.session.on_response(response))
+
+    def on_event(self, event: SseEvent) -> Sequence[SseEvent]:
+        """Raises EndStream."""
+        return self._hook(lambda: self.session.on_event(event), (event,))
+
+    def on_stream_end(self) -> Sequence[SseEvent]:
+        """Raises EndStream."""
+        return self._hook(self.session.on_stream_end, ())
+
+    def _hook(self, hook: Callable[[], Sequence[SseEvent]], unchanged: Sequence[SseEvent]) -> Sequence[SseEvent]:
+        try:
+            changed = self.shield(self.link, hook)
+        except FilterFailed:
+            if self.link.fail_open or self.link.shadow:
+                return unchanged
+            raise EndStream(failure(self.link)) from None
+        except EndStream:
+            if self.link.shadow:
+                return unchanged
+            raise
+        return unchanged if self.link.shadow else changed
+
+    def close(self, outcome: Outcome) -> Sequence[Effect]:
+        """Raises FilterFailed."""
+        return self.shield(self.link, lambda: self.session.close(outcome))
+
+
+def through(seats: Sequence[Seated], event: SseEvent) -> Sequence[SseEvent]:
+    """What becomes of one event on its way through `seats`, the one nearest the upstream first. Raises EndStream."""
+    events: Sequence[SseEvent] = (event,)
+    for seat in seats:
+        events = [out for event in events for out in seat.on_event(event)]
+    return events
+
+
+def drain(seats: Sequence[Seated]) -> Sequence[SseEvent]:
+    """What the seats held back, each one's rest passing through those after it. Raises EndStream."""
+    events: list[SseEvent] = []
+    for seat in seats:
+        events = [out for event in events for out in seat.on_event(event)]
+        events += seat.on_stream_end()
+    return events
