@@ -1,0 +1,61 @@
+"""The whole bootstrap: one listener, its connection manager, the upstreams, the service."""
+
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, BootstrapStaticResources
+from envoy_data_plane.envoy.config.core import v3 as core
+from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
+from envoy_data_plane.google.protobuf import Any
+
+from headrace.ext_proc.envoy.config.filters import own_headers_removed, processing_filter, router_filter
+from headrace.ext_proc.envoy.config.network import service_cluster, socket, upstream_cluster
+from headrace.ext_proc.envoy.config.routes import route_table
+from headrace.ext_proc.envoy.config.settings import GatewaySettings
+from headrace.ext_proc.envoy.config.usage import access_log, json_usage_filter, sse_usage_filter
+
+
+def bootstrap(settings: GatewaySettings) -> Bootstrap:
+    """Everything static, so that `envoy -c` alone runs it. Envoy's worker threads are its `--concurrency`, not in here."""
+    clusters = [upstream_cluster(upstream, settings.ca_file) for upstream in settings.upstreams]
+    return Bootstrap(
+        admin=Admin(address=socket(settings.admin)) if settings.admin else None,
+        static_resources=BootstrapStaticResources(
+            listeners=[_listener(settings)], clusters=[service_cluster(settings.service), *clusters]
+        ),
+    )
+
+
+def _listener(settings: GatewaySettings) -> Listener:
+    manager = Filter(name="envoy.filters.network.http_connection_manager", typed_config=Any.pack(_manager(settings)))
+    return Listener(
+        name="headrace",
+        address=socket(settings.listen),
+        per_connection_buffer_limit_bytes=settings.body_limit,
+        filter_chains=[FilterChain(filters=[manager])],
+    )
+
+
+def _manager(settings: GatewaySettings) -> hcm.HttpConnectionManager:
+    return hcm.HttpConnectionManager(
+        stat_prefix="headrace",
+        use_remote_address=True,
+        normalize_path=True,
+        merge_slashes=True,
+        path_with_escaped_slashes_action=hcm.HttpConnectionManagerPathWithEscapedSlashesAction.UNESCAPE_AND_FORWARD,
+        common_http_protocol_options=core.HttpProtocolOptions(
+            headers_with_underscores_action=core.HttpProtocolOptionsHeadersWithUnderscoresAction.DROP_HEADER
+        ),
+        request_headers_timeout=timedelta(seconds=10),
+        request_timeout=timedelta(seconds=300),
+        stream_idle_timeout=timedelta(seconds=settings.stream_idle_timeout),
+        early_header_mutation_extensions=[own_headers_removed()],
+        access_log=[access_log()],
+        http_filters=[
+            processing_filter(settings.message_timeout),
+            json_usage_filter(),
+            sse_usage_filter(),
+            router_filter(),
+        ],
+        route_config=route_table(settings.upstreams, settings.body_limit),
+    )

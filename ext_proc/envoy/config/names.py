@@ -1,0 +1,50 @@
+"""The names that Envoy's configuration and the service share, and the limits both sides count on."""
+
+from typing import Final
+
+CLUSTER: Final = "headrace"
+"""Envoy cluster of the service: external processing and the access log both go there."""
+
+NAMESPACE: Final = "headrace"
+"""Dynamic metadata the service returns (exchange, lease, route, …)."""
+
+USAGE_NAMESPACE: Final = "headrace.usage"
+"""Dynamic metadata Envoy itself reads from the upstream's answer."""
+
+ROUTE_HEADER: Final = "x-headrace-route"
+"""Set by the service, matched by the route table, removed before the upstream."""
+
+OWN_HEADER_PREFIX: Final = "x-headrace-"
+
+CAPABILITIES_HEADER: Final = "headrace-capabilities"
+ACCESS_LOG_CAPABILITY: Final = "access-log"
+"""In ext_proc's gRPC initial metadata: native usage and the gRPC access log are wired, so no answer has to leave Envoy."""
+
+EXT_PROC_FILTER: Final = "headrace.ext_proc"
+JSON_FILTER: Final = "headrace.usage.json"
+SSE_FILTER: Final = "headrace.usage.sse"
+EARLY_HEADERS: Final = "headrace.own_headers"
+LOG_NAME: Final = "headrace"
+
+MIB: Final = 1024 * 1024
+BODY_LIMIT: Final = 16 * MIB
+"""Bytes of a prompt. A million tokens of text are about 4 MiB; images in base64 come on top."""
+
+CONCURRENCY: Final = 100_000
+"""Requests at once towards the service. Envoy's default of 1024 answers the 1025th with 500."""
+
+MAX_EVENT: Final = 10 * MIB
+"""Bytes of one server-sent event, the most Envoy accepts: OpenAI's `response.completed` repeats the whole answer."""
+
+RESPONSE_HEADERS: Final = {
+    "x-headrace-exchange": "exchange",
+    "x-headrace-route": "route",
+    "x-headrace-reason": "reason",
+    "x-ratelimit-limit-tokens": "ratelimit_limit_tokens",
+    "x-ratelimit-remaining-tokens": "ratelimit_remaining_tokens",
+    "x-ratelimit-reset-tokens": "ratelimit_reset_tokens",
+    "x-ratelimit-limit-requests": "ratelimit_limit_requests",
+    "x-ratelimit-remaining-requests": "ratelimit_remaining_requests",
+    "x-ratelimit-reset-requests": "ratelimit_reset_requests",
+}
+"""Response header → key of the metadata namespace. A key that is missing adds no header."""
