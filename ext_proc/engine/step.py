@@ -1,0 +1,20 @@
+"""The one driver of exchanges: every adapter, the replay and the tests call it."""
+
+from time import perf_counter_ns
+
+from headrace.ext_proc.core.events import Answer, Event
+from headrace.ext_proc.core.exchange import Exchange
+from headrace.ext_proc.engine.guard import guard
+
+
+async def step(exchange: Exchange, event: Event, *, deadline: float) -> Answer:
+    """The exchange's answer to `event`. deadline: loop time in seconds.
+
+    Raises ProtocolError when the exchange's state does not allow the event.
+    """
+    started = perf_counter_ns()
+    exchange.receive(event)
+    while (ask := exchange.next_ask()) is not None:
+        exchange.resolve(await guard(ask, deadline))
+    exchange.decision.elapsed_us += (perf_counter_ns() - started) / 1000
+    return exchange.answer()

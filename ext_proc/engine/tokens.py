@@ -1,0 +1,90 @@
+"""Counting a prompt's tokens: one counter per tokenizer, heavy prompts off the loop, one count per body."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from unicodedata import normalize
+
+import toktok
+
+from headrace.ext_proc.core.facts import INPUT_TOKENS
+from headrace.ext_proc.core.lenses import Prompt
+from headrace.ext_proc.core.ports import Offload
+from headrace.ext_proc.core.request import Request
+from headrace.ext_proc.engine.policy.models import Model, TokenizerFile
+
+INLINE_CHARACTERS = 64 * 1024
+"""Up to here counting takes well under a millisecond; beyond, it goes off the loop."""
+
+Count = Callable[[Sequence[str]], int]
+
+
+class Tokens:
+    """Counts for the models of one policy. base: the directory that tokenizer files are relative to."""
+
+    def __init__(self, base: Path, offload: Offload) -> None:
+        self._base = base
+        self._offload = offload
+
+    async def of_request(self, request: Request, model: Model) -> int:
+        """Tokens of the request's prompt as it stands: counted once per body, then known as a fact.
+
+        The caller puts the number into its verdict's facts under INPUT_TOKENS.
+        """
+        known = request.facts.get(INPUT_TOKENS)
+        return known if known is not None else await self.of_prompt(request.call.prompt, model)
+
+    async def of_prompt(self, prompt: Prompt, model: Model) -> int:
+        """Tokens of `prompt` by the model's tokenizer, the API's overhead included."""
+        count = self.counter(model)
+        if sum(map(len, prompt.texts)) > INLINE_CHARACTERS:
+            return prompt.overhead + await self._offload.run(count, prompt.texts)
+        return prompt.overhead + count(prompt.texts)
+
+    def of_answer(self, text: str, model: Model) -> int:
+        """Tokens of words that were streamed."""
+        return self.counter(model)([text]) if text else 0
+
+    def counter(self, model: Model) -> Count:
+        """Raises OSError or ValueError for a tokenizer file that cannot be read."""
+        tokenizer = model.tokenizer
+        if isinstance(tokenizer, TokenizerFile):
+            return _from_file(self._base / tokenizer.file)
+        return _bundled(tokenizer)
+
+
+@lru_cache(16)
+def _bundled(encoding: str) -> Count:
+    # The public batch_count costs 30 µs a call, this 0.5 µs; both count alike (tests compare them with tiktoken).
+    tokenizer = toktok._encoding(encoding)
+    form = partial(normalize, "NFC") if encoding == "qwen3.5" else str  # Qwen's own tokenizer normalises first
+
+    def count(texts: Sequence[str]) -> int:
+        return sum(tokenizer.count(form(_encodable(text))) for text in texts)
+
+    return count
+
+
+@lru_cache(16)
+def _from_file(path: Path) -> Count:
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_str(path.read_text("utf-8"))
+    except Exception as error:  # the library raises plain Exception
+        raise ValueError(f"{path} is not a tokenizer.json: {error}") from error
+
+    def count(texts: Sequence[str]) -> int:
+        # The batch call is the one that releases the GIL.
+        return sum(len(encoding) for encoding in tokenizer.encode_batch_fast([_encodable(text) for text in texts], False))
+
+    return count
+
+
+def _encodable(text: str) -> str:
+    """`text` with lone surrogates replaced: UTF-8 cannot carry them, and neither does what the model sees."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
