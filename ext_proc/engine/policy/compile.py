@@ -1,0 +1,234 @@
+"""A policy file to a frozen Policy, or to everything that is wrong with it."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from headrace.ext_proc.core.session import Choice, Filter, Link
+from headrace.ext_proc.engine.policy.catalogue import Catalogue
+from headrace.ext_proc.engine.policy.chain import Combination, Fixed, Scope, Varying, combinations, link_of, merged, same_filter
+from headrace.ext_proc.engine.policy.lines import MAX_BYTES, Located, parse, read_bytes
+from headrace.ext_proc.engine.policy.models import (
+    ApiKeysSource,
+    HeadersSource,
+    JwtSource,
+    KeyFile,
+    Override,
+    PolicyDocument,
+    TokenizerFile,
+)
+from headrace.ext_proc.engine.policy.problems import PolicyErrors, Problem, Where, spelled
+from headrace.ext_proc.engine.policy.rules import RULES
+from headrace.ext_proc.engine.policy.validation import validated
+from headrace.ext_proc.engine.registry import Build, FilterClass, FilterError, Ports, Registry, third_party
+from headrace.ext_proc.engine.settings import FilterSettings
+
+# Ways in which the overrides of one filter may apply together; each is checked when the policy is compiled.
+MAX_COMBINATIONS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A compiled policy. An exchange pins one for its life.
+
+    revision: 12 hexadecimal digits that change with the policy file and with every file it names. files: those files.
+    """
+
+    path: Path
+    revision: str
+    document: PolicyDocument
+    catalogue: Catalogue
+    chain: tuple[Choice, ...]
+    files: frozenset[Path]
+
+    @property
+    def refuse_other_paths(self) -> bool:
+        return self.document.other_paths == "refuse"
+
+
+def compile_policy(path: Path, registry: Registry, ports: Ports) -> Policy:
+    """The policy in `path`. Reads the files it names; calls no port. Raises PolicyErrors with every problem found."""
+    content = read_bytes(path, MAX_BYTES)
+    return _Compiler(parse(content, str(path)), path, registry, ports).compile(content)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A filter of the chain, its settings checked."""
+
+    name: str
+    where: Where
+    cls: FilterClass
+    given: Mapping[str, Any]
+    settings: FilterSettings
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One override, as far as it concerns one filter."""
+
+    where: Where
+    scope: Scope
+    given: Mapping[str, Any]
+
+
+@dataclass
+class _Compiler:
+    located: Located
+    path: Path
+    registry: Registry
+    ports: Ports
+    problems: list[Problem] = field(default_factory=list)
+    files: set[Path] = field(default_factory=set)
+
+    def compile(self, content: bytes) -> Policy:
+        document = validated(PolicyDocument, self.located.value, self.problem)
+        entries = [entry for name, where, given in _listed(self.located.value) if (entry := self._entry(name, where, given))]
+        if document is None:
+            raise PolicyErrors(self.problems)
+        for rule in RULES:
+            for where, message in rule(document):
+                self.problem(where, message)
+        catalogue = Catalogue(document.models)
+        build = Build(document, catalogue, self.path.parent, self.ports, (), self.problem, self.files)
+        _check_files(build)
+        chain = tuple(self._place(entry, build) for entry in entries)
+        if self.problems:
+            raise PolicyErrors(self.problems)
+        return Policy(self.path, self._revision(content), document, catalogue, chain, frozenset(self.files))
+
+    def _revision(self, content: bytes) -> str:
+        digest = hashlib.sha256(content)
+        try:
+            for path in sorted(self.files):
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+        except OSError as error:
+            raise PolicyErrors([Problem(str(error.filename), 0, "", f"cannot be read: {error.strerror}")]) from None
+        return digest.hexdigest()[:12]
+
+    def problem(self, where: Where, message: str) -> None:
+        self.problems.append(Problem(self.located.file, self.located.line_of(where), spelled(where), message))
+
+    def _entry(self, name: str, where: Where, given: Mapping[str, Any]) -> _Entry | None:
+        try:
+            cls = self.registry.load(name)
+        except FilterError as error:
+            self.problem(where, str(error))
+            return None
+        settings = validated(cls.Settings, given, lambda inner, message: self.problem((*where, *inner), message))
+        return _Entry(name, where, cls, given, settings) if settings is not None else None
+
+    def _place(self, entry: _Entry, build: Build) -> Choice:
+        base = self._built(entry, entry.settings, entry.where, build)
+        changes = list(_changes(entry.name, build.document.overrides))
+        if base is None or not changes:
+            return Fixed(link_of(entry.name, base, entry.settings) if base is not None else None)
+        variants = _Variants(entry, base, changes, build)
+        self._check_combinations(variants)
+        return Varying([change.scope for change in changes], variants.link)
+
+    def _built(self, entry: _Entry, settings: FilterSettings, where: Where, build: Build) -> Filter | None:
+        try:
+            return _construct(entry.cls, settings, replace(build, at=where))
+        except FilterError as error:
+            self.problem(where, str(error))
+            return None
+
+    def _check_combinations(self, variants: "_Variants") -> None:
+        found = combinations([change.scope for change in variants.changes], MAX_COMBINATIONS)
+        if len(found) > MAX_COMBINATIONS:
+            message = f"the overrides of {variants.entry.name!r} may meet in more than {MAX_COMBINATIONS} ways; use names, not globs"
+            self.problem(variants.changes[-1].where, message)
+            return
+        for combination in found[1:]:
+            settings = validated(
+                variants.entry.cls.Settings, variants.given(combination), partial(self._problem_of, variants, combination)
+            )
+            # Filters for several overrides at once are built when a caller needs them: there may be thousands.
+            if settings is not None and len(combination) == 1 and not same_filter(settings, variants.entry.settings):
+                where = variants.changes[combination[0]].where
+                variants.ready[combination] = self._built(variants.entry, settings, where, variants.build)
+
+    def _problem_of(self, variants: "_Variants", combination: Combination, inner: Where, message: str) -> None:
+        """Reports at the last of the overrides that set what is wrong, or at the last override."""
+        changes = [variants.changes[index] for index in combination]
+        guilty = [change for change in changes if inner and inner[0] in change.given]
+        if guilty:
+            self.problem((*guilty[-1].where, *inner), message)
+        elif not inner or len(changes) == 1:
+            self.problem((*changes[-1].where, *inner), message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Variants:
+    """Builds a filter's link for a combination of overrides. ready: filters built when the policy was compiled."""
+
+    entry: _Entry
+    base: Filter
+    changes: Sequence[_Change]
+    build: Build
+    ready: dict[Combination, Filter | None] = field(default_factory=dict)
+
+    def given(self, combination: Combination) -> dict[str, Any]:
+        return merged(self.entry.given, *(self.changes[index].given for index in combination))
+
+    def link(self, combination: Combination) -> Link | None:
+        """Raises FilterError when the filter cannot be built with these settings."""
+        settings = validated(self.entry.cls.Settings, self.given(combination), _refuse)
+        assert settings is not None, "_refuse raises"
+        return link_of(self.entry.name, self._filter(combination, settings), settings)
+
+    def _filter(self, combination: Combination, settings: FilterSettings) -> Filter:
+        if same_filter(settings, self.entry.settings):
+            return self.base
+        if ready := self.ready.get(combination):
+            return ready
+        where = self.changes[combination[-1]].where
+        return _construct(self.entry.cls, settings, replace(self.build, at=where, problem=_refuse))
+
+
+def _refuse(where: Where, message: str) -> None:
+    raise FilterError(f"{spelled(where)}: {message}")
+
+
+def _construct(cls: FilterClass, settings: FilterSettings, build: Build) -> Filter:
+    with third_party(f"filter {cls.name!r} cannot be built"):
+        return cls(settings, build)
+
+
+def _listed(value: Mapping[str, Any]) -> Iterator[tuple[str, Where, Mapping[str, Any]]]:
+    """The well-formed entries of the chain, also in a document that is wrong elsewhere."""
+    entries = value.get("filters")
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        if isinstance(entry, dict) and len(entry) == 1:
+            ((name, given),) = entry.items()
+            if isinstance(given, dict):
+                yield name, ("filters", index, name), given
+
+
+def _changes(name: str, overrides: Iterable[Override]) -> Iterator[_Change]:
+    for index, override in enumerate(overrides):
+        if name in override.set:
+            yield _Change(("overrides", index, "set", name), Scope.of(override), override.set[name])
+
+
+def _check_files(build: Build) -> None:
+    for where, name in _files(build.document):
+        build.file(where, name)
+
+
+def _files(document: PolicyDocument) -> Iterator[tuple[Where, str]]:
+    for index, model in enumerate(document.models):
+        if isinstance(model.tokenizer, TokenizerFile):
+            yield ("models", index, "tokenizer", "file"), model.tokenizer.file
+    for index, source in enumerate(document.identity):
+        match source:
+            case ApiKeysSource(api_keys=KeyFile(file=name)):
+                yield ("identity", index, "api_keys", "file"), name
+            case JwtSource(jwt=jwt) if "://" not in jwt.jwks:
+                yield ("identity", index, "jwt", "jwks"), jwt.jwks
+            case ApiKeysSource() | JwtSource() | HeadersSource():
+                pass

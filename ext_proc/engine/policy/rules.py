@@ -1,0 +1,145 @@
+"""What must hold between the parts of a policy: each rule yields the places where it does not, and what would be right."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from headrace.ext_proc.engine.policy.catalogue import covers, is_glob
+from headrace.ext_proc.engine.policy.models import Model, PolicyDocument, Pool
+from headrace.ext_proc.engine.policy.problems import Where, suggestion
+
+Found = Iterator[tuple[Where, str]]
+
+
+def names_are_unique(document: PolicyDocument) -> Found:
+    for part, names in (
+        ("models", [model.name for model in document.models]),
+        ("budgets", [budget.name for budget in document.budgets]),
+    ):
+        for index, name in _repeated(names):
+            yield (part, index, "name"), f"{name!r} is {part}[{names.index(name)}] already"
+
+
+def _repeated(names: Sequence[str]) -> Iterator[tuple[int, str]]:
+    return ((index, name) for index, name in enumerate(names) if name in names[:index])
+
+
+def pools_have_upstreams(document: PolicyDocument) -> Found:
+    for index, model in enumerate(document.models):
+        for place, pool in enumerate(model.pools):
+            if pool.upstream not in document.upstreams:
+                message = f"there is no upstream {pool.upstream!r}; {suggestion(pool.upstream, document.upstreams)}"
+                yield ("models", index, "pools", place, "upstream"), message
+
+
+def pools_can_be_reached(document: PolicyDocument) -> Found:
+    for index, model in enumerate(document.models):
+        for place in range(1, len(model.pools)):
+            if message := _unreachable(model, model.pools[:place], model.pools[place]):
+                yield ("models", index, "pools", place), message
+
+
+def _unreachable(model: Model, before: Sequence[Pool], pool: Pool) -> str:
+    for place, earlier in enumerate(before):
+        if earlier.max_tokens is None:
+            return f"never reached: pools[{place}] has no max_tokens and takes every request"
+        if pool.max_tokens is not None and pool.max_tokens <= earlier.max_tokens:
+            return f"never reached: pools[{place}] holds {earlier.max_tokens} tokens already; order pools from small to large"
+        if model.context is not None and earlier.max_tokens >= model.context:
+            return f"never reached: pools[{place}] holds the model's whole context of {model.context} tokens"
+    return ""
+
+
+def models_can_be_reached(document: PolicyDocument) -> Found:
+    names = [model.name for model in document.models]
+    for index, name in enumerate(names):
+        for earlier, glob in enumerate(names[:index]):
+            if name != glob and is_glob(name) and covers(glob, name):
+                yield ("models", index, "name"), f"never reached: models[{earlier}] {glob!r} matches all of {name!r} first"
+                break
+
+
+def answers_fit_the_context(document: PolicyDocument) -> Found:
+    for index, model in enumerate(document.models):
+        if model.context is not None and model.max_output > model.context:
+            yield ("models", index, "max_output"), f"must be at most the context of {model.context}, not {model.max_output}"
+
+
+def budget_levels_are_unique(document: PolicyDocument) -> Found:
+    for index, budget in enumerate(document.budgets):
+        for place, level in _repeated(budget.per):
+            yield ("budgets", index, "per", place), f"{level!r} is given already"
+
+
+def filters_are_listed_once(document: PolicyDocument) -> Found:
+    names = chain(document)
+    for index, name in _repeated(names):
+        yield ("filters", index, name), f"the filter is filters[{names.index(name)}] already; a chain has it once"
+
+
+def parts_have_their_filter(document: PolicyDocument) -> Found:
+    """What a part of the policy asks for, a filter must do: a policy that reads as if it protected must protect."""
+    present = chain(document)
+    for part, given, name in (
+        (("identity",), bool(document.identity), "identity"),
+        (("budgets",), bool(document.budgets), "budget"),
+        (_first_pools(document), bool(_first_pools(document)), "routing"),
+    ):
+        if given and name not in present:
+            yield part, f"no filter acts on it; add '- {name}: {{}}' to filters"
+
+
+def _first_pools(document: PolicyDocument) -> Where:
+    return next((("models", index, "pools") for index, model in enumerate(document.models) if model.pools), ())
+
+
+def filters_have_their_part(document: PolicyDocument) -> Found:
+    for index, name in enumerate(chain(document)):
+        where: Where = ("filters", index, name)
+        if name == "identity" and not document.identity:
+            yield where, "nothing says how callers are identified; add a list under identity, such as {api_keys: {file: keys.yaml}}"
+        if name == "budget" and not document.budgets:
+            yield where, "there are no budgets to enforce; add a list under budgets"
+        if name == "routing" and not _first_pools(document):
+            yield where, "there is nothing to route to; give a model pools, such as [{upstream: standard}]"
+
+
+def the_principal_comes_first(document: PolicyDocument) -> Found:
+    """Whoever asks who calls must stand after the filter that finds out."""
+    names = chain(document)
+    identified = names.index("identity") if "identity" in names else None
+    if "budget" in names and identified is not None and names.index("budget") < identified:
+        yield ("filters", names.index("budget"), "budget"), "must stand after identity, which says whose budget it is"
+    asks = next((index for index, budget in enumerate(document.budgets) if {*budget.per} - {"model", "organisation"}), None)
+    if identified is None and asks is not None:
+        yield ("budgets", asks, "per"), "nobody says who calls; add an identity list, and '- identity: {}' to filters"
+
+
+def overrides_concern_the_chain(document: PolicyDocument) -> Found:
+    names = chain(document)
+    known = names[names.index("identity") + 1 :] if "identity" in names else ()
+    for index, override in enumerate(document.overrides):
+        for name in override.set:
+            if name not in names:
+                yield ("overrides", index, "set", name), f"the chain has no filter {name!r}; {suggestion(name, names)}"
+            elif name not in known:
+                message = "who calls is not known before the identity filter has run; only filters after it can be overridden"
+                yield ("overrides", index, "set", name), message
+
+
+def chain(document: PolicyDocument) -> Sequence[str]:
+    """The names of the filters, in order."""
+    return [name for entry in document.filters for name in entry]
+
+
+RULES: Sequence[Callable[[PolicyDocument], Found]] = (
+    names_are_unique,
+    pools_have_upstreams,
+    pools_can_be_reached,
+    models_can_be_reached,
+    answers_fit_the_context,
+    budget_levels_are_unique,
+    filters_are_listed_once,
+    parts_have_their_filter,
+    filters_have_their_part,
+    the_principal_comes_first,
+    overrides_concern_the_chain,
+)

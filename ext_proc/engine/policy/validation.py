@@ -1,0 +1,171 @@
+"""From pydantic's errors to problems: at the line, in words, with what would be right."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from headrace.ext_proc.engine.policy.problems import Where, suggestion
+
+M = TypeVar("M", bound=BaseModel)
+Found = tuple[Where, str]
+_SHOWN = 60  # characters of a wrong value that an error repeats
+
+
+def validated(model: type[M], value: Any, problem: Callable[[Where, str], None]) -> M | None:
+    """`value` as a `model`, or None after `problem` was told each place in it, and what is wrong there.
+
+    Values are taken as JSON would have them: "5" is no number and 1 is no boolean, exactly as the JSON Schema says.
+    """
+    try:
+        return model.model_validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        for where, message in _found(model, value, error.errors(include_url=False)):
+            problem(where, message)
+        return None
+
+
+def _found(model: type[BaseModel], value: Any, errors: Iterable[ErrorDetails]) -> Iterator[Found]:
+    placed = [(_place(value, error), error) for error in errors]
+    for where, error in placed:
+        # A list that lost its wrong items is "too short" only because of them.
+        if error["type"] == "too_short" and any(len(other) > len(where) and other[: len(where)] == where for other, _ in placed):
+            continue
+        yield where, _message(model, value, where, error)
+
+
+def _place(value: Any, error: ErrorDetails) -> Where:
+    """The error's place in the document: pydantic's location without the tags of unions."""
+    where: Where = ()
+    steps = error["loc"]
+    for index, step in enumerate(steps):
+        if step == "[key]":
+            break
+        if _has(value, step):
+            where, value = (*where, step), value[step]
+        elif error["type"] == "missing" and index == len(steps) - 1:
+            return where
+    return where
+
+
+def _has(value: Any, step: str | int) -> bool:
+    if isinstance(value, dict):
+        return step in value
+    return isinstance(value, list) and isinstance(step, int) and step < len(value)
+
+
+def _message(model: type[BaseModel], value: Any, where: Where, error: ErrorDetails) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"unknown key; {suggestion(str(where[-1]), keys_at(model.model_json_schema(), where[:-1]))}"
+    if kind == "missing":
+        return f"{error['loc'][-1]!r} is missing"
+    if kind == "literal_error":
+        wrong = where[-1] if error["loc"][-1] == "[key]" else _at(value, where)
+        return _none_of(wrong, context["expected"], mapping_at(model.model_json_schema(), where))
+    shown = _shown(_at(value, where))
+    template = _MESSAGES.get(kind)
+    return template.format(shown=shown, **context) if template else _own(error, shown)
+
+
+def _own(error: ErrorDetails, shown: str) -> str:
+    """The message of a validator of ours or of a filter's, which speaks for itself; else pydantic's, with the value."""
+    if error["type"] == "value_error":
+        return error["msg"].removeprefix("Value error, ")
+    if "error" in error.get("ctx", {}) or error["type"] in ("pattern", "one_of"):
+        return error["msg"]
+    return f"{shown}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+
+
+def _none_of(wrong: Any, expected: str, mapping: str) -> str:
+    """`expected` as pydantic lists literals: 'a', 'b' or 'c'. mapping: the keys of a mapping that would be right too."""
+    right = [_LITERALS.get(word, word.strip("'")) for word in expected.replace(" or ", ", ").split(", ")]
+    choices = [*right, f"or {mapping}"] if mapping else right
+    message = f"{_shown(wrong)} is {'none of' if len(choices) > 1 else 'not'} {', '.join(choices)}"
+    close = suggestion(wrong, right) if isinstance(wrong, str) else ""
+    return f"{message}; {close}" if close.startswith("did you mean") else message
+
+
+def _at(value: Any, where: Where) -> Any:
+    for step in where:
+        value = value[step]
+    return value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    text = repr(value) if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+_LITERALS = {"True": "true", "False": "false"}
+_MAPPING = "must be a mapping of keys to values, not {shown}"
+_LIST = "must be a list, not {shown}"
+_NUMBER = "{shown} is not a number"
+_MESSAGES: Mapping[str, str] = {
+    "bool_parsing": "{shown} is neither true nor false",
+    "bool_type": "{shown} is neither true nor false",
+    "decimal_parsing": _NUMBER,
+    "decimal_type": _NUMBER,
+    "dict_type": _MAPPING,
+    "float_parsing": _NUMBER,
+    "float_type": _NUMBER,
+    "frozen_set_type": _LIST,
+    "greater_than": "must be more than {gt}, not {shown}",
+    "greater_than_equal": "must be at least {ge}, not {shown}",
+    "int_from_float": "{shown} is not a whole number",
+    "int_parsing": "{shown} is not a whole number",
+    "int_type": "{shown} is not a whole number",
+    "less_than": "must be less than {lt}, not {shown}",
+    "less_than_equal": "must be at most {le}, not {shown}",
+    "list_type": _LIST,
+    "model_attributes_type": _MAPPING,
+    "model_type": _MAPPING,
+    "set_type": _LIST,
+    "string_too_long": "longer than {max_length} characters",
+    "string_too_short": "shorter than {min_length} characters",
+    "string_type": "must be a string, not {shown}; put it in quotes if it is meant as text",
+    "too_long": "holds more than {max_length}",
+    "too_short": "holds fewer than {min_length}",
+    "tuple_type": _LIST,
+}
+
+
+def keys_at(schema: Mapping[str, Any], where: Where) -> frozenset[str]:
+    """The keys that a JSON Schema knows for the mapping at `where`."""
+    return frozenset(name for node in _nodes_at(schema, where) for name in node.get("properties", ()))
+
+
+def mapping_at(schema: Mapping[str, Any], where: Where) -> str:
+    """The keys that a mapping at `where` must have, as {input: …, output: …}; empty when there may be no mapping."""
+    required = [name for node in _nodes_at(schema, where) for name in node.get("required", ())]
+    return f"{{{', '.join(f'{name}: …' for name in required)}}}" if required else ""
+
+
+def _nodes_at(schema: Mapping[str, Any], where: Where) -> list[Mapping[str, Any]]:
+    nodes = list(_alternatives(schema, schema))
+    for step in where:
+        nodes = [found for node in nodes for child in _children(node, step) for found in _alternatives(child, schema)]
+    return nodes
+
+
+def _alternatives(node: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    if "$ref" in node:
+        node = root["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+    yield node
+    for choice in (*node.get("oneOf", ()), *node.get("anyOf", ())):
+        yield from _alternatives(choice, root)
+
+
+def _children(node: Mapping[str, Any], step: str | int) -> Iterator[Mapping[str, Any]]:
+    if isinstance(step, int):
+        candidates = [node.get("items")]
+    else:
+        named = node.get("properties", {}).get(step)
+        candidates = [named] if named else [node.get("additionalProperties"), *node.get("patternProperties", {}).values()]
+    yield from (child for child in candidates if isinstance(child, Mapping))
