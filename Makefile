@@ -36,7 +36,7 @@ lock:  ## resolve the dependencies anew into requirements.lock (needs uv)
 	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade --output-file requirements.lock
 
 proto:  ## generate ext_proc/envoy/pb from proto/
-	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=ext_proc/envoy/pb --mypy_out=ext_proc/envoy/pb proto/*.proto
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=ext_proc/envoy/pb --pyi_out=ext_proc/envoy/pb proto/*.proto
 
 clean:  ## remove .venv and what was built
 	rm -rf .venv build dist

@@ -53,12 +53,16 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """The lease's real usage; `usage` None leaves the reserved amount standing. Idempotent by lease."""
+    """The lease's real usage; `usage` None leaves the reserved amount standing. Idempotent by lease.
+
+    context: what else the settlement's record shows.
+    """
 
     organisation: str
     lease: str
     usage: Usage | None
     price: Price | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class Release:
 
     organisation: str
     lease: str
+    context: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

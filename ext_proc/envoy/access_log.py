@@ -1,0 +1,74 @@
+"""Envoy's gRPC access log, as the source of settlements: one entry per request, whoever hung up."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.protobuf.struct_pb2 import Struct, Value
+
+from headrace.ext_proc.core.effects import Effect
+from headrace.ext_proc.core.errors import ProtocolError
+from headrace.ext_proc.core.settlement import Finished, settlement
+from headrace.ext_proc.envoy.codec import NAMESPACE
+from headrace.ext_proc.envoy.pb import headrace_access_log_pb2 as pb
+
+METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
+USAGE_NAMESPACE = "headrace.usage"
+"""Where our Envoy configuration has json_to_metadata and sse_to_metadata write the provider's usage."""
+
+
+class AccessLog:
+    """Takes the log's messages. submit: takes the effects."""
+
+    def __init__(self, submit: Callable[[Sequence[Effect]], None]) -> None:
+        self._submit = submit
+
+    def receive(self, data: bytes) -> None:
+        """Raises ProtocolError for bytes that are no access-log message."""
+        try:
+            message = pb.StreamAccessLogsMessage.FromString(data)
+        except DecodeError as error:
+            raise ProtocolError("the proxy sent bytes that are no StreamAccessLogsMessage") from error
+        for entry in message.http_logs.log_entry:
+            if effects := settlement(finished(entry)):
+                self._submit(effects)
+
+
+def finished(entry: pb.HTTPAccessLogEntry) -> Finished:
+    """The entry in the core's terms."""
+    common, response = entry.common_properties, entry.response
+    metadata = common.metadata.filter_metadata
+    return Finished(
+        metadata=_values(metadata[NAMESPACE]) if NAMESPACE in metadata else {},
+        usage=_values(metadata[USAGE_NAMESPACE]) if USAGE_NAMESPACE in metadata else {},
+        status=response.response_code.value,
+        reached_upstream=_reached_upstream(common),
+        duration_ms=_milliseconds(common.duration),
+        first_byte_ms=_first_byte(common),
+        start_ms=common.start_time.ToMilliseconds(),
+    )
+
+
+def _reached_upstream(common: pb.AccessLogCommon) -> bool:
+    """Envoy had sent the first byte of the request to an upstream, and it was not the connection that failed."""
+    return common.HasField("time_to_first_upstream_tx_byte") and not common.response_flags.upstream_connection_failure
+
+
+def _first_byte(common: pb.AccessLogCommon) -> float | None:
+    if not common.HasField("time_to_first_downstream_tx_byte"):
+        return None
+    return _milliseconds(common.time_to_first_downstream_tx_byte)
+
+
+def _milliseconds(duration: Duration) -> float:
+    return duration.seconds * 1e3 + duration.nanos / 1e6
+
+
+def _values(struct: Struct) -> Mapping[str, str | float | bool]:
+    return {name: _scalar(value) for name, value in struct.fields.items()}
+
+
+def _scalar(value: Value) -> str | float | bool:
+    """Strings, numbers and booleans; whatever else Envoy may find in an answer's `usage` is empty."""
+    kind = value.WhichOneof("kind")
+    return getattr(value, kind) if kind in ("string_value", "number_value", "bool_value") else ""

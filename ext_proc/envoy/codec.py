@@ -1,0 +1,170 @@
+"""Between Envoy's ext_proc messages and the core's events and answers. Bytes in, bytes out."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import assert_never
+
+from google.protobuf.struct_pb2 import Struct
+
+from headrace.ext_proc.core.errors import ProtocolError
+from headrace.ext_proc.core.events import (
+    Answer,
+    Deliver,
+    Event,
+    Hold,
+    Proceed,
+    Refuse,
+    RequestBody,
+    RequestHeaders,
+    ResponseBody,
+    ResponseHeaders,
+    ResponseTrailers,
+)
+from headrace.ext_proc.core.headers import Headers
+from headrace.ext_proc.core.verdict import NO_EDITS, Edits, Metadata
+from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
+
+CHUNK = 62_000
+"""Bytes of one streamed body message. Envoy's own limit is 64 KiB of a message."""
+
+NAMESPACE = "headrace"
+ATTRIBUTES = "envoy.filters.http.ext_proc"
+CODE_DETAILS = "response.code_details"
+VIA_UPSTREAM = "via_upstream"
+_OVERWRITE = pb.OVERWRITE_IF_EXISTS_OR_ADD
+
+
+def decode(message: pb.ProcessingRequest) -> Event:
+    """The event in a message. Raises ProtocolError for a message that carries none we asked for."""
+    kind = message.WhichOneof("request")
+    match kind:
+        case "request_headers":
+            return RequestHeaders(_headers(message.request_headers), message.request_headers.end_of_stream)
+        case "request_body":
+            return RequestBody(message.request_body.body)
+        case "response_headers":
+            return _response_headers(message)
+        case "response_body":
+            return ResponseBody(message.response_body.body, message.response_body.end_of_stream)
+        case "response_trailers":
+            return ResponseTrailers()
+    raise ProtocolError(f"the proxy sent {kind or 'an empty message'}, which Headrace does not ask for")
+
+
+def _headers(message: pb.HttpHeaders) -> Headers:
+    return Headers([(pair.key, _value(pair)) for pair in message.headers.headers])
+
+
+def _value(pair: pb.HeaderValue) -> str:
+    return pair.raw_value.decode("utf-8", "surrogateescape") if pair.raw_value else pair.value
+
+
+def _response_headers(message: pb.ProcessingRequest) -> ResponseHeaders:
+    headers = _headers(message.response_headers)
+    status = headers.get(":status")
+    if not status.isdecimal():
+        raise ProtocolError("the proxy sent response headers without a status")
+    return ResponseHeaders(int(status), headers, message.response_headers.end_of_stream, _from_upstream(message))
+
+
+def _from_upstream(message: pb.ProcessingRequest) -> bool:
+    """True also where the attribute was not asked for: then nothing tells a reply of the proxy's own apart."""
+    if ATTRIBUTES not in message.attributes:
+        return True
+    details = message.attributes[ATTRIBUTES].fields
+    return CODE_DETAILS not in details or details[CODE_DETAILS].string_value == VIA_UPSTREAM
+
+
+def encode(event: Event, answer: Answer) -> Sequence[bytes]:
+    """The messages that carry `answer` to `event`, in order; none for an answer that is still to come."""
+    match answer:
+        case Proceed():
+            return [_proceed(event, answer).SerializeToString()]
+        case Refuse():
+            return [_immediate(answer).SerializeToString()]
+        case Deliver():
+            return [message.SerializeToString() for message in _deliver(answer)]
+        case Hold():
+            return []
+        case _:
+            assert_never(answer)
+
+
+def _proceed(event: Event, answer: Proceed) -> pb.ProcessingResponse:
+    response = pb.ProcessingResponse()
+    common = _common(event, response)
+    edits = answer.edits
+    if edits is not NO_EDITS:
+        _mutate(common.header_mutation, edits)
+        common.clear_route_cache = edits.reroute
+    if answer.body is not None:
+        common.body_mutation.body = answer.body
+        # Envoy answers 500 where the length of a buffered body changes without its header.
+        common.header_mutation.set_headers.append(_option("content-length", str(len(answer.body))))
+    if answer.metadata:
+        _metadata(response.dynamic_metadata, answer.metadata)
+    return response
+
+
+def _common(event: Event, response: pb.ProcessingResponse) -> pb.CommonResponse:
+    match event:
+        case RequestHeaders():
+            part: pb.HeadersResponse | pb.BodyResponse = response.request_headers
+        case RequestBody():
+            part = response.request_body
+        case _:
+            part = response.response_headers
+    part.SetInParent()
+    return part.response
+
+
+def _immediate(answer: Refuse) -> pb.ProcessingResponse:
+    reply = pb.ImmediateResponse(status=pb.HttpStatus(code=answer.status), body=answer.body, details=answer.reason)
+    reply.headers.set_headers.extend(_options(answer.headers))
+    return pb.ProcessingResponse(immediate_response=reply)
+
+
+def _deliver(answer: Deliver) -> Iterator[pb.ProcessingResponse]:
+    if answer.headers is not None:
+        head = pb.ProcessingResponse()
+        head.response_headers.SetInParent()
+        if answer.headers is not NO_EDITS:
+            _mutate(head.response_headers.response.header_mutation, answer.headers)
+        yield head
+    yield from _body(answer.data, end=answer.end)
+    if answer.trailers:
+        tail = pb.ProcessingResponse()
+        tail.response_trailers.SetInParent()
+        yield tail
+
+
+def _body(data: bytes, *, end: bool) -> Iterator[pb.ProcessingResponse]:
+    chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)] or ([b""] if end else [])
+    for index, chunk in enumerate(chunks):
+        message = pb.ProcessingResponse()
+        streamed = message.response_body.response.body_mutation.streamed_response
+        streamed.body = chunk
+        streamed.end_of_stream = end and index == len(chunks) - 1
+        yield message
+
+
+def _mutate(mutation: pb.HeaderMutation, edits: Edits) -> None:
+    mutation.remove_headers.extend(edits.remove_headers)
+    mutation.set_headers.extend(_options(edits.set_headers))
+
+
+def _options(headers: Mapping[str, str]) -> Iterable[pb.HeaderValueOption]:
+    return [_option(name, value) for name, value in headers.items()]
+
+
+def _option(name: str, value: str) -> pb.HeaderValueOption:
+    raw = value.encode("utf-8", "surrogateescape")
+    return pb.HeaderValueOption(header=pb.HeaderValue(key=name, raw_value=raw), append_action=_OVERWRITE)
+
+
+def _metadata(struct: Struct, metadata: Metadata) -> None:
+    fields = struct.fields[NAMESPACE].struct_value.fields
+    for name, value in metadata.items():
+        if isinstance(value, str):
+            fields[name].string_value = value
+        else:
+            fields[name].number_value = value

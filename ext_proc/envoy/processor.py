@@ -1,0 +1,118 @@
+"""The ext_proc service: one ProcessStream per HTTP request, message bytes in, message bytes out. The transport is elsewhere."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from google.protobuf.message import DecodeError
+
+from headrace.ext_proc.core.effects import Cause, Effect
+from headrace.ext_proc.core.errors import HeadraceError, ProtocolError
+from headrace.ext_proc.core.events import Proceed, Refuse
+from headrace.ext_proc.core.exchange import Exchange, State
+from headrace.ext_proc.core.needs import Capability
+from headrace.ext_proc.core.session import Policy
+from headrace.ext_proc.engine.guard import shield
+from headrace.ext_proc.engine.step import step
+from headrace.ext_proc.envoy.codec import decode, encode
+from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
+
+METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+CAPABILITIES = "headrace-capabilities"
+"""Initial metadata of the gRPC stream, written into the gateway's configuration: what the gateway does by itself."""
+
+ANSWER_WITHIN = 4.5
+"""Seconds; below the 5 s message time-out of our Envoy configuration, so that the caller reads our error and not Envoy's."""
+
+
+class ModeError(HeadraceError):
+    """The proxy's processing mode would let bodies pass unseen."""
+
+
+class Processor:
+    """Opens a stream for every HTTP request.
+
+    policy: gives the current policy; a stream pins it. new_id: gives unique exchange ids. submit: takes the effects.
+    """
+
+    def __init__(
+        self, policy: Callable[[], Policy], new_id: Callable[[], str], submit: Callable[[Sequence[Effect]], None]
+    ) -> None:
+        self._policy = policy
+        self._new_id = new_id
+        self._submit = submit
+        self.active = 0
+
+    def open(self, metadata: Mapping[str, str]) -> "ProcessStream":
+        """metadata: the gRPC stream's initial metadata."""
+        capabilities = capabilities_of(metadata.get(CAPABILITIES, ""))
+        self.active += 1
+        return ProcessStream(Exchange(self._new_id(), self._policy(), shield, capabilities=capabilities), self._finish)
+
+    def _finish(self, effects: Sequence[Effect]) -> None:
+        self.active -= 1
+        self._submit(effects)
+
+
+def capabilities_of(words: str) -> Capability:
+    """`access-log` and nothing else so far; words of later versions are passed over."""
+    return Capability.ACCESS_LOG if "access-log" in words.split(",") else Capability.NOTHING
+
+
+class ProcessStream:
+    """One HTTP request's conversation with the proxy.
+
+    `finished` after a message: end the gRPC stream with status OK. Every other way out must be an error status: a clean end tells
+    Envoy to go on without us.
+    """
+
+    def __init__(self, exchange: Exchange, finish: Callable[[Sequence[Effect]], None]) -> None:
+        self.finished = False
+        self._exchange = exchange
+        self._finish = finish
+        self._modes: ModeError | None = None
+        self._first = True
+
+    async def receive(self, data: bytes) -> Sequence[bytes]:
+        """The messages to send in answer to one message.
+
+        Raises ProtocolError or ModeError, after which the stream must be aborted.
+        """
+        message = _parse(data)
+        if self._first:
+            self._modes, self._first = _check_modes(message), False
+        event = decode(message)
+        answer = await step(self._exchange, event, deadline=asyncio.get_running_loop().time() + ANSWER_WITHIN)
+        self.finished = isinstance(answer, Refuse) or (isinstance(answer, Proceed) and answer.last)
+        if self._modes is not None and not self.finished:
+            raise self._modes
+        return encode(event, answer)
+
+    @property
+    def over(self) -> bool:
+        """The exchange has come to its end; the proxy closing the stream now is no accident."""
+        return self._exchange.state is State.DONE
+
+    def close(self, cause: Cause) -> None:
+        """Call exactly once, however the stream ends; `cause` counts where the exchange had not ended by itself."""
+        self._finish(self._exchange.close(cause))
+
+
+def _parse(data: bytes) -> pb.ProcessingRequest:
+    try:
+        return pb.ProcessingRequest.FromString(data)
+    except DecodeError as error:
+        raise ProtocolError("the proxy sent bytes that are no ProcessingRequest") from error
+
+
+def _check_modes(first: pb.ProcessingRequest) -> ModeError | None:
+    """What is wrong with the modes in force, which the first message of a stream names."""
+    if first.observability_mode:
+        return ModeError("observability_mode is on: Envoy ignores every answer; remove it from the ext_proc filter")
+    if not first.HasField("protocol_config"):
+        return ModeError("the proxy does not say which processing mode is in force; Envoy 1.34 or newer is needed")
+    config = first.protocol_config
+    if config.request_body_mode != pb.BUFFERED:
+        return ModeError("request_body_mode must be BUFFERED; run `headrace envoy doctor` on the gateway's configuration")
+    if config.response_body_mode != pb.FULL_DUPLEX_STREAMED:
+        return ModeError("response_body_mode must be FULL_DUPLEX_STREAMED; run `headrace envoy doctor` on the configuration")
+    return None
