@@ -6,13 +6,14 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar, TypeVarTuple
 
-from .ledger import Admitted, Charge, Exhausted, Spent
+from headrace.ext_proc.core.errors import HeadraceError
+from headrace.ext_proc.core.ledger import Admitted, Charge, Exhausted, Spent
 
 Result = TypeVar("Result")
 Args = TypeVarTuple("Args")
 
 
-class StoreUnavailable(Exception):
+class StoreUnavailable(HeadraceError):
     """The store did not answer in time, refused the connection or the command, or has too much waiting already.
 
     Whether a write took place is unknown; repeating it with the same lease is safe.

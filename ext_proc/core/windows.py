@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Literal
 
-from .ledger import Fixed
+from headrace.ext_proc.core.ledger import Fixed
 
 WindowKind = Literal["minute", "hour", "day", "week", "month"]
 

@@ -1,0 +1,22 @@
+"""Stores: a Redis or Valkey server, one of our own, or this process's memory."""
+
+from urllib.parse import urlsplit
+
+from headrace.ext_proc.core.ports import Store
+from headrace.ext_proc.stores.memory import MemoryStore
+from headrace.ext_proc.stores.redis import RedisStore
+
+_SERVERS = ("unix", "redis", "rediss")
+
+
+def open_store(url: str) -> Store:
+    """The store at `url`: unix://, redis:// or rediss:// for a server, memory:// for this process alone.
+
+    Connects when it is first used. Raises ValueError for any other URL; the message does not repeat it, it may hold a password.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme == "memory":
+        return MemoryStore()
+    if scheme not in _SERVERS:
+        raise ValueError(f"store URL: {scheme or 'no scheme'!r} is none of unix://, redis://, rediss://, memory://")
+    return RedisStore(url)

@@ -1,0 +1,44 @@
+"""What every store refuses before it does anything, so that all of them refuse the same."""
+
+from collections.abc import Iterable, Sequence
+
+from headrace.ext_proc.core.ledger import AMOUNT_MAX, Charge, Exhausted, Fixed, Spent, Unit, bounded
+
+CHARGES_MAX = 256
+"""Counters of one lease. Lua hands them to the server on its stack, which holds a few thousand values."""
+
+
+def check_names(organisation: str, lease: str) -> None:
+    """Raises ValueError for an empty organisation (its keys would share no slot) or lease."""
+    if not organisation or not lease:
+        raise ValueError(f"organisation {organisation!r} and lease {lease!r} must not be empty")
+
+
+def check_charges(charges: Sequence[Charge], now_ms: int) -> None:
+    """Raises ValueError for a counter named twice, too many of them, or a fixed window that does not hold `now_ms`."""
+    if len(charges) > CHARGES_MAX:
+        raise ValueError(f"{len(charges)} charges in one lease; at most {CHARGES_MAX}")
+    if len({(charge.window, charge.unit, charge.counter) for charge in charges}) != len(charges):
+        raise ValueError("a counter is named twice in one lease: " + ", ".join(charge.counter for charge in charges))
+    for charge in charges:
+        window = charge.window
+        if isinstance(window, Fixed) and not window.start_ms <= now_ms < window.end_ms:
+            raise ValueError(f"{charge.counter}: the window {window} does not hold {now_ms}")
+
+
+def check_ttl(ttl_ms: int) -> None:
+    """Raises ValueError for a lease that would lapse at once, or outlive what is counted exactly."""
+    if not 1 <= ttl_ms <= AMOUNT_MAX // 2:
+        raise ValueError(f"ttl_ms: {ttl_ms} is not in 1..{AMOUNT_MAX // 2}")
+
+
+def checked_spent(spent: Spent) -> dict[Unit, int]:
+    """A copy of `spent`. Raises ValueError for an amount outside 0..2**53."""
+    return {unit: bounded(unit, amount) for unit, amount in spent.items()}
+
+
+def tightest(remaining: Iterable[int], resets: Sequence[int]) -> Exhausted:
+    """The refusal that lasts longest. resets[i]: epoch ms, or 0 where the i-th counter could hold its charge."""
+    latest = max(resets)
+    return Exhausted(resets.index(latest), tuple(remaining), latest)
+

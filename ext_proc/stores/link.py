@@ -1,0 +1,172 @@
+"""One connection to a Redis or Valkey server that carries everybody's calls.
+
+Calls that are due in the same tick of the event loop go out in one write, without waiting for the replies to earlier ones;
+replies come back in the order of the calls. A call costs the worker a fifth of the CPU time that a client with one connection
+per call in flight needs, and a lease's release cannot overtake its reservation.
+"""
+
+import asyncio
+import math
+from asyncio import Future, Task
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+
+from headrace.ext_proc.core.ports import StoreUnavailable
+
+WAITING_MAX = 10_000
+"""Calls that may wait at once, written or not: half a second of the server's time. More are refused."""
+COOL_DOWN_S = 0.1
+"""After a failed connect calls are refused at once for so long: a server that is down costs one attempt, not one a call."""
+
+Reply = Any
+
+
+class ConnectionLost(StoreUnavailable):
+    """The connection broke while the call was under way; the call may be repeated on a new one."""
+
+
+class Link:
+    """Connects when it is first called, and again after the connection broke.
+
+    connection makes an unconnected connection without time-outs of its own; timeout_s bounds connecting and, separately, each
+    reply (which may take a quarter longer to be given up).
+    """
+
+    def __init__(self, connection: Callable[[], AbstractConnection], *, timeout_s: float) -> None:
+        self._make = connection
+        self._timeout_s = timeout_s
+        self._due = asyncio.Event()
+        self._unsent: list[tuple[bytes, Future[Reply]]] = []
+        self._sent: deque[tuple[float, Future[Reply]]] = deque()
+        self._life: Task[None] | None = None
+        self._refusal = ""
+        self._refused_until = -math.inf
+
+    def call(self, command: bytes) -> Future[Reply]:
+        """The reply to one packed command; an error reply is raised by the future as ResponseError.
+
+        Raises StoreUnavailable, at once or by the future; ConnectionLost when the call may be repeated.
+        """
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._refused_until:
+            raise StoreUnavailable(self._refusal)
+        if len(self._unsent) + len(self._sent) >= WAITING_MAX:
+            raise StoreUnavailable(f"{WAITING_MAX} calls to the store are waiting already")
+        future: Future[Reply] = loop.create_future()
+        self._unsent.append((command, future))
+        self._due.set()
+        if self._life is None:
+            self._life = loop.create_task(self._live())
+        return future
+
+    async def close(self) -> None:
+        """Wait for the replies to what was called, at most timeout_s; then refuse every call and disconnect."""
+        if waiting := [future for _, future in (*self._unsent, *self._sent)]:
+            await asyncio.wait(waiting, timeout=self._timeout_s)
+        self._refuse("the store is closed", until=math.inf)
+        if self._life is not None:
+            self._life.cancel()
+            await asyncio.wait([self._life])
+
+    async def _live(self) -> None:
+        """One connection, from connecting until it breaks. What was written then fails, the rest goes to the next one."""
+        connection = self._make()
+        end = StoreUnavailable("the store is closed")
+        try:
+            if await self._connect(connection):
+                end = await self._carry(connection)
+        finally:
+            sent, self._sent = self._sent, deque()
+            _fail((future for _, future in sent), end)
+            await connection.disconnect(nowait=True)
+            self._life = asyncio.get_running_loop().create_task(self._live()) if self._unsent else None
+
+    async def _connect(self, connection: AbstractConnection) -> bool:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await connection.connect()  # type: ignore[no-untyped-call]
+        except (RedisError, OSError) as error:  # a TimeoutError is an OSError
+            until = asyncio.get_running_loop().time() + COOL_DOWN_S
+            self._refuse(f"cannot connect to the store: {error or 'timed out'}", until=until)
+            return False
+        return True
+
+    def _refuse(self, why: str, *, until: float) -> None:
+        self._refusal, self._refused_until = why, until
+        unsent, self._unsent = self._unsent, []
+        _fail((future for _, future in unsent), StoreUnavailable(why))
+
+    async def _carry(self, connection: AbstractConnection) -> StoreUnavailable:
+        """Write calls and read replies; returns why the connection must be given up."""
+        loop = asyncio.get_running_loop()
+        parts = [loop.create_task(part) for part in (self._write(connection), self._read(connection), self._watch())]
+        try:
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            return done.pop().result()
+        finally:
+            for part in parts:
+                part.cancel()
+            await asyncio.wait(parts)
+
+    async def _write(self, connection: AbstractConnection) -> StoreUnavailable:
+        try:
+            while True:
+                await self._due.wait()
+                self._due.clear()
+                if commands := self._take():
+                    await connection.send_packed_command([commands], check_health=False)
+        except (RedisError, OSError) as error:
+            return ConnectionLost(f"the connection to the store broke: {error}")
+
+    def _take(self) -> bytes:
+        """The calls that have gathered, but for those whose callers gave up, now waiting for their replies."""
+        due = [entry for entry in self._unsent if not entry[1].done()]
+        self._unsent = []
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        self._sent.extend((deadline, future) for _, future in due)
+        return b"".join(command for command, _ in due)
+
+    async def _read(self, connection: AbstractConnection) -> StoreUnavailable:
+        try:
+            while True:
+                reply = await _reply(connection)
+                _resolve(self._sent.popleft()[1], reply)
+                if isinstance(reply, ReadOnlyError):
+                    return ConnectionLost("the server has become a replica")
+        except (RedisError, OSError) as error:
+            return ConnectionLost(f"the connection to the store broke: {error}")
+
+    async def _watch(self) -> StoreUnavailable:
+        """Returns when the oldest call has waited too long."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._timeout_s / 4)
+            if self._sent and self._sent[0][0] <= loop.time():
+                return StoreUnavailable(f"the store did not answer within {self._timeout_s} s")
+
+
+async def _reply(connection: AbstractConnection) -> Reply:
+    """The next reply; an error reply is returned, not raised, so that the one who called gets it."""
+    try:
+        return await connection.read_response(timeout=math.inf, disconnect_on_error=False)
+    except ResponseError as error:
+        return error
+
+
+def _resolve(future: Future[Reply], reply: Reply) -> None:
+    if future.done():
+        return
+    if isinstance(reply, ResponseError):
+        future.set_exception(reply)
+    else:
+        future.set_result(reply)
+
+
+def _fail(futures: Iterable[Future[Reply]], error: StoreUnavailable) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(error)

@@ -1,0 +1,206 @@
+"""The store on a Redis (7 or newer) or Valkey server, through the functions of `functions.lua`."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from hiredis import pack_command
+from redis.asyncio.connection import ConnectionPool
+from redis.exceptions import ResponseError
+
+from headrace.ext_proc.core.ledger import Admitted, Charge, Exhausted, Fixed, Spent, Window
+from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.stores.arguments import check_charges, check_names, check_ttl, checked_spent, tightest
+from headrace.ext_proc.stores.link import ConnectionLost, Link, Reply
+
+TIMEOUT_S = 0.5
+"""Bounds one attempt to connect and one reply; well below the 1 s a filter may take."""
+SOURCE = Path(__file__).with_name("functions.lua").read_bytes()
+VERSION = hashlib.sha256(SOURCE).hexdigest()[:12].encode()
+LIBRARY = SOURCE.replace(b"VERSION", VERSION)
+
+_MISSING = "Function not found"
+_OVERTAKEN = "LEASE"
+_encode = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The counters behind one key, as the functions take them: the charges of one fixed window, or one sliding counter."""
+
+    key: str
+    window: Window
+    places: tuple[int, ...]
+    """Where its charges stand in the caller's sequence."""
+
+
+class RedisStore:
+    """A `Store` over one connection; to be used within one event loop."""
+
+    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        """`url`: unix://, redis:// or rediss://, with redis-py's query options. Raises ValueError for a URL that is none.
+
+        Nothing is sent before the first call.
+        """
+        pool = ConnectionPool.from_url(
+            url, protocol=2, decode_responses=False, driver_info=None, socket_timeout=None, socket_connect_timeout=timeout_s
+        )
+        self._link = Link(pool.make_connection, timeout_s=timeout_s)
+
+    async def reserve(
+        self, organisation: str, lease: str, charges: Sequence[Charge], *, now_ms: int, ttl_ms: int
+    ) -> Admitted | Exhausted:
+        check_names(organisation, lease)
+        check_charges(charges, now_ms)
+        check_ttl(ttl_ms)
+        groups = _grouped(organisation, charges)
+        keys = [_lease_key(organisation, lease), *(group.key for group in groups)]
+        told = (now_ms, ttl_ms, [_told(group, charges) for group in groups])
+        try:
+            reply = await self._function(b"reserve", keys, told)
+        except ResponseError as error:
+            if str(error).startswith(_OVERTAKEN):
+                raise ValueError(f"lease {lease} was released before it was reserved") from None
+            raise StoreUnavailable(f"the store refused: {error}") from error
+        return _answer(reply, groups, len(charges))
+
+    async def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> bool:
+        check_names(organisation, lease)
+        return bool(await self._plain(b"settle", [_lease_key(organisation, lease)], (now_ms, checked_spent(spent))))
+
+    async def release(self, organisation: str, lease: str, *, now_ms: int) -> bool:
+        check_names(organisation, lease)
+        return bool(await self._plain(b"release", [_lease_key(organisation, lease)], (now_ms,)))
+
+    async def read(self, organisation: str, charges: Sequence[Charge], *, now_ms: int) -> tuple[int, ...]:
+        check_names(organisation, "read")
+        check_charges(charges, now_ms)
+        groups = _grouped(organisation, charges)
+        told = (now_ms, [(_length(group.window), [_field(charges[place]) for place in group.places]) for group in groups])
+        reply = await self._plain(b"read", [group.key for group in groups], told)
+        return tuple(_placed(reply, groups, len(charges)))
+
+    async def get_key(self, digest: str) -> bytes | None:
+        value: bytes | None = await self._sent(_packed(b"GET", _api_key(digest)))
+        return value
+
+    async def put_key(self, digest: str, value: bytes) -> None:
+        await self._sent(_packed(b"SET", _api_key(digest), value))
+
+    async def ping(self) -> None:
+        await self._plain(b"read", [], (0, []))
+
+    async def close(self) -> None:
+        await self._link.close()
+
+    async def _plain(self, name: bytes, keys: Sequence[str], told: Any) -> Reply:
+        try:
+            return await self._function(name, keys, told)
+        except ResponseError as error:
+            raise StoreUnavailable(f"the store refused: {error}") from error
+
+    async def _sent(self, command: bytes) -> Reply:
+        try:
+            return await self._call(command)
+        except ResponseError as error:
+            raise StoreUnavailable(f"the store refused: {error}") from error
+
+    async def _function(self, name: bytes, keys: Sequence[str], told: Any) -> Reply:
+        """Call one of our functions; a server that has none, new or flushed or failed over, is given them first."""
+        command = _packed(b"FCALL", b"headrace_%s_%s" % (VERSION, name), len(keys), *keys, _encode(told))
+        try:
+            return await self._call(command)
+        except ResponseError as error:
+            if _MISSING not in str(error):
+                raise
+        await self._load()
+        return await self._call(command)
+
+    async def _load(self) -> None:
+        try:
+            await self._call(_packed(b"FUNCTION", b"LOAD", LIBRARY))
+        except ResponseError as error:
+            if "already exists" not in str(error):  # another worker was first
+                raise
+
+    async def _call(self, command: bytes) -> Reply:
+        """Every command of ours may be repeated: a lease is charged, settled and released once."""
+        try:
+            return await self._link.call(command)
+        except ConnectionLost:
+            return await self._link.call(command)
+
+
+def _packed(*parts: str | bytes | int) -> bytes:
+    packed: bytes = pack_command(parts)  # type: ignore[arg-type]  # its stub knows only tuples of one
+    return packed
+
+
+@lru_cache(maxsize=1024)
+def _prefix(organisation: str) -> str:
+    """The hash tag keeps an organisation in one slot; quoting keeps a brace or colon in its name from ending it early."""
+    return f"hr:{{{quote(organisation, safe='')}}}:"
+
+
+def _lease_key(organisation: str, lease: str) -> str:
+    return f"{_prefix(organisation)}lease:{lease}"
+
+
+def _api_key(digest: str) -> str:
+    return f"hr:key:{digest}"
+
+
+def _field(charge: Charge) -> str:
+    return f"{charge.unit}:{charge.counter}"
+
+
+def _window_key(organisation: str, charge: Charge) -> str:
+    window = charge.window
+    if isinstance(window, Fixed):
+        return f"{_prefix(organisation)}fixed:{window.start_ms}-{window.end_ms}"
+    return f"{_prefix(organisation)}sliding:{window.length_ms}:{_field(charge)}"
+
+
+def _grouped(organisation: str, charges: Sequence[Charge]) -> list[Group]:
+    """Charges by the key that holds them, in the order they come."""
+    places: dict[str, list[int]] = {}
+    for place, charge in enumerate(charges):
+        places.setdefault(_window_key(organisation, charge), []).append(place)
+    return [Group(key, charges[found[0]].window, tuple(found)) for key, found in places.items()]
+
+
+def _length(window: Window) -> int:
+    return 0 if isinstance(window, Fixed) else window.length_ms
+
+
+def _told(group: Group, charges: Sequence[Charge]) -> tuple[int, int, list[str], list[str], list[int], list[int]]:
+    """{ends, length, fields, units, limits, amounts}, see functions.lua."""
+    window, own = group.window, [charges[place] for place in group.places]
+    return (
+        window.end_ms if isinstance(window, Fixed) else 0,
+        _length(window),
+        [_field(charge) for charge in own],
+        [charge.unit for charge in own],
+        [charge.limit for charge in own],
+        [charge.amount for charge in own],
+    )
+
+
+def _placed(values: Sequence[int], groups: Sequence[Group], size: int) -> list[int]:
+    """Values in the order of the groups, put into the order of the caller's charges."""
+    placed = [0] * size
+    places = (place for group in groups for place in group.places)
+    for place, value in zip(places, values, strict=True):
+        placed[place] = value
+    return placed
+
+
+def _answer(reply: Sequence[int], groups: Sequence[Group], size: int) -> Admitted | Exhausted:
+    if reply[0]:
+        return Admitted(tuple(_placed(reply[1:], groups, size)))
+    return tightest(_placed(reply[1::2], groups, size), _placed(reply[2::2], groups, size))
