@@ -1,0 +1,81 @@
+"""The detector: Presidio's findings without a model, at a fraction of its cost.
+
+One gate scan (3 µs for a chat message) names the recognizers that may find something; those alone run, with Presidio's own
+patterns, checksums and order of reduction. Equal to `AnalyzerEngine.analyze` by the differential test.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from headrace.filters.pii.gate import gate_for
+from headrace.filters.pii.phone import PhoneFinder
+from headrace.filters.pii.presidio import PHONE_ENTITY, PHONE_SCORE, pattern_recognizers, phone_regions
+from headrace.filters.pii.spans import Span, without_duplicates
+
+# No default pattern matches a newline, so whole lines are searched apart: one finding does not make a recognizer read 200 KB,
+# and cost stays linear. 1 KB is a paragraph; smaller blocks cost more calls than they save.
+BLOCK = 1024
+
+
+class Detector(Protocol):
+    """Finds personal data in a text."""
+
+    def detect(self, text: str) -> tuple[Span, ...]:
+        """Findings by place in the text; they may overlap. Raises DetectionTimeout."""
+        ...
+
+
+class PatternDetector:
+    """Presidio's default recognizers for `thresholds`: entity to the score a finding must reach."""
+
+    def __init__(self, thresholds: Mapping[str, float]) -> None:
+        self._thresholds = dict(thresholds)
+        self._recognizers = [each for each in pattern_recognizers() if each.best >= thresholds.get(each.entity, _NEVER)]
+        wants_phone = thresholds.get(PHONE_ENTITY, _NEVER) <= PHONE_SCORE
+        self._phone = PhoneFinder(phone_regions()) if wants_phone else None
+        self._gate = gate_for(self._recognizers, phone=wants_phone)
+
+    def detect(self, text: str) -> tuple[Span, ...]:
+        found: list[Span] = []
+        for start, block in blocks(text):
+            opened = self._gate.open(block)
+            if opened:
+                found += _moved(self._search(block, opened), start)
+        return without_duplicates(found) if found else ()
+
+    def _search(self, block: str, opened: frozenset[str]) -> Iterator[Span]:
+        for recognizer in self._recognizers:
+            if recognizer.name in opened:
+                least = self._thresholds[recognizer.entity]
+                yield from (span for span in recognizer.find(block) if span.score >= least)
+        if self._phone is not None and PHONE_ENTITY in opened:
+            yield from (Span(start, end, PHONE_ENTITY, PHONE_SCORE) for start, end in self._phone.find(block))
+
+
+_NEVER = 2.0
+
+
+def _moved(spans: Iterator[Span], by: int) -> Iterator[Span]:
+    return (Span(span.start + by, span.end + by, span.entity, span.score) for span in spans) if by else spans
+
+
+def blocks(text: str, size: int = BLOCK) -> Iterator[tuple[int, str]]:
+    """`text` cut after line ends into pieces of `size` characters or more, each with its start."""
+    start = 0
+    while len(text) - start > size and (cut := text.find("\n", start + size)) >= 0:
+        yield start, text[start : cut + 1]
+        start = cut + 1
+    yield start, text[start:] if start else text
+
+
+def entities() -> tuple[str, ...]:
+    """What the default recognizers find without a model, in alphabetical order."""
+    return tuple(sorted({*(each.entity for each in pattern_recognizers()), *([PHONE_ENTITY] if phone_regions() else [])}))
+
+
+def best_scores() -> Mapping[str, float]:
+    """Entity → the highest score a finding can get without a model (whose tokens Presidio's context words need)."""
+    best = {each.entity: each.best for each in pattern_recognizers()}
+    return best | ({PHONE_ENTITY: PHONE_SCORE} if phone_regions() else {})
+
+

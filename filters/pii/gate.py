@@ -1,0 +1,118 @@
+"""One linear scan that says which recognizers are worth running on a text.
+
+A gate expression is a necessary condition: wherever a recognizer has a match, its gate has one. Gates need not be exact, only cheap
+to compile (the recognizers' own patterns take hyperscan seconds, these a quarter of one) and independent of Unicode versions:
+`\\b` is left out, and where a pattern takes any digit or word character, the gate takes every character above ASCII.
+"""
+
+import re
+import threading
+from collections.abc import Mapping, Sequence
+
+import hyperscan as hs
+
+from headrace.filters.pii.presidio import PHONE_ENTITY
+from headrace.filters.pii.recognizers import Recognizer
+
+_ABOVE = r"\x{80}-\x{10ffff}"
+_DIGIT = rf"[0-9{_ABOVE}]"
+_MONTH = "(?:JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)"
+
+# The four characters whose case folds onto an ASCII letter (İ ı ſ K): the recognizers' engine matches them, hyperscan does not.
+_FOLDING = "\u0130\u0131\u017f\u212a"
+
+# phonenumbers: at most four marks between two digits, at least four digits (a German number may be that short).
+PHONE_MIN_DIGITS = 4
+_PHONE_GATE = rf"{_DIGIT}(?:[-x .()\[\]/~{_ABOVE}]{{0,4}}{_DIGIT}){{{PHONE_MIN_DIGITS - 1}}}"
+
+_GATES: Mapping[str, Sequence[str]] = {
+    "CreditCardRecognizer": [rf"{_DIGIT}(?:[- ]?{_DIGIT}){{12}}"],
+    "UsBankRecognizer": ["[0-9]{8}"],
+    "UsLicenseRecognizer": ["[A-Z][0-9]", "[0-9]{3}[A-Z]", "[0-9]{6}"],
+    "UsItinRecognizer": [rf"9{_DIGIT}{{2}}[- ]?[5-9]{_DIGIT}"],
+    "UsPassportRecognizer": ["[0-9]{8}"],
+    "UsSsnRecognizer": ["[0-9]{3}[- .]?[0-9]{2}[- .]?[0-9]{4}"],
+    "NhsRecognizer": ["[0-9]{3}[- ]?[0-9]{3}[- ]?[0-9]{4}"],
+    "CryptoRecognizer": ["(?:bc1|[13])[a-zA-HJ-NP-Z0-9]{25}"],
+    "DateRecognizer": [rf"{_DIGIT}[/.-](?:{_DIGIT}|{_MONTH})", f"{_MONTH}-{_DIGIT}"],
+    "EmailRecognizer": ["@"],
+    "IbanRecognizer": ["[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]{4}){2}"],
+    "IpRecognizer": [r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]", "(?:[0-9A-F]{1,4}:){2}", "::", ":[0-9A-F]{1,4}:"],
+    "MedicalLicenseRecognizer": [rf"[A-Z9]{_DIGIT}{{7}}"],
+    "MacAddressRecognizer": ["[0-9A-F]{2}[:-][0-9A-F]{2}[:-]", r"[0-9A-F]{4}\.[0-9A-F]{4}\."],
+    "UuidRecognizer": ["[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-"],
+}
+_FLAGS = hs.HS_FLAG_PREFILTER | hs.HS_FLAG_SINGLEMATCH | hs.HS_FLAG_UTF8 | hs.HS_FLAG_CASELESS
+
+
+class Gate:
+    """Which of `keys` may find something in a text; shared by threads, which must not share hyperscan's scratch space."""
+
+    def __init__(self, expressions: Mapping[str, Sequence[str]]) -> None:
+        flat = [(key, expression) for key, each in expressions.items() for expression in each]
+        self._keys = [key for key, _ in flat]
+        self._everything = frozenset(expressions)
+        self._database = hs.Database(mode=hs.HS_MODE_BLOCK)
+        self._database.compile(
+            expressions=[expression.encode() for _, expression in flat],
+            ids=list(range(len(flat))),
+            elements=len(flat),
+            flags=[_FLAGS] * len(flat),
+        )
+        self._local = threading.local()
+
+    def open(self, text: str) -> frozenset[str]:
+        """The keys whose gate opens for `text`."""
+        if not text.isascii() and any(character in text for character in _FOLDING):
+            return self._everything
+        hits: list[int] = []
+        self._database.scan(_utf8(text), match_event_handler=lambda id, *_: hits.append(id), scratch=self._scratch())
+        return frozenset([self._keys[hit] for hit in hits]) if hits else _NOTHING
+
+    def _scratch(self) -> hs.Scratch:
+        try:
+            scratch: hs.Scratch = self._local.scratch
+        except AttributeError:
+            scratch = self._local.scratch = hs.Scratch(self._database)
+        return scratch
+
+
+_NOTHING: frozenset[str] = frozenset()
+
+
+def _utf8(text: str) -> bytes:
+    """`text` as UTF-8. A lone surrogate becomes a question mark: like it no letter, no digit, and inside the same classes."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="replace")
+
+
+def gate_for(recognizers: Sequence[Recognizer], *, phone: bool) -> Gate:
+    """The gate for these recognizers, by their names, and for phone numbers under the name of that entity."""
+    expressions = {each.name: _expressions(each) for each in recognizers}
+    if phone:
+        expressions[PHONE_ENTITY] = [_PHONE_GATE]
+    return Gate(expressions)
+
+
+def _expressions(recognizer: Recognizer) -> Sequence[str]:
+    if recognizer.name == "UrlRecognizer":
+        return [_domain_gate(recognizer)]
+    return _GATES.get(recognizer.name, ANYTHING)
+
+
+ANYTHING = (r"[\x00-\x{10ffff}]",)
+"""The gate of a recognizer we know nothing about: open for every text."""
+
+_TOP_LEVEL_DOMAINS = re.compile(r"\(\?:([a-z]+)\)")
+
+
+def _domain_gate(recognizer: Recognizer) -> str:
+    """A dot before a top-level domain. The pattern does not ask for a word's end after it, so a domain covers all it begins."""
+    listed = [_TOP_LEVEL_DOMAINS.findall(pattern.expression.pattern) for pattern in recognizer.patterns]
+    if not all(listed):
+        return ANYTHING[0]
+    domains = set().union(*listed)
+    shortest = {domain for domain in domains if not any(domain[:cut] in domains for cut in range(1, len(domain)))}
+    return rf"[a-z0-9.\-]\.(?:{'|'.join(sorted(shortest))})"

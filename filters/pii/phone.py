@@ -1,0 +1,138 @@
+"""Presidio's phone recognizer with one candidate scan for all its regions.
+
+Presidio runs `phonenumbers.PhoneNumberMatcher` once per region, and each run searches the text for candidates anew. Candidates
+depend on the region only in where the search goes on after a match, so they are found once per start position; what no region
+can accept is dropped before any region parses it. Findings are the same, up to where the matcher of a region gives up: after
+65,535 numbers that came to nothing, in one text. Ours goes on.
+"""
+
+import sys
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from os import urandom
+
+from phonenumbers import Leniency, PhoneNumberMatch, PhoneNumberMatcher
+from phonenumbers import phonenumbermatcher as matcher
+from phonenumbers.phonenumberutil import _SECOND_NUMBER_START_PATTERN
+
+from headrace.filters.pii.gate import PHONE_MIN_DIGITS
+
+LENIENCY = Leniency.VALID
+"""What Presidio asks for (`leniency=1`)."""
+
+# With fewer digits only German numbers are valid, and numbers after a plus sign, which mean the same in every region.
+# (national numbers: US, GB, IL, CA 7, IN, BR 8, FR 9 digits; after an international prefix: 8)
+SHORT_DIGITS = 7
+SHORT_REGION = "DE"
+
+Candidate = tuple[int, str]
+_PLUS = "+\uff0b"
+
+
+class _Candidates:
+    """The candidates of one text that any region may accept, found once per start of the search."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._after: dict[int, tuple[Candidate, int] | None] = {}
+        self.international: dict[int, PhoneNumberMatch] = {}
+        """Start → a number that begins with a plus sign and is its whole candidate: every region reads it alike."""
+
+    def after(self, index: int) -> tuple[Candidate, int] | None:
+        """The first candidate at or after `index`, and its number of digits."""
+        if index not in self._after:
+            self._after[index] = self._search(index)
+        return self._after[index]
+
+    def _search(self, index: int) -> tuple[Candidate, int] | None:
+        while (found := matcher._PATTERN.search(self._text, index)) is not None:
+            candidate = _before_second_number(found.group())
+            digits = sum(map(str.isdigit, candidate))
+            if digits >= PHONE_MIN_DIGITS and not self._is_date(candidate, found.start()):
+                return (found.start(), candidate), digits
+            index = found.start() + len(candidate)
+        return None
+
+    def _is_date(self, candidate: str, start: int) -> bool:
+        """The first two checks of `PhoneNumberMatcher._extract_match`, which do not depend on the region."""
+        if matcher._SLASH_SEPARATED_DATES.search(candidate):
+            return True
+        if not matcher._TIME_STAMPS.search(candidate):
+            return False
+        return matcher._TIME_STAMPS_SUFFIX.match(self._text, start + len(candidate)) is not None
+
+
+def _before_second_number(candidate: str) -> str:
+    second = _SECOND_NUMBER_START_PATTERN.search(candidate)
+    return candidate[: second.start()] if second else candidate
+
+
+class _RegionMatcher(PhoneNumberMatcher):
+    """`PhoneNumberMatcher` for one region, over shared candidates."""
+
+    def __init__(self, text: str, region: str, candidates: _Candidates, hopeless: "_Hopeless") -> None:
+        super().__init__(text, region, leniency=LENIENCY, max_tries=sys.maxsize)
+        self._region = region
+        self._candidates = candidates
+        self._hopeless = hopeless
+
+    def _find(self, index: int) -> PhoneNumberMatch | None:
+        while (found := self._candidates.after(index)) is not None:
+            (start, candidate), digits = found
+            match = self._accepted(candidate, start, digits)
+            if match is not None:
+                return match
+            index = start + len(candidate)
+        return None
+
+    def _accepted(self, candidate: str, start: int, digits: int) -> PhoneNumberMatch | None:
+        if digits < SHORT_DIGITS and self._region != SHORT_REGION:
+            return None
+        if (known := self._candidates.international.get(start)) is not None:
+            return known
+        if self._hopeless.has(candidate, self._region):
+            return None
+        match: PhoneNumberMatch | None = self._extract_match(candidate, start)
+        if match is not None and candidate[0] in _PLUS and match.raw_string == candidate:
+            self._candidates.international[start] = match
+        return match
+
+
+class _Hopeless:
+    """Remembers candidates that no reading makes a number: years, dates, amounts come again and again.
+
+    A candidate that fails as a text of its own fails everywhere, because its surroundings can only refuse more. What is kept is
+    a keyed hash: no digits stay in memory.
+    """
+
+    def __init__(self, size: int = 8192) -> None:
+        self._key = urandom(32)
+        self._size = size
+        self._known: OrderedDict[bytes, bool] = OrderedDict()
+
+    def has(self, candidate: str, region: str) -> bool:
+        name = blake2b(f"{region}{candidate}".encode(errors="replace"), key=self._key, digest_size=16).digest()
+        known = self._known.get(name)
+        if known is None:
+            alone = PhoneNumberMatcher(candidate, region, leniency=LENIENCY, max_tries=sys.maxsize)
+            known = self._known[name] = alone._extract_match(candidate, 0) is None
+            if len(self._known) > self._size:
+                self._known.popitem(last=False)
+        return known
+
+
+class PhoneFinder:
+    """Finds what the phone recognizer finds, as pairs of start and end."""
+
+    def __init__(self, regions: Sequence[str]) -> None:
+        self._regions = tuple(regions)
+        self._hopeless = _Hopeless()
+
+    def find(self, text: str) -> Iterator[tuple[int, int]]:
+        candidates = _Candidates(text)
+        if candidates.after(0) is None:
+            return
+        for region in self._regions:
+            for match in _RegionMatcher(text, region, candidates, self._hopeless):
+                yield match.start, match.end

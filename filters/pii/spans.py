@@ -1,0 +1,51 @@
+"""What a detector finds, and how findings that overlap are reduced."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Span(NamedTuple):
+    """A finding: `text[start:end]` (code points) is an `entity`, with a score above 0 and up to 1."""
+
+    start: int
+    end: int
+    entity: str
+    score: float
+
+
+class DetectionTimeout(Exception):
+    """A text could not be searched in time; nothing is known about it."""
+
+
+def without_duplicates(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Presidio's `remove_duplicates`: a span inside another of its entity, with no higher score, goes. By place in the text."""
+    kept: list[Span] = []
+    active: dict[str, list[Span]] = {}
+    for span in sorted(set(spans), key=_outer_first):
+        rivals = [other for other in active.get(span.entity, ()) if other.end >= span.start]
+        if not any(span.end <= other.end and span.score <= other.score for other in rivals):
+            kept.append(span)
+            rivals.append(span)
+        active[span.entity] = rivals
+    return tuple(kept)
+
+
+def _outer_first(span: Span) -> tuple[int, int, float, str]:
+    return (span.start, -span.end, -span.score, span.entity)
+
+
+def disjoint(spans: Iterable[Span]) -> list[Span]:
+    """Spans that overlap become one that covers them all, named after the one with the highest score, then the longest.
+
+    No character of a finding is left outside: an e-mail address whose domain is also a URL is one EMAIL_ADDRESS.
+    """
+    merged: list[Span] = []
+    best: Span | None = None
+    for span in sorted(spans, key=_outer_first):
+        if best is None or span.start >= merged[-1].end:
+            merged.append(span)
+            best = span
+            continue
+        best = max(best, span, key=lambda each: (each.score, each.end - each.start))
+        merged[-1] = Span(merged[-1].start, max(merged[-1].end, span.end), best.entity, best.score)
+    return merged

@@ -1,0 +1,97 @@
+"""The detector finds what Presidio's engine finds, exactly."""
+
+import socket
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.filters.pii.detector import BLOCK, PatternDetector, best_scores, blocks, entities
+from headrace.filters.pii.spans import DetectionTimeout, Span, disjoint
+
+from .texts import TEXTS, generate
+from .vanilla import findings
+
+EVERYTHING = PatternDetector(dict.fromkeys(entities(), 0.0))
+CONFIDENT = PatternDetector(dict.fromkeys(entities(), 0.4))
+
+
+@pytest.mark.parametrize("start", range(0, 5000, 500))
+def test_findings_and_scores_equal_presidios_on_generated_texts(start: int) -> None:
+    for seed in range(start, start + 500):
+        text = generate(seed)
+        assert set(EVERYTHING.detect(text)) == findings(text), f"seed {seed}: {text!r}"
+
+
+@given(TEXTS)
+@settings(max_examples=300, deadline=None)
+def test_a_threshold_gives_what_presidio_gives_with_it(text: str) -> None:
+    assert set(CONFIDENT.detect(text)) == findings(text, default=0.4)
+
+
+@given(st.lists(st.sampled_from(["1", "0", " ", "-", ".", "@", "a", "/", ":", "+", "(", ")", "é", "x", "\n", "9"]), max_size=60))
+@settings(max_examples=1000, deadline=None)
+def test_findings_equal_presidios_on_noise_near_its_patterns(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    assert set(EVERYTHING.detect(text)) == findings(text)
+
+
+@given(st.text(max_size=200))
+@settings(max_examples=500, deadline=None)
+def test_findings_equal_presidios_on_any_unicode(text: str) -> None:
+    assert set(EVERYTHING.detect(text)) == findings(text)
+
+
+def test_the_network_is_never_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+    assert CONFIDENT.detect("write to jane@example.com")[0] == Span(9, 25, "EMAIL_ADDRESS", 1.0)
+
+
+def test_nothing_of_the_text_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(1)
+    EVERYTHING.detect("DE\u0661\u06619370400440532013000 and DE89370400440532013000 and jane@example.com")
+    assert not caplog.records
+
+
+def test_a_pattern_that_takes_too_long_is_an_error_and_no_clean_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.filters.pii.recognizers.PATTERN_SECONDS", 0.001)
+    with pytest.raises(DetectionTimeout):
+        EVERYTHING.detect("a.-" * 100_000 + "@b")
+
+
+def test_blocks_are_whole_lines_that_make_up_the_text() -> None:
+    text = "\n".join("x" * (37 * n % 211) for n in range(200))
+    pieces = list(blocks(text))
+    assert "".join(piece for _, piece in pieces) == text
+    assert all(text[start : start + len(piece)] == piece for start, piece in pieces)
+    assert all(piece.endswith("\n") and len(piece) >= BLOCK for _, piece in pieces[:-1])
+
+
+def test_a_long_text_is_searched_line_by_line_with_the_same_findings() -> None:
+    text = "\n".join(generate(seed) for seed in range(60))
+    assert len(text) > 4 * BLOCK
+    assert set(EVERYTHING.detect(text)) == findings(text)
+
+
+def test_the_best_score_of_an_entity_is_never_exceeded() -> None:
+    best = best_scores()
+    found = [span for seed in range(500) for span in EVERYTHING.detect(generate(seed))]
+    assert all(span.score <= best[span.entity] for span in found)
+    assert {span.entity for span in found} == set(best), "the generator makes every entity"
+
+
+def test_overlapping_findings_become_one_that_covers_them_named_after_the_best() -> None:
+    spans = [Span(0, 10, "URL", 0.5), Span(2, 20, "EMAIL_ADDRESS", 1.0), Span(18, 25, "URL", 0.5), Span(25, 30, "URL", 0.5)]
+    assert disjoint(spans) == [Span(0, 25, "EMAIL_ADDRESS", 1.0), Span(25, 30, "URL", 0.5)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 10), st.sampled_from("AB"), st.sampled_from([0.3, 0.5, 1.0]))))
+def test_merged_findings_cover_the_same_characters_and_never_overlap(drawn: list[tuple[int, int, str, float]]) -> None:
+    spans = [Span(start, start + length, entity, score) for start, length, entity, score in drawn]
+    merged = disjoint(spans)
+    assert {at for span in merged for at in range(span.start, span.end)} == {at for s in spans for at in range(s.start, s.end)}
+    assert all(left.end <= right.start for left, right in zip(merged, merged[1:], strict=False))
