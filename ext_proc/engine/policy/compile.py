@@ -1,7 +1,7 @@
 """A policy file to a frozen Policy, or to everything that is wrong with it."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -88,7 +88,7 @@ class _Compiler:
         document = validated(PolicyDocument, self.located.value, self.problem)
         entries = [entry for name, where, given in _listed(self.located.value) if (entry := self._entry(name, where, given))]
         if document is None:
-            raise PolicyErrors(self.problems)
+            raise PolicyErrors(self.problems, self.files)
         for rule in RULES:
             for where, message in rule(document):
                 self.problem(where, message)
@@ -97,7 +97,7 @@ class _Compiler:
         _check_files(build)
         chain = tuple(self._place(entry, build) for entry in entries)
         if self.problems:
-            raise PolicyErrors(self.problems)
+            raise PolicyErrors(self.problems, self.files)
         return Policy(self.path, self._revision(content), document, catalogue, chain, frozenset(self.files))
 
     def _revision(self, content: bytes) -> str:
@@ -106,7 +106,7 @@ class _Compiler:
             for path in sorted(self.files):
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
         except OSError as error:
-            raise PolicyErrors([Problem(str(error.filename), 0, "", f"cannot be read: {error.strerror}")]) from None
+            raise PolicyErrors([Problem(str(error.filename), 0, "", f"cannot be read: {error.strerror}")], self.files) from None
         return digest.hexdigest()[:12]
 
     def problem(self, where: Where, message: str) -> None:
@@ -115,10 +115,10 @@ class _Compiler:
     def _entry(self, name: str, where: Where, given: Mapping[str, Any]) -> _Entry | None:
         try:
             cls = self.registry.load(name)
+            settings = _checked(cls, given, lambda inner, message: self.problem((*where, *inner), message))
         except FilterError as error:
             self.problem(where, str(error))
             return None
-        settings = validated(cls.Settings, given, lambda inner, message: self.problem((*where, *inner), message))
         return _Entry(name, where, cls, given, settings) if settings is not None else None
 
     def _place(self, entry: _Entry, build: Build) -> Choice:
@@ -140,13 +140,12 @@ class _Compiler:
     def _check_combinations(self, variants: "_Variants") -> None:
         found = combinations([change.scope for change in variants.changes], MAX_COMBINATIONS)
         if len(found) > MAX_COMBINATIONS:
-            message = f"the overrides of {variants.entry.name!r} may meet in more than {MAX_COMBINATIONS} ways; use names, not globs"
+            message = f"overrides of {variants.entry.name!r} may meet in more than {MAX_COMBINATIONS} ways; use names, not globs"
             self.problem(variants.changes[-1].where, message)
             return
         for combination in found[1:]:
-            settings = validated(
-                variants.entry.cls.Settings, variants.given(combination), partial(self._problem_of, variants, combination)
-            )
+            report = partial(self._problem_of, variants, combination)
+            settings = _checked(variants.entry.cls, variants.given(combination), report)
             # Filters for several overrides at once are built when a caller needs them: there may be thousands.
             if settings is not None and len(combination) == 1 and not same_filter(settings, variants.entry.settings):
                 where = variants.changes[combination[0]].where
@@ -177,7 +176,7 @@ class _Variants:
 
     def link(self, combination: Combination) -> Link | None:
         """Raises FilterError when the filter cannot be built with these settings."""
-        settings = validated(self.entry.cls.Settings, self.given(combination), _refuse)
+        settings = _checked(self.entry.cls, self.given(combination), _refuse)
         assert settings is not None, "_refuse raises"
         return link_of(self.entry.name, self._filter(combination, settings), settings)
 
@@ -192,6 +191,11 @@ class _Variants:
 
 def _refuse(where: Where, message: str) -> None:
     raise FilterError(f"{spelled(where)}: {message}")
+
+
+def _checked(cls: FilterClass, given: Mapping[str, Any], problem: Callable[[Where, str], None]) -> FilterSettings | None:
+    with third_party(f"settings of filter {cls.name!r} cannot be checked"):
+        return validated(cls.Settings, given, problem)
 
 
 def _construct(cls: FilterClass, settings: FilterSettings, build: Build) -> Filter:

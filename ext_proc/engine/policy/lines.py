@@ -32,7 +32,7 @@ MAX_DEPTH = 40  # a policy nests 8 levels; filters' settings may add some
 MAX_NODES = 200_000  # more than MAX_BYTES of honest YAML holds; aliases of aliases multiply beyond it
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9_]{0,30})|0x[0-9a-fA-F]{1,16}|0o[0-7]{1,20}")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_FLOAT = re.compile(r"[-+]?(?=.*[.eE])(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _WORDS = {"": None, "~": None, "null": None, "Null": None, "NULL": None} | {
     spelling: value for value, word in ((True, "true"), (False, "false")) for spelling in (word, word.title(), word.upper())
@@ -250,6 +250,9 @@ class _Builder:
         return number
 
     def _unicode(self, text: str, line: int) -> str:
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        """`text` with the pairs of surrogates that JSON's escapes spell made one character."""
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
             self._report(line, "an escape here is half of a surrogate pair, which is no character")
-        return text
+            return ""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 
 Where = tuple[str | int, ...]
 """A place in the document: member names and list positions, such as ("budgets", 0, "window")."""
@@ -23,10 +24,14 @@ class Problem:
 
 
 class PolicyErrors(Exception):
-    """A policy that cannot be used, with everything that is wrong with it, in the order of its lines."""
+    """A policy that cannot be used, with everything that is wrong with it, in the order of its lines.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    files: the files it names, as far as that is known: one of them may be what has to change.
+    """
+
+    def __init__(self, problems: Iterable[Problem], files: Iterable[Path] = ()) -> None:
         self.problems: Sequence[Problem] = tuple(sorted(set(problems)))
+        self.files = frozenset(files)
         super().__init__("\n".join(map(str, self.problems)))
 
 
