@@ -79,11 +79,14 @@ class Seated:
 
     @property
     def answers_response(self) -> bool:
-        return type(self.session).on_response is not Session.on_response and Needs.RESPONSE_BODY in self.session.needs
+        return type(self.session).on_response is not Session.on_response and self._sees(Needs.RESPONSE_BODY)
 
     @property
     def watches_stream(self) -> bool:
-        return Needs.RESPONSE_STREAM in self.session.needs
+        return self._sees(Needs.RESPONSE_STREAM)
+
+    def _sees(self, part: Needs) -> bool:
+        return part in self.session.needs or part in self.session.joins
 
     def on_request(self, request: Request) -> Ask:
         return Ask(self.link, "request", lambda: self.session.on_request(request))

@@ -26,6 +26,8 @@ class Session:
     """
 
     needs: Needs = Needs.NOTHING
+    joins: Needs = Needs.NOTHING
+    """What this session takes part in when it passes through anyway, without asking for it."""
 
     async def on_headers(self, request: Request) -> Verdict:
         """The request headers have come; the body has not."""

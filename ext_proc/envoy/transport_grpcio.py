@@ -18,7 +18,7 @@ from headrace.ext_proc.envoy.processor import Processor
 log = logging.getLogger(__name__)
 
 MAX_MESSAGE = 256 * 1024 * 1024
-"""Bytes. A buffered body is one message, so this must exceed the gateway's buffer limit; grpcio's default of 4 MiB would be a 500."""
+"""Bytes. A buffered body is one message: this must exceed the gateway's buffer limit; grpcio's default of 4 MiB makes a 500."""
 
 _OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
@@ -43,7 +43,7 @@ class GrpcioServer:
         self.port = self._server.add_insecure_port(address)
 
     def _handlers(self) -> grpc.GenericRpcHandler:
-        methods = {
+        methods: dict[str, Any] = {
             processor.METHOD: grpc.stream_stream_rpc_method_handler(self._process),
             access_log.METHOD: grpc.stream_unary_rpc_method_handler(self._log),
             health.METHOD: grpc.unary_unary_rpc_method_handler(self._check),
@@ -61,7 +61,7 @@ class GrpcioServer:
         stream = self._processor.open({key: str(value) for key, value in context.invocation_metadata() or ()})
         cause = Cause.ABORTED
         try:
-            while (data := await context.read()) is not grpc.aio.EOF:
+            while isinstance(data := await context.read(), bytes):  # else the end mark
                 for message in await stream.receive(data):
                     await context.write(message)
                 if stream.finished:
@@ -77,7 +77,7 @@ class GrpcioServer:
             stream.close(cause)
 
     async def _log(self, _: AsyncIterator[bytes], context: Context) -> bytes:
-        while (data := await context.read()) is not grpc.aio.EOF:
+        while isinstance(data := await context.read(), bytes):  # else the end mark
             try:
                 self._access_log.receive(data)
             except HeadraceError as error:

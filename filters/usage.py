@@ -1,0 +1,118 @@
+"""Sees to it that the provider's usage is reported, and says what the tokens cost; `budget` settles by it."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from headrace.ext_proc.core.endpoint import Endpoint
+from headrace.ext_proc.core.needs import Capability, Needs
+from headrace.ext_proc.core.request import Request
+from headrace.ext_proc.core.session import Session
+from headrace.ext_proc.core.settlement import price_metadata
+from headrace.ext_proc.core.sse import SseEvent
+from headrace.ext_proc.core.verdict import NO_EDITS, Continue, Edits, SetMember, Verdict
+from headrace.ext_proc.engine.prices import price_for
+from headrace.ext_proc.engine.registry import Build
+from headrace.ext_proc.engine.settings import FilterSettings
+
+# The APIs whose streams report usage only on request; the others always do.
+_ON_REQUEST = {Endpoint.CHAT, Endpoint.COMPLETIONS}
+
+
+class UsageSettings(FilterSettings):
+    """How the usage of streamed answers is learned."""
+
+    include_usage: Literal["force", "as_asked"] = Field(
+        "force",
+        description="force: a streamed request that does not ask for usage is made to ask (stream_options.include_usage). "
+        "as_asked: left alone; a stream without usage is charged as on_hang_up says.",
+    )
+    continuous: bool = Field(
+        False,
+        description="Ask for usage in every event (stream_options.continuous_usage_stats), so that a client that hangs up is "
+        "charged exactly without its stream being read here. vLLM knows this option; OpenAI refuses it.",
+    )
+    usage_chunk: Literal["keep", "remove"] = Field(
+        "keep",
+        description="The usage event that a client did not ask for. keep: it gets it, unless its stream is read here anyway. "
+        "remove: its stream is read here so that the event can be taken out; this costs time per event.",
+    )
+    on_hang_up: Literal["reserved", "count"] = Field(
+        "reserved",
+        description="What a stream that ends without usage costs. reserved: what was reserved. "
+        "count: what was streamed, counted here; this costs time per event.",
+    )
+
+
+class UsageFilter:
+    """Needs nothing of an answer where the gateway reports usage itself."""
+
+    name: ClassVar[str] = "usage"
+    Settings: ClassVar[type[FilterSettings]] = UsageSettings
+
+    def __init__(self, settings: UsageSettings, build: Build) -> None:
+        self.settings = settings
+        self.catalogue = build.catalogue
+
+    def open(self, request: Request) -> Session:
+        return UsageSession(self, request)
+
+
+class UsageSession(Session):
+    needs = Needs.REQUEST_BODY
+    joins = Needs.RESPONSE_STREAM
+
+    def __init__(self, filter: UsageFilter, request: Request) -> None:
+        self._settings = filter.settings
+        self._catalogue = filter.catalogue
+        self._hide = False
+        if Capability.ACCESS_LOG not in request.capabilities:
+            self.needs = Needs.REQUEST_BODY | Needs.RESPONSE_BODY | Needs.RESPONSE_STREAM
+
+    async def on_request(self, request: Request) -> Verdict:
+        call = request.call
+        if call.stream and self._watches(asked=bool(call.include_usage)):
+            self.needs |= Needs.RESPONSE_STREAM
+        self._hide = call.stream and not call.include_usage
+        members = _stream_options(request, self._settings)
+        return Continue(Edits(members=members) if members else NO_EDITS, metadata=self._metadata(request))
+
+    def _metadata(self, request: Request) -> dict[str, str | int | float]:
+        """What the settlement needs: it may be another worker's, or come after another policy."""
+        call = request.call
+        assert request.endpoint is not None, "the chain runs for endpoints only"
+        metadata: dict[str, str | int | float] = {"endpoint": request.endpoint.value, "stream": int(call.stream)}
+        if (model := self._catalogue.find(call.model)) is not None:
+            metadata["model"] = model.name
+            if (price := price_for(model, call.model)) is not None:
+                metadata.update(price_metadata(price))
+        return metadata
+
+    def _watches(self, *, asked: bool) -> bool:
+        return self._settings.on_hang_up == "count" or (self._settings.usage_chunk == "remove" and not asked)
+
+    def on_event(self, event: SseEvent) -> Sequence[SseEvent]:
+        """Takes out the usage that the client did not ask for; the exchange's meter has read it by now."""
+        if not self._hide or b'"usage"' not in event.raw:
+            return (event,)
+        document = event.json
+        if not isinstance(document, dict) or "choices" not in document or not isinstance(document.get("usage"), dict):
+            return (event,)
+        if not document["choices"]:
+            return ()
+        return (event.with_json({name: value for name, value in document.items() if name != "usage"}),)
+
+
+def _stream_options(request: Request, settings: UsageSettings) -> list[SetMember]:
+    """The members to set, so that a streamed answer reports its usage."""
+    call = request.call
+    if not call.stream or request.endpoint not in _ON_REQUEST or settings.include_usage == "as_asked":
+        return []
+    wanted = {} if call.include_usage else {"include_usage": True}
+    if settings.continuous:
+        wanted["continuous_usage_stats"] = True
+    assert request.document is not None, "a call was read from it"
+    if request.document.get("stream_options") is None:
+        return [SetMember(("stream_options",), wanted)] if wanted else []
+    return [SetMember(("stream_options", name), value) for name, value in wanted.items()]
