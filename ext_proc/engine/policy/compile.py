@@ -29,6 +29,9 @@ from headrace.ext_proc.engine.settings import FilterSettings
 # Ways in which the overrides of one filter may apply together; each is checked when the policy is compiled.
 MAX_COMBINATIONS = 4096
 
+# Every chain ends with it unless it lists it: without it nothing is settled, and streams report no usage.
+IMPLIED = "usage"
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -206,11 +209,15 @@ def _construct(cls: FilterClass, settings: FilterSettings, build: Build) -> Filt
 def _listed(value: Mapping[str, Any]) -> Iterator[tuple[str, Where, Mapping[str, Any]]]:
     """The well-formed entries of the chain, also in a document that is wrong elsewhere."""
     entries = value.get("filters")
+    listed = set()
     for index, entry in enumerate(entries if isinstance(entries, list) else ()):
         if isinstance(entry, dict) and len(entry) == 1:
             ((name, given),) = entry.items()
+            listed.add(name)
             if isinstance(given, dict):
                 yield name, ("filters", index, name), given
+    if listed and IMPLIED not in listed:
+        yield IMPLIED, ("filters",), {}
 
 
 def _changes(name: str, overrides: Iterable[Override]) -> Iterator[_Change]:
