@@ -89,7 +89,7 @@ class _Compiler:
 
     def compile(self, content: bytes) -> Policy:
         document = validated(PolicyDocument, self.located.value, self.problem)
-        entries = [entry for name, where, given in _listed(self.located.value) if (entry := self._entry(name, where, given))]
+        entries = [entry for name, where, given in self._named() if (entry := self._entry(name, where, given))]
         if document is None:
             raise PolicyErrors(self.problems, self.files)
         for rule in RULES:
@@ -102,6 +102,13 @@ class _Compiler:
         if self.problems:
             raise PolicyErrors(self.problems, self.files)
         return Policy(self.path, self._revision(content), document, catalogue, chain, frozenset(self.files))
+
+    def _named(self) -> Sequence[tuple[str, Where, Mapping[str, Any]]]:
+        """The chain as the document lists it, and what ends every chain."""
+        listed = list(_listed(self.located.value))
+        if not listed or IMPLIED not in self.registry.names or any(name == IMPLIED for name, _, _ in listed):
+            return listed
+        return [*listed, (IMPLIED, ("filters",), {})]
 
     def _revision(self, content: bytes) -> str:
         digest = hashlib.sha256(content)
@@ -209,15 +216,11 @@ def _construct(cls: FilterClass, settings: FilterSettings, build: Build) -> Filt
 def _listed(value: Mapping[str, Any]) -> Iterator[tuple[str, Where, Mapping[str, Any]]]:
     """The well-formed entries of the chain, also in a document that is wrong elsewhere."""
     entries = value.get("filters")
-    listed = set()
     for index, entry in enumerate(entries if isinstance(entries, list) else ()):
         if isinstance(entry, dict) and len(entry) == 1:
             ((name, given),) = entry.items()
-            listed.add(name)
             if isinstance(given, dict):
                 yield name, ("filters", index, name), given
-    if listed and IMPLIED not in listed:
-        yield IMPLIED, ("filters",), {}
 
 
 def _changes(name: str, overrides: Iterable[Override]) -> Iterator[_Change]:
