@@ -5,7 +5,6 @@ and the filter that enforces it) is in `rules`; the filters' own settings are ch
 Descriptions end up in the JSON Schema, which editors show.
 """
 
-from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, Tag
@@ -22,6 +21,7 @@ from headrace.ext_proc.engine.policy.values import (
     Name,
     PrincipalField,
     Tokens,
+    Usd,
     UsdPerMillion,
     by_key,
     word_or_list,
@@ -156,7 +156,7 @@ IdentitySource = Annotated[
 class UsdLimit(Part):
     """Money per window."""
 
-    usd: Decimal = Field(gt=0, le=1_000_000_000, allow_inf_nan=False, description="US dollars.")
+    usd: Usd = Field(description="US dollars.")
 
 
 class TokenLimit(Part):

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, Discriminator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Discriminator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 # Long enough for any vendor's model name; a bound keeps names usable as metric labels and store keys.
@@ -83,6 +83,13 @@ def _http_url(url: str) -> str:
     return url
 
 
+def _as_written(value: Any) -> Any:
+    """Numbers as the decimals they were written as: 0.1 is a tenth. Text is no number, as the JSON Schema says."""
+    if isinstance(value, str | bool):
+        raise PydanticCustomError("decimal_type", "")
+    return Decimal(repr(value)) if isinstance(value, int | float) else value
+
+
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 FileName = Annotated[str, Field(min_length=1, max_length=4096)]
 Identifier = Annotated[
@@ -102,4 +109,13 @@ HttpUrl = Annotated[
     AfterValidator(_http_url),
 ]
 Tokens = Annotated[int, Field(ge=1, le=1_000_000_000_000)]
-UsdPerMillion = Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+UsdPerMillion = Annotated[
+    Decimal,
+    Field(ge=0, le=1_000_000),
+    BeforeValidator(_as_written, json_schema_input_type=Annotated[float, Field(ge=0, le=1_000_000)]),
+]
+Usd = Annotated[
+    Decimal,
+    Field(gt=0, le=1_000_000_000),
+    BeforeValidator(_as_written, json_schema_input_type=Annotated[float, Field(gt=0, le=1_000_000_000)]),
+]

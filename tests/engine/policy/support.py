@@ -46,6 +46,10 @@ class Routing(Plain):
     name = "routing"
 
 
+class Usage(Plain):
+    name = "usage"
+
+
 class PiiSettings(FilterSettings):
     entities: tuple[str, ...] = ()
     threshold: float = Field(0.5, ge=0, le=1)
@@ -74,7 +78,7 @@ class Pii(Plain):
                 raise RuntimeError("no such model")
 
 
-CLASSES = (Identity, Budget, Routing, Pii)
+CLASSES = (Identity, Budget, Routing, Usage, Pii)
 
 
 def registry() -> Registry:

@@ -12,7 +12,6 @@ from ruamel.yaml import YAML
 from headrace.ext_proc.engine.policy.lines import MAX_BYTES, MAX_DEPTH, parse, read
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
 
-
 DEEP = f"nested more than {MAX_DEPTH} levels deep"
 
 
