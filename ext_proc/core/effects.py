@@ -55,11 +55,11 @@ class Price:
 class Settle:
     """The lease's real usage; `usage` None leaves the reserved amount standing. Idempotent by lease.
 
-    context: what else the settlement's record shows.
+    lease: None where no budget reserved anything; then the usage is only recorded. context: what else the record shows.
     """
 
     organisation: str
-    lease: str
+    lease: str | None
     usage: Usage | None
     price: Price | None = None
     context: Mapping[str, Any] = field(default_factory=dict)

@@ -11,6 +11,10 @@ from headrace.ext_proc.core.needs import Capability
 from headrace.ext_proc.core.verdict import Json, SetMember
 
 
+BESIDE_THE_PROMPT = frozenset({"stream_options", "stream", "model"})
+"""Members whose value no count of the prompt depends on."""
+
+
 class Request:
     """One request. Filters read it; only the exchange writes it, by applying verdicts.
 
@@ -50,10 +54,11 @@ class Request:
         self.body, self.document, self._call = body, document, None
 
     def apply(self, edit: SetMember) -> None:
-        """Edits the document; facts about the body are forgotten."""
+        """Edits the document; facts about the prompt are forgotten, unless the edit is beside it."""
         put(self.document, edit.path, edit.value)
         self._call = None
-        self.facts.body_changed()
+        if edit.path[0] not in BESIDE_THE_PROMPT:
+            self.facts.body_changed()
 
 
 def _dialect(endpoint: Endpoint | None, headers: Headers) -> Dialect:

@@ -1,10 +1,10 @@
 """From a gateway's access-log entry to what becomes of the lease: the same rules, whichever gateway wrote the entry."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from headrace.ext_proc.core.effects import Effect, Price, Record, Release, Settle
+from headrace.ext_proc.core.effects import Effect, Price, Release, Settle
 from headrace.ext_proc.core.usage import Usage, usage_of
 
 
@@ -35,7 +35,7 @@ def settlement(entry: Finished) -> Sequence[Effect]:
     context = _context(entry)
     lease, organisation = told.get("lease"), told.get("organisation")
     if not isinstance(lease, str) or not isinstance(organisation, str):
-        return [Record("settlement", {**context, "outcome": "unbudgeted"} | ({"usage": asdict(usage)} if usage else {}))]
+        return [Settle("", None, usage, price_of(told), context)]
     if usage is None and costs_nothing(entry.status, reached_upstream=entry.reached_upstream):
         return [Release(organisation, lease, context)]
     return [Settle(organisation, lease, usage, price_of(told), context)]

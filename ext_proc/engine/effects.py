@@ -108,7 +108,10 @@ class EffectRunner:
         """Raises StoreUnavailable and ValueError as the store does."""
         now = self._clock.now_ms()
         match effect:
+            case Settle(lease=None):
+                return _record(effect, "unbudgeted", _money(effect))
             case Settle():
+                assert effect.lease is not None, "the case before"
                 spent = spent_of(effect.usage, effect.price) if effect.usage else {}
                 applied = await self._store.settle(effect.organisation, effect.lease, spent, now_ms=now)
                 return _record(effect, ("settled" if effect.usage else "kept") if applied else "unknown_lease", _money(effect))
@@ -120,7 +123,7 @@ class EffectRunner:
 
 
 def _record(effect: Money, outcome: str, more: Mapping[str, Any]) -> Record:
-    known = {"exchange": effect.lease, "organisation": effect.organisation}
+    known = {"exchange": effect.lease, "organisation": effect.organisation} if effect.lease else {}
     return Record("settlement", {**known, **effect.context, **more, "outcome": outcome})
 
 
