@@ -10,10 +10,12 @@
 --   fixed window    a hash, counter -> sum; the window's bounds are in the key
 --   sliding counter a hash, bucket -> sum; bucket n covers [n * width, (n + 1) * width), width = length / 60 rounded up
 --
--- What reserve is told: {now, ttl, groups}; groups[i] = {ends, length, fields, units, limits, amounts} belongs to keys[i + 1].
--- A group is a fixed window and its counters, or (length > 0) one sliding counter, whose only field is not used.
+-- What reserve is told: {now, ttl, groups}; groups[i] = {ends, length, fields, units, limits, amounts, places} is of keys[i + 1].
+-- A group is a fixed window and its counters, or (length > 0) one sliding counter, whose only field is not used. places are
+-- where the reply is to have them, from 1.
 
 local BUCKETS = 60
+-- Numbers are doubles here; up to 2^53 every integer is exact.
 local EXACT = 9007199254740992
 -- A worker whose clock lags by less still meets the counter it charged, instead of beginning a second one.
 local SLACK = 60000
@@ -27,7 +29,7 @@ local function digits(number)
 end
 
 local function corrected(used, reserved, actual)
-  return digits(math.min(math.max(tonumber(used) + actual - reserved, 0), EXACT))
+  return digits(math.min(math.max(tonumber(used) - reserved + actual, 0), EXACT))
 end
 
 local function width_of(length)
@@ -104,7 +106,7 @@ local function refits_at(seen, now, length, limit, amount)
   local last = bucket_of(now, length)
   for _, bucket in ipairs(order) do
     last, used = bucket, used - seen.live[bucket]
-    if used + amount <= limit then
+    if amount <= limit - used then
       break
     end
   end
@@ -123,14 +125,14 @@ local function admit(keys, told, packed, seen)
   local now, ttl, groups = unpack(told)
   local reply = {1}
   for g, group in ipairs(groups) do
-    local ends, length, fields, _, limits, amounts = unpack(group)
+    local ends, length, fields, _, limits, amounts, places = unpack(group)
     if length > 0 then
       draw_sliding(keys[g + 1], seen[g], now, length, amounts[1])
     else
       draw_fixed(keys[g + 1], seen[g], now, ends, fields, amounts)
     end
     for i, limit in ipairs(limits) do
-      reply[#reply + 1] = limit - seen[g].used[i] - amounts[i]
+      reply[1 + places[i]] = limit - seen[g].used[i] - amounts[i]
     end
   end
   redis.call('SET', keys[1], cmsgpack.pack({OPEN, now + ttl, reply, packed, keys}), 'PX', digits(ttl + SLACK))
@@ -142,22 +144,22 @@ local function refuse(told, seen)
   local now, _, groups = unpack(told)
   local reply = {0}
   for g, group in ipairs(groups) do
-    local ends, length, _, _, limits, amounts = unpack(group)
+    local ends, length, _, _, limits, amounts, places = unpack(group)
     for i, limit in ipairs(limits) do
       local used, resets = seen[g].used[i], 0
-      if used + amounts[i] > limit then
+      if amounts[i] > limit - used then
         resets = length > 0 and refits_at(seen[g], now, length, limit, amounts[i]) or ends
       end
-      reply[#reply + 1] = math.max(limit - used, 0)
-      reply[#reply + 1] = resets
+      reply[2 * places[i]], reply[2 * places[i] + 1] = math.max(limit - used, 0), resets
     end
   end
   return reply
 end
 
+-- Differences stay within what a double holds exactly, sums would not.
 local function fits(seen, limits, amounts)
   for i, limit in ipairs(limits) do
-    if seen.used[i] + amounts[i] > limit then
+    if amounts[i] > limit - seen.used[i] then
       return false
     end
   end
@@ -251,13 +253,14 @@ local function release(keys, args)
   return 0
 end
 
--- keys: one per group; {now, {{length, fields}, ...}}. What each counter holds.
+-- keys: one per group; {now, {{length, fields, places}, ...}}. What each counter holds.
 local function read(keys, args)
   local now, groups = unpack(cmsgpack.unpack(args[1]))
   local reply = {}
   for g, group in ipairs(groups) do
-    for _, used in ipairs(look(keys[g], now, group[1], group[2]).used) do
-      reply[#reply + 1] = used
+    local length, fields, places = unpack(group)
+    for i, used in ipairs(look(keys[g], now, length, fields).used) do
+      reply[places[i]] = used
     end
   end
   return reply

@@ -67,7 +67,7 @@ class RedisStore:
             if str(error).startswith(_OVERTAKEN):
                 raise ValueError(f"lease {lease} was released before it was reserved") from None
             raise StoreUnavailable(f"the store refused: {error}") from error
-        return _answer(reply, groups, len(charges))
+        return _answer(reply)
 
     async def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> bool:
         check_names(organisation, lease)
@@ -81,9 +81,8 @@ class RedisStore:
         check_names(organisation, "read")
         check_charges(charges, now_ms)
         groups = _grouped(organisation, charges)
-        told = (now_ms, [(_length(group.window), [_field(charges[place]) for place in group.places]) for group in groups])
-        reply = await self._plain(b"read", [group.key for group in groups], told)
-        return tuple(_placed(reply, groups, len(charges)))
+        told = (now_ms, [_asked(group, charges) for group in groups])
+        return tuple(await self._plain(b"read", [group.key for group in groups], told))
 
     async def get_key(self, digest: str) -> bytes | None:
         value: bytes | None = await self._sent(_packed(b"GET", _api_key(digest)))
@@ -178,8 +177,13 @@ def _length(window: Window) -> int:
     return 0 if isinstance(window, Fixed) else window.length_ms
 
 
-def _told(group: Group, charges: Sequence[Charge]) -> tuple[int, int, list[str], list[str], list[int], list[int]]:
-    """{ends, length, fields, units, limits, amounts}, see functions.lua."""
+def _asked(group: Group, charges: Sequence[Charge]) -> tuple[int, list[str], list[int]]:
+    """{length, fields, places}, see functions.lua."""
+    return _length(group.window), [_field(charges[place]) for place in group.places], [place + 1 for place in group.places]
+
+
+def _told(group: Group, charges: Sequence[Charge]) -> tuple[int, int, list[str], list[str], list[int], list[int], list[int]]:
+    """{ends, length, fields, units, limits, amounts, places}, see functions.lua."""
     window, own = group.window, [charges[place] for place in group.places]
     return (
         window.end_ms if isinstance(window, Fixed) else 0,
@@ -188,19 +192,11 @@ def _told(group: Group, charges: Sequence[Charge]) -> tuple[int, int, list[str],
         [charge.unit for charge in own],
         [charge.limit for charge in own],
         [charge.amount for charge in own],
+        [place + 1 for place in group.places],
     )
 
 
-def _placed(values: Sequence[int], groups: Sequence[Group], size: int) -> list[int]:
-    """Values in the order of the groups, put into the order of the caller's charges."""
-    placed = [0] * size
-    places = (place for group in groups for place in group.places)
-    for place, value in zip(places, values, strict=True):
-        placed[place] = value
-    return placed
-
-
-def _answer(reply: Sequence[int], groups: Sequence[Group], size: int) -> Admitted | Exhausted:
+def _answer(reply: Sequence[int]) -> Admitted | Exhausted:
     if reply[0]:
-        return Admitted(tuple(_placed(reply[1:], groups, size)))
-    return tightest(_placed(reply[1::2], groups, size), _placed(reply[2::2], groups, size))
+        return Admitted(tuple(reply[1:]))
+    return tightest(reply[1::2], reply[2::2])

@@ -1,0 +1,30 @@
+"""Every store, each test in an organisation of its own."""
+
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import pytest
+
+from headrace.ext_proc.core.ports import Store
+from headrace.ext_proc.stores import open_store
+from headrace.ext_proc.stores.embedded import EmbeddedStore
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[str]:
+    """The URL of a server that the tests share and none of them flushes or stops."""
+    with EmbeddedStore() as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "valkey"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    url = "memory://" if request.param == "memory" else request.getfixturevalue("valkey")
+    store = open_store(url)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def organisation() -> str:
+    return f"org-{uuid4()}"
