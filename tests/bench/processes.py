@@ -1,0 +1,57 @@
+"""What a process and its children use, from /proc."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PROC = Path("/proc")
+
+
+def tree(pid: int) -> Iterator[int]:
+    """`pid` and all its descendants that run now."""
+    yield pid
+    for task in (PROC / str(pid) / "task").iterdir():
+        for child in (task / "children").read_text().split():
+            yield from tree(int(child))
+
+
+def name(pid: int) -> str:
+    """The program's short name."""
+    return (PROC / str(pid) / "comm").read_text().strip()
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of all its threads since it started."""
+    fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def peak_mb(pid: int) -> float:
+    """Its largest resident size so far, in MiB. Pages shared with other processes count."""
+    status = (PROC / str(pid) / "status").read_text()
+    peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(peak.split()[1]) / 1024
+
+
+def cpu_by_part(roots: Mapping[str, int]) -> dict[str, float]:
+    """CPU seconds of each part's processes; a Valkey among a part's children is a part of its own, `store`."""
+    return _sums((part, cpu_seconds(pid)) for part, pid in _parts(roots))
+
+
+def peak_by_part(roots: Mapping[str, int]) -> dict[str, float]:
+    """Peak resident MiB of each part, the sum of its processes' own peaks."""
+    return _sums((part, peak_mb(pid)) for part, pid in _parts(roots))
+
+
+def _parts(roots: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    for part, root in roots.items():
+        for pid in tree(root):
+            yield ("store" if name(pid).startswith("valkey") else part), pid
+
+
+def _sums(pairs: Iterable[tuple[str, float]]) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for key, value in pairs:
+        sums[key] = sums.get(key, 0.0) + value
+    return sums

@@ -1,0 +1,81 @@
+"""The measurement: every gateway runs, one at a time is loaded, in an order that turns from round to round."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from .figures import Sample
+from .load import load
+from .processes import cpu_by_part
+
+T = TypeVar("T")
+
+CONNECTIONS = 32
+REST_PAUSE = 0.25  # seconds; longer than Envoy keeps access-log entries back
+REST_TRIES = 40  # 10 s
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway that runs. `roots`: part → the process that has all of the part's processes below it."""
+
+    name: str
+    url: str
+    roots: Mapping[str, int]
+    key: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long everything takes, in seconds, and how many rounds there are."""
+
+    rounds: int
+    crowd: int
+    alone: int
+    warm_up: int
+
+
+FULL = Effort(rounds=3, crowd=6, alone=4, warm_up=3)
+QUICK = Effort(rounds=1, crowd=1, alone=1, warm_up=1)
+
+
+async def measure(gateways: Sequence[Gateway], effort: Effort, tell: Callable[[str], None]) -> dict[str, list[Sample]]:
+    """Samples by gateway name, one per round. `tell` hears what is being done."""
+    for gateway in gateways:
+        tell(f"warming up {gateway.name}")
+        await load(gateway.url, gateway.key, connections=CONNECTIONS, seconds=effort.warm_up)
+    samples: dict[str, list[Sample]] = {gateway.name: [] for gateway in gateways}
+    for number in range(effort.rounds):
+        for gateway in turned(gateways, number):
+            tell(f"round {number + 1} of {effort.rounds}: {gateway.name}")
+            samples[gateway.name].append(await _sample(gateway, effort))
+    return samples
+
+
+def turned(gateways: Sequence[T], by: int) -> Sequence[T]:
+    """Another one begins each round, so that a machine that slows down slows all alike."""
+    start = by % len(gateways)
+    return [*gateways[start:], *gateways[:start]]
+
+
+async def _sample(gateway: Gateway, effort: Effort) -> Sample:
+    await _rest(gateway)
+    before = cpu_by_part(gateway.roots)
+    crowd = await load(gateway.url, gateway.key, connections=CONNECTIONS, seconds=effort.crowd)
+    steady = await _rest(gateway)
+    after = cpu_by_part(gateway.roots)
+    alone = await load(gateway.url, gateway.key, connections=1, seconds=effort.alone)
+    return Sample(crowd, alone, {part: after[part] - before.get(part, 0.0) for part in after}, steady)
+
+
+async def _rest(gateway: Gateway) -> bool:
+    """Wait until the gateway has nothing left to do: settlements trail behind the answers. False if it never rests."""
+    spent = sum(cpu_by_part(gateway.roots).values())
+    for _ in range(REST_TRIES):
+        await asyncio.sleep(REST_PAUSE)
+        now = sum(cpu_by_part(gateway.roots).values())
+        if now - spent <= 0.02:  # two ticks of the kernel's clock: health checks, timers
+            return True
+        spent = now
+    return False

@@ -1,0 +1,39 @@
+"""The bench runs, from end to end, and refuses to without its load generator."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def bench(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | ({"PATH": path} if path is not None else {})
+    command = (sys.executable, "-m", "tests.bench", *arguments)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110, check=False)
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk: apt-get install wrk")
+def test_a_quick_bench_writes_figures_for_every_gateway(tmp_path: Path) -> None:
+    out = tmp_path / "build" / "bench.json"
+    done = bench("--quick", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert [run["name"] for run in found["runs"]] == ["bare", "noop"]
+    for run in found["runs"]:
+        assert run["problems"] == []
+        assert min(run[figure] for figure in ("rps", "p50_ms", "p99_ms", "cpu_s_per_1000", "rss_mb")) > 0
+        assert run["name"] in done.stdout
+
+
+def test_without_wrk_it_says_how_to_get_it(tmp_path: Path) -> None:
+    done = bench("--out", str(tmp_path / "bench.json"), path=str(tmp_path))
+    assert done.returncode == 1
+    assert "apt-get install wrk" in done.stderr
+    assert not (tmp_path / "bench.json").exists()
