@@ -1,6 +1,5 @@
 """The JSON Schema says of a document what the compiler says."""
 
-from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
