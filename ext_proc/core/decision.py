@@ -81,7 +81,7 @@ class Decision:
         principal = request.facts.get(PRINCIPAL)
         return {
             "method": request.method,
-            "path": normalise(request.path)[:MAX_PATH],
+            "path": _encodable(normalise(request.path)[:MAX_PATH]),
             "endpoint": request.endpoint and request.endpoint.value,
             "model": self._call and self._call.model[:MAX_PATH],
             "stream": self._call and self._call.stream,
@@ -96,3 +96,8 @@ class Decision:
             "reason": self.reason,
             "usage": outcome.usage and asdict(outcome.usage),
         }
+
+
+def _encodable(text: str) -> str:
+    """Header bytes that are no UTF-8 stand in strings as surrogates, which no log can write."""
+    return text.encode("utf-8", "backslashreplace").decode()

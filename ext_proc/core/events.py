@@ -1,6 +1,6 @@
 """What an adapter tells the exchange, and what the exchange answers. Values; no wire format."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from headrace.ext_proc.core.headers import Headers
@@ -94,18 +94,3 @@ class Deliver:
 
 
 Answer = Proceed | Refuse | Hold | Deliver
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One verdict of one filter, for the decision record. outcome: continue, reply, would_reply (shadow) or failed."""
-
-    filter: str
-    phase: str
-    outcome: str
-    reason: str
-    elapsed_us: float
-    note: Mapping[str, object]
-
-
-Steps = Sequence[Step]

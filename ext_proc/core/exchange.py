@@ -12,8 +12,6 @@ from enum import Enum
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from headrace.ext_proc.core.decision import Decision
 from headrace.ext_proc.core.dialect import error_body, error_event, error_headers
 from headrace.ext_proc.core.effects import Cause, Effect, Outcome
@@ -32,12 +30,13 @@ from headrace.ext_proc.core.events import (
     ResponseHeaders,
     ResponseTrailers,
 )
-from headrace.ext_proc.core.json_body import parse, put, render
+from headrace.ext_proc.core.headers import Headers
+from headrace.ext_proc.core.json_body import parse, parse_lenient, put, render
 from headrace.ext_proc.core.needs import RESPONSE, Capability, Needs
 from headrace.ext_proc.core.pending import Pending
 from headrace.ext_proc.core.request import Request, Response
-from headrace.ext_proc.core.seats import Ask, FilterFailed, Resolution, Seat, Seated, Shield, drain, through
-from headrace.ext_proc.core.session import EndStream, Policy
+from headrace.ext_proc.core.seats import Ask, FilterFailed, Resolution, Seat, Seated, Shield, drain, failure, through
+from headrace.ext_proc.core.session import POLICY, EndStream, Link, Policy
 from headrace.ext_proc.core.sse import SseEvent, SseParser
 from headrace.ext_proc.core.usage import UsageMeter
 from headrace.ext_proc.core.verdict import NO_EDITS, Edits, Reply
@@ -156,7 +155,7 @@ class Exchange:
             return self._refuse(reply)
         if Needs.REQUEST_BODY not in self._needs():
             return (yield from self._finish_request())
-        if _encoding(headers):
+        if _encoded(headers):
             return self._refuse(_ENCODED_REQUEST)
         self.state = State.AWAIT_BODY
         if event.end:
@@ -170,18 +169,26 @@ class Exchange:
 
     def _enter(self, request: Request) -> Generator[Ask, Resolution, Reply | None]:
         for choice in self._policy.chain:
-            if (link := choice.choose(request)) is None:
-                continue
-            seat = Seat(link)
-            ask = Ask(link, "headers", partial(seat.enter, request))
-            resolution = yield ask
-            if seat.session is not None:
-                self._seats.append(Seated(link, seat.session, self._shield))
-            elif resolution.error is None:
-                continue
-            if (reply := self._fold(ask, resolution)) is not None:
+            try:
+                link = self._shield(POLICY, partial(choice.choose, request))
+            except FilterFailed:
+                self.decision.failed(POLICY, "headers")
+                return failure(POLICY)
+            if link is not None and (reply := (yield from self._open(link, request))) is not None:
                 return reply
         return None
+
+    def _open(self, link: Link, request: Request) -> Generator[Ask, Resolution, Reply | None]:
+        seat = Seat(link)
+        ask = Ask(link, "headers", partial(seat.enter, request))
+        try:
+            resolution = yield ask
+        finally:  # also when the proxy goes away meanwhile: a session that was opened is closed
+            if seat.session is not None:
+                self._seats.append(Seated(link, seat.session, self._shield))
+        if seat.session is None and resolution.error is None:
+            return None
+        return self._fold(ask, resolution)
 
     def _on_request_body(self, event: RequestBody) -> Flow:
         try:
@@ -244,11 +251,17 @@ class Exchange:
             return None if ask.link.shadow else verdict
         self._request.facts.add(verdict.facts)
         self.decision.metadata.update(verdict.metadata)
-        if not ask.link.shadow and verdict.edits is not NO_EDITS:
+        if ask.link.shadow or verdict.edits is NO_EDITS:
+            return None
+        try:
             self._apply(ask.phase, verdict.edits)
+        except (LookupError, TypeError):  # refused also where the filter fails open: half of the edits may have been applied
+            self.decision.failed(ask.link, ask.phase)
+            return failure(ask.link)
         return None
 
     def _apply(self, phase: str, edits: Edits) -> None:
+        """Raises LookupError or TypeError for a path that the document does not have."""
         self._pending.add(edits)
         if phase != "response":
             for edit in edits.members:
@@ -281,7 +294,7 @@ class Exchange:
         if (Needs.RESPONSE_STREAM if is_stream else Needs.RESPONSE_BODY) not in self._needs():
             self._end(Cause.HANDED_OFF)
             return Proceed(metadata={"settle": "access_log"}, last=True)
-        if _encoding(event.headers):
+        if _encoded(event.headers):
             return self._refuse(_ENCODED_ANSWER)
         return self._watch() if is_stream else self._collect()
 
@@ -314,7 +327,7 @@ class Exchange:
     def _deliver(self, *, trailers: bool) -> Flow:
         response = self._response
         response.body = bytes(self._body)
-        response.document = _lenient_json(response.body)
+        response.document = parse_lenient(response.body)
         self._meter.whole(response.document)
         for seat in reversed(self._seats):
             if not seat.answers_response:
@@ -323,7 +336,10 @@ class Exchange:
             if (reply := self._fold(ask, (yield ask))) is not None:
                 return self._refuse(reply)
         members = self._pending.members
-        body = render(response.body, members) if members else response.body
+        try:
+            body = render(response.body, members) if members else response.body
+        except BodyError:
+            return self._refuse(_BROKEN_ANSWER)
         self._end(Cause.COMPLETED)
         return Deliver(body, not trailers, self._pending.take(remove=("content-length",)), trailers)
 
@@ -366,16 +382,8 @@ class Exchange:
         return Hold()
 
 
-def _encoding(headers: Any) -> bool:
-    return headers.get("content-encoding").strip().lower() not in ("", "identity")
-
-
-def _lenient_json(body: bytes) -> Any:
-    """An upstream's body as JSON, or None; a provider that writes a key twice is still a provider."""
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+def _encoded(headers: Headers) -> bool:
+    return any(value.strip().lower() not in ("", "identity") for value in headers.get_all("content-encoding"))
 
 
 def _bad_body(error: BodyError) -> Reply:
@@ -385,6 +393,7 @@ def _bad_body(error: BodyError) -> Reply:
 _ENCODED_REQUEST = Reply(415, "body.encoded", "The request body is compressed. Send it without a content-encoding.")
 _ENCODED_ANSWER = Reply(502, "response.encoded", "The upstream compressed an answer that the gateway must read.")
 _LARGE_ANSWER = Reply(502, "response.too_large", f"The upstream's answer is larger than {MAX_ANSWER} bytes.")
+_BROKEN_ANSWER = Reply(502, "response.unreadable", "The upstream's answer is no JSON that the gateway could write anew.")
 _OTHER_PATH = Reply(404, "path.not_allowed", "This gateway does not serve this path.")
 
 Row = Callable[[Exchange, Any], Answer | Flow]

@@ -1,10 +1,12 @@
-"""Request bodies as JSON: read once and strictly, rewritten member by member so that every other byte run stays.
+"""Bodies as JSON: a request's read once and strictly, rewritten member by member so that every other byte run stays.
 
 Parsers differ on duplicate keys, on NaN and on bytes that are no UTF-8. What two parsers read differently is refused, so that what
 the filters saw is what the upstream gets.
 """
 
 import json
+import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -20,7 +22,8 @@ MAX_DEPTH = 200
 def parse(body: bytes) -> dict[str, Any]:
     """The JSON object in `body`.
 
-    Raises BodyError (400): not UTF-8, not JSON, not an object, a key twice in one object, deeper than MAX_DEPTH.
+    Raises BodyError (400): not UTF-8, not JSON, not an object, a key twice in one object, deeper than MAX_DEPTH, a number that
+    Python cannot hold (its `1e999` is infinity, which is no JSON).
     """
     try:
         document = _DECODER.decode(body.decode())
@@ -39,11 +42,26 @@ def parse(body: bytes) -> dict[str, Any]:
     return document
 
 
+def parse_lenient(text: str | bytes) -> Json:
+    """A provider's JSON, or None where it is none: one that writes a key twice, or splits a surrogate pair, is still a provider."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return _parse_laxly(text)
+
+
+def _parse_laxly(text: str | bytes) -> Json:
+    """As the SDKs of callers read it: halves of surrogate pairs and NaN included, and bytes that are no UTF-8 replaced."""
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise BodyError("body.duplicate_key", f"the request body names the key {json.dumps(twice[:80])} twice in one object")
     return members
 
@@ -52,7 +70,13 @@ def _no_constant(name: str) -> Any:
     raise BodyError("body.not_json", f"the request body is not valid JSON: {name} is not a JSON number")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+def _finite(digits: str) -> float:
+    if math.isinf(number := float(digits)):
+        raise BodyError("body.not_json", "the request body has a number that is too large")
+    return number
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
 
 
 def _check_depth(document: Json) -> None:

@@ -10,7 +10,6 @@ from headrace.ext_proc.core.lenses import Call, read_call
 from headrace.ext_proc.core.needs import Capability
 from headrace.ext_proc.core.verdict import Json, SetMember
 
-
 BESIDE_THE_PROMPT = frozenset({"stream_options", "stream", "model"})
 """Members whose value no count of the prompt depends on."""
 

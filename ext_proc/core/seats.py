@@ -66,7 +66,10 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class Seated:
-    """A link whose filter opened a session."""
+    """A link whose filter opened a session.
+
+    What a hook returns is gone through inside the shield: a filter may write a hook as a generator.
+    """
 
     link: Link
     session: Session
@@ -96,11 +99,11 @@ class Seated:
 
     def on_event(self, event: SseEvent) -> Sequence[SseEvent]:
         """Raises EndStream."""
-        return self._hook(lambda: self.session.on_event(event), (event,))
+        return self._hook(lambda: tuple(self.session.on_event(event)), (event,))
 
     def on_stream_end(self) -> Sequence[SseEvent]:
         """Raises EndStream."""
-        return self._hook(self.session.on_stream_end, ())
+        return self._hook(lambda: tuple(self.session.on_stream_end()), ())
 
     def _hook(self, hook: Callable[[], Sequence[SseEvent]], unchanged: Sequence[SseEvent]) -> Sequence[SseEvent]:
         try:
@@ -117,7 +120,7 @@ class Seated:
 
     def close(self, outcome: Outcome) -> Sequence[Effect]:
         """Raises FilterFailed."""
-        return self.shield(self.link, lambda: self.session.close(outcome))
+        return self.shield(self.link, lambda: tuple(self.session.close(outcome)))
 
 
 def through(seats: Sequence[Seated], event: SseEvent) -> Sequence[SseEvent]:

@@ -75,8 +75,20 @@ class Link:
     timeout_ms: int = 1000
 
 
+class _NoFilter:
+    def open(self, request: Request) -> Session | None:
+        return None
+
+
+POLICY = Link("policy", _NoFilter())
+"""Stands for the policy itself where choosing a link fails."""
+
+
 class Choice(Protocol):
-    """One place in a policy's chain: which link serves this request, given the facts so far. None: off."""
+    """One place in a policy's chain: which link serves this request, given the facts so far. None: off.
+
+    What it raises refuses the request.
+    """
 
     def choose(self, request: Request) -> Link | None: ...
 

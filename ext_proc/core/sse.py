@@ -7,9 +7,8 @@ import re
 from functools import cached_property
 from typing import Any
 
-import msgspec
-
 from headrace.ext_proc.core.errors import StreamError
+from headrace.ext_proc.core.json_body import encode, parse_lenient
 
 _END = rb"(?:\r\n|\n|\r(?!\n))"
 _BLANK_LINE = re.compile(_END + _END)
@@ -35,7 +34,7 @@ class SseEvent:
 
     def with_json(self, document: Any) -> "SseEvent":
         """The same event (its name kept) with `document` as its data."""
-        return SseEvent.of(msgspec.json.encode(document).decode(), self.name)
+        return SseEvent.of(encode(document).decode(), self.name)
 
     @cached_property
     def fields(self) -> dict[str, str]:
@@ -62,10 +61,7 @@ class SseEvent:
     @cached_property
     def json(self) -> Any:
         """The data as JSON, or None where it is none (`[DONE]`, comments)."""
-        try:
-            return None if self.data is None else msgspec.json.decode(self.data)
-        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-            return None
+        return None if self.data is None or self.is_done else parse_lenient(self.data)
 
     @property
     def is_done(self) -> bool:

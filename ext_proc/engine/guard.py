@@ -8,10 +8,13 @@ from typing import TypeVar
 
 from headrace.ext_proc.core.seats import Ask, FilterFailed, Resolution, failure
 from headrace.ext_proc.core.session import EndStream, Link
-from headrace.ext_proc.core.verdict import PASS
+from headrace.ext_proc.core.verdict import PASS, Continue, Reply, Verdict
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+_NOT_OURS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
+"""How the loop and the process stop what they run; no failure of a filter."""
 
 
 async def guard(ask: Ask, deadline: float) -> Resolution:
@@ -23,8 +26,10 @@ async def guard(ask: Ask, deadline: float) -> Resolution:
     limit = min(deadline, asyncio.get_running_loop().time() + ask.link.timeout_ms / 1000)
     try:
         async with asyncio.timeout_at(limit):
-            verdict = await ask.run()
-    except Exception as error:
+            verdict = _checked(await ask.run())
+    except _NOT_OURS:
+        raise
+    except BaseException as error:  # also the panics of Rust extensions, which are no Exceptions
         _report(ask.link, ask.phase, error)
         verdict = PASS if ask.link.fail_open else failure(ask.link)
         return Resolution(verdict, _since(started), type(error).__name__)
@@ -38,14 +43,21 @@ def shield(link: Link, hook: Callable[[], T]) -> T:
     """
     try:
         return hook()
-    except EndStream:
+    except (EndStream, *_NOT_OURS):
         raise
-    except Exception as error:
+    except BaseException as error:
         _report(link, "hook", error)
         raise FilterFailed(link.name) from None
 
 
-def _report(link: Link, phase: str, error: Exception) -> None:
+def _checked(verdict: Verdict) -> Verdict:
+    """Raises TypeError for a hook that forgot to return one."""
+    if not isinstance(verdict, Continue | Reply):
+        raise TypeError(f"a verdict is Continue or Reply, not {type(verdict).__name__}")
+    return verdict
+
+
+def _report(link: Link, phase: str, error: BaseException) -> None:
     # The message is left out: it may quote the text the filter was reading.
     where = error.__traceback__
     while where is not None and where.tb_next is not None:

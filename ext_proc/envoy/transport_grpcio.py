@@ -59,18 +59,21 @@ class GrpcioServer:
 
     async def _process(self, _: AsyncIterator[bytes], context: Context) -> None:
         stream = self._processor.open({key: str(value) for key, value in context.invocation_metadata() or ()})
-        cause = Cause.ABORTED
+        cause = Cause.FAILED
         try:
             while isinstance(data := await context.read(), bytes):  # else the end mark
                 for message in await stream.receive(data):
                     await context.write(message)
                 if stream.finished:
                     return
+            cause = Cause.ABORTED
             if not stream.over:
                 # A clean end would let the rest of the answer pass unseen.
                 await context.abort(grpc.StatusCode.CANCELLED, "the proxy ended the stream first")
+        except asyncio.CancelledError:
+            cause = Cause.ABORTED
+            raise
         except HeadraceError as error:
-            cause = Cause.FAILED
             log.error("stream aborted", extra={"error": type(error).__name__, "detail": str(error)})
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         finally:

@@ -45,7 +45,7 @@ def invalid(param: str, expected: str) -> BodyError:
 
 def model_of(document: dict[str, Any]) -> str:
     model = document.get("model")
-    if not isinstance(model, str) or not model:
+    if not isinstance(model, str) or not model or not model.isprintable():  # it goes into headers, metadata and logs
         raise invalid("model", "the name of a model")
     return model
 
@@ -96,6 +96,8 @@ def objects_of(document: dict[str, Any], name: str) -> Sequence[dict[str, Any]]:
 IMAGE_TOKENS = 765
 """A 1024 × 1024 image at high detail (https://platform.openai.com/docs/guides/images-vision); without its pixels, an estimate."""
 LOW_IMAGE_TOKENS = 85
+_IMAGES = ("image_url", "input_image", "image")
+_TEXTS = (None, "text", "input_text", "output_text")
 
 
 class Texts:
@@ -121,13 +123,19 @@ class Texts:
             self._texts.append(text)
 
     def part(self, part: Any) -> None:
-        """One content part of an OpenAI or Anthropic message: text as it is, images by table, anything else as its JSON."""
+        """One content part of an OpenAI or Anthropic message: text as it is, images by table, anything else as its JSON.
+
+        The type decides, as it does upstream: an image with a `text` beside it is an image.
+        """
         if not isinstance(part, dict):
             self.text(part)
-        elif isinstance(part.get("text"), str):
-            self.text(part["text"])
-        elif part.get("type") in ("image_url", "input_image", "image"):
+        elif part.get("type") in _IMAGES:
             self._image(part)
+        elif part.get("type") in _TEXTS and isinstance(part.get("text"), str):
+            self.text(part["text"])
+        elif part.get("type") == "tool_result" and isinstance(part.get("content"), list):
+            self.estimate(json.dumps({name: value for name, value in part.items() if name != "content"}))
+            self.content(part["content"], "")
         else:
             self.estimate(json.dumps(part))
 

@@ -20,6 +20,9 @@ PER_NAME = 1
 PRIMING = 3
 """Every answer is primed with `<|start|>assistant<|message|>`."""
 
+_COUNTED = frozenset({"role", "content", "name", "tool_call_id"})
+"""Members of a message that the formula counts, or leaves out; templates may render any other one (tool calls, reasoning)."""
+
 
 def read_chat(document: dict[str, Any]) -> Call:
     texts = Texts()
@@ -46,6 +49,6 @@ def _message(texts: Texts, message: dict[str, Any], param: str) -> None:
     if message.get("name") is not None:
         texts.overhead += PER_NAME
         texts.text(message["name"])
-    for name in ("tool_calls", "function_call"):
-        if message.get(name):
-            texts.estimate(json.dumps(message[name]))
+    for name, value in message.items():
+        if name not in _COUNTED and value:
+            texts.estimate(json.dumps(value))

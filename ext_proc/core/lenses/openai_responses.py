@@ -38,7 +38,7 @@ def _item(texts: Texts, item: Any, param: str) -> None:
     if not isinstance(item, dict):
         raise invalid(param, "an object")
     texts.estimate(tokens=PER_MESSAGE)
-    if "content" in item:
+    if "content" in item and item.get("type") in (None, "message"):
         texts.text(item.get("role"))
         texts.content(item["content"], f"{param}.content")
     else:

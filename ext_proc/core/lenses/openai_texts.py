@@ -14,6 +14,9 @@ from headrace.ext_proc.core.lenses.call import (
     stream_of,
 )
 
+MAX_PROMPTS = 2048
+"""OpenAI's limit; each is answered up to the cap, so that more would let one request reserve without bound."""
+
 
 def read_embeddings(document: dict[str, Any]) -> Call:
     texts = Texts()
@@ -24,6 +27,8 @@ def read_embeddings(document: dict[str, Any]) -> Call:
 def read_completions(document: dict[str, Any]) -> Call:
     texts = Texts()
     prompts = _inputs(texts, document.get("prompt", ""), "prompt")
+    if prompts > MAX_PROMPTS:
+        raise invalid("prompt", f"at most {MAX_PROMPTS} prompts")
     texts.text(document.get("suffix"))
     each = max(count_of(document, "n", MAX_CHOICES), count_of(document, "best_of", MAX_CHOICES))
     return Call(
@@ -39,7 +44,9 @@ def read_completions(document: dict[str, Any]) -> Call:
 def _inputs(texts: Texts, value: Any, param: str) -> int:
     """A text, a list of texts, a list of token ids, or a list of such lists; returns how many inputs that is."""
     items = value if isinstance(value, list) else [value]
-    if items and all(_is_token(item) for item in items):
+    if not items:
+        raise invalid(param, "at least one text")
+    if all(_is_token(item) for item in items):
         texts.overhead += len(items)
         return 1
     for item in items:
