@@ -1,0 +1,68 @@
+"""The table of commands, and a group that imports a command's module only when that command is called."""
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+import typer.core
+import typer.main
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "demo": ("demo", "The whole stack on loopback with sample traffic: see what every filter does."),
+    "up": ("up", "The whole stack in front of the upstreams a policy names."),
+    "serve": ("serve", "The service alone, for a gateway you already run."),
+    "check": ("check", "Compile policies and say what is wrong with them."),
+    "explain": ("explain", "What each filter would do with a request, and why; nothing is sent."),
+    "test": ("test", "Run a policy's own test cases."),
+    "policy": ("policy", "The policy format: schema, and what a file says."),
+    "envoy": ("envoy", "Envoy's configuration: write one, patch one, check one."),
+    "keys": ("keys", "Create, list and revoke API keys."),
+    "budget": ("budget", "Show, set and raise budgets."),
+}
+"""Name → module in this package, which has a Typer named `app`, and the line `--help` shows. Listed where the module exists."""
+
+PACKAGE = "headrace.ext_proc.cli"
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """Help is written from the table; a module is imported when its command is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for name, (module, _) in COMMANDS.items() if _exists(module)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A stand-in that has a name and a help line, for `--help` and for suggestions."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        return typer.core.TyperCommand(cmd_name, help=COMMANDS[cmd_name][1])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The real command; asked for when a command line names it."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and load(str(name)), rest
+
+
+def _exists(module: str) -> bool:
+    return importlib.util.find_spec(f"{PACKAGE}.{module}") is not None
+
+
+def load(name: str) -> Any:
+    """The command `name`, its module imported."""
+    module = importlib.import_module(f"{PACKAGE}.{COMMANDS[name][0]}")
+    command = typer.main.get_command(module.app)
+    command.name = name
+    command.params = [param for param in command.params if param.name not in ("install_completion", "show_completion")]
+    return command
+
+
+def application() -> Any:
+    """The command line as a callable."""
+    app = typer.Typer(cls=LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+    @app.callback()
+    def headrace() -> None:
+        """LLM governance for the API gateway you already run."""
+
+    return typer.main.get_command(app)

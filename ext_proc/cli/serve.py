@@ -1,0 +1,104 @@
+"""`headrace serve`: the service alone."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from headrace.ext_proc.service.options import Options
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+LISTEN = "127.0.0.1:9470"
+ADMIN = "127.0.0.1:9464"
+"""The port OpenTelemetry's Prometheus exporters use; Envoy's own admin interface is usually at 9901."""
+EMBEDDED = "embedded"
+
+
+@app.command()
+def serve(
+    policy: Annotated[Path, typer.Argument(help="The policy file.", envvar="HEADRACE_POLICY", show_envvar=False)],
+    listen: Annotated[
+        str,
+        typer.Option(
+            help="Where the gateway reaches the workers: unix:/path or host:port. With several workers, worker.sock becomes "
+            "worker-0.sock, worker-1.sock and so on, and ports follow each other.",
+            envvar="HEADRACE_LISTEN",
+        ),
+    ] = LISTEN,
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="Worker processes; one per core is right.", envvar="HEADRACE_WORKERS")
+    ] = 1,
+    store: Annotated[
+        str,
+        typer.Option(
+            help="Where budgets are kept: redis://, rediss:// or unix:// of a Redis or Valkey server. 'embedded' starts a private "
+            "Valkey that forgets everything when the service ends.",
+            envvar="HEADRACE_STORE",
+        ),
+    ] = EMBEDDED,
+    admin: Annotated[
+        str,
+        typer.Option(help="Where /healthz, /readyz, /metrics and /policy are served: host:port, or off.", envvar="HEADRACE_ADMIN"),
+    ] = ADMIN,
+    decisions: Annotated[
+        str,
+        typer.Option(
+            help="The decision log: a file for JSON lines, one per decision and settlement; - for standard output.",
+            envvar="HEADRACE_DECISIONS",
+        ),
+    ] = "",
+    drain_seconds: Annotated[
+        float,
+        typer.Option(min=0, help="On SIGTERM, how long open streams may go on.", envvar="HEADRACE_DRAIN_SECONDS"),
+    ] = 300,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="HEADRACE_LOG_LEVEL")] = "info",
+    otlp: Annotated[
+        str,
+        typer.Option(
+            help="Send a trace span per call to this OTLP/HTTP collector, such as http://127.0.0.1:4318. "
+            "Default: OTEL_EXPORTER_OTLP_ENDPOINT; no traces without either.",
+            envvar="HEADRACE_OTLP",
+        ),
+    ] = "",
+) -> None:
+    """Run the service alone, for an Envoy you already have. Ends, drained, on SIGTERM or Ctrl-C; reloads its policy on SIGHUP and
+    whenever its files change.
+    """
+    from headrace.ext_proc.service.addresses import parse_address
+    from headrace.ext_proc.service.options import Options
+    from headrace.ext_proc.telemetry import logs
+
+    if log_level not in logs.LEVELS:
+        raise typer.BadParameter(f"{log_level!r} is none of {', '.join(logs.LEVELS)}", param_hint="--log-level")
+    try:
+        at, admin_at = parse_address(listen), None if admin == "off" else parse_address(admin)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    logs.configure(log_level)
+    options = Options(policy, at, store, workers, admin_at, decisions, otlp, log_level, drain_seconds)
+    raise typer.Exit(_run(options))
+
+
+def _run(options: "Options") -> int:
+    """The exit status: 0 drained, 1 could not start or was cut short."""
+    import logging
+    from contextlib import ExitStack
+    from dataclasses import replace
+
+    import uvloop
+
+    from headrace.ext_proc.core.errors import HeadraceError
+    from headrace.ext_proc.service.run import serve
+    from headrace.ext_proc.stores.embedded import EmbeddedStore
+
+    try:
+        with ExitStack() as stack:
+            if options.store == EMBEDDED:
+                options = replace(options, store=stack.enter_context(EmbeddedStore()))
+                logging.getLogger(__name__).warning("the embedded store forgets everything at the end; not for production")
+            return uvloop.run(serve(options))
+    except (HeadraceError, ValueError) as error:
+        typer.echo(error, err=True)
+        return 1

@@ -1,0 +1,1 @@
+"""The service as processes: a supervisor, its workers, and the admin interface. They talk over one socket pair per worker."""

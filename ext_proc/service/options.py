@@ -1,0 +1,25 @@
+"""What `headrace serve` is told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.ext_proc.envoy.config.settings import Address
+
+DRAIN_S = 300.0
+"""Longer than most streams last, and what Kubernetes must be told in terminationGracePeriodSeconds (plus a few seconds)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """store: a URL, never the word `embedded`. admin: None for no admin interface. log: where the workers' standard error goes."""
+
+    policy: Path
+    listen: Address
+    store: str
+    workers: int = 1
+    admin: Address | None = None
+    decisions: str = ""
+    otlp: str = ""
+    log_level: str = "info"
+    drain_seconds: float = DRAIN_S
+    log: Path | None = None

@@ -1,0 +1,59 @@
+"""`headrace serve` as a process: the service until a signal ends it."""
+
+import asyncio
+import logging
+import signal
+
+from headrace.ext_proc.service.options import Options
+from headrace.ext_proc.service.supervisor import Service
+
+log = logging.getLogger(__name__)
+
+
+async def serve(options: Options) -> int:
+    """Runs until SIGTERM or SIGINT, then drains; a second one ends at once. The exit status. Raises StartError."""
+    service = Service(options)
+    stop = Stop(service)
+    stop.listen()
+    started = asyncio.create_task(service.start())
+    stopped = asyncio.create_task(stop.first.wait())
+    await asyncio.wait({started, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if not started.done():
+        started.cancel()
+        await asyncio.wait([started])
+        return 0
+    await started
+    log.info("serving", extra={"workers": options.workers, "addresses": service.addresses})
+    await stopped
+    return await stop.leave()
+
+
+class Stop:
+    """What signals ask for."""
+
+    def __init__(self, service: Service) -> None:
+        self.first = asyncio.Event()
+        self._again = asyncio.Event()
+        self._service = service
+
+    def listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked)
+        loop.add_signal_handler(signal.SIGHUP, self._service.reload)
+
+    def _asked(self) -> None:
+        (self._again if self.first.is_set() else self.first).set()
+
+    async def leave(self) -> int:
+        """Drains, or, asked again, ends at once with status 1."""
+        draining = asyncio.create_task(self._service.stop())
+        again = asyncio.create_task(self._again.wait())
+        await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
+        if draining.done():
+            again.cancel()
+            await draining
+            return 0
+        await self._service.kill()
+        await draining
+        return 1

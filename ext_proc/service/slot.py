@@ -1,0 +1,175 @@
+"""One worker's place: its process, started again whenever it ends."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from time import monotonic
+from typing import IO, assert_never
+
+from headrace.ext_proc.core.errors import HeadraceError
+from headrace.ext_proc.service.addresses import AddressError, make_free, parse_address
+from headrace.ext_proc.service.control import Channel, Drain, Failed, Notice, Order, PolicyState, Ready, Report, Settings
+
+log = logging.getLogger(__name__)
+
+START_S = 60.0
+"""Seconds until ready. Loading a tokenizer and the PII patterns takes about two; a busy machine is given thirty times that."""
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 10.0
+"""Between two starts; doubled each time, and back to the first once a worker has lived for STEADY_S."""
+STEADY_S = 30.0
+END_S = 5.0
+"""For a process whose channel has ended to end, too."""
+
+
+class StartError(HeadraceError):
+    """The service cannot start; `lines` say why."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+class Slot:
+    """Runs one worker at a time. `settings` are the same for each."""
+
+    def __init__(self, settings: Settings, stderr: IO[bytes] | None) -> None:
+        self.settings = settings
+        self.address = settings.listen
+        self.policy: PolicyState | None = None
+        self.ready = False
+        self.restarts = 0
+        self._stderr = stderr
+        self._process: asyncio.subprocess.Process | None = None
+        self._channel: Channel | None = None
+        self._leaving = False
+        self._first: asyncio.Future[None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    async def start(self) -> None:
+        """Returns when the first worker is ready. Raises StartError when it ends before."""
+        self._first = asyncio.get_running_loop().create_future()
+        self._keeper = asyncio.create_task(self._keep(), name=f"worker {self.settings.number}")
+        try:
+            async with asyncio.timeout(START_S):
+                await self._first
+        except TimeoutError:
+            raise StartError([f"worker {self.settings.number} was not ready within {START_S:g} s"]) from None
+
+    def send(self, order: Order) -> None:
+        """Lost while no worker runs: the next one reads the files as they are then."""
+        if self._channel is not None:
+            self._channel.send(order)
+
+    async def stop(self, seconds: float) -> None:
+        """Drains the worker and returns when it has ended."""
+        self._leaving = True
+        self.send(Drain(seconds))
+        await self._ended()
+
+    async def kill(self) -> None:
+        """Ends the worker at once."""
+        self._leaving = True
+        self._signal(signal.SIGKILL)
+        await self._ended()
+
+    async def _ended(self) -> None:
+        if self._keeper is None:
+            return
+        if self._process is None:  # between two workers
+            self._keeper.cancel()
+        await asyncio.wait([self._keeper])
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    async def _keep(self) -> None:
+        pause = FIRST_PAUSE_S
+        while True:
+            started = monotonic()
+            why = await self._life()
+            if self._leaving or (self._first is not None and not self._first.done()):
+                self._settle_start(why)
+                return
+            pause = FIRST_PAUSE_S if monotonic() - started > STEADY_S else pause
+            log.error("worker ended, starting another", extra={"worker": self.settings.number, "why": why, "pause_s": pause})
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LAST_PAUSE_S)
+            self.restarts += 1
+
+    def _settle_start(self, why: Sequence[str]) -> None:
+        if self._first is not None and not self._first.done():
+            self._first.set_exception(StartError(why))
+
+    async def _life(self) -> Sequence[str]:
+        """One worker, from its start to its end; why it ended."""
+        try:
+            make_free(parse_address(self.settings.listen))
+            notices = await self._spawn()
+        except (AddressError, OSError) as error:
+            return [str(error)]
+        failure = await notices
+        status = await self._reap()
+        return failure or [f"worker {self.settings.number} ended with status {status}"]
+
+    async def _spawn(self) -> "asyncio.Task[Sequence[str]]":
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "headrace.ext_proc.service.worker", str(theirs.fileno()),
+                pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL, stderr=self._stderr,
+                start_new_session=True,  # a Ctrl-C at the terminal is for the supervisor, which drains its workers
+            )  # fmt: skip
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._channel = await Channel.open(ours)
+        self._channel.send(self.settings)
+        return asyncio.create_task(self._listen(self._channel))
+
+    async def _listen(self, channel: Channel) -> Sequence[str]:
+        failure: Sequence[str] = ()
+        async for notice in channel.notices():
+            if isinstance(notice, Failed):
+                failure = notice.lines
+            self._take(notice)
+        return failure
+
+    def _take(self, notice: Notice) -> None:
+        match notice:
+            case Ready():
+                self.address, self.ready = notice.address, True
+                log.info("worker ready", extra={"worker": self.settings.number, "address": notice.address, "pid": self.pid})
+                if self._first is not None and not self._first.done():
+                    self._first.set_result(None)
+            case PolicyState():
+                self.policy = notice
+            case Report() | Failed():
+                pass
+            case _:
+                assert_never(notice)
+
+    async def _reap(self) -> int:
+        """The exit status of the process, which has closed its channel."""
+        self.ready = False
+        process, channel = self._process, self._channel
+        assert process is not None and channel is not None
+        channel.close()
+        try:
+            await asyncio.wait_for(process.wait(), END_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+        self._process = self._channel = None
+        return process.returncode if process.returncode is not None else -1

@@ -1,0 +1,101 @@
+"""The service: its workers, each a process with a socket of its own, and the admin interface."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from types import TracebackType
+from typing import IO, Self
+
+from headrace.ext_proc.core.ports import Store, StoreUnavailable
+from headrace.ext_proc.service.addresses import worker_addresses
+from headrace.ext_proc.service.control import Reload, Settings
+from headrace.ext_proc.service.options import Options
+from headrace.ext_proc.service.slot import Slot, StartError
+from headrace.ext_proc.stores import open_store
+
+log = logging.getLogger(__name__)
+
+
+class Service:
+    """`async with Service(options) as service:` runs the workers; they end, drained, when the block ends."""
+
+    def __init__(self, options: Options) -> None:
+        """Raises ValueError for an address or a store URL that is none."""
+        self.options = options
+        self.store: Store = open_store(options.store)
+        self._stderr: IO[bytes] | None = options.log.open("ab") if options.log else None
+        self.slots = [Slot(settings, self._stderr) for settings in _settings(options)]
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Where the workers listen."""
+        return [slot.address for slot in self.slots]
+
+    async def start(self) -> None:
+        """Returns when every worker is ready. Raises StartError with every reason, and leaves nothing running then."""
+        try:
+            await self._ping()
+            outcomes = await asyncio.gather(*(slot.start() for slot in self.slots), return_exceptions=True)
+            _raise_first(outcomes)
+        except BaseException:
+            await self.kill()
+            raise
+
+    async def stop(self, seconds: float | None = None) -> None:
+        """Drains every worker, `seconds` (else as the options say) at most, and ends."""
+        limit = self.options.drain_seconds if seconds is None else seconds
+        await asyncio.gather(*(slot.stop(limit) for slot in self.slots))
+        await self._close()
+
+    async def kill(self) -> None:
+        """Ends every worker at once."""
+        await asyncio.gather(*(slot.kill() for slot in self.slots))
+        await self._close()
+
+    def reload(self) -> None:
+        """Every worker looks at the policy's files and opens the decision log anew."""
+        for slot in self.slots:
+            slot.send(Reload())
+
+    async def _ping(self) -> None:
+        try:
+            await self.store.ping()
+        except StoreUnavailable as error:
+            raise StartError([f"the store does not answer: {error}; is it running, and is --store right?"]) from None
+
+    async def _close(self) -> None:
+        await self.store.close()
+        if self._stderr is not None:
+            self._stderr.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.stop()
+
+
+def _settings(options: Options) -> Sequence[Settings]:
+    return [
+        Settings(
+            number=number,
+            policy=str(options.policy),
+            listen=str(address),
+            store=options.store,
+            decisions=options.decisions,
+            otlp=options.otlp,
+            log_level=options.log_level,
+        )
+        for number, address in enumerate(worker_addresses(options.listen, options.workers))
+    ]
+
+
+def _raise_first(outcomes: Sequence[BaseException | None]) -> None:
+    """One StartError with every line once; anything else as it is."""
+    failed = [outcome for outcome in outcomes if outcome is not None]
+    if others := [error for error in failed if not isinstance(error, StartError)]:
+        raise others[0]
+    lines = dict.fromkeys(line for error in failed if isinstance(error, StartError) for line in error.lines)
+    if lines:
+        raise StartError(list(lines))

@@ -1,0 +1,183 @@
+"""One worker process: `python -m headrace.ext_proc.service.worker FD`, where FD is its end of the supervisor's channel."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+from pathlib import Path
+from time import time_ns
+
+import uvloop
+
+from headrace.ext_proc.engine.clock import SystemClock
+from headrace.ext_proc.engine.effects import EffectRunner
+from headrace.ext_proc.engine.offload import ThreadOffload
+from headrace.ext_proc.engine.policy.compile import Policy, compile_policy
+from headrace.ext_proc.engine.policy.problems import PolicyErrors
+from headrace.ext_proc.engine.policy.reload import Reloader
+from headrace.ext_proc.engine.registry import Ports, Registry
+from headrace.ext_proc.envoy.access_log import AccessLog
+from headrace.ext_proc.envoy.health import Health
+from headrace.ext_proc.envoy.processor import Processor
+from headrace.ext_proc.envoy.transport_grpcio import GrpcioServer
+from headrace.ext_proc.service.addresses import parse_address
+from headrace.ext_proc.service.control import AskReport, Channel, Drain, Failed, PolicyState, Ready, Reload, Report, Settings
+from headrace.ext_proc.service.draining import Draining
+from headrace.ext_proc.stores import open_store
+from headrace.ext_proc.telemetry import logs
+
+log = logging.getLogger(__name__)
+
+DIRECT_DRAIN_S = 300.0
+"""For a SIGTERM that is sent to the worker itself rather than to its supervisor."""
+
+
+def exchange_id() -> str:
+    """`hx` and 96 random bits in hexadecimal: unique over workers and restarts, and not to be guessed."""
+    return "hx" + secrets.token_hex(12)
+
+
+class Worker:
+    """Everything of one process, wired together. Raises PolicyErrors and ValueError (a store's URL) when built."""
+
+    def __init__(self, settings: Settings, channel: Channel) -> None:
+        self._settings = settings
+        self._channel = channel
+        self._store = open_store(settings.store)
+        self._offload = ThreadOffload()
+        clock = SystemClock()
+        self._reloader = Reloader(Path(settings.policy), self._compiler(Ports(self._store, clock, self._offload)), self._reloaded)
+        self._effects = EffectRunner(self._store, clock, ())
+        self._processor = Processor(self._policy, exchange_id, self._effects.submit)
+        self._draining = Draining(self._processor)
+        self._server = self._listen()
+
+    def _compiler(self, ports: Ports) -> "_Compile":
+        return _Compile(Path(self._settings.policy), Registry.installed(), ports)
+
+    def _policy(self) -> Policy:
+        return self._reloader.holder.current
+
+    def _listen(self) -> GrpcioServer:
+        """Raises RuntimeError when the address cannot be listened on."""
+        health = Health(self._draining.ready)
+        mask = os.umask(0o177)
+        try:
+            return GrpcioServer(self._processor, AccessLog(self._effects.submit), health, self._settings.listen)
+        finally:
+            os.umask(mask)
+
+    async def run(self) -> None:
+        """Serves until it is told to drain and has drained, or until its supervisor is gone."""
+        await self._effects.start()
+        await self._server.start()
+        self._tell_policy()
+        self._channel.send(Ready(self._address()))
+        gc.collect()
+        gc.freeze()  # what start-up made lives on; the collector need not look at it again
+        watch = asyncio.create_task(self._reloader.run(), name="policy files")
+        if (drain := await self._obey()) is not None:
+            await self._drain(drain.seconds)
+        watch.cancel()
+
+    def _address(self) -> str:
+        given = parse_address(self._settings.listen)
+        return str(given if given.path else given.model_copy(update={"port": self._server.port}))
+
+    async def _obey(self) -> Drain | None:
+        """The order to drain, or None when the supervisor is gone."""
+        orders = asyncio.create_task(self._orders())
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, orders.cancel)
+        try:
+            return await orders
+        except asyncio.CancelledError:
+            return Drain(DIRECT_DRAIN_S)
+
+    async def _orders(self) -> Drain | None:
+        async for order in self._channel.orders():
+            match order:
+                case Drain():
+                    return order
+                case Reload():
+                    await self._reloader.look()
+                case AskReport():
+                    self._channel.send(Report(()))
+                case Settings():
+                    log.error("settings came twice")
+        return None
+
+    def _reloaded(self, outcome: Policy | PolicyErrors) -> None:
+        if isinstance(outcome, PolicyErrors):
+            log.error("policy refused, the last good one stays in force", extra={"problems": list(map(str, outcome.problems))})
+        else:
+            log.info("policy in force", extra={"revision": outcome.revision})
+        self._tell_policy()
+
+    def _tell_policy(self) -> None:
+        holder = self._reloader.holder
+        problems = tuple(map(str, holder.problems))
+        self._channel.send(PolicyState(holder.current.revision, time_ns() // 1_000_000, problems))
+
+    async def _drain(self, seconds: float) -> None:
+        await self._draining.run(self._server, seconds)
+        await self._effects.drain(SETTLE_S)
+        await self._store.close()
+        self._offload.close()
+
+
+SETTLE_S = 5.0
+"""Seconds for settlements when the service ends; then their leases stay as reserved."""
+
+
+class _Compile:
+    """The policy as its files are now. Raises PolicyErrors."""
+
+    def __init__(self, path: Path, registry: Registry, ports: Ports) -> None:
+        self._path, self._registry, self._ports = path, registry, ports
+
+    def __call__(self) -> Policy:
+        return compile_policy(self._path, self._registry, self._ports)
+
+
+async def serve(end: socket.socket) -> int:
+    """A worker's life; its exit status."""
+    channel = await Channel.open(end)
+    settings = await anext(aiter(channel.orders()))
+    assert isinstance(settings, Settings), "the first order is what to do"
+    logs.configure(settings.log_level, worker=settings.number)
+    try:
+        worker = Worker(settings, channel)
+    except PolicyErrors as errors:
+        return await _fail(channel, list(map(str, errors.problems)))
+    except (RuntimeError, ValueError) as error:
+        return await _fail(channel, [f"worker {settings.number} cannot start: {error}"])
+    await worker.run()
+    channel.close()
+    return 0
+
+
+async def _fail(channel: Channel, lines: list[str]) -> int:
+    channel.send(Failed(lines))
+    await channel.flush()
+    channel.close()
+    return 1
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's to hear
+    end = socket.socket(fileno=int(sys.argv[1]))
+    status = 1
+    with contextlib.suppress(StopAsyncIteration):  # the supervisor was gone before it said what to do
+        status = uvloop.run(serve(end))
+    # grpcio's threads may hold up an ordinary exit; everything that must be written has been by now.
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()
