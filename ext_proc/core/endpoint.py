@@ -2,6 +2,7 @@
 
 import re
 from enum import Enum
+from functools import lru_cache
 from urllib.parse import unquote
 
 
@@ -52,7 +53,16 @@ def endpoint_of(method: str, path: str) -> Endpoint | None:
     return None
 
 
+MAX_REMEMBERED = 256
+"""Characters of a path whose normal form is kept; clients choose paths, so what is kept is bounded."""
+
+
 def normalise(path: str) -> str:
+    """The path as a lenient upstream might read it."""
+    return _remembered(path) if len(path) <= MAX_REMEMBERED else _normalise(path)
+
+
+def _normalise(path: str) -> str:
     """`path` in lower case without query, fragment, escapes, doubled slashes, dot segments, `;` parameters, trailing slash."""
     plain = path.split("?", 1)[0].split("#", 1)[0]
     for _ in range(3):  # an escape of an escape of an escape is nobody's path
@@ -67,3 +77,6 @@ def normalise(path: str) -> str:
         elif name not in ("", "."):
             kept.append(name)
     return "/" + "/".join(kept)
+
+
+_remembered = lru_cache(1024)(_normalise)

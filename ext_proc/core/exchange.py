@@ -35,7 +35,7 @@ from headrace.ext_proc.core.json_body import parse, parse_lenient, put, render
 from headrace.ext_proc.core.needs import RESPONSE, Capability, Needs
 from headrace.ext_proc.core.pending import Pending
 from headrace.ext_proc.core.request import Request, Response
-from headrace.ext_proc.core.seats import Ask, FilterFailed, Resolution, Seat, Seated, Shield, drain, failure, through
+from headrace.ext_proc.core.seats import Ask, FilterFailed, Resolution, Seated, Shield, drain, failure, through
 from headrace.ext_proc.core.session import POLICY, EndStream, Link, Policy
 from headrace.ext_proc.core.sse import SseEvent, SseParser
 from headrace.ext_proc.core.usage import UsageMeter
@@ -179,16 +179,19 @@ class Exchange:
         return None
 
     def _open(self, link: Link, request: Request) -> Generator[Ask, Resolution, Reply | None]:
-        seat = Seat(link)
-        ask = Ask(link, "headers", partial(seat.enter, request))
         try:
-            resolution = yield ask
-        finally:  # also when the proxy goes away meanwhile: a session that was opened is closed
-            if seat.session is not None:
-                self._seats.append(Seated(link, seat.session, self._shield))
-        if seat.session is None and resolution.error is None:
+            session = self._shield(link, partial(link.filter.open, request))
+        except FilterFailed:
+            self.decision.failed(link, "headers")
+            return None if link.fail_open or link.shadow else failure(link)
+        if session is None:
             return None
-        return self._fold(ask, resolution)
+        seat = Seated(link, session, self._shield)
+        self._seats.append(seat)
+        if not seat.answers_headers:
+            return None
+        ask = seat.on_headers(request)
+        return self._fold(ask, (yield ask))
 
     def _on_request_body(self, event: RequestBody) -> Flow:
         try:

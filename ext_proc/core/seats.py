@@ -10,7 +10,7 @@ from headrace.ext_proc.core.needs import Needs
 from headrace.ext_proc.core.request import Request, Response
 from headrace.ext_proc.core.session import EndStream, Link, Session
 from headrace.ext_proc.core.sse import SseEvent
-from headrace.ext_proc.core.verdict import PASS, Reply, Verdict
+from headrace.ext_proc.core.verdict import Reply, Verdict
 
 T = TypeVar("T")
 
@@ -49,21 +49,6 @@ def failure(link: Link) -> Reply:
     return Reply(503, f"{link.name}.failed", message, retry_after=1)
 
 
-class Seat:
-    """One link's place in one exchange."""
-
-    __slots__ = ("link", "session")
-
-    def __init__(self, link: Link) -> None:
-        self.link = link
-        self.session: Session | None = None
-
-    async def enter(self, request: Request) -> Verdict:
-        """Opens the session and hears its verdict on the headers."""
-        self.session = self.link.filter.open(request)
-        return PASS if self.session is None else await self.session.on_headers(request)
-
-
 @dataclass(frozen=True, slots=True)
 class Seated:
     """A link whose filter opened a session.
@@ -76,8 +61,12 @@ class Seated:
     shield: Shield
 
     @property
+    def answers_headers(self) -> bool:
+        """False where on_headers is the default: nothing to ask."""
+        return type(self.session).on_headers is not Session.on_headers
+
+    @property
     def answers_request(self) -> bool:
-        """False where on_request is the default: nothing to ask."""
         return type(self.session).on_request is not Session.on_request
 
     @property
@@ -90,6 +79,9 @@ class Seated:
 
     def _sees(self, part: Needs) -> bool:
         return part in self.session.needs or part in self.session.joins
+
+    def on_headers(self, request: Request) -> Ask:
+        return Ask(self.link, "headers", lambda: self.session.on_headers(request))
 
     def on_request(self, request: Request) -> Ask:
         return Ask(self.link, "request", lambda: self.session.on_request(request))
