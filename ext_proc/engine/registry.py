@@ -11,7 +11,7 @@ from headrace.ext_proc.core.ports import Clock, Offload, Store
 from headrace.ext_proc.core.session import Filter
 from headrace.ext_proc.engine.policy.catalogue import Catalogue
 from headrace.ext_proc.engine.policy.models import PolicyDocument
-from headrace.ext_proc.engine.policy.problems import Where, suggestion
+from headrace.ext_proc.engine.policy.problems import PolicyErrors, Where, suggestion
 from headrace.ext_proc.engine.settings import FilterSettings
 
 GROUP = "headrace.filters"
@@ -122,9 +122,14 @@ def _origin(entry: EntryPoint) -> str:
 
 @contextmanager
 def third_party(what: str) -> Iterator[None]:
-    """Turns whatever code of another package raises into a FilterError that says `what`: it must not end the service."""
+    """Turns whatever code of another package raises into a FilterError that says `what`: it must not end the service.
+
+    PolicyErrors pass: they say themselves what is wrong with which file.
+    """
     try:
         yield
+    except PolicyErrors:
+        raise
     except (Exception, SystemExit) as error:
         raise FilterError(f"{what}: {type(error).__name__}: {error}") from error
 

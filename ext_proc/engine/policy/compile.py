@@ -145,7 +145,9 @@ class _Compiler:
             return _construct(entry.cls, settings, replace(build, at=where))
         except FilterError as error:
             self.problem(where, str(error))
-            return None
+        except PolicyErrors as errors:  # of a file that the filter reads
+            self.problems += errors.problems
+        return None
 
     def _check_combinations(self, variants: "_Variants") -> None:
         found = combinations([change.scope for change in variants.changes], MAX_COMBINATIONS)
