@@ -1,0 +1,50 @@
+"""What is shipped: source distribution → wheel → a clean environment that has nothing but the wheel and what it asks for."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> str:
+    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def constraints(target: Path) -> Path:
+    """The lock's versions without its hashes: pip refuses hashes beside a wheel that has none."""
+    lock = (ROOT / "requirements.lock").read_text("utf-8")
+    target.write_text("\n".join(re.findall(r"^[a-z0-9._-]+==[^\s;\\]+", lock, re.MULTILINE)), "utf-8")
+    return target
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built as a package index would: the wheel from the unpacked source distribution."""
+    dist = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", dist)
+    (built,) = dist.glob("*.whl")
+    return built
+
+
+def test_the_wheel_has_the_packages_and_no_tests(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"headrace/ext_proc/core/exchange.py", "headrace/filters/routing.py", "headrace/ext_proc/py.typed"} <= set(names)
+    assert "headrace/ext_proc/stores/functions.lua" in names
+    assert not [name for name in names if name.startswith(("tests/", "ext_proc/", "filters/")) or "__pycache__" in name]
+
+
+@pytest.mark.timeout(600)
+def test_a_clean_environment_with_the_wheel_runs_headrace(wheel: Path, tmp_path: Path) -> None:
+    run(sys.executable, "-m", "venv", tmp_path / "env")
+    python = tmp_path / "env" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", "--constraint", constraints(tmp_path / "constraints.txt"), wheel, cwd=tmp_path)
+    assert "serve" in run(tmp_path / "env" / "bin" / "headrace", "--help", cwd=tmp_path)
+    found = run(python, "-c", "import headrace.filters, headrace.filters.routing as r; print(r.__file__)", cwd=tmp_path)
+    assert str(tmp_path) in found
