@@ -33,9 +33,13 @@ class Reload(msgspec.Struct, frozen=True, tag="reload"):
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
-    """Take no new streams, let the open ones go on for `seconds`, settle, and end."""
+    """Take no new streams, let the open ones go on for `seconds`, settle, and end.
+
+    notice: turn unready first, and give the proxy's health check the time to see it.
+    """
 
     seconds: float
+    notice: bool = True
 
 
 class AskReport(msgspec.Struct, frozen=True, tag="ask_report"):

@@ -6,6 +6,7 @@ from time import monotonic
 
 from headrace.ext_proc.envoy.processor import Processor
 from headrace.ext_proc.envoy.transport_grpcio import GrpcioServer
+from headrace.ext_proc.service.control import Drain
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +32,13 @@ class Draining:
         self._asked = monotonic()
         return not self._leaving
 
-    async def run(self, server: GrpcioServer, seconds: float) -> None:
-        """Returns when every stream has ended, after the notice and `seconds` at most."""
+    async def run(self, server: GrpcioServer, order: Drain) -> None:
+        """Returns when every stream has ended, after the notice and the seconds ordered at most."""
         self._leaving = True
-        log.info("draining", extra={"streams": self._processor.active, "seconds": seconds})
-        if monotonic() - self._asked < WATCHED_S:
+        log.info("draining", extra={"streams": self._processor.active, "seconds": order.seconds})
+        if order.notice and monotonic() - self._asked < WATCHED_S:
             await asyncio.sleep(NOTICE_S)
-        stopping = asyncio.create_task(server.stop(seconds))
+        stopping = asyncio.create_task(server.stop(order.seconds))
         quiet = asyncio.create_task(self._quiet())
         await asyncio.wait({stopping, quiet}, return_when=asyncio.FIRST_COMPLETED)
         quiet.cancel()

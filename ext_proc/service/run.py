@@ -3,7 +3,10 @@
 import asyncio
 import logging
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+from headrace.ext_proc.service.admin import Admin
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.supervisor import Service
 
@@ -15,6 +18,25 @@ async def serve(options: Options) -> int:
     service = Service(options)
     stop = Stop(service)
     stop.listen()
+    async with administered(service):
+        return await _run(service, stop)
+
+
+@asynccontextmanager
+async def administered(service: Service) -> AsyncIterator[Admin | None]:
+    """The admin interface of `service`, from before it starts until after it has ended. Raises AdminError."""
+    if service.options.admin is None:
+        yield None
+        return
+    admin = Admin(service, service.options.admin)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.stop()
+
+
+async def _run(service: Service, stop: "Stop") -> int:
     started = asyncio.create_task(service.start())
     stopped = asyncio.create_task(stop.first.wait())
     await asyncio.wait({started, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -23,7 +45,7 @@ async def serve(options: Options) -> int:
         await asyncio.wait([started])
         return 0
     await started
-    log.info("serving", extra={"workers": options.workers, "addresses": service.addresses})
+    log.info("serving", extra={"workers": len(service.slots), "addresses": service.addresses})
     await stopped
     return await stop.leave()
 

@@ -68,10 +68,10 @@ class Slot:
         if self._channel is not None:
             self._channel.send(order)
 
-    async def stop(self, seconds: float) -> None:
+    async def stop(self, drain: Drain) -> None:
         """Drains the worker and returns when it has ended."""
         self._leaving = True
-        self.send(Drain(seconds))
+        self.send(drain)
         await self._ended()
 
     async def kill(self) -> None:

@@ -8,7 +8,7 @@ from typing import IO, Self
 
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
 from headrace.ext_proc.service.addresses import worker_addresses
-from headrace.ext_proc.service.control import Reload, Settings
+from headrace.ext_proc.service.control import Drain, Reload, Settings
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.slot import Slot, StartError
 from headrace.ext_proc.stores import open_store
@@ -22,6 +22,7 @@ class Service:
     def __init__(self, options: Options) -> None:
         """Raises ValueError for an address or a store URL that is none."""
         self.options = options
+        self.leaving = False
         self.store: Store = open_store(options.store)
         self._stderr: IO[bytes] | None = options.log.open("ab") if options.log else None
         self.slots = [Slot(settings, self._stderr) for settings in _settings(options)]
@@ -41,10 +42,11 @@ class Service:
             await self.kill()
             raise
 
-    async def stop(self, seconds: float | None = None) -> None:
-        """Drains every worker, `seconds` (else as the options say) at most, and ends."""
+    async def stop(self, seconds: float | None = None, *, notice: bool = True) -> None:
+        """Drains every worker, `seconds` (else as the options say) at most, and ends. notice: False when the proxy has gone."""
+        self.leaving = True
         limit = self.options.drain_seconds if seconds is None else seconds
-        await asyncio.gather(*(slot.stop(limit) for slot in self.slots))
+        await asyncio.gather(*(slot.stop(Drain(limit, notice)) for slot in self.slots))
         await self._close()
 
     async def kill(self) -> None:

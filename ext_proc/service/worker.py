@@ -82,7 +82,7 @@ class Worker:
         gc.freeze()  # what start-up made lives on; the collector need not look at it again
         watch = asyncio.create_task(self._reloader.run(), name="policy files")
         if (drain := await self._obey()) is not None:
-            await self._drain(drain.seconds)
+            await self._drain(drain)
         watch.cancel()
 
     def _address(self) -> str:
@@ -123,8 +123,8 @@ class Worker:
         problems = tuple(map(str, holder.problems))
         self._channel.send(PolicyState(holder.current.revision, time_ns() // 1_000_000, problems))
 
-    async def _drain(self, seconds: float) -> None:
-        await self._draining.run(self._server, seconds)
+    async def _drain(self, order: Drain) -> None:
+        await self._draining.run(self._server, order)
         await self._effects.drain(SETTLE_S)
         await self._store.close()
         self._offload.close()

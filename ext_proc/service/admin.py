@@ -1,0 +1,120 @@
+"""The admin interface: health, readiness, metrics and the policy in force, for probes and for people. It changes nothing."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from headrace.ext_proc.core.errors import HeadraceError
+from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.envoy.config.settings import Address
+from headrace.ext_proc.service.control import PolicyState
+from headrace.ext_proc.service.supervisor import Service
+
+
+class AdminError(HeadraceError):
+    """The admin interface cannot listen."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the signals are the service's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Admin:
+    """Serves `service` at `address` (host:port; port 0 takes a free one)."""
+
+    def __init__(self, service: Service, address: Address) -> None:
+        self._address = address
+        self._answers = _Answers(service)
+        self._socket: socket.socket | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """`http://host:port`. Only after start()."""
+        assert self._socket is not None, "start() comes first"
+        host, port = self._socket.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def start(self) -> None:
+        """Raises AdminError when the address cannot be listened on."""
+        try:
+            self._socket = socket.create_server((self._address.host or "", self._address.port), family=_family(self._address))
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise AdminError(f"the admin interface cannot listen on {self._address}: {why}; choose another, or off") from None
+        config = uvicorn.Config(self._answers.app(), lifespan="off", log_config=None, access_log=False, server_header=False,
+                                timeout_graceful_shutdown=1)  # fmt: skip
+        self._server = _Server(config)
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="admin")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._server.should_exit = True
+            await self._task
+
+
+def _family(address: Address) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in str(address.host) else socket.AF_INET
+
+
+class _Answers:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/healthz", self.healthz),
+                Route("/readyz", self.readyz),
+                Route("/policy", self.policy),
+            ]
+        )
+
+    async def healthz(self, _: Request) -> Response:
+        """The process lives."""
+        return PlainTextResponse("ok\n")
+
+    async def readyz(self, _: Request) -> Response:
+        """200 when every worker serves and the store answers, else 503; the body says which does not."""
+        workers = {str(slot.settings.number): slot.ready for slot in self._service.slots}
+        store = await self._store()
+        ready = all(workers.values()) and not store and not self._service.leaving
+        body: dict[str, Any] = {"ready": ready, "workers": workers, "store": store or "ok", "draining": self._service.leaving}
+        return JSONResponse(body, 200 if ready else 503)
+
+    async def _store(self) -> str:
+        """What is wrong with the store; empty when nothing is."""
+        try:
+            await self._service.store.ping()
+        except StoreUnavailable as error:
+            return str(error)
+        return ""
+
+    async def policy(self, _: Request) -> Response:
+        """What each worker has in force, and what was wrong with the policy that was offered last."""
+        workers = {str(slot.settings.number): _policy(slot.policy) for slot in self._service.slots}
+        states = [slot.policy for slot in self._service.slots if slot.policy]
+        revisions = sorted({state.revision for state in states})
+        problems = list(dict.fromkeys(problem for state in states for problem in state.problems))
+        body = {"file": str(self._service.options.policy), "revisions": revisions, "problems": problems, "workers": workers}
+        return JSONResponse(body)
+
+
+def _policy(state: PolicyState | None) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    loaded = datetime.fromtimestamp(state.loaded_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return {"revision": state.revision, "loaded_at": loaded, "problems": list(state.problems)}
