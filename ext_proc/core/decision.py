@@ -22,7 +22,7 @@ class Decision:
     """Written by the exchange as it goes.
 
     metadata: what the gateway's access log is told under the namespace `headrace`. reason: of the reply that ended the exchange.
-    elapsed_us: the time all steps took, set by the driver.
+    start_ms, elapsed_us: when the exchange was opened (epoch) and the time all steps took, set by the driver; 0 when it does not.
     """
 
     def __init__(self, exchange: str, revision: str) -> None:
@@ -30,6 +30,7 @@ class Decision:
         self.revision = revision
         self.metadata: dict[str, str | int | float] = {}
         self.reason = ""
+        self.start_ms = 0
         self.elapsed_us = 0.0
         self.steps: list[dict[str, Any]] = []
         self._request: Request | None = None
@@ -67,6 +68,7 @@ class Decision:
         members = {
             "exchange": self.exchange,
             "revision": self.revision,
+            "start_ms": self.start_ms or None,
             **self._asked(),
             **self._answered(outcome),
             "metadata": {key: value for key, value in self.metadata.items() if key != "exchange"},

@@ -38,6 +38,8 @@ from headrace.ext_proc.core.request import Request, Response
 from headrace.ext_proc.core.seats import Ask, FilterFailed, Resolution, Seated, Shield, drain, failure, through
 from headrace.ext_proc.core.session import POLICY, EndStream, Link, Policy
 from headrace.ext_proc.core.sse import SseEvent, SseParser
+from headrace.ext_proc.core.traceparent import HEADER as TRACEPARENT
+from headrace.ext_proc.core.traceparent import traceparent_of
 from headrace.ext_proc.core.usage import UsageMeter
 from headrace.ext_proc.core.verdict import NO_EDITS, Edits, Reply
 
@@ -150,6 +152,8 @@ class Exchange:
         self._pending.strip_ours(headers)
         if endpoint is None:
             return self._other_path()
+        if (parent := traceparent_of(headers)) is not None:
+            self.decision.metadata[TRACEPARENT] = parent
         self._pending.remove("accept-encoding")  # an answer that is compressed is one that nobody can read usage from
         if (reply := (yield from self._enter(request))) is not None:
             return self._refuse(reply)

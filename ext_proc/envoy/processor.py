@@ -11,6 +11,7 @@ from headrace.ext_proc.core.events import Proceed, Refuse
 from headrace.ext_proc.core.exchange import Exchange, State
 from headrace.ext_proc.core.needs import Capability
 from headrace.ext_proc.core.session import Policy
+from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.engine.guard import shield
 from headrace.ext_proc.engine.step import step
 from headrace.ext_proc.envoy.codec import decode, encode
@@ -32,21 +33,29 @@ class Processor:
     """Opens a stream for every HTTP request.
 
     policy: gives the current policy; a stream pins it. new_id: gives unique exchange ids. submit: takes the effects.
+    now_ms: epoch milliseconds, for the decision's record.
     """
 
     def __init__(
-        self, policy: Callable[[], Policy], new_id: Callable[[], str], submit: Callable[[Sequence[Effect]], None]
+        self,
+        policy: Callable[[], Policy],
+        new_id: Callable[[], str],
+        submit: Callable[[Sequence[Effect]], None],
+        now_ms: Callable[[], int] = SystemClock().now_ms,
     ) -> None:
         self._policy = policy
         self._new_id = new_id
         self._submit = submit
+        self._now_ms = now_ms
         self.active = 0
 
     def open(self, metadata: Mapping[str, str]) -> "ProcessStream":
         """metadata: the gRPC stream's initial metadata."""
         capabilities = capabilities_of(metadata.get(CAPABILITIES, ""))
         self.active += 1
-        return ProcessStream(Exchange(self._new_id(), self._policy(), shield, capabilities=capabilities), self._finish)
+        exchange = Exchange(self._new_id(), self._policy(), shield, capabilities=capabilities)
+        exchange.decision.start_ms = self._now_ms()
+        return ProcessStream(exchange, self._finish)
 
     def _finish(self, effects: Sequence[Effect]) -> None:
         self.active -= 1
