@@ -25,6 +25,9 @@ ANSWER_WITHIN = 4.5
 """Seconds; below the 5 s message time-out of our Envoy configuration, so that the caller reads our error and not Envoy's."""
 
 
+_WALL = SystemClock()
+
+
 class ModeError(HeadraceError):
     """The proxy's processing mode would let bodies pass unseen."""
 
@@ -41,7 +44,7 @@ class Processor:
         policy: Callable[[], Policy],
         new_id: Callable[[], str],
         submit: Callable[[Sequence[Effect]], None],
-        now_ms: Callable[[], int] = SystemClock().now_ms,
+        now_ms: Callable[[], int] = _WALL.now_ms,
     ) -> None:
         self._policy = policy
         self._new_id = new_id

@@ -1,6 +1,7 @@
 """The caller's trace context reaches the settlement, and nothing that is no trace context does."""
 
 import pytest
+
 from headrace.ext_proc.core.headers import Headers
 from headrace.ext_proc.core.traceparent import traceparent_of
 
