@@ -1,0 +1,70 @@
+"""What callers read of their budgets: refusals, and OpenAI's rate-limit headers."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from headrace.ext_proc.core.ledger import Charge, Exhausted, Fixed, Unit
+from headrace.ext_proc.core.verdict import Reply
+from headrace.ext_proc.engine.prices import NANO
+from headrace.filters.budget.limits import Limit
+
+WORTH_WAITING_S = 60
+"""SDKs that are told to retry sleep meanwhile; beyond a minute their callers had better know."""
+_HEADER_UNITS: tuple[Unit, ...] = ("tokens", "requests")
+
+
+def quantity(unit: Unit, amount: int) -> str:
+    """`1,200 tokens`, `1 request` or `$0.0042`."""
+    if unit == "nano_usd":
+        whole, _, parts = f"{Decimal(amount) / NANO:,.9f}".partition(".")
+        return f"${whole}.{parts.rstrip('0').ljust(2, '0')}"
+    word = unit.replace("_", " ")
+    return f"{amount:,} {word.removesuffix('s') if amount == 1 else word}"
+
+
+def refusal(limits: Sequence[Limit], charges: Sequence[Charge], refused: Exhausted, now_ms: int) -> Reply:
+    """429 for a reservation the store refused; limits[i] is the budget of charges[i]."""
+    never = next((index for index, charge in enumerate(charges) if charge.amount > charge.limit), None)
+    index = refused.index if never is None else never
+    limit, charge = limits[index], charges[index]
+    needs = f"this request needs up to {quantity(charge.unit, charge.amount)}"
+    allows = f"The budget '{limit.name}' allows {quantity(charge.unit, charge.limit)} {limit.every}"
+    headers = {f"x-{name.replace('_', '-')}": value for name, value in ratelimit(charges, refused.remaining, now_ms).items()}
+    note = {"budget": limit.name, "unit": charge.unit, "needed": charge.amount, "remaining": refused.remaining[index]}
+    if never is not None:
+        message = f"{allows} at all, and {needs}. Shorten the prompt or ask for a shorter answer."
+        return Reply(429, "budget.exhausted", message, headers=headers, note=note)
+    wait_s = max(1, -(-(refused.resets_at_ms - now_ms) // 1000))
+    until = datetime.fromtimestamp(now_ms // 1000 + wait_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    left = quantity(charge.unit, refused.remaining[index])
+    message = f"{allows}; {left} left, and {needs}. Try again at {until}."
+    if wait_s > WORTH_WAITING_S:
+        headers["x-should-retry"] = "false"
+    return Reply(429, "budget.exhausted", message, retry_after=wait_s, headers=headers, note=note | {"resets_at": until})
+
+
+def ratelimit(charges: Sequence[Charge], remaining: Sequence[int], now_ms: int) -> dict[str, str]:
+    """Metadata keys of the x-ratelimit-* headers, for the tightest budget in tokens and the tightest in requests."""
+    return {key: value for unit in _HEADER_UNITS for key, value in _tightest(unit, charges, remaining, now_ms).items()}
+
+
+def _tightest(unit: Unit, charges: Sequence[Charge], remaining: Sequence[int], now_ms: int) -> Mapping[str, str]:
+    own = [(left, charge) for left, charge in zip(remaining, charges, strict=True) if charge.unit == unit]
+    if not own:
+        return {}
+    left, charge = min(own, key=lambda pair: pair[0])
+    window = charge.window
+    lasts_ms = window.end_ms - now_ms if isinstance(window, Fixed) else window.length_ms
+    return {
+        f"ratelimit_limit_{unit}": str(charge.limit),
+        f"ratelimit_remaining_{unit}": str(left),
+        f"ratelimit_reset_{unit}": _duration(lasts_ms),
+    }
+
+
+def _duration(ms: int) -> str:
+    """As OpenAI writes it: `6m0s`."""
+    minutes, seconds = divmod(max(0, -(-ms // 1000)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m{seconds}s" if hours else f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
