@@ -2,37 +2,35 @@
 
 from datetime import timedelta
 
-from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, BootstrapStaticResources
-from envoy_data_plane.envoy.config.core import v3 as core
-from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
-from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
-from envoy_data_plane.google.protobuf import Any
-
+from headrace.ext_proc.envoy.config.access_log import access_log
 from headrace.ext_proc.envoy.config.filters import own_headers_removed, processing_filter, router_filter
 from headrace.ext_proc.envoy.config.network import service_cluster, socket, upstream_cluster
 from headrace.ext_proc.envoy.config.routes import route_table
 from headrace.ext_proc.envoy.config.settings import GatewaySettings
-from headrace.ext_proc.envoy.config.usage import access_log, json_usage_filter, sse_usage_filter
+from headrace.ext_proc.envoy.config.stubs import PackedAny, core, hcm, listener
+from headrace.ext_proc.envoy.config.stubs import bootstrap as envoy
+from headrace.ext_proc.envoy.config.tree import tree
+from headrace.ext_proc.envoy.config.usage import json_usage_filter, sse_usage_filter
+from headrace.ext_proc.envoy.config.yaml import render
 
 
-def bootstrap(settings: GatewaySettings) -> Bootstrap:
+def bootstrap(settings: GatewaySettings) -> envoy.Bootstrap:
     """Everything static, so that `envoy -c` alone runs it. Envoy's worker threads are its `--concurrency`, not in here."""
     clusters = [upstream_cluster(upstream, settings.ca_file) for upstream in settings.upstreams]
-    return Bootstrap(
-        admin=Admin(address=socket(settings.admin)) if settings.admin else None,
-        static_resources=BootstrapStaticResources(
+    return envoy.Bootstrap(
+        admin=envoy.Admin(address=socket(settings.admin)) if settings.admin else None,
+        static_resources=envoy.BootstrapStaticResources(
             listeners=[_listener(settings)], clusters=[service_cluster(settings.service), *clusters]
         ),
     )
 
 
-def _listener(settings: GatewaySettings) -> Listener:
-    manager = Filter(name="envoy.filters.network.http_connection_manager", typed_config=Any.pack(_manager(settings)))
-    return Listener(
+def _listener(settings: GatewaySettings) -> listener.Listener:
+    manager = listener.Filter(name="envoy.filters.network.http_connection_manager", typed_config=PackedAny.pack(_manager(settings)))
+    return listener.Listener(
         name="headrace",
         address=socket(settings.listen),
-        per_connection_buffer_limit_bytes=settings.body_limit,
-        filter_chains=[FilterChain(filters=[manager])],
+        filter_chains=[listener.FilterChain(filters=[manager])],
     )
 
 
@@ -59,3 +57,11 @@ def _manager(settings: GatewaySettings) -> hcm.HttpConnectionManager:
         ],
         route_config=route_table(settings.upstreams, settings.body_limit),
     )
+
+
+HEADER = "Envoy with Headrace, rendered by `headrace envoy config`; run it with `envoy -c` (Envoy 1.40 or newer)."
+
+
+def render_bootstrap(settings: GatewaySettings, header: str = HEADER) -> str:
+    """The bootstrap as commented YAML."""
+    return render(tree(bootstrap(settings)), header)

@@ -2,17 +2,8 @@
 
 from datetime import timedelta
 
-from envoy_data_plane.envoy.config.common.mutation_rules import v3 as mutation
-from envoy_data_plane.envoy.config.core import v3 as core
-from envoy_data_plane.envoy.extensions.filters.http.ext_proc import v3 as ext_proc
-from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
-from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
-from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import HeaderMutation
-from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
-from envoy_data_plane.google.protobuf import Any
-
 from headrace.ext_proc.envoy.config.names import (
-    ACCESS_LOG_CAPABILITY,
+    CAPABILITIES,
     CAPABILITIES_HEADER,
     CLUSTER,
     EARLY_HEADERS,
@@ -20,20 +11,24 @@ from headrace.ext_proc.envoy.config.names import (
     NAMESPACE,
     OWN_HEADER_PREFIX,
 )
+from headrace.ext_proc.envoy.config.stubs import PackedAny, core, early_mutation, ext_proc, hcm, mutation, router, value_matcher
 
 SEND, SKIP = ext_proc.ProcessingModeHeaderSendMode.SEND, ext_proc.ProcessingModeHeaderSendMode.SKIP
+BUFFERED = ext_proc.ProcessingModeBodySendMode.BUFFERED
 
 
 def to_service(*metadata: core.HeaderValue) -> core.GrpcService:
-    """Without a timeout, which would count for the whole gRPC stream and so cut long answers."""
+    """The service's cluster, with what to tell it at the start of each gRPC stream."""
     return core.GrpcService(envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=CLUSTER), initial_metadata=list(metadata))
 
 
-def processing_filter(message_timeout: float) -> HttpFilter:
-    """ext_proc: the request whole, the answer as it comes. `message_timeout` in seconds, for every request message."""
+def processing_filter(message_timeout: float) -> hcm.HttpFilter:
+    """ext_proc: the request whole; of the answer only what the service asks for. `message_timeout` in seconds per message."""
     processor = ext_proc.ExternalProcessor(
-        grpc_service=to_service(core.HeaderValue(key=CAPABILITIES_HEADER, value=ACCESS_LOG_CAPABILITY)),
-        processing_mode=_modes(),
+        grpc_service=to_service(core.HeaderValue(key=CAPABILITIES_HEADER, value=",".join(CAPABILITIES))),
+        processing_mode=request_only(),
+        allow_mode_override=True,
+        allowed_override_modes=[with_answer()],
         message_timeout=timedelta(seconds=message_timeout),
         response_attributes=["response.code_details"],
         metadata_options=ext_proc.MetadataOptions(
@@ -42,13 +37,28 @@ def processing_filter(message_timeout: float) -> HttpFilter:
         mutation_rules=mutation.HeaderMutationRules(disallow_is_error=True),
         stat_prefix=CLUSTER,
     )
-    return HttpFilter(name=EXT_PROC_FILTER, typed_config=Any.pack(processor))
+    return hcm.HttpFilter(name=EXT_PROC_FILTER, typed_config=PackedAny.pack(processor))
 
 
-def _modes() -> ext_proc.ProcessingMode:
+def request_only() -> ext_proc.ProcessingMode:
+    """What is configured. Under a configured FULL_DUPLEX_STREAMED, Envoy would send the answer until it has seen the service close
+    the gRPC stream, and what it sent by then is lost to the client: a 200 without a body, whenever the upstream is quick.
+    """
     return ext_proc.ProcessingMode(
         request_header_mode=SEND,
-        request_body_mode=ext_proc.ProcessingModeBodySendMode.BUFFERED,
+        request_body_mode=BUFFERED,
+        request_trailer_mode=SKIP,
+        response_header_mode=SKIP,
+        response_body_mode=ext_proc.ProcessingModeBodySendMode.NONE,
+        response_trailer_mode=SKIP,
+    )
+
+
+def with_answer() -> ext_proc.ProcessingMode:
+    """What the service may ask for instead, in its answer to the request headers; Envoy ignores any other wish."""
+    return ext_proc.ProcessingMode(
+        request_header_mode=SEND,
+        request_body_mode=BUFFERED,
         request_trailer_mode=SKIP,
         response_header_mode=SEND,
         response_body_mode=ext_proc.ProcessingModeBodySendMode.FULL_DUPLEX_STREAMED,
@@ -56,12 +66,12 @@ def _modes() -> ext_proc.ProcessingMode:
     )
 
 
-def router_filter() -> HttpFilter:
-    return HttpFilter(name="envoy.filters.http.router", typed_config=Any.pack(Router(suppress_envoy_headers=True)))
+def router_filter() -> hcm.HttpFilter:
+    return hcm.HttpFilter(name="envoy.filters.http.router", typed_config=PackedAny.pack(router.Router(suppress_envoy_headers=True)))
 
 
 def own_headers_removed() -> core.TypedExtensionConfig:
     """Drops every header of ours that a client sent, before Envoy chooses a route by it."""
-    ours = mutation.HeaderMutationRemoveOnMatch(key_matcher=StringMatcher(prefix=OWN_HEADER_PREFIX, ignore_case=True))
-    removal = HeaderMutation(mutations=[mutation.HeaderMutation(remove_on_match=ours)])
-    return core.TypedExtensionConfig(name=EARLY_HEADERS, typed_config=Any.pack(removal))
+    ours = mutation.HeaderMutationRemoveOnMatch(key_matcher=value_matcher.StringMatcher(prefix=OWN_HEADER_PREFIX, ignore_case=True))
+    removal = early_mutation.HeaderMutation(mutations=[mutation.HeaderMutation(remove_on_match=ours)])
+    return core.TypedExtensionConfig(name=EARLY_HEADERS, typed_config=PackedAny.pack(removal))

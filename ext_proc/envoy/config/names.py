@@ -17,8 +17,12 @@ ROUTE_HEADER: Final = "x-headrace-route"
 OWN_HEADER_PREFIX: Final = "x-headrace-"
 
 CAPABILITIES_HEADER: Final = "headrace-capabilities"
-ACCESS_LOG_CAPABILITY: Final = "access-log"
-"""In ext_proc's gRPC initial metadata: native usage and the gRPC access log are wired, so no answer has to leave Envoy."""
+CAPABILITIES: Final = ("access-log", "mode-override")
+"""In ext_proc's gRPC initial metadata. access-log: usage is read natively and the gRPC access log is wired. mode-override: the
+answer leaves Envoy only where the service asks for it."""
+
+SETTLE_KEY: Final = "settle"
+"""Present in the service's metadata where usage is to be read from the answer."""
 
 EXT_PROC_FILTER: Final = "headrace.ext_proc"
 JSON_FILTER: Final = "headrace.usage.json"

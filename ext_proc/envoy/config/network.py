@@ -2,24 +2,9 @@
 
 from datetime import timedelta
 
-from envoy_data_plane.envoy.config.cluster.v3 import (
-    CircuitBreakers,
-    CircuitBreakersThresholds,
-    Cluster,
-    ClusterDiscoveryType,
-    ClusterDnsLookupFamily,
-    ClusterLbPolicy,
-    UpstreamConnectionOptions,
-)
-from envoy_data_plane.envoy.config.core import v3 as core
-from envoy_data_plane.envoy.config.endpoint import v3 as endpoint
-from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls
-from envoy_data_plane.envoy.extensions.upstreams.http import v3 as http
-from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
-from envoy_data_plane.google.protobuf import Any
-
 from headrace.ext_proc.envoy.config.names import CLUSTER, CONCURRENCY
 from headrace.ext_proc.envoy.config.settings import Address, Upstream
+from headrace.ext_proc.envoy.config.stubs import PackedAny, cluster, core, endpoint, http, tls, value_matcher
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -30,44 +15,44 @@ def socket(address: Address) -> core.Address:
     return core.Address(socket_address=core.SocketAddress(address=str(address.host), port_value=address.port))
 
 
-def service_cluster(service: tuple[Address, ...]) -> Cluster:
+def service_cluster(service: tuple[Address, ...]) -> cluster.Cluster:
     """The cluster of the service: HTTP/2, one endpoint per worker, health by gRPC."""
-    return Cluster(
+    return cluster.Cluster(
         name=CLUSTER,
         type=_discovery(service),
         dns_lookup_family=_family(service),
         load_assignment=_assignment(CLUSTER, service),
         connect_timeout=timedelta(seconds=1),
-        lb_policy=ClusterLbPolicy.LEAST_REQUEST,
+        lb_policy=cluster.ClusterLbPolicy.LEAST_REQUEST,
         circuit_breakers=_open_breakers(),
-        typed_extension_protocol_options={HTTP_OPTIONS: Any.pack(_http2())},
+        typed_extension_protocol_options={HTTP_OPTIONS: PackedAny.pack(_http2())},
         health_checks=[_grpc_health()],
     )
 
 
-def upstream_cluster(upstream: Upstream, ca_file: str) -> Cluster:
+def upstream_cluster(upstream: Upstream, ca_file: str) -> cluster.Cluster:
     """The cluster of one model server, called by the upstream's name."""
     at = (upstream.address,)
-    return Cluster(
+    return cluster.Cluster(
         name=upstream.name,
         type=_discovery(at),
         dns_lookup_family=_family(at),
         load_assignment=_assignment(upstream.name, at),
         connect_timeout=timedelta(seconds=5),
-        lb_policy=ClusterLbPolicy.LEAST_REQUEST,
+        lb_policy=cluster.ClusterLbPolicy.LEAST_REQUEST,
         circuit_breakers=_open_breakers(),
-        typed_extension_protocol_options={HTTP_OPTIONS: Any.pack(_http_of(upstream))},
-        upstream_connection_options=UpstreamConnectionOptions(tcp_keepalive=core.TcpKeepalive(keepalive_time=60)),
+        typed_extension_protocol_options={HTTP_OPTIONS: PackedAny.pack(_http_of(upstream))},
+        upstream_connection_options=cluster.UpstreamConnectionOptions(tcp_keepalive=core.TcpKeepalive(keepalive_time=60)),
         transport_socket=_tls(upstream, ca_file) if upstream.tls else None,
     )
 
 
-def _discovery(addresses: tuple[Address, ...]) -> ClusterDiscoveryType:
-    return ClusterDiscoveryType.STRICT_DNS if _named(addresses) else ClusterDiscoveryType.STATIC
+def _discovery(addresses: tuple[Address, ...]) -> cluster.ClusterDiscoveryType:
+    return cluster.ClusterDiscoveryType.STRICT_DNS if _named(addresses) else cluster.ClusterDiscoveryType.STATIC
 
 
-def _family(addresses: tuple[Address, ...]) -> ClusterDnsLookupFamily:
-    return ClusterDnsLookupFamily.V4_PREFERRED if _named(addresses) else ClusterDnsLookupFamily.AUTO
+def _family(addresses: tuple[Address, ...]) -> cluster.ClusterDnsLookupFamily:
+    return cluster.ClusterDnsLookupFamily.V4_PREFERRED if _named(addresses) else cluster.ClusterDnsLookupFamily.AUTO
 
 
 def _named(addresses: tuple[Address, ...]) -> bool:
@@ -79,9 +64,11 @@ def _assignment(name: str, addresses: tuple[Address, ...]) -> endpoint.ClusterLo
     return endpoint.ClusterLoadAssignment(cluster_name=name, endpoints=[endpoint.LocalityLbEndpoints(lb_endpoints=found)])
 
 
-def _open_breakers() -> CircuitBreakers:
-    limits = CircuitBreakersThresholds(max_connections=CONCURRENCY, max_pending_requests=CONCURRENCY, max_requests=CONCURRENCY)
-    return CircuitBreakers(thresholds=[limits])
+def _open_breakers() -> cluster.CircuitBreakers:
+    limits = cluster.CircuitBreakersThresholds(
+        max_connections=CONCURRENCY, max_pending_requests=CONCURRENCY, max_requests=CONCURRENCY
+    )
+    return cluster.CircuitBreakers(thresholds=[limits])
 
 
 def _http2() -> http.HttpProtocolOptions:
@@ -119,7 +106,7 @@ def _tls(upstream: Upstream, ca_file: str) -> core.TransportSocket:
     host = str(upstream.address.host)
     name = tls.SubjectAltNameMatcher(
         san_type=tls.SubjectAltNameMatcherSanType.DNS if upstream.address.is_name else tls.SubjectAltNameMatcherSanType.IP_ADDRESS,
-        matcher=StringMatcher(exact=host),
+        matcher=value_matcher.StringMatcher(exact=host),
     )
     trusted = tls.CertificateValidationContext(
         trusted_ca=core.DataSource(filename=ca_file), match_typed_subject_alt_names=[name]
@@ -128,4 +115,4 @@ def _tls(upstream: Upstream, ca_file: str) -> core.TransportSocket:
         sni=host if upstream.address.is_name else "",
         common_tls_context=tls.CommonTlsContext(validation_context=trusted),
     )
-    return core.TransportSocket(name="envoy.transport_sockets.tls", typed_config=Any.pack(context))
+    return core.TransportSocket(name="envoy.transport_sockets.tls", typed_config=PackedAny.pack(context))

@@ -5,12 +5,9 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
-from envoy_data_plane.envoy.config.core import v3 as core
-from envoy_data_plane.envoy.config.route import v3 as route
-from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
-
 from headrace.ext_proc.envoy.config.names import NAMESPACE, RESPONSE_HEADERS, ROUTE_HEADER
 from headrace.ext_proc.envoy.config.settings import Upstream
+from headrace.ext_proc.envoy.config.stubs import core, route, value_matcher
 
 REMOVED_BEFORE_UPSTREAM: Final = (ROUTE_HEADER, "accept-encoding")
 """A compressed answer hides its usage; a compressor filter of the gateway has read accept-encoding before it is removed."""
@@ -53,7 +50,7 @@ def _from_metadata(header: str, key: str) -> core.HeaderValueOption:
 
 
 def _chosen(upstream: Upstream) -> route.Route:
-    exact = route.HeaderMatcher(name=ROUTE_HEADER, string_match=StringMatcher(exact=upstream.name))
+    exact = route.HeaderMatcher(name=ROUTE_HEADER, string_match=value_matcher.StringMatcher(exact=upstream.name))
     return _to(upstream, f"routed to {upstream.name}", [exact])
 
 

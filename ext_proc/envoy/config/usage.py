@@ -1,21 +1,24 @@
-"""Usage without seeing the answer: Envoy reads it from JSON and from events, and its access log carries it to the service."""
+"""Usage without seeing the answer: Envoy's own filters read it from JSON and from events into the metadata `headrace.usage`."""
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 from typing import Final
 
-from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog, AccessLogFilter, MetadataFilter
-from envoy_data_plane.envoy.config.core import v3 as core
-from envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 import CommonGrpcAccessLogConfig, HttpGrpcAccessLogConfig
-from envoy_data_plane.envoy.extensions.content_parsers.json.v3 import JsonContentParser, JsonContentParserRuleConfig
-from envoy_data_plane.envoy.extensions.filters.http.json_to_metadata import v3 as json_filter
-from envoy_data_plane.envoy.extensions.filters.http.sse_to_metadata import v3 as sse_filter
-from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
-from envoy_data_plane.envoy.type.matcher.v3 import MetadataMatcher, MetadataMatcherPathSegment, ValueMatcher
-from envoy_data_plane.google.protobuf import Any
-
-from headrace.ext_proc.envoy.config.filters import to_service
-from headrace.ext_proc.envoy.config.names import JSON_FILTER, LOG_NAME, MAX_EVENT, NAMESPACE, SSE_FILTER, USAGE_NAMESPACE
+from headrace.ext_proc.envoy.config.names import JSON_FILTER, MAX_EVENT, NAMESPACE, SETTLE_KEY, SSE_FILTER, USAGE_NAMESPACE
+from headrace.ext_proc.envoy.config.stubs import (
+    PackedAny,
+    core,
+    hcm,
+    json_filter,
+    json_parser,
+    match_action,
+    match_inputs,
+    matching,
+    metadata_matcher,
+    sse_filter,
+    value_matcher,
+    xds_core,
+    xds_matcher,
+)
 
 CHAT: Final[Mapping[str, str]] = {
     "prompt_tokens": "prompt_tokens",
@@ -40,6 +43,9 @@ MESSAGES: Final[Mapping[str, str]] = {
 }
 """Anthropic's. Its cached tokens are counted beside `input_tokens`, OpenAI's within them: hence keys of their own."""
 
+JSON_CONTENT_TYPE: Final = r"(?i)application/json\s*(;.*)?"
+"""`allow_content_types` compares the whole value, so that `application/json; charset=utf-8` would go unread."""
+
 IN_ANSWER: Final = (("usage", {**CHAT, **RESPONSES, **MESSAGES}),)
 IN_EVENTS: Final = (
     ("response.usage", RESPONSES),
@@ -49,20 +55,57 @@ IN_EVENTS: Final = (
 """Path of the `usage` object → what to read from it. Anthropic's `message_delta` (`usage`) overwrites its `message_start`."""
 
 
-def json_usage_filter() -> HttpFilter:
-    """Reads `usage` of a whole JSON answer."""
-    rules = json_filter.JsonToMetadataMatchRules(rules=list(_rules(IN_ANSWER)), allow_content_types=["application/json"])
-    return HttpFilter(name=JSON_FILTER, typed_config=Any.pack(json_filter.JsonToMetadata(response_rules=rules)))
+def json_usage_filter() -> hcm.HttpFilter:
+    """Reads `usage` of a whole JSON answer, which Envoy buffers for it."""
+    rules = json_filter.JsonToMetadataMatchRules(
+        rules=list(_rules(IN_ANSWER)), allow_content_types_regex=value_matcher.RegexMatcher(regex=JSON_CONTENT_TYPE)
+    )
+    return _where_settled(JSON_FILTER, PackedAny.pack(json_filter.JsonToMetadata(response_rules=rules)))
 
 
-def sse_usage_filter() -> HttpFilter:
+def sse_usage_filter() -> hcm.HttpFilter:
     """Reads `usage` of every event that has one; the last one stands."""
-    parser = JsonContentParser(rules=[JsonContentParserRuleConfig(rule=rule) for rule in _rules(IN_EVENTS)])
+    parser = json_parser.JsonContentParser(rules=[json_parser.JsonContentParserRuleConfig(rule=rule) for rule in _rules(IN_EVENTS)])
     rules = sse_filter.SseToMetadataProcessingRules(
-        content_parser=core.TypedExtensionConfig(name="envoy.content_parsers.json", typed_config=Any.pack(parser)),
+        content_parser=core.TypedExtensionConfig(name="envoy.content_parsers.json", typed_config=PackedAny.pack(parser)),
         max_event_size=MAX_EVENT,
     )
-    return HttpFilter(name=SSE_FILTER, typed_config=Any.pack(sse_filter.SseToMetadata(response_rules=rules)))
+    return _where_settled(SSE_FILTER, PackedAny.pack(sse_filter.SseToMetadata(response_rules=rules)))
+
+
+def _where_settled(name: str, config: PackedAny) -> hcm.HttpFilter:
+    """The filter for those requests whose usage the service wants.
+
+    Envoy 1.40's sse_to_metadata dies of an event that is a JSON scalar (`data: 5`), so it must see model answers only; and
+    json_to_metadata turns an answer over the buffer limit into a 500.
+    """
+    wrapped = matching.ExtensionWithMatcher(
+        extension_config=core.TypedExtensionConfig(name=name, typed_config=config), xds_matcher=_skipped_unless_settled()
+    )
+    return hcm.HttpFilter(name=name, typed_config=PackedAny.pack(wrapped))
+
+
+def _skipped_unless_settled() -> xds_matcher.Matcher:
+    settled = xds_matcher.MatcherMatcherListPredicate(single_predicate=_has_settle_key())
+    skip = xds_core.TypedExtensionConfig(name="skip", typed_config=PackedAny.pack(match_action.SkipFilter()))
+    otherwise = xds_matcher.MatcherMatcherListFieldMatcher(
+        predicate=xds_matcher.MatcherMatcherListPredicate(not_matcher=settled),
+        on_match=xds_matcher.MatcherOnMatch(action=skip),
+    )
+    return xds_matcher.Matcher(matcher_list=xds_matcher.MatcherMatcherList(matchers=[otherwise]))
+
+
+def _has_settle_key() -> xds_matcher.MatcherMatcherListPredicateSinglePredicate:
+    key = match_inputs.DynamicMetadataInput(
+        filter=NAMESPACE, path=[match_inputs.DynamicMetadataInputPathSegment(key=SETTLE_KEY)]
+    )
+    present = metadata_matcher.Metadata(value=value_matcher.ValueMatcher(present_match=True))
+    return xds_matcher.MatcherMatcherListPredicateSinglePredicate(
+        input=xds_core.TypedExtensionConfig(name="envoy.matching.inputs.dynamic_metadata", typed_config=PackedAny.pack(key)),
+        custom_match=xds_core.TypedExtensionConfig(
+            name="envoy.matching.matchers.metadata_matcher", typed_config=PackedAny.pack(present)
+        ),
+    )
 
 
 def _rules(places: Iterable[tuple[str, Mapping[str, str]]]) -> Iterable[json_filter.JsonToMetadataRule]:
@@ -72,25 +115,3 @@ def _rules(places: Iterable[tuple[str, Mapping[str, str]]]) -> Iterable[json_fil
                 selectors=[json_filter.JsonToMetadataSelector(key=step) for step in f"{place}.{member}".split(".")],
                 on_present=json_filter.JsonToMetadataKeyValuePair(metadata_namespace=USAGE_NAMESPACE, key=key),
             )
-
-
-def access_log() -> AccessLog:
-    """One entry to the service for every request it took part in, also when the client hung up."""
-    common = CommonGrpcAccessLogConfig(
-        log_name=LOG_NAME,
-        grpc_service=to_service(),
-        transport_api_version=core.ApiVersion.V3,
-        buffer_flush_interval=timedelta(milliseconds=100),
-    )
-    return AccessLog(
-        name="envoy.access_loggers.http_grpc",
-        filter=AccessLogFilter(metadata_filter=_ours()),
-        typed_config=Any.pack(HttpGrpcAccessLogConfig(common_config=common)),
-    )
-
-
-def _ours() -> MetadataFilter:
-    matcher = MetadataMatcher(
-        filter=NAMESPACE, path=[MetadataMatcherPathSegment(key="exchange")], value=ValueMatcher(present_match=True)
-    )
-    return MetadataFilter(matcher=matcher, match_if_key_not_found=False)
