@@ -1,0 +1,425 @@
+"""The request's way through an exchange: asks, verdicts, edits, refusals, and what leaves the proxy."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from headrace.ext_proc.core.effects import Cause
+from headrace.ext_proc.core.events import Answer, Proceed, Refuse, RequestHeaders
+from headrace.ext_proc.core.exchange import Exchange
+from headrace.ext_proc.core.facts import INPUT_TOKENS, Fact
+from headrace.ext_proc.core.needs import Capability, Needs
+from headrace.ext_proc.core.principal import PRINCIPAL, Principal
+from headrace.ext_proc.core.request import Request
+from headrace.ext_proc.core.session import Link, Session
+from headrace.ext_proc.core.verdict import PASS, Continue, Edits, Reply, SetMember
+from headrace.ext_proc.engine.guard import shield
+from tests.kit import (
+    CHAT,
+    DENIED,
+    ChainPolicy,
+    ScriptedFilter,
+    answer_head,
+    body,
+    decision_in,
+    exchange_of,
+    filter_of,
+    last,
+    policy_of,
+    post,
+    proceeds,
+    told,
+)
+
+BODY = Needs.REQUEST_BODY
+STREAM = Needs.RESPONSE_STREAM
+
+
+def reads(**script: Any) -> ScriptedFilter:
+    """A filter that needs the request's body."""
+    return filter_of(needs=BODY, **script)
+
+
+def sets(path: tuple[str | int, ...], value: Any) -> Continue:
+    return Continue(Edits(members=[SetMember(path, value)]))
+
+
+def noting(seen: list[Any], read: Callable[[Request], Any]) -> Callable[[Request], Continue]:
+    """A hook that notes what it reads of the request."""
+
+    def hook(request: Request) -> Continue:
+        seen.append(read(request))
+        return PASS
+
+    return hook
+
+
+def refused(answer: object) -> Refuse:
+    assert isinstance(answer, Refuse), answer
+    return answer
+
+
+async def test_a_path_that_is_no_llm_call_passes_at_once_and_asks_no_filter() -> None:
+    never = filter_of(open=AssertionError())
+    exchange = exchange_of(never)
+    answer = proceeds(await last(exchange, post("/v1/files")))
+    assert answer.last
+    assert answer.metadata == {"exchange": "e1"}
+    assert decision_in(exchange.close())["outcome"] == "handed_off"
+
+
+@pytest.mark.parametrize(("event", "anthropic"), [(post("/x"), False), (post("/x", anthropic_version="2023-06-01"), True)])
+async def test_a_path_that_is_no_llm_call_is_refused_where_the_policy_says_so(event: RequestHeaders, anthropic: bool) -> None:
+    exchange = Exchange("e1", policy_of(refuse_other_paths=True), shield)
+    reply = refused(await last(exchange, event))
+    assert (reply.status, reply.reason) == (404, "path.not_allowed")
+    assert ("type" in json.loads(reply.body)) is anthropic
+
+
+async def test_a_chain_without_needs_is_asked_on_headers_alone_and_the_exchange_handed_over() -> None:
+    one = filter_of(on_headers=Continue(metadata={"team": "blue"}))
+    exchange = exchange_of(one)
+    answer = proceeds(await last(exchange, post(accept_encoding="gzip")))
+    assert answer.last
+    assert answer.metadata == {"exchange": "e1", "team": "blue", "settle": "access_log"}
+    assert "accept-encoding" in answer.edits.remove_headers
+    assert one.session.heard == ["on_headers", "on_request"]
+    exchange.close()
+    assert [(outcome.cause, outcome.forwarded) for outcome in one.session.outcomes] == [(Cause.HANDED_OFF, True)]
+
+
+async def test_a_filter_that_opens_no_session_costs_nothing() -> None:
+    absent, present = filter_of(open=False), filter_of()
+    exchange = exchange_of(absent, present)
+    await told(exchange, post())
+    assert absent.sessions == []
+    assert [step["filter"] for step in exchange.decision.steps] == ["f1", "f1"]
+
+
+async def test_a_place_that_is_off_for_this_request_is_passed_over() -> None:
+    class Off:
+        def choose(self, request: Request) -> Link | None:
+            return None
+
+    answer = await last(Exchange("e1", ChainPolicy([Off()]), shield), post())
+    assert proceeds(answer).last
+
+
+async def test_later_filters_see_the_facts_of_earlier_ones() -> None:
+    team: Fact[str] = Fact("team")
+    seen: list[str | None] = []
+    look = noting(seen, lambda request: request.facts.get(team))
+    first = filter_of(on_headers=Continue(facts={team: "blue"}))
+    await told(exchange_of(first, filter_of(open=look, on_headers=look)), post())
+    assert seen == ["blue", "blue"]
+
+
+async def test_a_reply_on_headers_is_given_before_the_body_leaves_the_proxy() -> None:
+    later = reads()
+    exchange = exchange_of(reads(on_headers=DENIED), later)
+    assert refused(await last(exchange, post())).status == 403
+    assert later.sessions == []
+    assert decision_in(exchange.close())["reason"] == "test.denied"
+
+
+async def test_a_reply_on_the_request_stops_the_chain_and_closes_every_session() -> None:
+    first, second, third = reads(), reads(on_request=DENIED), reads()
+    exchange = exchange_of(first, second, third)
+    assert refused(await last(exchange, post(), body())).reason == "test.denied"
+    exchange.close()
+    assert third.session.heard == ["on_headers", "close"]
+    causes = [one.session.outcomes[0] for one in (first, second, third)]
+    assert [(outcome.cause, outcome.forwarded) for outcome in causes] == [(Cause.REFUSED, False)] * 3
+
+
+async def test_a_body_is_awaited_where_any_filter_needs_it_and_passes_untouched_where_none_edits_it() -> None:
+    first, second = filter_of(), reads()
+    exchange = exchange_of(first, second)
+    answers = await told(exchange, post(), body())
+    assert not proceeds(answers[0]).last
+    assert first.session.heard == ["on_headers", "on_request"]
+    assert proceeds(answers[1]).body is None
+    assert proceeds(answers[1]).last
+
+
+class Defaults(Session):
+    """Overrides nothing."""
+
+
+class DefaultsFilter:
+    def open(self, request: Request) -> Session | None:
+        return Defaults()
+
+
+async def test_hooks_that_are_not_overridden_are_not_asked() -> None:
+    exchange = exchange_of(Link("quiet", DefaultsFilter()), reads())
+    await told(exchange, post(), body())
+    assert [(step["filter"], step["phase"]) for step in exchange.decision.steps] == [("f1", "headers"), ("f1", "request")]
+    assert len(exchange.close()) == 1
+
+
+async def test_the_hooks_of_a_bare_session_change_nothing() -> None:
+    session = Session()
+    request = Request("e1", post().headers, None)
+    assert await session.on_headers(request) == await session.on_request(request) == PASS
+
+
+async def test_an_edit_is_written_into_the_body_and_seen_by_later_filters() -> None:
+    seen: list[Any] = []
+    looking = reads(on_request=noting(seen, lambda request: (request.call.model, (request.document or {})["x"])))
+    editing = reads(on_request=Continue(Edits(members=[SetMember(("model",), "n"), SetMember(("x",), 1)])))
+    answer = proceeds(await last(exchange_of(editing, looking), post(), body()))
+    assert seen == [("n", 1)]
+    assert answer.body is not None
+    assert json.loads(answer.body) == {**CHAT, "model": "n", "x": 1}
+
+
+async def test_facts_about_the_prompt_are_forgotten_when_it_is_edited_and_kept_when_something_beside_it_is() -> None:
+    seen: list[int | None] = []
+    look = reads(on_request=noting(seen, lambda request: request.facts.get(INPUT_TOKENS)))
+    counting = reads(on_request=Continue(facts={INPUT_TOKENS: 8, PRINCIPAL: Principal()}))
+    beside = reads(on_request=sets(("stream_options",), {"include_usage": True}))
+    within = reads(on_request=sets(("messages", 0, "content"), "other"))
+    exchange = exchange_of(counting, beside, look, within, look)
+    await told(exchange, post(), body())
+    assert seen == [8, None]
+    record = decision_in(exchange.close())
+    assert record["principal"] == {"organisation": "default"}
+
+
+PLACELESS = [("choices", 0, "text"), ("messages", 7, "content"), ("model", "x"), (), ("messages", "0")]
+
+
+@pytest.mark.parametrize("fail_open", [False, True])
+@pytest.mark.parametrize("path", PLACELESS, ids=str)
+async def test_an_edit_without_a_place_in_the_body_refuses_whichever_way_the_filter_fails(path: Any, fail_open: bool) -> None:
+    link = Link("clumsy", reads(on_request=sets(path, 1)), fail_open=fail_open)
+    assert refused(await last(exchange_of(link), post(), body())).reason == "clumsy.failed"
+
+
+async def test_a_body_edit_before_the_body_has_come_refuses() -> None:
+    assert refused(await last(exchange_of(reads(on_headers=sets(("model",), "n"))), post())).reason == "f0.failed"
+
+
+@pytest.mark.parametrize("where", ["needs nothing", "needs the answer"])
+async def test_a_body_with_half_a_surrogate_pair_passes_untouched_and_is_refused_when_it_must_be_rewritten(where: str) -> None:
+    needs = BODY | (STREAM if where == "needs the answer" else Needs.NOTHING)
+    document = b'{"model": "m", "messages": [{"role": "user", "content": "\\ud800"}]}'
+    assert proceeds(await last(exchange_of(filter_of(needs=needs)), post(), body(document))).body is None
+    editing = filter_of(needs=needs, on_request=sets(("x",), 1))
+    reply = refused(await last(exchange_of(editing), post(), body(document)))
+    assert (reply.status, reply.reason) == (400, "body.lone_surrogate")
+
+
+BAD_BODIES = {
+    b"": "body.not_json",
+    b"not json": "body.not_json",
+    b"[]": "body.not_object",
+    b'{"model": "m", "model": "n", "messages": []}': "body.duplicate_key",
+    b'{"model": 7, "messages": []}': "body.invalid",
+    b"\xff": "body.not_json",
+    b" " * 1_000_000: "body.not_json",
+    b"[" * 2000 + b"]" * 2000: "body.too_deep",
+    b'{"model": "m", "messages": [], "max_tokens": 123456789012345678901234567890}': "body.invalid",
+}
+
+
+@pytest.mark.parametrize("data", BAD_BODIES, ids=lambda data: repr(data[:40]))
+async def test_a_body_that_cannot_be_read_is_refused_in_the_callers_dialect_before_any_filter_sees_it(data: bytes) -> None:
+    filter = reads()
+    reply = refused(await last(exchange_of(filter), post("/v1/messages"), body(data)))
+    document = json.loads(reply.body)
+    assert (document["type"], document["error"]["code"]) == ("error", BAD_BODIES[data])
+    assert reply.status == 400
+    assert filter.session.heard == ["on_headers"]
+
+
+async def test_a_request_without_a_body_where_one_is_needed_is_refused() -> None:
+    assert refused(await last(exchange_of(reads()), post(end=True))).reason == "body.not_json"
+
+
+@pytest.mark.parametrize("value", ["gzip", "GZIP ", "identity, br", "unheard-of"])
+async def test_a_compressed_request_is_refused_where_a_filter_must_read_it(value: str) -> None:
+    reply = refused(await last(exchange_of(reads()), post(content_encoding=value)))
+    assert (reply.status, reply.reason) == (415, "body.encoded")
+
+
+async def test_a_second_content_encoding_header_is_seen() -> None:
+    event = post(content_encoding="identity")
+    both = replace(event, headers=type(event.headers)([*event.headers, ("content-encoding", "gzip")]))
+    assert refused(await last(exchange_of(reads()), both)).reason == "body.encoded"
+
+
+@pytest.mark.parametrize("value", ["identity", " Identity"])
+async def test_a_request_that_says_it_is_not_compressed_passes(value: str) -> None:
+    assert proceeds(await last(exchange_of(reads()), post(content_encoding=value), body())).last
+
+
+async def test_a_compressed_request_passes_where_nobody_reads_it() -> None:
+    assert proceeds(await last(exchange_of(filter_of()), post(content_encoding="gzip"))).last
+
+
+async def test_headers_of_ours_that_a_client_sends_are_removed_and_the_route_is_chosen_anew() -> None:
+    answer = proceeds(await last(exchange_of(filter_of()), post(x_headrace_route="gpu", x_headrace_anything="1", x_other="2")))
+    assert answer.edits.reroute
+    assert set(answer.edits.remove_headers) == {"x-headrace-route", "x-headrace-anything", "accept-encoding"}
+
+
+async def test_they_are_removed_on_other_paths_too() -> None:
+    answer = proceeds(await last(exchange_of(), post("/v1/files", x_headrace_route="gpu")))
+    assert answer.edits.remove_headers == ("x-headrace-route",)
+
+
+async def test_header_edits_reach_the_proxy_with_the_next_answer_and_once() -> None:
+    on_headers = Continue(Edits(set_headers={"x-a": "1"}, remove_headers=["authorization"]))
+    on_request = Continue(Edits(set_headers={"x-b": "2"}, reroute=True))
+    answers = await told(exchange_of(reads(on_headers=on_headers, on_request=on_request)), post(), body())
+    first, second = proceeds(answers[0]).edits, proceeds(answers[1]).edits
+    assert (dict(first.set_headers), first.reroute) == ({"x-a": "1"}, False)
+    assert set(first.remove_headers) == {"authorization", "accept-encoding"}
+    assert (dict(second.set_headers), tuple(second.remove_headers), second.reroute) == ({"x-b": "2"}, (), True)
+
+
+@pytest.mark.parametrize(
+    ("needs", "settle", "stays"),
+    [
+        (Needs.NOTHING, "access_log", False),
+        (Needs.RESPONSE_HEADERS, "access_log", True),
+        (Needs.RESPONSE_BODY, "stream", True),
+        (Needs.RESPONSE_STREAM, "stream", True),
+    ],
+)
+async def test_who_settles_follows_from_what_is_seen_of_the_answer(needs: Needs, settle: str, stays: bool) -> None:
+    answer = proceeds(await last(exchange_of(filter_of(needs=needs | BODY)), post(), body()))
+    assert (answer.metadata["settle"], answer.last) == (settle, not stays)
+
+
+async def test_needs_are_read_again_after_the_request_was_seen() -> None:
+    holder: list[ScriptedFilter] = []
+
+    def drop(_: Request) -> Continue:
+        holder[0].session.needs = BODY
+        return PASS
+
+    holder.append(filter_of(needs=BODY | STREAM, on_request=drop))
+    assert proceeds(await last(exchange_of(holder[0]), post(), body())).last
+
+
+async def test_capabilities_of_the_gateway_are_told_to_filters() -> None:
+    seen: list[Capability] = []
+    filter = filter_of(open=noting(seen, lambda request: request.capabilities))
+    await told(exchange_of(filter, capabilities=Capability.ACCESS_LOG), post())
+    assert seen == [Capability.ACCESS_LOG]
+
+
+# --- failing filters ---------------------------------------------------------------------------------------------------------
+
+FAILING = [{"open": ValueError()}, {"on_headers": ValueError()}, {"on_request": ValueError()}, {"on_request": None}]
+
+
+@pytest.mark.parametrize("script", FAILING, ids=str)
+async def test_a_filter_that_fails_closed_refuses_with_503_in_its_name(script: dict[str, Any]) -> None:
+    exchange = exchange_of(Link("fragile", reads(**script)))
+    reply = refused(await _until_refused(exchange))
+    assert (reply.status, reply.reason, reply.headers["retry-after"]) == (503, "fragile.failed", "1")
+    assert exchange.decision.steps[-1]["outcome"] == "failed"
+
+
+async def _until_refused(exchange: Exchange) -> Answer:
+    first = await last(exchange, post())
+    return first if isinstance(first, Refuse) else await last(exchange, body())
+
+
+@pytest.mark.parametrize("script", FAILING, ids=str)
+@pytest.mark.parametrize("way", ["open", "shadow"])
+async def test_a_filter_that_fails_open_or_in_shadow_is_passed_over(script: dict[str, Any], way: str) -> None:
+    link = Link("fragile", reads(**script), shadow=way == "shadow", fail_open=way == "open")
+    exchange = exchange_of(link, reads())
+    assert proceeds(await last(exchange, post(), body())).last
+    assert "failed" in [step["outcome"] for step in exchange.decision.steps]
+
+
+async def test_a_filter_out_of_time_counts_as_failed() -> None:
+    async def forever(_: Request) -> Continue:
+        await asyncio.Event().wait()
+        return PASS
+
+    exchange = exchange_of(Link("slow", reads(on_request=forever), timeout_ms=1))
+    assert refused(await last(exchange, post(), body())).reason == "slow.failed"
+    assert exchange.decision.steps[-1]["error"] == "TimeoutError"
+
+
+async def test_a_choice_that_fails_refuses_the_request() -> None:
+    class Broken:
+        def choose(self, request: Request) -> Link | None:
+            raise RuntimeError("overrides cannot be built")
+
+    opened = reads()
+    chain = [*policy_of(opened).chain, Broken()]
+    exchange = Exchange("e1", ChainPolicy(chain), shield)
+    reply = refused(await last(exchange, post()))
+    assert (reply.status, reply.reason) == (503, "policy.failed")
+    exchange.close()
+    assert [outcome.cause for outcome in opened.session.outcomes] == [Cause.REFUSED]
+
+
+async def test_a_shadow_filter_is_recorded_and_changes_nothing() -> None:
+    fact: Fact[str] = Fact("seen")
+    edits = Edits(set_headers={"x-a": "1"})
+    told_by_it = Continue(edits, facts={fact: "yes"}, metadata={"k": 1}, note={"spans": 2}, reason="would")
+    shadow = Link("watch", reads(on_headers=told_by_it, on_request=DENIED), shadow=True)
+    seen: list[str | None] = []
+    exchange = exchange_of(shadow, reads(on_request=noting(seen, lambda request: request.facts.get(fact))))
+    answers = await told(exchange, post(), body())
+    assert dict(proceeds(answers[0]).edits.set_headers) == {}
+    assert proceeds(answers[1]).metadata["k"] == 1
+    assert seen == ["yes"]
+    first, second = exchange.decision.steps[0], exchange.decision.steps[2]
+    assert (first["outcome"], first["mode"], first["note"], first["reason"]) == ("continue", "shadow", {"spans": 2}, "would")
+    assert (second["outcome"], second["mode"], second["reason"]) == ("would_reply", "shadow", "test.denied")
+
+
+async def test_a_session_whose_close_fails_does_not_keep_others_from_closing() -> None:
+    first, second = filter_of(), filter_of(close=ValueError())
+    exchange = exchange_of(first, second)
+    await told(exchange, post())
+    record = decision_in(exchange.close())
+    assert len(first.session.outcomes) == 1
+    assert record["steps"][-1] == {"filter": "f1", "phase": "close", "outcome": "failed", "reason": "f1.failed", "us": 0.0}
+
+
+# --- the proxy's own reply ---------------------------------------------------------------------------------------------------
+
+
+async def test_the_proxys_own_reply_while_the_request_is_read_ends_the_exchange() -> None:
+    filter = reads()
+    exchange = exchange_of(filter)
+    own = replace(answer_head("text/plain", 413), from_upstream=False)
+    assert await last(exchange, post(), own) == Proceed(last=True)
+    exchange.close()
+    outcome = filter.session.outcomes[0]
+    assert (outcome.cause, outcome.status, outcome.forwarded) == (Cause.ABORTED, 413, False)
+
+
+async def test_the_proxys_own_reply_after_the_request_was_sent_is_never_read() -> None:
+    filter = filter_of(needs=BODY | Needs.RESPONSE_BODY, on_response=AssertionError())
+    exchange = exchange_of(filter)
+    own = replace(answer_head(status=503), from_upstream=False)
+    assert await last(exchange, post(), body(), own) == Proceed(last=True)
+    exchange.close()
+    outcome = filter.session.outcomes[0]
+    assert (outcome.cause, outcome.status, outcome.forwarded) == (Cause.COMPLETED, 503, True)
+
+
+async def test_headers_of_a_reply_go_to_the_caller_and_the_record_keeps_its_note() -> None:
+    headers = {"x-ratelimit-limit-tokens": "7"}
+    reply = Reply(429, "budget.exhausted", "Spent.", retry_after=0, headers=headers, note={"budget": "day"})
+    exchange = exchange_of(filter_of(on_headers=reply))
+    answer = refused(await last(exchange, post()))
+    assert answer.headers["x-ratelimit-limit-tokens"] == "7"
+    assert answer.headers["retry-after"] == "1"
+    assert exchange.decision.steps[0]["note"] == {"budget": "day"}

@@ -1,0 +1,168 @@
+"""The table of states: every pair of state and event is either a row or a ProtocolError, and every state can be closed once."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from headrace.ext_proc.core.effects import Cause, Record
+from headrace.ext_proc.core.errors import ProtocolError
+from headrace.ext_proc.core.events import (
+    Answer,
+    Deliver,
+    Event,
+    Hold,
+    Proceed,
+    Refuse,
+    RequestBody,
+    RequestHeaders,
+    ResponseBody,
+    ResponseHeaders,
+    ResponseTrailers,
+)
+from headrace.ext_proc.core.exchange import Exchange, State
+from headrace.ext_proc.core.needs import Needs
+from tests.kit import DENIED, STREAM, answer_head, body, chunk, decision_in, delta, exchange_of, filter_of, post, told
+
+ALL = Needs.REQUEST_BODY | Needs.RESPONSE_BODY | Needs.RESPONSE_STREAM
+
+
+async def _at(state: State) -> Exchange:
+    """An exchange with one watching filter, brought into `state`."""
+    exchange = exchange_of(filter_of(needs=ALL))
+    ways: dict[State, tuple[Event, ...]] = {
+        State.START: (),
+        State.AWAIT_BODY: (post(),),
+        State.AWAIT_RESPONSE: (post(), body()),
+        State.COLLECTING: (post(), body(), answer_head()),
+        State.STREAMING: (post(), body(), STREAM),
+        State.DONE: (post(), body(), STREAM, chunk("[DONE]", end=True)),
+        State.CLOSED: (post(), body(), STREAM, chunk("[DONE]", end=True)),
+    }
+    await told(exchange, *ways[state])
+    if state is State.CLOSED:
+        exchange.close()
+    assert exchange.state is state
+    return exchange
+
+
+EVENTS: tuple[Event, ...] = (
+    post(),
+    body(),
+    answer_head(),
+    replace(answer_head(status=413), from_upstream=False),
+    chunk(delta("x")),
+    ResponseTrailers(),
+)
+
+ROWS: dict[tuple[State, type[Event]], type[Answer]] = {
+    (State.START, RequestHeaders): Proceed,
+    (State.AWAIT_BODY, RequestBody): Proceed,
+    (State.AWAIT_BODY, ResponseHeaders): Proceed,  # the proxy's own reply; an upstream's is an error, below
+    (State.AWAIT_RESPONSE, ResponseHeaders): Hold,
+    (State.COLLECTING, ResponseBody): Hold,
+    (State.COLLECTING, ResponseTrailers): Deliver,
+    (State.STREAMING, ResponseBody): Deliver,
+    (State.STREAMING, ResponseTrailers): Deliver,
+    (State.DONE, ResponseBody): Hold,
+    (State.DONE, ResponseTrailers): Hold,
+}
+
+
+def _allowed(state: State, event: Event) -> type[Answer] | None:
+    if isinstance(event, ResponseHeaders) and not event.from_upstream:
+        return {State.AWAIT_BODY: Proceed, State.AWAIT_RESPONSE: Proceed}.get(state)
+    if isinstance(event, ResponseHeaders) and state is State.AWAIT_BODY:
+        return None
+    return ROWS.get((state, type(event)))
+
+
+@pytest.mark.parametrize("state", State, ids=lambda state: state.name)
+@pytest.mark.parametrize("index", range(len(EVENTS)), ids=lambda index: f"{index}-{type(EVENTS[index]).__name__}")
+async def test_every_event_has_its_row_in_every_state_or_is_a_protocol_error(state: State, index: int) -> None:
+    event = EVENTS[index]
+    exchange = await _at(state)
+    if (expected := _allowed(state, event)) is None:
+        with pytest.raises(ProtocolError):
+            await told(exchange, event)
+        assert exchange.state is state
+    else:
+        assert isinstance((await told(exchange, event))[0], expected)
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.CLOSED], ids=lambda state: state.name)
+async def test_every_state_closes_once_with_one_record(state: State) -> None:
+    exchange = await _at(state)
+    effects = exchange.close(Cause.ABORTED)
+    assert [type(effect) for effect in effects] == [Record]
+    assert decision_in(effects)["outcome"] == ("completed" if state is State.DONE else "aborted")
+    assert exchange.state is State.CLOSED
+    assert exchange.close(Cause.FAILED) == ()
+
+
+async def _handed_off() -> Exchange:
+    exchange = exchange_of(filter_of(needs=Needs.REQUEST_BODY))
+    await told(exchange, post(), body())
+    return exchange
+
+
+async def _refused() -> Exchange:
+    exchange = exchange_of(filter_of(needs=Needs.REQUEST_BODY, on_request=DENIED))
+    assert isinstance((await told(exchange, post(), body()))[-1], Refuse)
+    return exchange
+
+
+async def _completed() -> Exchange:
+    return await _at(State.DONE)
+
+
+async def _cut() -> Exchange:
+    exchange = exchange_of(filter_of(needs=ALL, on_event=ValueError()))
+    await told(exchange, post(), body(), STREAM, chunk(delta("x")))
+    return exchange
+
+
+async def _proxy_gone() -> Exchange:
+    return await _at(State.STREAMING)
+
+
+async def _replied_early() -> Exchange:
+    exchange = await _at(State.AWAIT_BODY)
+    await told(exchange, replace(answer_head(status=413), from_upstream=False))
+    return exchange
+
+
+ENDINGS: dict[Callable[[], Awaitable[Exchange]], Cause] = {
+    _handed_off: Cause.HANDED_OFF,
+    _refused: Cause.REFUSED,
+    _completed: Cause.COMPLETED,
+    _cut: Cause.CUT,
+    _proxy_gone: Cause.FAILED,  # the cause that the adapter gives
+    _replied_early: Cause.ABORTED,
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: ending.__name__.strip("_"))
+async def test_every_ending_has_its_cause_and_one_record(ending: Callable[[], Awaitable[Exchange]]) -> None:
+    exchange = await ending()
+    assert decision_in(exchange.close(Cause.FAILED))["outcome"] == ENDINGS[ending].value
+    assert exchange.close() == ()
+
+
+async def test_after_a_protocol_error_the_session_is_closed_all_the_same() -> None:
+    watching = filter_of(needs=ALL)
+    exchange = exchange_of(watching)
+    await told(exchange, post())
+    with pytest.raises(ProtocolError, match="ResponseBody came while awaiting the request body"):
+        await told(exchange, ResponseBody(b""))
+    exchange.close(Cause.FAILED)
+    assert [outcome.cause for outcome in watching.session.outcomes] == [Cause.FAILED]
+
+
+async def test_a_session_whose_filter_is_still_deciding_when_the_proxy_leaves_is_closed() -> None:
+    deciding = filter_of(needs=ALL)
+    exchange = exchange_of(deciding)
+    exchange.receive(post())
+    assert exchange.next_ask() is not None
+    exchange.close(Cause.ABORTED)
+    assert [outcome.cause for outcome in deciding.session.outcomes] == [Cause.ABORTED]
