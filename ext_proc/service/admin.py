@@ -79,6 +79,7 @@ class _Answers:
             routes=[
                 Route("/healthz", self.healthz),
                 Route("/readyz", self.readyz),
+                Route("/metrics", self.metrics),
                 Route("/policy", self.policy),
             ]
         )
@@ -102,6 +103,11 @@ class _Answers:
         except StoreUnavailable as error:
             return str(error)
         return ""
+
+    async def metrics(self, request: Request) -> Response:
+        """Prometheus's text format, or OpenMetrics where it is asked for."""
+        body, content_type = await self._service.metrics(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
 
     async def policy(self, _: Request) -> Response:
         """What each worker has in force, and what was wrong with the policy that was offered last."""

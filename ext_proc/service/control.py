@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
+from headrace.ext_proc.telemetry.samples import Sample
+
 LINE = 16 * 1024 * 1024
 """Bytes of one message. The largest is a worker's report: a few hundred bytes for each of at most some thousand series."""
 
@@ -64,14 +66,6 @@ class PolicyState(msgspec.Struct, frozen=True, tag="policy"):
     revision: str
     loaded_ms: int
     problems: Sequence[str] = ()
-
-
-class Sample(msgspec.Struct, frozen=True, array_like=True):
-    """One line of an exposition: `name` with its suffix, labels in the order of the family's."""
-
-    name: str
-    labels: Sequence[tuple[str, str]]
-    value: float
 
 
 class Report(msgspec.Struct, frozen=True, tag="report"):

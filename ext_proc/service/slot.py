@@ -12,7 +12,9 @@ from typing import IO, assert_never
 
 from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.service.addresses import AddressError, make_free, parse_address
-from headrace.ext_proc.service.control import Channel, Drain, Failed, Notice, Order, PolicyState, Ready, Report, Settings
+from headrace.ext_proc.service.control import AskReport, Channel, Drain, Failed, Notice, Order, PolicyState, Ready, Report, Settings
+from headrace.ext_proc.telemetry.exposition import Totals
+from headrace.ext_proc.telemetry.samples import Sample
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +23,7 @@ START_S = 60.0
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 10.0
 """Between two starts; doubled each time, and back to the first once a worker has lived for STEADY_S."""
 STEADY_S = 30.0
+REPORT_S = 1.0
 END_S = 5.0
 """For a process whose channel has ended to end, too."""
 
@@ -34,14 +37,17 @@ class StartError(HeadraceError):
 
 
 class Slot:
-    """Runs one worker at a time. `settings` are the same for each."""
+    """Runs one worker at a time. `settings` are the same for each. totals: takes the counts of workers that have ended."""
 
-    def __init__(self, settings: Settings, stderr: IO[bytes] | None) -> None:
+    def __init__(self, settings: Settings, totals: Totals, stderr: IO[bytes] | None) -> None:
         self.settings = settings
         self.address = settings.listen
         self.policy: PolicyState | None = None
         self.ready = False
         self.restarts = 0
+        self.samples: Sequence[Sample] = ()
+        self._totals = totals
+        self._reported: asyncio.Future[None] | None = None
         self._stderr = stderr
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
@@ -67,6 +73,15 @@ class Slot:
         """Lost while no worker runs: the next one reads the files as they are then."""
         if self._channel is not None:
             self._channel.send(order)
+
+    async def report(self) -> None:
+        """Brings `samples` up to date. Returns when the worker has answered, or after REPORT_S: then they are a few seconds old."""
+        if not self.ready:
+            return
+        self._reported = self._reported or asyncio.get_running_loop().create_future()
+        self.send(AskReport())
+        await asyncio.wait([self._reported], timeout=REPORT_S)
+        self._reported = None
 
     async def stop(self, drain: Drain) -> None:
         """Drains the worker and returns when it has ended."""
@@ -155,7 +170,11 @@ class Slot:
                     self._first.set_result(None)
             case PolicyState():
                 self.policy = notice
-            case Report() | Failed():
+            case Report():
+                self.samples = notice.samples
+                if self._reported is not None and not self._reported.done():
+                    self._reported.set_result(None)
+            case Failed():
                 pass
             case _:
                 assert_never(notice)
@@ -163,6 +182,8 @@ class Slot:
     async def _reap(self) -> int:
         """The exit status of the process, which has closed its channel."""
         self.ready = False
+        self._totals.ended(self.samples)
+        self.samples = ()
         process, channel = self._process, self._channel
         assert process is not None and channel is not None
         channel.close()

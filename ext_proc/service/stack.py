@@ -19,8 +19,8 @@ from headrace.ext_proc.engine.policy.lines import MAX_BYTES, parse, read_bytes
 from headrace.ext_proc.engine.policy.models import PolicyDocument
 from headrace.ext_proc.engine.policy.problems import PolicyErrors, Problem, Where, spelled
 from headrace.ext_proc.engine.policy.validation import validated
-from headrace.ext_proc.envoy.config import GatewaySettings, Upstream, render_bootstrap
-from headrace.ext_proc.envoy.config.settings import Address
+from headrace.ext_proc.envoy.config.bootstrap import render_bootstrap
+from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
 from headrace.ext_proc.envoy.process import EnvoyProcess
 from headrace.ext_proc.service.admin import Admin
 from headrace.ext_proc.service.options import Options

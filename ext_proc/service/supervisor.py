@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import IO, Self
 
@@ -12,6 +12,9 @@ from headrace.ext_proc.service.control import Drain, Reload, Settings
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.slot import Slot, StartError
 from headrace.ext_proc.stores import open_store
+from headrace.ext_proc.telemetry import metrics
+from headrace.ext_proc.telemetry.exposition import Totals
+from headrace.ext_proc.telemetry.samples import Sample
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +28,8 @@ class Service:
         self.leaving = False
         self.store: Store = open_store(options.store)
         self._stderr: IO[bytes] | None = options.log.open("ab") if options.log else None
-        self.slots = [Slot(settings, self._stderr) for settings in _settings(options)]
+        self._totals = Totals()
+        self.slots = [Slot(settings, self._totals, self._stderr) for settings in _settings(options)]
 
     @property
     def addresses(self) -> Sequence[str]:
@@ -58,6 +62,17 @@ class Service:
         """Every worker looks at the policy's files and opens the decision log anew."""
         for slot in self.slots:
             slot.send(Reload())
+
+    async def metrics(self, accept: str = "") -> tuple[bytes, str]:
+        """The exposition of all workers together, and its content type. accept: the HTTP header."""
+        await asyncio.gather(*(slot.report() for slot in self.slots))
+        return self._totals.text([*(slot.samples for slot in self.slots), self._own()], accept)
+
+    def _own(self) -> Iterator[Sample]:
+        for slot in self.slots:
+            labels = [("worker", str(slot.settings.number))]
+            yield Sample(metrics.WORKERS_READY.name, labels, float(slot.ready))
+            yield Sample(f"{metrics.WORKER_RESTARTS.name}_total", labels, float(slot.restarts))
 
     async def _ping(self) -> None:
         try:

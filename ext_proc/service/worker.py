@@ -9,13 +9,15 @@ import secrets
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from time import time_ns
 
 import uvloop
 
+from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.engine.clock import SystemClock
-from headrace.ext_proc.engine.effects import EffectRunner
+from headrace.ext_proc.engine.effects import EffectRunner, Observer
 from headrace.ext_proc.engine.offload import ThreadOffload
 from headrace.ext_proc.engine.policy.compile import Policy, compile_policy
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
@@ -30,6 +32,9 @@ from headrace.ext_proc.service.control import AskReport, Channel, Drain, Failed,
 from headrace.ext_proc.service.draining import Draining
 from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.telemetry import logs
+from headrace.ext_proc.telemetry.counting import Metrics
+from headrace.ext_proc.telemetry.decisions import DecisionLog
+from headrace.ext_proc.telemetry.measured_store import MeasuredStore
 
 log = logging.getLogger(__name__)
 
@@ -43,16 +48,19 @@ def exchange_id() -> str:
 
 
 class Worker:
-    """Everything of one process, wired together. Raises PolicyErrors and ValueError (a store's URL) when built."""
+    """Everything of one process, wired together. Raises PolicyErrors, HeadraceError and ValueError (a store's URL) when built."""
 
     def __init__(self, settings: Settings, channel: Channel) -> None:
+        self._models: frozenset[str] = frozenset()
         self._settings = settings
         self._channel = channel
-        self._store = open_store(settings.store)
-        self._offload = ThreadOffload()
         clock = SystemClock()
+        self._metrics = Metrics(self._is_model, clock)
+        self._store = MeasuredStore(open_store(settings.store), self._metrics.store, self._metrics.store_errors)
+        self._offload = ThreadOffload()
         self._reloader = Reloader(Path(settings.policy), self._compiler(Ports(self._store, clock, self._offload)), self._reloaded)
-        self._effects = EffectRunner(self._store, clock, ())
+        self._decisions = self._decision_log(clock)
+        self._effects = EffectRunner(self._store, clock, self._observers())
         self._processor = Processor(self._policy, exchange_id, self._effects.submit)
         self._draining = Draining(self._processor)
         self._server = self._listen()
@@ -60,8 +68,18 @@ class Worker:
     def _compiler(self, ports: Ports) -> "_Compile":
         return _Compile(Path(self._settings.policy), Registry.installed(), ports)
 
+    def _decision_log(self, clock: SystemClock) -> DecisionLog | None:
+        target = self._settings.decisions
+        return DecisionLog(target, clock, self._metrics.decisions_dropped.add) if target else None
+
+    def _observers(self) -> Sequence[Observer]:
+        return [self._metrics.observe, *([self._decisions.write] if self._decisions else [])]
+
     def _policy(self) -> Policy:
         return self._reloader.holder.current
+
+    def _is_model(self, name: str) -> bool:
+        return name in self._models
 
     def _listen(self) -> GrpcioServer:
         """Raises RuntimeError when the address cannot be listened on."""
@@ -80,10 +98,11 @@ class Worker:
         self._channel.send(Ready(self._address()))
         gc.collect()
         gc.freeze()  # what start-up made lives on; the collector need not look at it again
-        watch = asyncio.create_task(self._reloader.run(), name="policy files")
+        tasks = [asyncio.create_task(self._reloader.run()), asyncio.create_task(self._report_often())]
         if (drain := await self._obey()) is not None:
             await self._drain(drain)
-        watch.cancel()
+        for task in tasks:
+            task.cancel()
 
     def _address(self) -> str:
         given = parse_address(self._settings.listen)
@@ -104,15 +123,33 @@ class Worker:
                 case Drain():
                     return order
                 case Reload():
-                    await self._reloader.look()
+                    await self._reload()
                 case AskReport():
-                    self._channel.send(Report(()))
+                    self._report()
                 case Settings():
                     log.error("settings came twice")
         return None
 
+    async def _reload(self) -> None:
+        if self._decisions is not None:
+            self._decisions.reopen()
+        await self._reloader.look()
+
+    def _report(self) -> None:
+        self._metrics.effects_waiting.set(self._effects.depth)
+        self._metrics.active_streams.set(self._processor.active)
+        self._metrics.offload_waiting.set(self._offload.pending)
+        self._channel.send(Report(tuple(self._metrics.samples())))
+
+    async def _report_often(self) -> None:
+        """So that a worker that is killed takes no more than the last seconds' counts with it."""
+        while True:
+            await asyncio.sleep(REPORT_S)
+            self._report()
+
     def _reloaded(self, outcome: Policy | PolicyErrors) -> None:
         if isinstance(outcome, PolicyErrors):
+            self._metrics.reload_failures.add()
             log.error("policy refused, the last good one stays in force", extra={"problems": list(map(str, outcome.problems))})
         else:
             log.info("policy in force", extra={"revision": outcome.revision})
@@ -120,16 +157,23 @@ class Worker:
 
     def _tell_policy(self) -> None:
         holder = self._reloader.holder
+        self._models = frozenset(model.name for model in holder.current.catalogue)
+        self._metrics.policy(holder.current.revision)
         problems = tuple(map(str, holder.problems))
         self._channel.send(PolicyState(holder.current.revision, time_ns() // 1_000_000, problems))
 
     async def _drain(self, order: Drain) -> None:
         await self._draining.run(self._server, order)
         await self._effects.drain(SETTLE_S)
+        if self._decisions is not None:
+            await self._decisions.close()
         await self._store.close()
         self._offload.close()
+        self._report()
+        await self._channel.flush()
 
 
+REPORT_S = 5.0
 SETTLE_S = 5.0
 """Seconds for settlements when the service ends; then their leases stay as reserved."""
 
@@ -154,7 +198,7 @@ async def serve(end: socket.socket) -> int:
         worker = Worker(settings, channel)
     except PolicyErrors as errors:
         return await _fail(channel, list(map(str, errors.problems)))
-    except (RuntimeError, ValueError) as error:
+    except (HeadraceError, RuntimeError, ValueError) as error:
         return await _fail(channel, [f"worker {settings.number} cannot start: {error}"])
     await worker.run()
     channel.close()

@@ -1,0 +1,56 @@
+"""A store that is timed: each call's latency and failure, by operation."""
+
+from collections.abc import Awaitable, Sequence
+from time import perf_counter
+from typing import TypeVar
+
+from headrace.ext_proc.core.ledger import Admitted, Charge, Exhausted, Spent
+from headrace.ext_proc.core.ports import Store, StoreUnavailable
+from headrace.ext_proc.telemetry.tally import Counter, Histogram
+
+Result = TypeVar("Result")
+
+
+class MeasuredStore:
+    """`store`, observed. Raises what it raises."""
+
+    def __init__(self, store: Store, durations: Histogram, errors: Counter) -> None:
+        self._store = store
+        self._durations = durations
+        self._errors = errors
+
+    async def _timed(self, operation: str, call: Awaitable[Result]) -> Result:
+        started = perf_counter()
+        try:
+            return await call
+        except StoreUnavailable:
+            self._errors.add((operation,))
+            raise
+        finally:
+            self._durations.observe((operation,), perf_counter() - started)
+
+    async def reserve(
+        self, organisation: str, lease: str, charges: Sequence[Charge], *, now_ms: int, ttl_ms: int
+    ) -> Admitted | Exhausted:
+        return await self._timed("reserve", self._store.reserve(organisation, lease, charges, now_ms=now_ms, ttl_ms=ttl_ms))
+
+    async def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> bool:
+        return await self._timed("settle", self._store.settle(organisation, lease, spent, now_ms=now_ms))
+
+    async def release(self, organisation: str, lease: str, *, now_ms: int) -> bool:
+        return await self._timed("release", self._store.release(organisation, lease, now_ms=now_ms))
+
+    async def read(self, organisation: str, charges: Sequence[Charge], *, now_ms: int) -> tuple[int, ...]:
+        return await self._timed("read", self._store.read(organisation, charges, now_ms=now_ms))
+
+    async def get_key(self, digest: str) -> bytes | None:
+        return await self._timed("get_key", self._store.get_key(digest))
+
+    async def put_key(self, digest: str, value: bytes) -> None:
+        await self._timed("put_key", self._store.put_key(digest, value))
+
+    async def ping(self) -> None:
+        await self._timed("ping", self._store.ping())
+
+    async def close(self) -> None:
+        await self._store.close()
