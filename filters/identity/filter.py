@@ -1,0 +1,113 @@
+"""The filter: asks the policy's sources in order, refuses who is nobody, and what a caller may not ask for."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from headrace.ext_proc.core.facts import MODEL
+from headrace.ext_proc.core.needs import Needs
+from headrace.ext_proc.core.principal import PRINCIPAL, Principal
+from headrace.ext_proc.core.request import Request
+from headrace.ext_proc.core.session import Session
+from headrace.ext_proc.core.verdict import PASS, Continue, Edits, Reply, Verdict
+from headrace.ext_proc.engine.policy.catalogue import Catalogue
+from headrace.ext_proc.engine.registry import Build
+from headrace.ext_proc.engine.settings import FilterSettings
+from headrace.filters.identity.building import sources_of
+from headrace.filters.identity.credentials import CREDENTIAL_HEADERS, Unclear, credential
+from headrace.filters.identity.sources import Allows, Named, Rejected, Source, everything
+
+
+class IdentitySettings(FilterSettings):
+    """Who may be who is in the policy's identity list."""
+
+    forward_credentials: bool = Field(
+        False, description="true: the caller's own key or token goes on to the upstream. Otherwise it ends here."
+    )
+
+
+class IdentityFilter:
+    """One per policy revision."""
+
+    name: ClassVar[str] = "identity"
+    Settings: ClassVar[type[FilterSettings]] = IdentitySettings
+
+    def __init__(self, settings: IdentitySettings, build: Build) -> None:
+        self.catalogue: Catalogue = build.catalogue
+        self.sources = tuple(sources_of(build))
+        self._trusted = {name for source in self.sources for name in source.reads}
+        self._ours = set() if settings.forward_credentials else set(CREDENTIAL_HEADERS)
+
+    def open(self, request: Request) -> Session:
+        return IdentitySession(self)
+
+    def removed(self, source: Source) -> tuple[str, ...]:
+        """The headers that go no further when `source` named the caller: credentials, and trusted headers it did not read.
+
+        Those can only come from the client: the gateway in front would have named the caller with them.
+        """
+        return tuple(sorted((self._trusted | self._ours) - set(source.reads)))
+
+
+class IdentitySession(Session):
+    """One caller."""
+
+    def __init__(self, filter: IdentityFilter) -> None:
+        self._filter = filter
+        self._allows: Allows = everything
+
+    async def on_headers(self, request: Request) -> Verdict:
+        try:
+            return await self._identified(request)
+        except Unclear as unclear:
+            return _unauthenticated("auth.invalid", str(unclear))
+
+    async def _identified(self, request: Request) -> Verdict:
+        """Raises Unclear, and what the sources' ports raise."""
+        shown = credential(request.headers)
+        for source in self._filter.sources:
+            match await source.find(request.headers, shown):
+                case Named() as named:
+                    return self._admit(named, source)
+                case Rejected(reason=reason, message=message):
+                    return _unauthenticated(reason, message)
+                case None:
+                    pass
+        if shown is None:
+            return _unauthenticated("auth.missing", "No API key was given. Send yours as 'Authorization: Bearer <key>'.")
+        return _unauthenticated("auth.invalid", "The API key or token is not valid.")
+
+    def _admit(self, named: Named, source: Source) -> Verdict:
+        self._allows = named.allows
+        if len(self._filter.catalogue) or named.allows is not everything:
+            self.needs = Needs.REQUEST_BODY
+        return Continue(
+            Edits(remove_headers=self._filter.removed(source)),
+            facts={PRINCIPAL: named.principal},
+            metadata={"organisation": named.principal.organisation},
+            note={"source": source.name, **_known(named.principal)},
+            reason=f"identity.{source.name}",
+        )
+
+    async def on_request(self, request: Request) -> Verdict:
+        if Needs.REQUEST_BODY not in self.needs:
+            return PASS
+        asked = request.call.model
+        entry = self._filter.catalogue.find(asked)
+        if not self._allows(asked) or (entry is None and len(self._filter.catalogue)):
+            return _not_allowed(asked)
+        return Continue(facts={MODEL: entry.name}) if entry is not None else PASS
+
+
+def _known(principal: Principal) -> dict[str, str]:
+    names = ("organisation", "team", "app", "user", "key")
+    return {name: value for name in names if (value := getattr(principal, name)) is not None}
+
+
+def _unauthenticated(reason: str, message: str) -> Reply:
+    return Reply(401, reason, message, headers={"www-authenticate": "Bearer"})
+
+
+def _not_allowed(model: str) -> Reply:
+    """The same for a model that is not there and one that is not for this caller: the catalogue is not to be probed."""
+    return Reply(403, "model.not_allowed", f"The model {model[:100]!r} is not available to you here.", param="model")

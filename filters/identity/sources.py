@@ -1,0 +1,147 @@
+"""Where an identity may come from: what every source answers, API keys, and headers of the gateway in front."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+from headrace.ext_proc.core.headers import Headers
+from headrace.ext_proc.core.ports import Clock, Store
+from headrace.ext_proc.core.principal import DEFAULT_ORGANISATION, Principal, is_part
+from headrace.ext_proc.engine.keys import KeyRecord, digest
+from headrace.ext_proc.engine.policy.catalogue import matcher
+from headrace.filters.identity.credentials import Unclear, single
+
+Allows = Callable[[str], bool]
+
+
+def everything(model: str) -> bool:
+    """Allows every model."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The caller is known. allows: which models it may ask for."""
+
+    principal: Principal
+    allows: Allows = everything
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The source knows the credential and it must not be used; no other source is asked. message: for the caller."""
+
+    reason: str
+    message: str
+
+
+Finding = Named | Rejected | None
+"""None: this source does not know the caller; the next one is asked."""
+
+EXPIRED = Rejected("auth.expired", "The API key or token has expired.")
+DISABLED = Rejected("auth.invalid", "The API key has been revoked.")
+
+
+class Source(Protocol):
+    """One entry of the policy's identity list. name: as the policy has it. reads: the headers that it trusts."""
+
+    name: str
+    reads: tuple[str, ...]
+
+    async def find(self, headers: Headers, credential: str | None) -> Finding:
+        """Raises Unclear for headers that contradict each other, and what its port raises."""
+        ...
+
+
+@lru_cache(256)
+def allowing(globs: tuple[str, ...]) -> Allows:
+    """Allows what matches any of `globs`; without globs, everything."""
+    return matcher(globs) if globs else everything
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What the filter keeps in memory of a key in a file."""
+
+    named: Named
+    expires_ms: float | None
+    disabled: bool
+
+    @classmethod
+    def of(cls, key: KeyRecord) -> "_Entry":
+        expires_ms = None if key.expires is None else key.expires.timestamp() * 1000
+        return cls(Named(key.principal, allowing(key.models)), expires_ms, key.disabled)
+
+    def finding(self, now_ms: int) -> Finding:
+        if self.disabled:
+            return DISABLED
+        return EXPIRED if self.expires_ms is not None and now_ms >= self.expires_ms else self.named
+
+
+class FileKeys:
+    """API keys of a file, all in memory."""
+
+    name = "api_keys"
+    reads: tuple[str, ...] = ()
+
+    def __init__(self, keys: tuple[KeyRecord, ...], pepper: bytes, clock: Clock) -> None:
+        self._entries = {key.digest: _Entry.of(key) for key in keys}
+        self._pepper, self._clock = pepper, clock
+
+    async def find(self, headers: Headers, credential: str | None) -> Finding:
+        entry = self._entries.get(digest(self._pepper, credential)) if credential else None
+        return entry.finding(self._clock.now_ms()) if entry else None
+
+
+class StoreKeys:
+    """API keys in the store: asked for each time, so that a revoked key ends at once, everywhere."""
+
+    name = "api_keys"
+    reads: tuple[str, ...] = ()
+
+    def __init__(self, store: Store, pepper: bytes, clock: Clock) -> None:
+        self._store, self._pepper, self._clock = store, pepper, clock
+
+    async def find(self, headers: Headers, credential: str | None) -> Finding:
+        """Raises StoreUnavailable, and ValueError for a record that cannot be read."""
+        if not credential:
+            return None
+        wanted = digest(self._pepper, credential)
+        content = await self._store.get_key(wanted)
+        if content is None:
+            return None
+        key = KeyRecord.model_validate_json(content, strict=True)
+        if key.digest != wanted:
+            raise ValueError(f"the record of key {key.id} is stored under another key's digest")
+        return _Entry.of(key).finding(self._clock.now_ms())
+
+
+class TrustedHeaders:
+    """Headers that the gateway in front has set. fields: part of the principal to header name."""
+
+    name = "headers"
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self._fields = fields
+        self.reads = tuple(fields.values())
+
+    async def find(self, headers: Headers, credential: str | None) -> Finding:
+        given = {part: value for part, name in self._fields.items() if (value := single(headers, name))}
+        if not given:
+            return None
+        return Named(principal_of(given))
+
+
+def principal_of(parts: Mapping[str, str | None]) -> Principal:
+    """Raises Unclear for a part that cannot name anything, such as one with control characters."""
+    for part, value in parts.items():
+        if value is not None and not is_part(value):
+            raise Unclear(f"The {part} of this caller is not a name of 1 to 256 printable characters without braces.")
+    return Principal(
+        parts.get("organisation") or DEFAULT_ORGANISATION,
+        parts.get("team"),
+        parts.get("app"),
+        parts.get("user"),
+        parts.get("key"),
+    )
