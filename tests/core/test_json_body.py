@@ -1,0 +1,165 @@
+"""Bodies are read strictly once and rewritten member by member."""
+
+import json
+import sys
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.ext_proc.core.errors import BodyError
+from headrace.ext_proc.core.json_body import MAX_DEPTH, encode, parse, parse_lenient, put, render
+from headrace.ext_proc.core.verdict import SetMember
+
+REFUSED: dict[str, tuple[bytes, str, str]] = {
+    "empty": (b"", "body.not_json", "Expecting value"),
+    "blanks": (b" \n\t\r" * 1000, "body.not_json", "Expecting value"),
+    "a word": (b"hello", "body.not_json", "Expecting value at character 0"),
+    "cut off": (b'{"a": [1, 2', "body.not_json", "character 11"),
+    "trailing": (b'{"a": 1} x', "body.not_json", "Extra data"),
+    "two documents": (b'{"a": 1}{"a": 2}', "body.not_json", "Extra data"),
+    "a comment": (b'{"a": 1 /* one */}', "body.not_json", "delimiter"),
+    "single quotes": (b"{'a': 1}", "body.not_json", "property name"),
+    "a control character in a string": (b'{"a": "\n"}', "body.not_json", "control character"),
+    "NaN": (b'{"a": NaN}', "body.not_json", "NaN is not a JSON number"),
+    "infinity": (b'{"a": -Infinity}', "body.not_json", "-Infinity is not a JSON number"),
+    "a float beyond doubles": (b'{"a": 1e999}', "body.not_json", "too large"),
+    "an integer of too many digits": (b'{"a": ' + b"9" * 5000 + b"}", "body.not_json", "too many digits"),
+    "not UTF-8": (b'{"a": "\xff"}', "body.not_json", "not UTF-8 (byte 7)"),
+    "UTF-16": ('{"a": 1}'.encode("utf-16"), "body.not_json", "not UTF-8 (byte 0)"),
+    "an encoded surrogate": (b'{"a": "\xed\xa0\x80"}', "body.not_json", "not UTF-8 (byte 7)"),
+    "a byte order mark": (b'\xef\xbb\xbf{"a": 1}', "body.not_json", "Expecting value at character 0"),
+    "a list": (b"[{}]", "body.not_object", "object"),
+    "a string": (b'"a"', "body.not_object", "object"),
+    "null": (b"null", "body.not_object", "object"),
+    "a key twice": (b'{"a": 1, "b": 2, "a": 3}', "body.duplicate_key", 'key "a" twice'),
+    "a key twice, escaped": (b'{"a": 1, "\\u0061": 2}', "body.duplicate_key", 'key "a" twice'),
+    "a key twice, deep": (b'{"m": [{"x": {"a": 1, "a": 1}}]}', "body.duplicate_key", 'key "a" twice'),
+    "a surrogate key twice": (b'{"\\ud800": 1, "\\ud800": 1}', "body.duplicate_key", r'key "\ud800" twice'),
+    "too deep": (b'{"a":' * MAX_DEPTH + b"{}" + b"}" * MAX_DEPTH, "body.too_deep", f"more than {MAX_DEPTH} levels"),
+    "far too deep": (b"[" * 100_000, "body.too_deep", f"more than {MAX_DEPTH} levels"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_parsers_read_differently_is_refused_in_words(case: str) -> None:
+    data, reason, words = REFUSED[case]
+    with pytest.raises(BodyError) as refusal:
+        parse(data)
+    assert (refusal.value.reason, refusal.value.status) == (reason, 400)
+    assert words in refusal.value.message
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_the_deepest_body_allowed_is_read(spare: int) -> None:
+    depth = MAX_DEPTH - 1 - spare
+    assert parse(b'{"a":' + b"[" * depth + b"]" * depth + b"}")
+
+
+def test_many_shallow_members_are_not_deep() -> None:
+    assert len(parse(b'{"a":[' + b"[1]," * 1000 + b"{}]}")["a"]) == 1001
+
+
+def test_numbers_of_thirty_digits_are_read_exactly() -> None:
+    assert parse(b'{"a": 123456789012345678901234567890}') == {"a": 123456789012345678901234567890}
+
+
+def test_a_duplicate_key_is_found_without_comparing_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+
+    class Name(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, other)
+
+    pairs = [(Name(f"k{index}"), 0) for index in range(2000)] + [(Name("k1999"), 0)]
+    unique = sys.modules["headrace.ext_proc.core.json_body"]._unique
+    with pytest.raises(BodyError, match="k1999"):
+        unique(pairs)
+    assert compared < 10 * len(pairs)
+
+
+# --- rendering ---------------------------------------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=20,
+)
+OBJECTS = st.dictionaries(st.text(max_size=5), JSON, min_size=1, max_size=6)
+
+
+def _members(body: bytes) -> dict[str, bytes]:
+    return {name: bytes(raw) for name, raw in msgspec.json.decode(body, type=dict[str, msgspec.Raw]).items()}
+
+
+@given(OBJECTS, JSON, st.booleans(), st.sampled_from([(",", ":"), (" , ", " : ")]), st.data())
+def test_a_rewritten_body_keeps_every_other_member_byte_for_byte(
+    document: dict[str, Any], value: Any, ascii_only: bool, separators: tuple[str, str], data: st.DataObject
+) -> None:
+    body = json.dumps(document, ensure_ascii=ascii_only, separators=separators).encode()
+    name = data.draw(st.sampled_from(sorted(document)) | st.text(max_size=5))
+    written = render(body, [SetMember((name,), value)])
+    assert parse(written) == {**parse(body), name: value}
+    before, after = _members(body), _members(written)
+    assert {key: raw for key, raw in after.items() if key != name} == {key: raw for key, raw in before.items() if key != name}
+
+
+def test_members_beside_a_nested_edit_keep_their_spelling() -> None:
+    body = b'{"x": 1.0E+2, "messages": [ {"role": "\\u0075ser", "content": "a", "n": -0}, {"content" : "\\/b"} ], "y": [1,  2]}'
+    written = render(body, [SetMember(("messages", 0, "content"), "c")])
+    assert written == b'{"x":1.0E+2,"messages":[{"role":"\\u0075ser","content":"c","n":-0},{"content" : "\\/b"}],"y":[1,  2]}'
+
+
+EDITS: list[tuple[list[tuple[tuple[str | int, ...], Any]], Any]] = [
+    ([(("a",), 1), (("a",), 2)], {"a": 2, "b": [{"c": 1}, 5]}),
+    ([(("b", 0, "c"), 2), (("b", 1), 6)], {"a": 0, "b": [{"c": 2}, 6]}),
+    ([(("b", 0, "c"), 2), (("b",), [])], {"a": 0, "b": []}),
+    ([(("n",), {"x": {}}), (("n", "x", "y"), 1)], {"a": 0, "b": [{"c": 1}, 5], "n": {"x": {"y": 1}}}),
+    ([(("b", 0), {"d": 1}), (("b", 0, "e"), 2)], {"a": 0, "b": [{"d": 1, "e": 2}, 5]}),
+]
+
+
+@pytest.mark.parametrize(("edits", "expected"), EDITS)
+def test_edits_apply_in_order_to_the_bytes_as_to_the_document(edits: Any, expected: Any) -> None:
+    body = b'{"a": 0, "b": [{"c": 1}, 5]}'
+    document = parse(body)
+    for path, value in edits:
+        put(document, path, value)
+    assert document == expected
+    assert parse(render(body, [SetMember(path, value) for path, value in edits])) == expected
+
+
+def test_half_a_surrogate_pair_anywhere_cannot_be_written_anew() -> None:
+    with pytest.raises(BodyError, match="surrogate pair") as refusal:
+        render(b'{"a": {"b": "\\ud83d"}, "c": 1}', [SetMember(("c",), 2)])
+    assert refusal.value.reason == "body.lone_surrogate"
+
+
+def test_a_new_value_with_half_a_surrogate_pair_is_escaped() -> None:
+    assert encode({"a": "\ud83d"}) == b'{"a": "\\ud83d"}'
+
+
+# --- answers -----------------------------------------------------------------------------------------------------------------
+
+LENIENT: dict[str, tuple[bytes, Any]] = {
+    "plain": (b'{"a": 1}', {"a": 1}),
+    "a key twice": (b'{"a": 1, "a": 2}', {"a": 2}),
+    "half a surrogate pair": (b'{"a": "\\ud83d"}', {"a": "\ud83d"}),
+    "not UTF-8": (b'{"a": "\xff"}', {"a": "�"}),
+    "NaN is infinite here": (b'{"a": Infinity}', {"a": float("inf")}),
+    "not JSON": (b"<html>", None),
+    "empty": (b"", None),
+    "far too deep": (b"[" * 100_000 + b"]" * 100_000, None),
+}
+
+
+@pytest.mark.parametrize("case", LENIENT)
+def test_a_providers_json_is_read_as_its_callers_read_it(case: str) -> None:
+    data, expected = LENIENT[case]
+    assert parse_lenient(data) == expected
