@@ -57,9 +57,8 @@ def serve(
     otlp: Annotated[
         str,
         typer.Option(
-            help="Send a trace span per call to this OTLP/HTTP collector, such as http://127.0.0.1:4318. "
-            "Default: OTEL_EXPORTER_OTLP_ENDPOINT; no traces without either.",
-            envvar="HEADRACE_OTLP",
+            help="Send a trace span per call to this OTLP/HTTP collector, such as http://127.0.0.1:4318.",
+            envvar=["HEADRACE_OTLP", "OTEL_EXPORTER_OTLP_ENDPOINT"],
         ),
     ] = "",
 ) -> None:

@@ -64,6 +64,7 @@ class Stack:
         self.policy = policy
         self.options = options
         self.directory = Path()
+        self.document: PolicyDocument
         self.service: Service
         self.envoy: EnvoyProcess
         self.store_url = ""
@@ -123,9 +124,8 @@ class Stack:
 
     def _upstreams(self) -> tuple[Upstream, ...]:
         """Raises PolicyErrors for a policy that cannot be read, StackError for one without upstreams."""
-        given = self.options.upstreams
-        if given is None:
-            given = {name: upstream.url for name, upstream in read_document(self.policy).upstreams.items()}
+        self.document = read_document(self.policy)
+        given = self.options.upstreams or {name: upstream.url for name, upstream in self.document.upstreams.items()}
         if not given:
             raise StackError(f"{self.policy}: there are no upstreams to send requests to; add them under upstreams")
         try:

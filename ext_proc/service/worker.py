@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from time import time_ns
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -35,6 +36,9 @@ from headrace.ext_proc.telemetry import logs
 from headrace.ext_proc.telemetry.counting import Metrics
 from headrace.ext_proc.telemetry.decisions import DecisionLog
 from headrace.ext_proc.telemetry.measured_store import MeasuredStore
+
+if TYPE_CHECKING:
+    from headrace.ext_proc.telemetry.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +64,7 @@ class Worker:
         self._offload = ThreadOffload()
         self._reloader = Reloader(Path(settings.policy), self._compiler(Ports(self._store, clock, self._offload)), self._reloaded)
         self._decisions = self._decision_log(clock)
+        self._tracing = self._traces(clock)
         self._effects = EffectRunner(self._store, clock, self._observers())
         self._processor = Processor(self._policy, exchange_id, self._effects.submit)
         self._draining = Draining(self._processor)
@@ -72,8 +77,20 @@ class Worker:
         target = self._settings.decisions
         return DecisionLog(target, clock, self._metrics.decisions_dropped.add) if target else None
 
+    def _traces(self, clock: SystemClock) -> "Tracing | None":
+        if not self._settings.otlp:
+            return None
+        from headrace.ext_proc.telemetry.tracing import Tracing  # 10 MB that most installations do without
+
+        return Tracing.to_collector(self._settings.otlp, clock)
+
     def _observers(self) -> Sequence[Observer]:
-        return [self._metrics.observe, *([self._decisions.write] if self._decisions else [])]
+        observers = [self._metrics.observe]
+        if self._decisions is not None:
+            observers.append(self._decisions.write)
+        if self._tracing is not None:
+            observers.append(self._tracing.observe)
+        return observers
 
     def _policy(self) -> Policy:
         return self._reloader.holder.current
@@ -167,6 +184,8 @@ class Worker:
         await self._effects.drain(SETTLE_S)
         if self._decisions is not None:
             await self._decisions.close()
+        if self._tracing is not None:
+            await self._tracing.close()
         await self._store.close()
         self._offload.close()
         self._report()

@@ -1,0 +1,104 @@
+"""`headrace up`: the whole stack in front of the upstreams a policy names."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from headrace.ext_proc.service.stack import Stack, StackOptions
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command()
+def up(
+    policy: Annotated[Path, typer.Argument(help="The policy file; its upstreams are where requests go.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Envoy's port; 0 takes a free one.", envvar="HEADRACE_PORT")] = 10000,
+    host: Annotated[str, typer.Option(help="The address Envoy listens on.", envvar="HEADRACE_HOST")] = "127.0.0.1",
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Worker processes.", envvar="HEADRACE_WORKERS")] = 1,
+    store: Annotated[
+        str,
+        typer.Option(
+            help="Where budgets are kept: redis://, rediss:// or unix://; 'embedded' starts a private Valkey.",
+            envvar="HEADRACE_STORE",
+        ),
+    ] = "embedded",
+    decisions: Annotated[
+        str, typer.Option(help="The decision log: a file, or - for standard output.", envvar="HEADRACE_DECISIONS")
+    ] = "",
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="HEADRACE_LOG_LEVEL")] = "warning",
+    otlp: Annotated[
+        str,
+        typer.Option(
+            help="Send a trace span per call to this OTLP/HTTP collector.", envvar=["HEADRACE_OTLP", "OTEL_EXPORTER_OTLP_ENDPOINT"]
+        ),
+    ] = "",
+) -> None:
+    """Run a store, the service and a real Envoy in front of the policy's upstreams. Ctrl-C ends it all, and leaves nothing."""
+    from headrace.ext_proc.service.stack import StackOptions
+    from headrace.ext_proc.telemetry import logs
+
+    if log_level not in logs.LEVELS:
+        raise typer.BadParameter(f"{log_level!r} is none of {', '.join(logs.LEVELS)}", param_hint="--log-level")
+    logs.configure(log_level)
+    options = StackOptions(
+        host=host, port=port, workers=workers, store=store, decisions=decisions or None, log_level=log_level, otlp=otlp
+    )
+    raise typer.Exit(_run(policy, options))
+
+
+def _run(policy: Path, options: "StackOptions") -> int:
+    import uvloop
+
+    from headrace.ext_proc.core.errors import HeadraceError
+    from headrace.ext_proc.engine.policy.problems import PolicyErrors
+    from headrace.ext_proc.envoy.process import EnvoyError
+
+    try:
+        return uvloop.run(_stay(policy, options))
+    except (HeadraceError, EnvoyError, PolicyErrors) as error:
+        typer.echo(error, err=True)
+        return 1
+
+
+async def _stay(policy: Path, options: "StackOptions") -> int:
+    """Until a signal comes, or Envoy ends by itself."""
+    import asyncio
+    import signal
+
+    from headrace.ext_proc.service.stack import Stack
+
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with Stack(policy, options) as stack:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stack.service.reload)
+        typer.echo(_greeting(stack))
+        waits = [asyncio.create_task(stopped.wait()), asyncio.create_task(stack.envoy.wait())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+    if stopped.is_set():
+        return 0
+    typer.echo("Envoy ended by itself", err=True)
+    return 1
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+def _greeting(stack: "Stack") -> str:
+    model = next((model.name for model in stack.document.models), "MODEL")
+    return f"""Envoy      {stack.url}
+service    {", ".join(stack.service.addresses)}
+admin      {stack.admin_url}/metrics /readyz /policy
+store      {_without_password(stack.store_url)}
+decisions  {stack.decisions_path}
+
+curl {stack.url}/v1/chat/completions -H 'content-type: application/json' \\
+  -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+
+Ctrl-C ends everything."""
