@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 from headrace.ext_proc.core.headers import Headers
 from headrace.ext_proc.core.verdict import NO_EDITS, Edits, Metadata
@@ -45,6 +46,15 @@ class ResponseTrailers:
     """The answer ends with trailers; the body before them is complete."""
 
 
+class Reading(Enum):
+    """How the answer's body is to come."""
+
+    WHOLE = "whole"
+    """In one ResponseBody, its headers held until it is delivered."""
+    STREAM = "stream"
+    """Chunk by chunk, the headers sent on."""
+
+
 Event = RequestHeaders | RequestBody | ResponseHeaders | ResponseBody | ResponseTrailers
 
 # --- answers: to the proxy -------------------------------------------------------------------------------------------------
@@ -54,13 +64,15 @@ Event = RequestHeaders | RequestBody | ResponseHeaders | ResponseBody | Response
 class Proceed:
     """Go on after headers or a request body.
 
-    body: the new request body, None to leave it. metadata: for the namespace `headrace`. last: Headrace has no more interest in
-    this exchange; the adapter ends its stream cleanly. Nothing else may end it cleanly.
+    body: the new request body, None to leave it. metadata: for the namespace `headrace`. read: after response headers, how the body
+    is wanted. last: Headrace has no more interest in this exchange; the adapter ends its stream cleanly. Nothing else may end it
+    cleanly.
     """
 
     edits: Edits = NO_EDITS
     body: bytes | None = None
     metadata: Metadata = field(default_factory=dict)
+    read: Reading | None = None
     last: bool = False
 
 
@@ -81,16 +93,18 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Part of the answer, in place of what came in.
+    """Part of the answer, in place of what came in; all of it, where it was read whole.
 
-    headers: edits of the answer's headers when they were held until now, else None. end: the answer ends here, whatever the
-    upstream still sends. trailers: the event was the trailers; they follow unchanged.
+    headers: edits of the answer's headers when they were held until now, else None; the adapter sees to content-length. end: the
+    answer ends here, whatever the upstream still sends. trailers: the event was the trailers; they follow unchanged. same: `data`
+    is what came in, byte for byte.
     """
 
     data: bytes
     end: bool = False
     headers: Edits | None = None
     trailers: bool = False
+    same: bool = False
 
 
 Answer = Proceed | Refuse | Hold | Deliver

@@ -23,6 +23,7 @@ from headrace.ext_proc.core.events import (
     Event,
     Hold,
     Proceed,
+    Reading,
     Refuse,
     RequestBody,
     RequestHeaders,
@@ -240,7 +241,7 @@ class Exchange:
         members = self._pending.members
         body = render(self._request.body, members) if members else None
         metadata = {"exchange": self.id, **self.decision.metadata} | ({"settle": settle} if settle else {})
-        return Proceed(self._pending.take(), body, metadata, last)
+        return Proceed(self._pending.take(), body, metadata, last=last)
 
     def _needs(self) -> Needs:
         needs = Needs.NOTHING
@@ -308,11 +309,11 @@ class Exchange:
     def _watch(self) -> Answer:
         self._watchers = [seat for seat in reversed(self._seats) if seat.watches_stream]
         self.state = State.STREAMING
-        return Proceed(Edits(remove_headers=("content-length",)))
+        return Proceed(Edits(remove_headers=("content-length",)), read=Reading.STREAM)
 
     def _collect(self) -> Answer:
         self.state = State.COLLECTING
-        return Hold()
+        return Proceed(read=Reading.WHOLE)
 
     def _on_early_response(self, event: ResponseHeaders) -> Answer:
         """The proxy replied by itself while it was reading the request: too large, timed out, client gone."""
@@ -348,7 +349,7 @@ class Exchange:
         except BodyError:
             return self._refuse(_BROKEN_ANSWER)
         self._end(Cause.COMPLETED)
-        return Deliver(body, not trailers, self._pending.take(remove=("content-length",)), trailers)
+        return Deliver(body, not trailers, self._pending.take(), trailers, same=body == self._body)
 
     def _on_chunk(self, event: ResponseBody) -> Answer:
         return self._pass_on(event.data, end=event.end, trailers=False)

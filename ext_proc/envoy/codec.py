@@ -12,6 +12,7 @@ from headrace.ext_proc.core.events import (
     Event,
     Hold,
     Proceed,
+    Reading,
     Refuse,
     RequestBody,
     RequestHeaders,
@@ -23,8 +24,26 @@ from headrace.ext_proc.core.headers import Headers
 from headrace.ext_proc.core.verdict import NO_EDITS, Edits, Metadata
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 
+
+def _mode(body: pb.BodySendMode, *, trailers: pb.HeaderSendMode) -> pb.ProcessingMode:
+    return pb.ProcessingMode(
+        request_header_mode=pb.SEND,
+        response_header_mode=pb.SEND,
+        request_body_mode=pb.BUFFERED,
+        response_body_mode=body,
+        request_trailer_mode=pb.SKIP,
+        response_trailer_mode=trailers,
+    )
+
+
 CHUNK = 62_000
 """Bytes of one streamed body message. Envoy's own limit is 64 KiB of a message."""
+
+MODES = {
+    Reading.STREAM: _mode(pb.FULL_DUPLEX_STREAMED, trailers=pb.SEND),
+    Reading.WHOLE: _mode(pb.BUFFERED, trailers=pb.SKIP),
+}
+"""What the answer to response headers overrides the configured mode with; the configuration must allow exactly these."""
 
 NAMESPACE = "headrace"
 ATTRIBUTES = "envoy.filters.http.ext_proc"
@@ -33,8 +52,11 @@ VIA_UPSTREAM = "via_upstream"
 _OVERWRITE = pb.OVERWRITE_IF_EXISTS_OR_ADD
 
 
-def decode(message: pb.ProcessingRequest) -> Event:
-    """The event in a message. Raises ProtocolError for a message that carries none we asked for."""
+def decode(message: pb.ProcessingRequest, reading: Reading | None = None) -> Event:
+    """The event in a message. Raises ProtocolError for a message that carries none we asked for.
+
+    reading: how the answer's body was asked for.
+    """
     kind = message.WhichOneof("request")
     match kind:
         case "request_headers":
@@ -44,7 +66,8 @@ def decode(message: pb.ProcessingRequest) -> Event:
         case "response_headers":
             return _response_headers(message)
         case "response_body":
-            return ResponseBody(message.response_body.body, message.response_body.end_of_stream)
+            end = message.response_body.end_of_stream or reading is Reading.WHOLE
+            return ResponseBody(message.response_body.body, end)
         case "response_trailers":
             return ResponseTrailers()
     raise ProtocolError(f"the proxy sent {kind or 'an empty message'}, which Headrace does not ask for")
@@ -74,13 +97,18 @@ def _from_upstream(message: pb.ProcessingRequest) -> bool:
     return CODE_DETAILS not in details or details[CODE_DETAILS].string_value == VIA_UPSTREAM
 
 
-def encode(event: Event, answer: Answer) -> Sequence[bytes]:
-    """The messages that carry `answer` to `event`, in order; none for an answer that is still to come."""
+def encode(event: Event, answer: Answer, reading: Reading | None = None) -> Sequence[bytes]:
+    """The messages that carry `answer` to `event`, in order; none for an answer that is still to come.
+
+    reading: how the answer's body was asked for before this answer.
+    """
     match answer:
         case Proceed():
             return [_proceed(event, answer).SerializeToString()]
         case Refuse():
             return [_immediate(answer).SerializeToString()]
+        case Deliver() if reading is Reading.WHOLE:
+            return [_whole(answer).SerializeToString()]
         case Deliver():
             return [message.SerializeToString() for message in _deliver(answer)]
         case Hold():
@@ -102,6 +130,8 @@ def _proceed(event: Event, answer: Proceed) -> pb.ProcessingResponse:
         common.header_mutation.set_headers.append(_option("content-length", str(len(answer.body))))
     if answer.metadata:
         _metadata(response.dynamic_metadata, answer.metadata)
+    if answer.read is not None:
+        response.mode_override.CopyFrom(MODES[answer.read])
     return response
 
 
@@ -123,13 +153,20 @@ def _immediate(answer: Refuse) -> pb.ProcessingResponse:
     return pb.ProcessingResponse(immediate_response=reply)
 
 
+def _whole(answer: Deliver) -> pb.ProcessingResponse:
+    """Envoy has held the headers and the body; what is not named here stays."""
+    message = pb.ProcessingResponse()
+    message.response_body.SetInParent()
+    common = message.response_body.response
+    if answer.headers:
+        _mutate(common.header_mutation, answer.headers)
+    if not answer.same:
+        common.body_mutation.body = answer.data
+        common.header_mutation.set_headers.append(_option("content-length", str(len(answer.data))))
+    return message
+
+
 def _deliver(answer: Deliver) -> Iterator[pb.ProcessingResponse]:
-    if answer.headers is not None:
-        head = pb.ProcessingResponse()
-        head.response_headers.SetInParent()
-        if answer.headers is not NO_EDITS:
-            _mutate(head.response_headers.response.header_mutation, answer.headers)
-        yield head
     yield from _body(answer.data, end=answer.end)
     if answer.trailers:
         tail = pb.ProcessingResponse()

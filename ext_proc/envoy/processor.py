@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError
 
 from headrace.ext_proc.core.effects import Cause, Effect
 from headrace.ext_proc.core.errors import HeadraceError, ProtocolError
-from headrace.ext_proc.core.events import Proceed, Refuse
+from headrace.ext_proc.core.events import Proceed, Reading, Refuse
 from headrace.ext_proc.core.exchange import Exchange, State
 from headrace.ext_proc.core.needs import Capability
 from headrace.ext_proc.core.session import Policy
@@ -54,20 +54,20 @@ class Processor:
 
     def open(self, metadata: Mapping[str, str]) -> "ProcessStream":
         """metadata: the gRPC stream's initial metadata."""
-        capabilities = capabilities_of(metadata.get(CAPABILITIES, ""))
+        words = metadata.get(CAPABILITIES, "").split(",")
         self.active += 1
-        exchange = Exchange(self._new_id(), self._policy(), shield, capabilities=capabilities)
+        exchange = Exchange(self._new_id(), self._policy(), shield, capabilities=capabilities_of(words))
         exchange.decision.start_ms = self._now_ms()
-        return ProcessStream(exchange, self._finish)
+        return ProcessStream(exchange, self._finish, reads_answers="mode-override" in words)
 
     def _finish(self, effects: Sequence[Effect]) -> None:
         self.active -= 1
         self._submit(effects)
 
 
-def capabilities_of(words: str) -> Capability:
-    """`access-log` and nothing else so far; words of later versions are passed over."""
-    return Capability.ACCESS_LOG if "access-log" in words.split(",") else Capability.NOTHING
+def capabilities_of(words: Sequence[str]) -> Capability:
+    """What the core knows of them; words of later versions are passed over."""
+    return Capability.ACCESS_LOG if "access-log" in words else Capability.NOTHING
 
 
 class ProcessStream:
@@ -77,8 +77,10 @@ class ProcessStream:
     Envoy to go on without us.
     """
 
-    def __init__(self, exchange: Exchange, finish: Callable[[Sequence[Effect]], None]) -> None:
+    def __init__(self, exchange: Exchange, finish: Callable[[Sequence[Effect]], None], *, reads_answers: bool) -> None:
         self.finished = False
+        self._reads_answers = reads_answers
+        self._reading: Reading | None = None
         self._exchange = exchange
         self._finish = finish
         self._modes: ModeError | None = None
@@ -92,12 +94,17 @@ class ProcessStream:
         message = _parse(data)
         if self._first:
             self._modes, self._first = _check_modes(message), False
-        event = decode(message)
+        event = decode(message, self._reading)
         answer = await step(self._exchange, event, deadline=asyncio.get_running_loop().time() + ANSWER_WITHIN)
         self.finished = isinstance(answer, Refuse) or (isinstance(answer, Proceed) and answer.last)
         if self._modes is not None and not self.finished:
             raise self._modes
-        return encode(event, answer)
+        if not self._reads_answers and self._exchange.state is State.AWAIT_RESPONSE:
+            raise ModeError("a filter must read the answer and the gateway does not offer it; run `headrace envoy doctor`")
+        messages = encode(event, answer, self._reading)
+        if isinstance(answer, Proceed) and answer.read is not None:
+            self._reading = answer.read
+        return messages
 
     @property
     def over(self) -> bool:
@@ -125,6 +132,7 @@ def _check_modes(first: pb.ProcessingRequest) -> ModeError | None:
     config = first.protocol_config
     if config.request_body_mode != pb.BUFFERED:
         return ModeError("request_body_mode must be BUFFERED; run `headrace envoy doctor` on the gateway's configuration")
-    if config.response_body_mode != pb.FULL_DUPLEX_STREAMED:
-        return ModeError("response_body_mode must be FULL_DUPLEX_STREAMED; run `headrace envoy doctor` on the configuration")
+    if config.response_body_mode != pb.NONE:
+        # Envoy loses what it streamed to us before it saw us close; what we need of an answer we ask for.
+        return ModeError("response_body_mode must be NONE; run `headrace envoy doctor` on the gateway's configuration")
     return None

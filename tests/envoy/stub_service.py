@@ -11,7 +11,7 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
-from headrace.ext_proc.envoy.config.filters import with_answer
+from headrace.ext_proc.envoy.config.filters import with_stream
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its generated code has not followed a pydantic spelling
@@ -94,18 +94,16 @@ class StubService:
         first = await anext(requests)
         assert first.request_headers is not None
         body = b""
-        wish = with_answer() if self.inspects else None
         if not first.request_headers.end_of_stream:
-            yield bytes(ext_proc.ProcessingResponse(request_headers=ext_proc.HeadersResponse(), mode_override=wish))
+            yield bytes(ext_proc.ProcessingResponse(request_headers=ext_proc.HeadersResponse()))
             second = await anext(requests)
-            assert second.request_body is not None
+            if second.request_body is None:  # Envoy refused the body by itself
+                return
             body = second.request_body.body
         seen = Seen(header_map(first.request_headers.headers), body, _pairs(context.invocation_metadata()))
         self.seen.append(seen)
         decision = self.decide(seen)
-        answer = _answer(decision, whole=not first.request_headers.end_of_stream)
-        answer.mode_override = wish if first.request_headers.end_of_stream else None
-        yield bytes(answer)
+        yield bytes(_answer(decision, whole=not first.request_headers.end_of_stream))
         if self.inspects:
             async for request in requests:
                 if (echo := self._echo(request)) is not None:
@@ -114,7 +112,7 @@ class StubService:
     def _echo(self, request: ext_proc.ProcessingRequest) -> ext_proc.ProcessingResponse | None:
         if request.response_headers is not None:
             self.answers.append(("headers", (header_map(request.response_headers.headers), request.attributes)))
-            return ext_proc.ProcessingResponse(response_headers=ext_proc.HeadersResponse())
+            return ext_proc.ProcessingResponse(response_headers=ext_proc.HeadersResponse(), mode_override=with_stream())
         if request.response_body is not None:
             self.answers.append(("body", request.response_body.body))
             return _echoed(request.response_body)

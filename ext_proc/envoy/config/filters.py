@@ -28,7 +28,7 @@ def processing_filter(message_timeout: float) -> hcm.HttpFilter:
         grpc_service=to_service(core.HeaderValue(key=CAPABILITIES_HEADER, value=",".join(CAPABILITIES))),
         processing_mode=request_only(),
         allow_mode_override=True,
-        allowed_override_modes=[with_answer()],
+        allowed_override_modes=[with_stream(), with_whole_answer()],
         message_timeout=timedelta(seconds=message_timeout),
         response_attributes=["response.code_details"],
         metadata_options=ext_proc.MetadataOptions(
@@ -42,27 +42,32 @@ def processing_filter(message_timeout: float) -> hcm.HttpFilter:
 
 def request_only() -> ext_proc.ProcessingMode:
     """What is configured. Under a configured FULL_DUPLEX_STREAMED, Envoy would send the answer until it has seen the service close
-    the gRPC stream, and what it sent by then is lost to the client: a 200 without a body, whenever the upstream is quick.
+    the gRPC stream, and what it sent by then is lost to the client: a 200 without a body, whenever the upstream is quick. Headers
+    that were sent by then are not lost.
     """
-    return ext_proc.ProcessingMode(
-        request_header_mode=SEND,
-        request_body_mode=BUFFERED,
-        request_trailer_mode=SKIP,
-        response_header_mode=SKIP,
-        response_body_mode=ext_proc.ProcessingModeBodySendMode.NONE,
-        response_trailer_mode=SKIP,
-    )
+    return _mode(ext_proc.ProcessingModeBodySendMode.NONE, trailers=SKIP)
 
 
-def with_answer() -> ext_proc.ProcessingMode:
-    """What the service may ask for instead, in its answer to the request headers; Envoy ignores any other wish."""
+def with_stream() -> ext_proc.ProcessingMode:
+    """What the service may ask for instead, in its answer to the response headers; Envoy ignores any other wish."""
+    return _mode(ext_proc.ProcessingModeBodySendMode.FULL_DUPLEX_STREAMED, trailers=SEND)
+
+
+def with_whole_answer() -> ext_proc.ProcessingMode:
+    """The same for an answer that is no stream: Envoy holds headers and body until the service has seen both."""
+    return _mode(BUFFERED, trailers=SKIP)
+
+
+def _mode(
+    answer: ext_proc.ProcessingModeBodySendMode, *, trailers: ext_proc.ProcessingModeHeaderSendMode
+) -> ext_proc.ProcessingMode:
     return ext_proc.ProcessingMode(
         request_header_mode=SEND,
         request_body_mode=BUFFERED,
         request_trailer_mode=SKIP,
         response_header_mode=SEND,
-        response_body_mode=ext_proc.ProcessingModeBodySendMode.FULL_DUPLEX_STREAMED,
-        response_trailer_mode=SEND,
+        response_body_mode=answer,
+        response_trailer_mode=trailers,
     )
 
 

@@ -23,7 +23,7 @@ COMMENTS: Final[Mapping[str, str]] = {
     "grpc_service.initial_metadata": "Tells the service what this gateway does by itself.",
     "failure_mode_allow": "Fail closed: without the service there is no answer.",
     "processing_mode": "The prompt whole, so that it can be counted before a route is chosen. The answer stays in Envoy …",
-    "allow_mode_override": "… unless the service asks for it, in its answer to the request headers.",
+    "allow_mode_override": "… unless the service asks for it, in its answer to the response headers.",
     "message_timeout": "Longer than the slowest filter; Envoy's default is 200 ms.",
     "response_attributes": "Tells a reply of Envoy's own from a model's answer.",
     "metadata_options": "Without it Envoy drops the service's metadata silently.",

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17headrace_ext_proc.proto\x12\x14headrace.ext_proc.v1\x1a\x1cgoogle/protobuf/struct.proto\"\x88\x05\n\x11ProcessingRequest\x12<\n\x0frequest_headers\x18\x02 \x01(\x0b\x32!.headrace.ext_proc.v1.HttpHeadersH\x00\x12=\n\x10response_headers\x18\x03 \x01(\x0b\x32!.headrace.ext_proc.v1.HttpHeadersH\x00\x12\x36\n\x0crequest_body\x18\x04 \x01(\x0b\x32\x1e.headrace.ext_proc.v1.HttpBodyH\x00\x12\x37\n\rresponse_body\x18\x05 \x01(\x0b\x32\x1e.headrace.ext_proc.v1.HttpBodyH\x00\x12>\n\x10request_trailers\x18\x06 \x01(\x0b\x32\".headrace.ext_proc.v1.HttpTrailersH\x00\x12?\n\x11response_trailers\x18\x07 \x01(\x0b\x32\".headrace.ext_proc.v1.HttpTrailersH\x00\x12K\n\nattributes\x18\t \x03(\x0b\x32\x37.headrace.ext_proc.v1.ProcessingRequest.AttributesEntry\x12\x1a\n\x12observability_mode\x18\n \x01(\x08\x12\x44\n\x0fprotocol_config\x18\x0b \x01(\x0b\x32+.headrace.ext_proc.v1.ProtocolConfiguration\x1aJ\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct:\x02\x38\x01\x42\t\n\x07request\"\xa1\x04\n\x12ProcessingResponse\x12@\n\x0frequest_headers\x18\x01 \x01(\x0b\x32%.headrace.ext_proc.v1.HeadersResponseH\x00\x12\x41\n\x10response_headers\x18\x02 \x01(\x0b\x32%.headrace.ext_proc.v1.HeadersResponseH\x00\x12:\n\x0crequest_body\x18\x03 \x01(\x0b\x32\".headrace.ext_proc.v1.BodyResponseH\x00\x12;\n\rresponse_body\x18\x04 \x01(\x0b\x32\".headrace.ext_proc.v1.BodyResponseH\x00\x12\x42\n\x10request_trailers\x18\x05 \x01(\x0b\x32&.headrace.ext_proc.v1.TrailersResponseH\x00\x12\x43\n\x11response_trailers\x18\x06 \x01(\x0b\x32&.headrace.ext_proc.v1.TrailersResponseH\x00\x12\x45\n\x12immediate_response\x18\x07 \x01(\x0b\x32\'.headrace.ext_proc.v1.ImmediateResponseH\x00\x12\x31\n\x10\x64ynamic_metadata\x18\x08 \x01(\x0b\x32\x17.google.protobuf.StructB\n\n\x08response\"\x96\x01\n\x15ProtocolConfiguration\x12=\n\x11request_body_mode\x18\x01 \x01(\x0e\x32\".headrace.ext_proc.v1.BodySendMode\x12>\n\x12response_body_mode\x18\x02 \x01(\x0e\x32\".headrace.ext_proc.v1.BodySendMode\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"?\n\tHeaderMap\x12\x32\n\x07headers\x18\x01 \x03(\x0b\x32!.headrace.ext_proc.v1.HeaderValue\"V\n\x0bHttpHeaders\x12\x30\n\x07headers\x18\x01 \x01(\x0b\x32\x1f.headrace.ext_proc.v1.HeaderMap\x12\x15\n\rend_of_stream\x18\x03 \x01(\x08\"/\n\x08HttpBody\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"A\n\x0cHttpTrailers\x12\x31\n\x08trailers\x18\x01 \x01(\x0b\x32\x1f.headrace.ext_proc.v1.HeaderMap\"\x87\x01\n\x11HeaderValueOption\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32!.headrace.ext_proc.v1.HeaderValue\x12?\n\rappend_action\x18\x03 \x01(\x0e\x32(.headrace.ext_proc.v1.HeaderAppendAction\"f\n\x0eHeaderMutation\x12<\n\x0bset_headers\x18\x01 \x03(\x0b\x32\'.headrace.ext_proc.v1.HeaderValueOption\x12\x16\n\x0eremove_headers\x18\x02 \x03(\t\";\n\x14StreamedBodyResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"\x89\x01\n\x0c\x42odyMutation\x12\x0e\n\x04\x62ody\x18\x01 \x01(\x0cH\x00\x12\x14\n\nclear_body\x18\x02 \x01(\x08H\x00\x12G\n\x11streamed_response\x18\x03 \x01(\x0b\x32*.headrace.ext_proc.v1.StreamedBodyResponseH\x00\x42\n\n\x08mutation\"\xa5\x01\n\x0e\x43ommonResponse\x12=\n\x0fheader_mutation\x18\x02 \x01(\x0b\x32$.headrace.ext_proc.v1.HeaderMutation\x12\x39\n\rbody_mutation\x18\x03 \x01(\x0b\x32\".headrace.ext_proc.v1.BodyMutation\x12\x19\n\x11\x63lear_route_cache\x18\x05 \x01(\x08\"I\n\x0fHeadersResponse\x12\x36\n\x08response\x18\x01 \x01(\x0b\x32$.headrace.ext_proc.v1.CommonResponse\"F\n\x0c\x42odyResponse\x12\x36\n\x08response\x18\x01 \x01(\x0b\x32$.headrace.ext_proc.v1.CommonResponse\"Q\n\x10TrailersResponse\x12=\n\x0fheader_mutation\x18\x01 \x01(\x0b\x32$.headrace.ext_proc.v1.HeaderMutation\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\"\x9b\x01\n\x11ImmediateResponse\x12\x30\n\x06status\x18\x01 \x01(\x0b\x32 .headrace.ext_proc.v1.HttpStatus\x12\x35\n\x07headers\x18\x02 \x01(\x0b\x32$.headrace.ext_proc.v1.HeaderMutation\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0f\n\x07\x64\x65tails\x18\x05 \x01(\t*n\n\x0c\x42odySendMode\x12\x08\n\x04NONE\x10\x00\x12\x0c\n\x08STREAMED\x10\x01\x12\x0c\n\x08\x42UFFERED\x10\x02\x12\x14\n\x10\x42UFFERED_PARTIAL\x10\x03\x12\x18\n\x14\x46ULL_DUPLEX_STREAMED\x10\x04\x12\x08\n\x04GRPC\x10\x05*}\n\x12HeaderAppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x12\x17\n\x13OVERWRITE_IF_EXISTS\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17headrace_ext_proc.proto\x12\x14headrace.ext_proc.v1\x1a\x1cgoogle/protobuf/struct.proto\"\x88\x05\n\x11ProcessingRequest\x12<\n\x0frequest_headers\x18\x02 \x01(\x0b\x32!.headrace.ext_proc.v1.HttpHeadersH\x00\x12=\n\x10response_headers\x18\x03 \x01(\x0b\x32!.headrace.ext_proc.v1.HttpHeadersH\x00\x12\x36\n\x0crequest_body\x18\x04 \x01(\x0b\x32\x1e.headrace.ext_proc.v1.HttpBodyH\x00\x12\x37\n\rresponse_body\x18\x05 \x01(\x0b\x32\x1e.headrace.ext_proc.v1.HttpBodyH\x00\x12>\n\x10request_trailers\x18\x06 \x01(\x0b\x32\".headrace.ext_proc.v1.HttpTrailersH\x00\x12?\n\x11response_trailers\x18\x07 \x01(\x0b\x32\".headrace.ext_proc.v1.HttpTrailersH\x00\x12K\n\nattributes\x18\t \x03(\x0b\x32\x37.headrace.ext_proc.v1.ProcessingRequest.AttributesEntry\x12\x1a\n\x12observability_mode\x18\n \x01(\x08\x12\x44\n\x0fprotocol_config\x18\x0b \x01(\x0b\x32+.headrace.ext_proc.v1.ProtocolConfiguration\x1aJ\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct:\x02\x38\x01\x42\t\n\x07request\"\xde\x04\n\x12ProcessingResponse\x12@\n\x0frequest_headers\x18\x01 \x01(\x0b\x32%.headrace.ext_proc.v1.HeadersResponseH\x00\x12\x41\n\x10response_headers\x18\x02 \x01(\x0b\x32%.headrace.ext_proc.v1.HeadersResponseH\x00\x12:\n\x0crequest_body\x18\x03 \x01(\x0b\x32\".headrace.ext_proc.v1.BodyResponseH\x00\x12;\n\rresponse_body\x18\x04 \x01(\x0b\x32\".headrace.ext_proc.v1.BodyResponseH\x00\x12\x42\n\x10request_trailers\x18\x05 \x01(\x0b\x32&.headrace.ext_proc.v1.TrailersResponseH\x00\x12\x43\n\x11response_trailers\x18\x06 \x01(\x0b\x32&.headrace.ext_proc.v1.TrailersResponseH\x00\x12\x45\n\x12immediate_response\x18\x07 \x01(\x0b\x32\'.headrace.ext_proc.v1.ImmediateResponseH\x00\x12\x31\n\x10\x64ynamic_metadata\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12;\n\rmode_override\x18\t \x01(\x0b\x32$.headrace.ext_proc.v1.ProcessingModeB\n\n\x08response\"\x9f\x03\n\x0eProcessingMode\x12\x41\n\x13request_header_mode\x18\x01 \x01(\x0e\x32$.headrace.ext_proc.v1.HeaderSendMode\x12\x42\n\x14response_header_mode\x18\x02 \x01(\x0e\x32$.headrace.ext_proc.v1.HeaderSendMode\x12=\n\x11request_body_mode\x18\x03 \x01(\x0e\x32\".headrace.ext_proc.v1.BodySendMode\x12>\n\x12response_body_mode\x18\x04 \x01(\x0e\x32\".headrace.ext_proc.v1.BodySendMode\x12\x42\n\x14request_trailer_mode\x18\x05 \x01(\x0e\x32$.headrace.ext_proc.v1.HeaderSendMode\x12\x43\n\x15response_trailer_mode\x18\x06 \x01(\x0e\x32$.headrace.ext_proc.v1.HeaderSendMode\"\x96\x01\n\x15ProtocolConfiguration\x12=\n\x11request_body_mode\x18\x01 \x01(\x0e\x32\".headrace.ext_proc.v1.BodySendMode\x12>\n\x12response_body_mode\x18\x02 \x01(\x0e\x32\".headrace.ext_proc.v1.BodySendMode\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"?\n\tHeaderMap\x12\x32\n\x07headers\x18\x01 \x03(\x0b\x32!.headrace.ext_proc.v1.HeaderValue\"V\n\x0bHttpHeaders\x12\x30\n\x07headers\x18\x01 \x01(\x0b\x32\x1f.headrace.ext_proc.v1.HeaderMap\x12\x15\n\rend_of_stream\x18\x03 \x01(\x08\"/\n\x08HttpBody\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"A\n\x0cHttpTrailers\x12\x31\n\x08trailers\x18\x01 \x01(\x0b\x32\x1f.headrace.ext_proc.v1.HeaderMap\"\x87\x01\n\x11HeaderValueOption\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32!.headrace.ext_proc.v1.HeaderValue\x12?\n\rappend_action\x18\x03 \x01(\x0e\x32(.headrace.ext_proc.v1.HeaderAppendAction\"f\n\x0eHeaderMutation\x12<\n\x0bset_headers\x18\x01 \x03(\x0b\x32\'.headrace.ext_proc.v1.HeaderValueOption\x12\x16\n\x0eremove_headers\x18\x02 \x03(\t\";\n\x14StreamedBodyResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"\x89\x01\n\x0c\x42odyMutation\x12\x0e\n\x04\x62ody\x18\x01 \x01(\x0cH\x00\x12\x14\n\nclear_body\x18\x02 \x01(\x08H\x00\x12G\n\x11streamed_response\x18\x03 \x01(\x0b\x32*.headrace.ext_proc.v1.StreamedBodyResponseH\x00\x42\n\n\x08mutation\"\xa5\x01\n\x0e\x43ommonResponse\x12=\n\x0fheader_mutation\x18\x02 \x01(\x0b\x32$.headrace.ext_proc.v1.HeaderMutation\x12\x39\n\rbody_mutation\x18\x03 \x01(\x0b\x32\".headrace.ext_proc.v1.BodyMutation\x12\x19\n\x11\x63lear_route_cache\x18\x05 \x01(\x08\"I\n\x0fHeadersResponse\x12\x36\n\x08response\x18\x01 \x01(\x0b\x32$.headrace.ext_proc.v1.CommonResponse\"F\n\x0c\x42odyResponse\x12\x36\n\x08response\x18\x01 \x01(\x0b\x32$.headrace.ext_proc.v1.CommonResponse\"Q\n\x10TrailersResponse\x12=\n\x0fheader_mutation\x18\x01 \x01(\x0b\x32$.headrace.ext_proc.v1.HeaderMutation\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\"\x9b\x01\n\x11ImmediateResponse\x12\x30\n\x06status\x18\x01 \x01(\x0b\x32 .headrace.ext_proc.v1.HttpStatus\x12\x35\n\x07headers\x18\x02 \x01(\x0b\x32$.headrace.ext_proc.v1.HeaderMutation\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0f\n\x07\x64\x65tails\x18\x05 \x01(\t*1\n\x0eHeaderSendMode\x12\x0b\n\x07\x44\x45\x46\x41ULT\x10\x00\x12\x08\n\x04SEND\x10\x01\x12\x08\n\x04SKIP\x10\x02*n\n\x0c\x42odySendMode\x12\x08\n\x04NONE\x10\x00\x12\x0c\n\x08STREAMED\x10\x01\x12\x0c\n\x08\x42UFFERED\x10\x02\x12\x14\n\x10\x42UFFERED_PARTIAL\x10\x03\x12\x18\n\x14\x46ULL_DUPLEX_STREAMED\x10\x04\x12\x08\n\x04GRPC\x10\x05*}\n\x12HeaderAppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x12\x17\n\x13OVERWRITE_IF_EXISTS\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,46 +34,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_BODYSENDMODE']._serialized_start=2789
-  _globals['_BODYSENDMODE']._serialized_end=2899
-  _globals['_HEADERAPPENDACTION']._serialized_start=2901
-  _globals['_HEADERAPPENDACTION']._serialized_end=3026
+  _globals['_HEADERSENDMODE']._serialized_start=3268
+  _globals['_HEADERSENDMODE']._serialized_end=3317
+  _globals['_BODYSENDMODE']._serialized_start=3319
+  _globals['_BODYSENDMODE']._serialized_end=3429
+  _globals['_HEADERAPPENDACTION']._serialized_start=3431
+  _globals['_HEADERAPPENDACTION']._serialized_end=3556
   _globals['_PROCESSINGREQUEST']._serialized_start=80
   _globals['_PROCESSINGREQUEST']._serialized_end=728
   _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_start=643
   _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_end=717
   _globals['_PROCESSINGRESPONSE']._serialized_start=731
-  _globals['_PROCESSINGRESPONSE']._serialized_end=1276
-  _globals['_PROTOCOLCONFIGURATION']._serialized_start=1279
-  _globals['_PROTOCOLCONFIGURATION']._serialized_end=1429
-  _globals['_HEADERVALUE']._serialized_start=1431
-  _globals['_HEADERVALUE']._serialized_end=1491
-  _globals['_HEADERMAP']._serialized_start=1493
-  _globals['_HEADERMAP']._serialized_end=1556
-  _globals['_HTTPHEADERS']._serialized_start=1558
-  _globals['_HTTPHEADERS']._serialized_end=1644
-  _globals['_HTTPBODY']._serialized_start=1646
-  _globals['_HTTPBODY']._serialized_end=1693
-  _globals['_HTTPTRAILERS']._serialized_start=1695
-  _globals['_HTTPTRAILERS']._serialized_end=1760
-  _globals['_HEADERVALUEOPTION']._serialized_start=1763
-  _globals['_HEADERVALUEOPTION']._serialized_end=1898
-  _globals['_HEADERMUTATION']._serialized_start=1900
-  _globals['_HEADERMUTATION']._serialized_end=2002
-  _globals['_STREAMEDBODYRESPONSE']._serialized_start=2004
-  _globals['_STREAMEDBODYRESPONSE']._serialized_end=2063
-  _globals['_BODYMUTATION']._serialized_start=2066
-  _globals['_BODYMUTATION']._serialized_end=2203
-  _globals['_COMMONRESPONSE']._serialized_start=2206
-  _globals['_COMMONRESPONSE']._serialized_end=2371
-  _globals['_HEADERSRESPONSE']._serialized_start=2373
-  _globals['_HEADERSRESPONSE']._serialized_end=2446
-  _globals['_BODYRESPONSE']._serialized_start=2448
-  _globals['_BODYRESPONSE']._serialized_end=2518
-  _globals['_TRAILERSRESPONSE']._serialized_start=2520
-  _globals['_TRAILERSRESPONSE']._serialized_end=2601
-  _globals['_HTTPSTATUS']._serialized_start=2603
-  _globals['_HTTPSTATUS']._serialized_end=2629
-  _globals['_IMMEDIATERESPONSE']._serialized_start=2632
-  _globals['_IMMEDIATERESPONSE']._serialized_end=2787
+  _globals['_PROCESSINGRESPONSE']._serialized_end=1337
+  _globals['_PROCESSINGMODE']._serialized_start=1340
+  _globals['_PROCESSINGMODE']._serialized_end=1755
+  _globals['_PROTOCOLCONFIGURATION']._serialized_start=1758
+  _globals['_PROTOCOLCONFIGURATION']._serialized_end=1908
+  _globals['_HEADERVALUE']._serialized_start=1910
+  _globals['_HEADERVALUE']._serialized_end=1970
+  _globals['_HEADERMAP']._serialized_start=1972
+  _globals['_HEADERMAP']._serialized_end=2035
+  _globals['_HTTPHEADERS']._serialized_start=2037
+  _globals['_HTTPHEADERS']._serialized_end=2123
+  _globals['_HTTPBODY']._serialized_start=2125
+  _globals['_HTTPBODY']._serialized_end=2172
+  _globals['_HTTPTRAILERS']._serialized_start=2174
+  _globals['_HTTPTRAILERS']._serialized_end=2239
+  _globals['_HEADERVALUEOPTION']._serialized_start=2242
+  _globals['_HEADERVALUEOPTION']._serialized_end=2377
+  _globals['_HEADERMUTATION']._serialized_start=2379
+  _globals['_HEADERMUTATION']._serialized_end=2481
+  _globals['_STREAMEDBODYRESPONSE']._serialized_start=2483
+  _globals['_STREAMEDBODYRESPONSE']._serialized_end=2542
+  _globals['_BODYMUTATION']._serialized_start=2545
+  _globals['_BODYMUTATION']._serialized_end=2682
+  _globals['_COMMONRESPONSE']._serialized_start=2685
+  _globals['_COMMONRESPONSE']._serialized_end=2850
+  _globals['_HEADERSRESPONSE']._serialized_start=2852
+  _globals['_HEADERSRESPONSE']._serialized_end=2925
+  _globals['_BODYRESPONSE']._serialized_start=2927
+  _globals['_BODYRESPONSE']._serialized_end=2997
+  _globals['_TRAILERSRESPONSE']._serialized_start=2999
+  _globals['_TRAILERSRESPONSE']._serialized_end=3080
+  _globals['_HTTPSTATUS']._serialized_start=3082
+  _globals['_HTTPSTATUS']._serialized_end=3108
+  _globals['_IMMEDIATERESPONSE']._serialized_start=3111
+  _globals['_IMMEDIATERESPONSE']._serialized_end=3266
 # @@protoc_insertion_point(module_scope)
