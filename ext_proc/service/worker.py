@@ -31,6 +31,7 @@ from headrace.ext_proc.envoy.transport_grpcio import GrpcioServer
 from headrace.ext_proc.service.addresses import parse_address
 from headrace.ext_proc.service.control import AskReport, Channel, Drain, Failed, PolicyState, Ready, Reload, Report, Settings
 from headrace.ext_proc.service.draining import Draining
+from headrace.ext_proc.service.warming import warm
 from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.telemetry import logs
 from headrace.ext_proc.telemetry.counting import Metrics
@@ -198,13 +199,13 @@ SETTLE_S = 5.0
 
 
 class _Compile:
-    """The policy as its files are now. Raises PolicyErrors."""
+    """The policy as its files are now, ready for its first request. Raises PolicyErrors."""
 
     def __init__(self, path: Path, registry: Registry, ports: Ports) -> None:
         self._path, self._registry, self._ports = path, registry, ports
 
     def __call__(self) -> Policy:
-        return compile_policy(self._path, self._registry, self._ports)
+        return warm(compile_policy(self._path, self._registry, self._ports), self._ports.offload)
 
 
 async def serve(end: socket.socket) -> int:
