@@ -14,12 +14,12 @@ class Sample(msgspec.Struct, frozen=True):
     crowd: Load
     alone: Load
     cpu_s: dict[str, float]  # CPU seconds by part during `crowd` and what it left to do
-    steady: bool = True  # the gateway came to rest after `crowd`, so that all its work is counted
+    unfinished: list[str] = []  # what was left undone after `crowd`, so that its work is not all counted
 
     @property
     def problems(self) -> list[str]:
         """Why this sample proves nothing."""
-        return self.crowd.problems + self.alone.problems + ([] if self.steady else ["it did not come to rest after the load"])
+        return self.crowd.problems + self.alone.problems + self.unfinished
 
     def cpu_per_1000(self, part: str) -> float:
         """CPU seconds of a part per 1,000 requests."""

@@ -3,19 +3,27 @@
 import asyncio
 import contextlib
 import json
+import math
+import re
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import httpx
 
+from headrace.ext_proc.engine import keys
+from headrace.ext_proc.engine.key_files import write_keys
 from headrace.ext_proc.envoy.config.bootstrap import bootstrap
 from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
+from headrace.ext_proc.envoy.config.tree import tree
 from headrace.ext_proc.envoy.process import EnvoyProcess
 
 from .rounds import Gateway
+from .upstream import free_port
 
 HERE = Path(__file__).parent
 LOOPBACK = "127.0.0.1"
@@ -29,35 +37,72 @@ class Plan:
 
     name: str
     bootstrap: Mapping[str, Any]
+    settled: Callable[[], Awaitable[float]]
     command: Sequence[str] = ()
     key: str = "none"
 
 
 def plan_bare(upstream: str, directory: Path) -> Plan:
     """Envoy and the upstream."""
-    return Plan("bare", bare(upstream))
+    return Plan("bare", bare(upstream), _nothing_to_settle)
+
+
+async def _nothing_to_settle() -> float:
+    return math.inf
 
 
 def plan_noop(upstream: str, directory: Path) -> Plan:
     """The floor of a processor in Python, behind the same configuration as Headrace."""
-    socket = directory / "noop.sock"
-    return Plan("noop", full(upstream, socket), (sys.executable, "-m", "tests.bench.noop", f"unix:{socket}"))
+    socket, count = directory / "noop.sock", directory / "settled"
+    command = (sys.executable, "-m", "tests.bench.noop", f"unix:{socket}", str(count))
+
+    async def settled() -> float:
+        return float(count.read_text())
+
+    return Plan("noop", full(upstream, socket), settled, command)
+
+
+def plan_headrace(upstream: str, directory: Path) -> Plan:
+    """The full chain, as `headrace serve` runs it with one worker and its private Valkey."""
+    policy, socket = directory / "policy.yaml", directory / "worker.sock"
+    policy.write_text(Template((HERE / "policy.yaml").read_text()).substitute(upstream=upstream))
+    headrace = Path(sys.executable).with_name("headrace")
+    admin = f"{LOOPBACK}:{free_port()}"
+    options = ("--listen", f"unix:{socket}", "--workers", "1", "--admin", admin, "--log-level", "warning")
+    command = (str(headrace), "serve", str(policy), *options)
+    return Plan("headrace", full(upstream, socket), partial(_settlements, f"http://{admin}"), command, _make_key(directory))
+
+
+async def _settlements(admin: str) -> float:
+    async with httpx.AsyncClient() as client:
+        metrics = (await client.get(f"{admin}/metrics")).raise_for_status().text
+    found = re.search(r'^headrace_settlements_total\{outcome="settled"\} (\S+)', metrics, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def _make_key(directory: Path) -> str:
+    """The secret of the one key in keys.yaml."""
+    pepper, secret = directory / keys.PEPPER_NAME, keys.new_secret()
+    keys.make_pepper(pepper)
+    digest = keys.digest(keys.load_pepper(pepper, {}), secret)
+    record = keys.KeyRecord(id=keys.new_id(), digest=digest, team="mill", app="bench", user="ada")
+    write_keys(directory / "keys.yaml", (record,))
+    return secret
 
 
 @contextlib.asynccontextmanager
 async def run(plan: Plan, directory: Path) -> AsyncIterator[Gateway]:
-    """A gateway that has answered a first request. Its service's output is in `service.log` of the directory.
-
-    Raises RuntimeError when it does not answer.
-    """
+    """A gateway that has answered a first request. Raises RuntimeError, with its service's last words, when it does not."""
     async with contextlib.AsyncExitStack() as stack:
         roots = {}
         if plan.command:
             roots["service"] = await stack.enter_async_context(_service(plan.command, directory / "service.log"))
         envoy = await stack.enter_async_context(EnvoyProcess(json.dumps(plan.bootstrap), directory))
         roots["envoy"] = envoy.pid
-        gateway = Gateway(plan.name, f"http://{LOOPBACK}:{await envoy.port()}", roots, plan.key)
-        await _answering(gateway)
+        gateway = Gateway(plan.name, f"http://{LOOPBACK}:{await envoy.port()}", roots, plan.key, plan.settled)
+        if (answer := await _answer(gateway)).status_code != 200:
+            words = (directory / "service.log").read_text()[-2000:] if plan.command else ""
+            raise RuntimeError(f"{plan.name} does not answer: {answer.status_code} {answer.text}\n{words}")
         yield gateway
 
 
@@ -73,17 +118,18 @@ async def _service(command: Sequence[str], log: Path) -> AsyncIterator[int]:
         await process.wait()
 
 
-async def _answering(gateway: Gateway) -> None:
+async def _answer(gateway: Gateway) -> httpx.Response:
+    """The first good answer, else the last one."""
     chat = {"model": "llama-3.3-70b", "messages": [{"role": "user", "content": "Hello"}]}
     headers = {"authorization": f"Bearer {gateway.key}"}
-    answer = None
     async with httpx.AsyncClient(base_url=gateway.url, headers=headers) as client:
+        answer = await client.post("/v1/chat/completions", json=chat)
         for _ in range(FIRST_TRIES):
-            answer = await client.post("/v1/chat/completions", json=chat)
             if answer.status_code == 200:
-                return
+                break
             await asyncio.sleep(FIRST_PAUSE)
-    raise RuntimeError(f"{gateway.name} does not answer: {answer.status_code if answer else ''} {answer.text if answer else ''}")
+            answer = await client.post("/v1/chat/completions", json=chat)
+        return answer
 
 
 def _settings(upstream: str, service: Path) -> GatewaySettings:
@@ -96,17 +142,16 @@ def _settings(upstream: str, service: Path) -> GatewaySettings:
 
 def full(upstream: str, service: Path) -> dict[str, Any]:
     """The bootstrap as `headrace envoy config` makes it."""
-    made: dict[str, Any] = json.loads(bootstrap(_settings(upstream, service)).to_json())
-    return made
+    return tree(bootstrap(_settings(upstream, service)))
 
 
 def bare(upstream: str) -> dict[str, Any]:
     """The same without anything of ours: a listener, the router, the upstream."""
     made = full(upstream, Path("/none"))
-    resources = made["staticResources"]
+    resources = made["static_resources"]
     resources["clusters"] = [cluster for cluster in resources["clusters"] if cluster["name"] != "headrace"]
-    manager = resources["listeners"][0]["filterChains"][0]["filters"][0]["typedConfig"]
-    manager["httpFilters"] = [one for one in manager["httpFilters"] if one["name"].endswith(".router")]
-    del manager["accessLog"], manager["earlyHeaderMutationExtensions"]
-    del manager["routeConfig"]["responseHeadersToAdd"]
+    manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    manager["http_filters"] = [one for one in manager["http_filters"] if one["name"].endswith(".router")]
+    del manager["access_log"], manager["early_header_mutation_extensions"]
+    del manager["route_config"]["response_headers_to_add"]
     return made

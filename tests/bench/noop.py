@@ -1,10 +1,11 @@
-"""The floor: a processor in Python that decides nothing. `python -m tests.bench.noop unix:/path`
+"""The floor: a processor in Python that decides nothing. `python -m tests.bench.noop unix:/path COUNT`
 
 grpc.aio on uvloop; it answers the headers and the body of each request, ends the stream cleanly, parses the access log's
-entries as a settlement would, and prints at the end how many told their usage.
+entries as a settlement would, and keeps in the file COUNT how many told their usage.
 """
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -25,7 +26,8 @@ HEADERS = pb.ProcessingResponse(request_headers=pb.HeadersResponse()).SerializeT
 
 def _body() -> bytes:
     answer = pb.ProcessingResponse(request_body=pb.BodyResponse())
-    answer.dynamic_metadata.update({"headrace": {"exchange": "noop"}})  # Envoy logs the requests that have one
+    # Envoy reads the usage of answers that have `settle`, and logs the requests that have `exchange`.
+    answer.dynamic_metadata.update({"headrace": {"exchange": "noop", "settle": "access_log"}})
     return answer.SerializeToString()
 
 
@@ -35,8 +37,13 @@ BODY = _body()
 class Noop:
     """The three services, on message bytes."""
 
-    def __init__(self) -> None:
-        self.settled = 0
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._settled = 0
+        self._write()
+
+    def _write(self) -> None:
+        os.pwrite(self._count, b"%d" % self._settled, 0)
 
     async def process(self, _: AsyncIterator[bytes], context: Context) -> None:
         """Headers, body, clean end."""
@@ -52,7 +59,8 @@ class Noop:
         while (data := await context.read()) is not grpc.aio.EOF:  # type: ignore[comparison-overlap]
             for entry in log_pb.StreamAccessLogsMessage.FromString(data).http_logs.log_entry:
                 usage = entry.common_properties.metadata.filter_metadata["headrace.usage"]
-                self.settled += "completion_tokens" in usage.fields
+                self._settled += "completion_tokens" in usage.fields
+            self._write()
         return b""
 
     async def check(self, _: bytes, context: Context) -> bytes:
@@ -72,9 +80,9 @@ class _Handlers(grpc.GenericRpcHandler):
         return self._methods.get(handler_call_details.method)
 
 
-async def serve(address: str) -> None:
+async def serve(address: str, count: str) -> None:
     """Serve until SIGTERM."""
-    noop, stop = Noop(), asyncio.Event()
+    noop, stop = Noop(os.open(count, os.O_WRONLY | os.O_CREAT)), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((_Handlers(noop),))
@@ -82,10 +90,9 @@ async def serve(address: str) -> None:
     await server.start()
     await stop.wait()
     await server.stop(0)
-    print(noop.settled)
 
 
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(sys.argv[1]))
+    uvloop.run(serve(*sys.argv[1:]))

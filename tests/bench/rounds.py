@@ -1,7 +1,7 @@
 """The measurement: every gateway runs, one at a time is loaded, in an order that turns from round to round."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,18 +12,24 @@ from .processes import cpu_by_part
 T = TypeVar("T")
 
 CONNECTIONS = 32
-REST_PAUSE = 0.25  # seconds; longer than Envoy keeps access-log entries back
-REST_TRIES = 40  # 10 s
+REST_PAUSE = 0.25  # seconds
+REST_TRIES = 60  # 15 s
+REST_CPU = 0.02  # CPU seconds in a pause: two ticks of the kernel's clock, for health checks and timers
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A gateway that runs. `roots`: part → the process that has all of the part's processes below it."""
+    """A gateway that runs.
+
+    roots: part → the process that has all of the part's processes below it. settled: how many requests have been settled so
+    far; inf for a gateway that settles nothing.
+    """
 
     name: str
     url: str
     roots: Mapping[str, int]
-    key: str = "none"
+    key: str
+    settled: Callable[[], Awaitable[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +66,28 @@ def turned(gateways: Sequence[T], by: int) -> Sequence[T]:
 
 
 async def _sample(gateway: Gateway, effort: Effort) -> Sample:
-    await _rest(gateway)
-    before = cpu_by_part(gateway.roots)
+    await _rest(gateway, 0)
+    before, settled = cpu_by_part(gateway.roots), await gateway.settled()
     crowd = await load(gateway.url, gateway.key, connections=CONNECTIONS, seconds=effort.crowd)
-    steady = await _rest(gateway)
+    problems = await _rest(gateway, settled + crowd.requests)
     after = cpu_by_part(gateway.roots)
     alone = await load(gateway.url, gateway.key, connections=1, seconds=effort.alone)
-    return Sample(crowd, alone, {part: after[part] - before.get(part, 0.0) for part in after}, steady)
+    return Sample(crowd, alone, {part: after[part] - before.get(part, 0.0) for part in after}, problems)
 
 
-async def _rest(gateway: Gateway) -> bool:
-    """Wait until the gateway has nothing left to do: settlements trail behind the answers. False if it never rests."""
-    spent = sum(cpu_by_part(gateway.roots).values())
+async def _rest(gateway: Gateway, settled: float) -> list[str]:
+    """Wait until the gateway has nothing left to do and has settled so many requests. What is wrong if that does not come."""
+    spent = total(gateway)
     for _ in range(REST_TRIES):
         await asyncio.sleep(REST_PAUSE)
-        now = sum(cpu_by_part(gateway.roots).values())
-        if now - spent <= 0.02:  # two ticks of the kernel's clock: health checks, timers
-            return True
-        spent = now
-    return False
+        before, spent = spent, total(gateway)
+        if spent - before <= REST_CPU and await gateway.settled() >= settled:
+            return []
+    if (found := await gateway.settled()) < settled:
+        return [f"{settled - found:.0f} requests were not settled"]
+    return ["it did not come to rest after the load"]
+
+
+def total(gateway: Gateway) -> float:
+    """CPU seconds of all its processes."""
+    return sum(cpu_by_part(gateway.roots).values())
