@@ -1,6 +1,7 @@
 """The detector finds what Presidio's engine finds, exactly."""
 
 import socket
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -94,4 +95,4 @@ def test_merged_findings_cover_the_same_characters_and_never_overlap(drawn: list
     spans = [Span(start, start + length, entity, score) for start, length, entity, score in drawn]
     merged = disjoint(spans)
     assert {at for span in merged for at in range(span.start, span.end)} == {at for s in spans for at in range(s.start, s.end)}
-    assert all(left.end <= right.start for left, right in zip(merged, merged[1:], strict=False))
+    assert all(left.end <= right.start for left, right in pairwise(merged))

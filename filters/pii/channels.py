@@ -1,0 +1,174 @@
+"""Where the text stands in the events of a stream, in each dialect: channels that grow by deltas, and what ends them.
+
+A channel is one text that comes in pieces: the content of one choice, the arguments of one of its tool calls. Every other string
+of an event is whole.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.ext_proc.core.endpoint import Endpoint
+from headrace.ext_proc.core.verdict import Json, Path
+
+Key = tuple[str | int, ...]
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A piece of a channel's text at `path` of an event's document. json: the channel's text is JSON."""
+
+    path: Path
+    key: Key
+    text: str
+    json: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one event says. ends: the channels whose keys begin so end with this event, its own pieces included."""
+
+    slots: Sequence[Slot] = ()
+    ends: Sequence[Key] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A dialect. read: the reading of an event. delta: an event's document that adds `text` to the channel of `slot`, made from the
+    last document that had a piece of it."""
+
+    read: Callable[[Document], Reading]
+    delta: Callable[[Document, Slot, str], Document]
+
+
+def _objects(value: Json) -> Iterator[tuple[int, Document]]:
+    """The objects of a list with their positions."""
+    if isinstance(value, list):
+        yield from ((position, item) for position, item in enumerate(value) if isinstance(item, dict))
+
+
+def _number(members: Mapping[str, Any], name: str, default: int) -> int:
+    value = members.get(name)
+    return value if isinstance(value, int) else default
+
+
+# --- OpenAI chat completions, and legacy completions --------------------------------------------------------------------------
+
+_NO_TEXT = frozenset({"role", "id", "type", "tool_call_id", "name"})
+_CALL_TEXTS = (("function", "arguments"), ("custom", "input"))
+
+
+def _read_chat(document: Document) -> Reading:
+    slots: list[Slot] = []
+    ends: list[Key] = []
+    for position, choice in _objects(document.get("choices")):
+        index = _number(choice, "index", position)
+        slots += _choice(choice, ("choices", position), (index,))
+        if choice.get("finish_reason") is not None:
+            ends.append((index,))
+    return Reading(slots, ends)
+
+
+def _choice(choice: Document, path: Path, key: Key) -> Iterator[Slot]:
+    if isinstance(text := choice.get("text"), str):
+        yield Slot((*path, "text"), (*key, "text"), text)
+    if isinstance(delta := choice.get("delta"), dict):
+        yield from _chat_delta(delta, (*path, "delta"), key)
+
+
+def _chat_delta(delta: Document, path: Path, key: Key) -> Iterator[Slot]:
+    for name, value in delta.items():
+        if isinstance(value, str) and name not in _NO_TEXT:
+            yield Slot((*path, name), (*key, name), value)
+    for position, call in _objects(delta.get("tool_calls")):
+        number = _number(call, "index", position)
+        for holder, name in _CALL_TEXTS:
+            yield from _nested(call, holder, name, (*path, "tool_calls", position), (*key, "tool_calls", number))
+    yield from _nested(delta, "function_call", "arguments", path, key)
+    yield from _nested(delta, "audio", "transcript", path, key)
+
+
+def _nested(members: Document, holder: str, name: str, path: Path, key: Key) -> Iterator[Slot]:
+    inner = members.get(holder)
+    if isinstance(inner, dict) and isinstance(text := inner.get(name), str):
+        yield Slot((*path, holder, name), (*key, holder, name), text, json=name == "arguments")
+
+
+def _chat_text(document: Document, slot: Slot, text: str) -> Document:
+    index = slot.key[0]
+    if slot.key[1:] == ("text",):
+        choice: Document = {"index": index, "text": text, "logprobs": None, "finish_reason": None}
+    else:
+        choice = {"index": index, "delta": _delta_of(slot.key[1:], text), "finish_reason": None}
+    shared = {name: value for name, value in document.items() if name not in ("choices", "usage")}
+    return shared | {"choices": [choice]}
+
+
+def _delta_of(names: Key, text: str) -> Document:
+    if names[0] == "tool_calls":
+        return {"tool_calls": [{"index": names[1], str(names[2]): {str(names[3]): text}}]}
+    value: Json = text
+    for name in reversed(names):
+        value = {str(name): value}
+    return dict(value)
+
+
+# --- OpenAI responses ---------------------------------------------------------------------------------------------------------
+
+_JSON_DELTAS = ("arguments",)
+_LAST = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled", "error"})
+
+
+def _read_responses(document: Document) -> Reading:
+    kind = document.get("type")
+    if not isinstance(kind, str):
+        return Reading(ends=[()])
+    item = _number(document, "output_index", -1)
+    text = document.get("delta")
+    if kind.endswith(".delta") and isinstance(text, str):
+        stem = kind.removesuffix(".delta")
+        part = _number(document, "content_index", _number(document, "summary_index", -1))
+        return Reading([Slot(("delta",), (item, stem, part), text, json=stem.endswith(_JSON_DELTAS))])
+    if kind.endswith(".done"):
+        return Reading(ends=[(item,)])
+    return Reading(ends=[()] if kind in _LAST else ())
+
+
+def _responses_text(document: Document, slot: Slot, text: str) -> Document:
+    return {name: value for name, value in document.items() if name not in ("obfuscation", "logprobs")} | {"delta": text}
+
+
+# --- Anthropic messages -------------------------------------------------------------------------------------------------------
+
+_DELTA_TEXTS = ("text", "thinking", "partial_json")
+
+
+def _read_messages(document: Document) -> Reading:
+    kind = document.get("type")
+    block = _number(document, "index", -1)
+    if kind == "content_block_delta":
+        delta = document.get("delta")
+        given = delta if isinstance(delta, dict) else {}
+        texts = [(name, given[name]) for name in _DELTA_TEXTS if isinstance(given.get(name), str)]
+        return Reading([Slot(("delta", name), (block, name), text, json=name == "partial_json") for name, text in texts])
+    if kind == "content_block_stop":
+        return Reading(ends=[(block,)])
+    return Reading(ends=[()] if kind in ("message_delta", "message_stop", "error") else ())
+
+
+def _messages_text(document: Document, slot: Slot, text: str) -> Document:
+    name = slot.key[1]
+    kind = document["delta"].get("type") if isinstance(document.get("delta"), dict) else f"{name}_delta"
+    return document | {"delta": {"type": kind, str(name): text}}
+
+
+_CHAT = Shape(_read_chat, _chat_text)
+SHAPES: Mapping[Endpoint, Shape] = {
+    Endpoint.CHAT: _CHAT,
+    Endpoint.COMPLETIONS: _CHAT,
+    Endpoint.RESPONSES: Shape(_read_responses, _responses_text),
+    Endpoint.MESSAGES: Shape(_read_messages, _messages_text),
+    Endpoint.EMBEDDINGS: _CHAT,
+}
+"""Embeddings are never streamed; whatever streams in their place is read as the most common shape."""

@@ -1,0 +1,104 @@
+"""An answer's stream rewritten event by event: each channel through a flow of its own, every other string whole."""
+
+from collections.abc import Iterator, Sequence
+
+from headrace.ext_proc.core.session import EndStream
+from headrace.ext_proc.core.sse import SseEvent
+from headrace.ext_proc.core.verdict import Reply, SetMember
+from headrace.filters.pii.answers import NewFlow, changes, logprobs_of, with_members
+from headrace.filters.pii.channels import Document, Key, Shape, Slot
+from headrace.filters.pii.restore import TextFlow
+from headrace.filters.pii.segments import ArgumentsTooLong
+
+MAX_CHANNELS = 1024
+"""Of one answer: 128 choices with a few tool calls each. More is an attack on our memory."""
+
+TOO_MUCH = Reply(502, "pii.answer_too_large", "The answer has more parts, or longer tool arguments, than the gateway can search.")
+UNREADABLE = Reply(502, "pii.unreadable_answer", "The answer cannot be searched for personal data, because it is not JSON.")
+
+
+class Channel:
+    """One text of the answer, the last event that had a piece of it, and whether it may hold something back."""
+
+    __slots__ = ("document", "flow", "name", "slot")
+
+    def __init__(self, flow: TextFlow) -> None:
+        self.flow = flow
+        self.document: Document = {}
+        self.slot: Slot
+        self.name: str | None = None
+
+
+class StreamRewriter:
+    """strict: everything is searched, so what cannot be read ends the stream, and log probabilities are taken out.
+
+    Otherwise only placeholders are restored, and an event without a sign of one passes unread.
+    """
+
+    def __init__(self, shape: Shape, new_flow: NewFlow, *, strict: bool) -> None:
+        self._shape = shape
+        self._new_flow = new_flow
+        self._strict = strict
+        self._channels: dict[Key, Channel] = {}
+        self._quiet = True
+
+    def on_event(self, event: SseEvent) -> Sequence[SseEvent]:
+        """Raises EndStream."""
+        if self._passes_unread(event):
+            return (event,)
+        try:
+            document = event.json
+            if isinstance(document, dict):
+                return self._rewritten(event, document)
+            return [*self._other(event), event]
+        except ArgumentsTooLong:
+            raise EndStream(TOO_MUCH) from None
+
+    def on_stream_end(self) -> Sequence[SseEvent]:
+        """Raises EndStream."""
+        return list(self._flush(()))
+
+    def _passes_unread(self, event: SseEvent) -> bool:
+        return not self._strict and self._quiet and b"<" not in event.raw and b"\\" not in event.raw
+
+    def _other(self, event: SseEvent) -> Sequence[SseEvent]:
+        """What comes before an event that is no JSON object: the end mark, a comment, or something that nobody can read."""
+        if event.is_done:
+            return list(self._flush(()))
+        if self._strict and (event.data or "").strip():
+            raise EndStream(UNREADABLE)
+        return ()
+
+    def _rewritten(self, event: SseEvent, document: Document) -> Sequence[SseEvent]:
+        reading = self._shape.read(document)
+        fed = {slot.path: self._fed(event, document, slot) for slot in reading.slots}
+        for slot in reading.slots:
+            if any(_begins(slot.key, end) for end in reading.ends):
+                fed[slot.path] += self._channels.pop(slot.key).flow.flush()
+        before = [held for end in reading.ends for held in self._flush(end)]
+        edits = [SetMember(slot.path, fed[slot.path]) for slot in reading.slots if fed[slot.path] != slot.text]
+        edits += changes(document, self._new_flow, skip=fed)
+        if self._strict:
+            edits += logprobs_of(document)
+        self._quiet = not self._channels
+        return [*before, event.with_json(with_members(document, edits)) if edits else event]
+
+    def _fed(self, event: SseEvent, document: Document, slot: Slot) -> str:
+        channel = self._channels.get(slot.key)
+        if channel is None:
+            if len(self._channels) >= MAX_CHANNELS:
+                raise EndStream(TOO_MUCH)
+            channel = self._channels[slot.key] = Channel(self._new_flow(slot.json))
+        channel.document, channel.slot, channel.name = document, slot, event.name
+        return channel.flow.feed(slot.text)
+
+    def _flush(self, end: Key) -> Iterator[SseEvent]:
+        """Ends the channels whose keys begin with `end`: what they held back, as one more delta each."""
+        for key in [key for key in self._channels if _begins(key, end)]:
+            channel = self._channels.pop(key)
+            if held := channel.flow.flush():
+                yield SseEvent.of("", channel.name).with_json(self._shape.delta(channel.document, channel.slot, held))
+
+
+def _begins(key: Key, end: Key) -> bool:
+    return key[: len(end)] == end
