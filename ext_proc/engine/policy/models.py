@@ -119,7 +119,7 @@ class Jwt(Part):
     ] = Field(description="What `aud` must name, or several of which it must name one.")
     issuer: Name | None = Field(None, description="What `iss` must be; not checked when absent.")
     algorithms: tuple[
-        Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"], ...
+        Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519"], ...
     ] = Field(("RS256", "ES256"), min_length=1, description="Signature algorithms accepted.")
     claims: dict[PrincipalField, ClaimPath] = Field(
         {"user": "sub"}, min_length=1, description="Which claim names the team, user and so on: groups.0 is the first of a list."
@@ -143,7 +143,7 @@ class HeadersSource(Part):
     """The gateway in front has authenticated the caller and says so in request headers."""
 
     headers: Annotated[dict[PrincipalField, HeaderName], Field(min_length=1)] = Field(
-        description="Which header names the team, the user and so on. They are removed before the upstream."
+        description="Which header names the team, the user and so on. Removed when another source named the caller: then they come from the client."
     )
 
 

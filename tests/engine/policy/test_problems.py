@@ -92,7 +92,7 @@ CHANGES = [
     ]),
     ("headers: {team: x-team}", "jwt: {jwks: a, audience: b, algorithms: [none]}", [
         "13: identity[0].jwt.algorithms[0]: 'none' is none of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, "
-        "ES512, EdDSA",
+        "ES512, Ed25519",
     ]),
     ("headers: {team: x-team}", "api_keys: {file: keys.yaml}", [
         "13: identity[0].api_keys.file: cannot read keys.yaml: No such file or directory",
