@@ -1,6 +1,7 @@
 """Heavy work off the event loop, in a bounded pool of threads: tokenisers and pattern engines release the GIL."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
@@ -21,19 +22,26 @@ class ThreadOffload:
     def __init__(self, threads: int = 2, waiting: int = 256) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="headrace-offload")
         self._most = threads + waiting
+        self._lock = threading.Lock()
         self.pending = 0
 
     async def run(self, fn: Callable[[*Args], Result], *args: *Args) -> Result:
-        """`fn(*args)`. Raises Overloaded, and whatever `fn` raises."""
+        """`fn(*args)`. Raises Overloaded, and whatever `fn` raises.
+
+        A job whose caller gives up still counts until it has run: it still holds its thread, or its place and its arguments.
+        """
         if self.pending >= self._most:
             raise Overloaded(f"{self.pending} heavy jobs are waiting")
-        self.pending += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, fn, *args)
-        future.add_done_callback(self._done)
-        return await future
+        with self._lock:
+            self.pending += 1
+        job = self._pool.submit(fn, *args)
+        job.add_done_callback(self._done)
+        return await asyncio.shield(asyncio.wrap_future(job))
 
     def _done(self, _: object) -> None:
-        self.pending -= 1
+        """Called in the thread that ran the job."""
+        with self._lock:
+            self.pending -= 1
 
     def close(self) -> None:
         """Waits for the job at work, drops those that wait."""

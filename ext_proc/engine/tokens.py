@@ -69,8 +69,9 @@ def _bundled(encoding: str) -> Count:
 def _from_file(path: Path) -> Count:
     from tokenizers import Tokenizer
 
+    content = path.read_text("utf-8")
     try:
-        tokenizer = Tokenizer.from_str(path.read_text("utf-8"))
+        tokenizer = Tokenizer.from_str(content)
     except Exception as error:  # the library raises plain Exception
         raise ValueError(f"{path} is not a tokenizer.json: {error}") from error
 

@@ -1,0 +1,140 @@
+"""Counts equal tiktoken's, for any text; heavy prompts are counted off the loop."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from unicodedata import normalize
+
+import pytest
+import toktok
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+from headrace.ext_proc.core.endpoint import Endpoint
+from headrace.ext_proc.core.facts import INPUT_TOKENS
+from headrace.ext_proc.core.lenses import Prompt
+from headrace.ext_proc.core.ports import Args, Result
+from headrace.ext_proc.core.request import Request
+from headrace.ext_proc.engine.policy.models import Model
+from headrace.ext_proc.engine.tokens import INLINE_CHARACTERS, Tokens
+from tests.engine.official import SIZES, count
+from tests.kit import body, post
+
+WORDS = ["the", " quick", "Straße", " 東京都", "🧑‍🚀", "\u0301", "don't", "I'LL", "123456", "3.14", "<|endoftext|>"]
+BLANKS = ["  ", "\n\n", "\r\n", "\t", " \n", "\u00a0"]
+CODE = ["def f(x):\n    return x", "{'a': [1, 2]}", "</div>", "#!/bin/sh\n", "a_b_c", "\\u00e9", "https://example.org/?q=1&r=2"]
+RUNS = ["a" * 5000, " " * 5000, "\n" * 3000, "é" * 2000, "ab" * 3000, "0" * 999, "<|im_start|>system\n<|im_end|>"]
+TEXTS = st.lists(st.sampled_from(WORDS + BLANKS + CODE) | st.text(max_size=20), max_size=30).map("".join)
+
+
+class Here:
+    """An offload that runs at once and keeps count."""
+
+    def __init__(self) -> None:
+        self.ran = 0
+
+    async def run(self, fn: Callable[[*Args], Result], *args: *Args) -> Result:
+        self.ran += 1
+        return fn(*args)
+
+
+def tokens(base: Path = Path(), offload: Here | None = None) -> Tokens:
+    return Tokens(base, offload or Here())
+
+
+def model(tokenizer: object = "o200k_base") -> Model:
+    return Model.model_validate({"name": "m", "tokenizer": tokenizer})
+
+
+@pytest.mark.parametrize("encoding", SIZES)
+@given(text=TEXTS)
+@settings(max_examples=200, deadline=None)
+def test_counts_equal_tiktokens(encoding: str, text: str) -> None:
+    assert tokens().counter(model(encoding))([text]) == count(text, encoding)
+
+
+@pytest.mark.parametrize("encoding", SIZES)
+@pytest.mark.parametrize("text", RUNS)
+def test_counts_equal_tiktokens_on_long_runs_and_special_tokens(encoding: str, text: str) -> None:
+    assert tokens().counter(model(encoding))([text]) == count(text, encoding)
+
+
+@pytest.mark.parametrize("encoding", SIZES)
+@given(text=TEXTS)
+@settings(max_examples=50, deadline=None)
+def test_the_private_counter_equals_the_public_one(encoding: str, text: str) -> None:
+    assert [tokens().counter(model(encoding))([text])] == toktok.batch_count([text], encoding)
+
+
+@given(text=TEXTS)
+@settings(max_examples=100, deadline=None)
+def test_qwen_normalises_first(text: str) -> None:
+    counter = tokens().counter(model("qwen3.5"))
+    assert counter([text]) == counter([normalize("NFC", text)]) == toktok.batch_count([text], "qwen3.5")[0]
+
+
+@given(text=TEXTS)
+@settings(max_examples=100, deadline=None)
+def test_a_text_has_at_most_as_many_tokens_as_bytes(text: str) -> None:
+    assert tokens().counter(model())([text]) <= len(text.encode())
+
+
+def test_half_a_surrogate_pair_counts_as_a_replacement_character() -> None:
+    counter = tokens().counter(model())
+    assert counter(["a\ud83db"]) == counter(["a\ufffdb"])
+    assert counter(["\ud83d\ude00"]) == counter(["😀"])
+
+
+async def test_the_overhead_is_added_and_every_text_counts_alone() -> None:
+    prompt = Prompt(("user", "hi there"), 6)
+    assert await tokens().of_prompt(prompt, model()) == 6 + count("user", "o200k_base") + count("hi there", "o200k_base")
+
+
+@pytest.mark.parametrize(("characters", "ran"), [(INLINE_CHARACTERS, 0), (INLINE_CHARACTERS + 1, 1)])
+async def test_a_heavy_prompt_is_counted_off_the_loop(characters: int, ran: int) -> None:
+    offload = Here()
+    half = characters // 2
+    prompt = Prompt(("a" * half, "a" * (characters - half)), 0)
+    assert await tokens(offload=offload).of_prompt(prompt, model()) > 0
+    assert offload.ran == ran
+
+
+async def test_a_prompt_is_counted_once_per_body() -> None:
+    request = Request("e1", post().headers, None)
+    request.facts.add({INPUT_TOKENS: 12345})
+    assert await tokens().of_request(request, model()) == 12345
+
+
+async def test_a_request_without_a_count_is_counted() -> None:
+    request = Request("e1", post().headers, Endpoint.CHAT)
+    request.load(body().data, json.loads(body().data))
+    assert await tokens().of_request(request, model()) == 3 + 3 + count("user", "o200k_base") + count("hi", "o200k_base")
+
+
+def test_an_answer_is_counted_and_none_costs_nothing() -> None:
+    assert tokens().of_answer("", model()) == 0
+    assert tokens().of_answer("hi there", model()) == count("hi there", "o200k_base")
+
+
+@pytest.fixture
+def lowercase_words(tmp_path: Path) -> Path:
+    """A tokenizer.json whose tokens are words, capitals folded, and that adds no special tokens unless asked."""
+    tokenizer = Tokenizer(models.WordLevel({"hello": 0, "world": 1, "?": 2}, "?"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path
+
+
+def test_a_tokenizer_file_counts_by_its_own_rules(lowercase_words: Path) -> None:
+    counter = tokens(lowercase_words).counter(model({"file": "tokenizer.json"}))
+    assert counter(["Hello WORLD again", "", "hello \ud800"]) == 3 + 0 + 2
+
+
+def test_a_tokenizer_file_that_is_none_says_so(tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"bad\.json is not a tokenizer\.json"):
+        tokens(tmp_path).counter(model({"file": "bad.json"}))
+    with pytest.raises(FileNotFoundError):
+        tokens(tmp_path).counter(model({"file": "absent.json"}))
