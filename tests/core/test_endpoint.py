@@ -1,0 +1,102 @@
+"""No spelling of a path is a way past the filters."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.ext_proc.core.endpoint import Dialect, Endpoint, endpoint_of, normalise
+
+PATHS = {
+    "/v1/chat/completions": Endpoint.CHAT,
+    "/v1/completions": Endpoint.COMPLETIONS,
+    "/v1/embeddings": Endpoint.EMBEDDINGS,
+    "/v1/responses": Endpoint.RESPONSES,
+    "/v1/messages": Endpoint.MESSAGES,
+    "/chat/completions": Endpoint.CHAT,
+    "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21": Endpoint.CHAT,
+    "/api/anthropic/v1/messages": Endpoint.MESSAGES,
+}
+SPELLINGS = [
+    "/v1//chat/completions",
+    "/v1/chat/completions/",
+    "/v1/chat/completions//",
+    "//v1/chat/completions",
+    "/V1/Chat/COMPLETIONS",
+    "/v1/chat/completions;x=1",
+    "/v1;a/chat;b=2/completions;c",
+    "/v1/chat/completions?x=/v1/files",
+    "/v1/chat/completions#x",
+    "/v1/./chat/completions",
+    "/v1/x/../chat/completions",
+    "/v1/x/..;/chat/completions",
+    "/v1/%2e/chat/completions",
+    "/v1/x/%2E%2e/chat/completions",
+    "/v1/chat%2Fcompletions",
+    "/v1/chat%2fcompletions",
+    "/v1%5cchat%5Ccompletions",
+    "/v1\\chat\\completions",
+    "/v1/%63hat/completions",
+    "/v1/%2563hat/completions",
+    "/v1/%252563hat/completions",
+    "/v1/chat/completions%20",
+    "/v1/chat/completions%3Fx",
+    "/v1/chat/completions%3bx",
+    "v1/chat/completions",
+    "http://model/v1/chat/completions",
+]
+OTHERS = [
+    "",
+    "/",
+    "*",
+    "/v1/models",
+    "/v1/chat",
+    "/v1/chat/completions/x",
+    "/v1/responses/resp_1/cancel",
+    "/v1/messages/batches",
+    "/v1/messages/count_tokens",
+    "/v1/xcompletions",
+    "/v1/files?path=/v1/chat/completions",
+    "/v1/chat/completions/..",
+    "/v1/chat/completions%252525252fx",
+    "/%",
+    "/%zz%ff",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_endpoints(path: str) -> None:
+    assert endpoint_of("POST", path) is PATHS[path]
+
+
+@pytest.mark.parametrize("path", SPELLINGS)
+def test_a_spelling_a_lenient_upstream_may_take_for_the_path_is_the_path(path: str) -> None:
+    assert endpoint_of("POST", path) is Endpoint.CHAT
+
+
+@pytest.mark.parametrize("path", OTHERS)
+def test_other_paths(path: str) -> None:
+    assert endpoint_of("POST", path) is None
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "DELETE", "", "post"])
+def test_other_methods(method: str) -> None:
+    assert endpoint_of(method, "/v1/chat/completions") is None
+
+
+def test_dialects() -> None:
+    anthropic = [endpoint for endpoint in Endpoint if endpoint.dialect is Dialect.ANTHROPIC]
+    assert anthropic == [Endpoint.MESSAGES]
+
+
+def test_dot_segments_do_not_climb_above_the_root() -> None:
+    assert normalise("/../../a/./b/..") == "/a"
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=40))
+def test_any_path_normalises_to_plain_segments(path: str) -> None:
+    assert not {"", ".", ".."} & set(normalise(path).removeprefix("/").split("/")) or normalise(path) == "/"
+
+
+@given(st.text(alphabet="aA%2e.;/\\ ", max_size=30))
+def test_what_is_appended_as_a_query_never_matters(path: str) -> None:
+    assert normalise(path + "?q=/../x") == normalise(path)
