@@ -17,6 +17,7 @@ from typing import Annotated
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
 
+from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.core.principal import DEFAULT_ORGANISATION, Principal, is_part
 from headrace.ext_proc.engine.policy.values import Matching, Name
 
@@ -26,7 +27,7 @@ PEPPER_NAME = "headrace.pepper"
 MIN_PEPPER = 32  # characters; 32 hexadecimal digits are 128 bits, which nobody tries out
 
 
-class PepperError(Exception):
+class PepperError(HeadraceError):
     """There is no usable pepper; the message says what would give one."""
 
 

@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.core.ports import Clock, Offload, Store
 from headrace.ext_proc.core.session import Filter
 from headrace.ext_proc.engine.policy.catalogue import Catalogue
@@ -17,7 +18,7 @@ from headrace.ext_proc.engine.settings import FilterSettings
 GROUP = "headrace.filters"
 
 
-class FilterError(Exception):
+class FilterError(HeadraceError):
     """A filter that cannot be found, loaded or built; the message is for the operator."""
 
 

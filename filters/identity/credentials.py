@@ -1,5 +1,6 @@
 """The credential a caller shows: one, or none. Whoever shows two is refused, because two readers may take different ones."""
 
+from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.core.headers import Headers
 
 # OpenAI and most others, Anthropic, Azure.
@@ -7,7 +8,7 @@ CREDENTIAL_HEADERS = ("authorization", "x-api-key", "api-key")
 MAX_CREDENTIAL = 16 * 1024  # tokens of large directories reach 8 KB
 
 
-class Unclear(Exception):
+class Unclear(HeadraceError):
     """The headers do not show one credential; the message says why, without repeating any."""
 
 

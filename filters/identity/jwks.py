@@ -13,6 +13,7 @@ import httpx
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
+from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.core.ports import Clock
 
 MAX_BYTES = 1 << 20  # providers publish a few KB
@@ -37,7 +38,7 @@ _TYPES = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
 _CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521", "Ed25519": "Ed25519"}
 
 
-class KeysUnavailable(Exception):
+class KeysUnavailable(HeadraceError):
     """The provider's keys have not been fetched, and cannot be now."""
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from headrace.ext_proc.core.errors import HeadraceError
+
 Where = tuple[str | int, ...]
 """A place in the document: member names and list positions, such as ("budgets", 0, "window")."""
 
@@ -23,7 +25,7 @@ class Problem:
         return ": ".join(part for part in (place, self.where, self.message) if part)
 
 
-class PolicyErrors(Exception):
+class PolicyErrors(HeadraceError):
     """A policy that cannot be used, with everything that is wrong with it, in the order of its lines.
 
     files: the files it names, as far as that is known: one of them may be what has to change.
