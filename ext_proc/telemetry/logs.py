@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 LEVELS: Final = ("debug", "info", "warning", "error")
+NOISY: Final = ("asyncio", "httpx", "httpcore", "grpc", "opentelemetry", "urllib3", "uvicorn", "presidio-analyzer")
+"""Libraries that are heard from warnings on only: below that, some of them log requests."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 MAX_VALUE = 2_000
 """Characters of one value."""
@@ -48,5 +50,5 @@ def configure(level: str, **context: Any) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("asyncio", "httpx", "httpcore", "grpc", "opentelemetry", "urllib3", "uvicorn", "presidio-analyzer"):
+    for noisy in NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
