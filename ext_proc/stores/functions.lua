@@ -186,7 +186,7 @@ local function reserve(keys, args)
   return refuse(told, seen)
 end
 
--- Counters that are no longer there stay away: their window has gone.
+-- Counters and buckets that are no longer there stay away: their time has gone.
 local function correct_fixed(key, fields, reserved, actuals)
   local sums = {}
   for i, used in ipairs(redis.call('HMGET', key, unpack(fields))) do
@@ -207,24 +207,23 @@ local function correct_sliding(key, bucket, reserved, actual)
   end
 end
 
-local function correct(key, group, reserved_at, now, actual_of)
+local function correct(key, group, reserved_at, actual_of)
   local _, length, fields, units, _, amounts = unpack(group)
   local actuals = {}
   for i, unit in ipairs(units) do
     actuals[i] = actual_of(unit) or amounts[i]
   end
-  local bucket = length > 0 and bucket_of(reserved_at, length)
-  if not bucket then
+  if length > 0 then
+    correct_sliding(key, bucket_of(reserved_at, length), amounts[1], actuals[1])
+  else
     correct_fixed(key, fields, amounts, actuals)
-  elseif bucket >= horizon_of(now, length) then
-    correct_sliding(key, bucket, amounts[1], actuals[1])
   end
 end
 
-local function close(lease, record, now, actual_of)
+local function close(lease, record, actual_of)
   local reserved_at, _, groups = unpack(cmsgpack.unpack(record[4]))
   for g, group in ipairs(groups) do
-    correct(record[5][g + 1], group, reserved_at, now, actual_of)
+    correct(record[5][g + 1], group, reserved_at, actual_of)
   end
   redis.call('SET', lease, cmsgpack.pack({CLOSED, record[2], record[3]}), 'KEEPTTL')
   return 1
@@ -237,7 +236,7 @@ local function settle(keys, args)
   if not record or record[1] ~= OPEN then
     return 0
   end
-  return close(keys[1], record, now, function(unit) return spent[unit] end)
+  return close(keys[1], record, function(unit) return spent[unit] end)
 end
 
 -- keys: lease; {now}. 1 when this call released the lease.
@@ -245,7 +244,7 @@ local function release(keys, args)
   local now = unpack(cmsgpack.unpack(args[1]))
   local record = record_of(keys[1], now)
   if record and record[1] == OPEN then
-    return close(keys[1], record, now, function() return 0 end)
+    return close(keys[1], record, function() return 0 end)
   end
   if not record then
     redis.call('SET', keys[1], cmsgpack.pack({RELEASED_FIRST, now + OVERTAKEN}), 'PX', digits(OVERTAKEN + SLACK))

@@ -69,7 +69,7 @@ class MemoryStore:
 
     async def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> bool:
         self._check(organisation, lease)
-        return self._close(self._lease(organisation, lease, now_ms), checked_spent(spent), now_ms)
+        return self._close(self._lease(organisation, lease, now_ms), checked_spent(spent))
 
     async def release(self, organisation: str, lease: str, *, now_ms: int) -> bool:
         self._check(organisation, lease)
@@ -77,7 +77,7 @@ class MemoryStore:
         if known is None:
             self._leases[organisation, lease] = _Lease(now_ms + OVERTAKEN_MS, None, closed=True)
             return False
-        return self._close(known, {unit: 0 for (_, _, unit, _), _, _ in known.draws}, now_ms)
+        return self._close(known, {unit: 0 for (_, _, unit, _), _, _ in known.draws})
 
     async def read(self, organisation: str, charges: Sequence[Charge], *, now_ms: int) -> tuple[int, ...]:
         self._check(organisation, "read")
@@ -137,12 +137,12 @@ class MemoryStore:
         sums[bucket] = sums.get(bucket, 0) + charge.amount
         return key, bucket, charge.amount
 
-    def _close(self, known: _Lease | None, actual: Mapping[Unit, int], now_ms: int) -> bool:
+    def _close(self, known: _Lease | None, actual: Mapping[Unit, int]) -> bool:
         if known is None or known.closed:
             return False
         for key, bucket, reserved in known.draws:
             sums = self._sums.get(key, {})
-            if bucket in sums and bucket >= _horizon(now_ms, key[3]):
+            if bucket in sums:
                 sums[bucket] = min(max(sums[bucket] + actual.get(key[2], reserved) - reserved, 0), AMOUNT_MAX)
         known.closed, known.draws = True, []
         return True
