@@ -1,6 +1,7 @@
 """Trees as YAML that people read: block style, with the reason above each setting that matters."""
 
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,7 +20,7 @@ COMMENTS: Final[Mapping[str, str]] = {
     "route.timeout": "The default of 15 s would cut long answers.",
     "request_headers_to_remove": "Decisions stay inside.\n"
     "Without accept-encoding answers come uncompressed, so that their usage can be read.",
-    "response_headers_to_add": "Written from the service's metadata; a key that is missing adds no header.",
+    "route_config.response_headers_to_add": "Written from the service's metadata; a key that is missing adds no header.",
     "grpc_service.initial_metadata": "Tells the service what this gateway does by itself.",
     "failure_mode_allow": "Fail closed: without the service there is no answer.",
     "processing_mode": "The prompt whole, so that it can be counted before a route is chosen. The answer stays in Envoy …",
@@ -43,6 +44,11 @@ COMMENTS: Final[Mapping[str, str]] = {
 """End of a setting's path (keys only, joined by dots) → the comment above it."""
 
 ITEM: Final = "[]"
+"""In a path, after the key of a list: one of its items."""
+
+PLAIN: Final = re.compile(r"[\w/][\w ./:,+-]*")
+"""Strings without a character that means something in YAML; colons only inside words, which ruamel sees to."""
+
 AMBIGUOUS: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "~"})
 """Words that Envoy's YAML parser or another does not take for a string."""
 
@@ -83,7 +89,16 @@ def commented(value: Any, column: int, style: Style, path: str = "") -> Any:
         return _mapping(value, column, style, path)
     if isinstance(value, list):
         return CommentedSeq(commented(item, column, style, path + ITEM) for item in value)
-    if isinstance(value, str) and value.lower() in AMBIGUOUS:
+    return quoted(value)
+
+
+def quoted(value: Any) -> Any:
+    """Strings that some parser might not read as the string they are, in quotes; in mappings and lists too."""
+    if isinstance(value, Mapping):
+        return {key: quoted(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [quoted(item) for item in value]
+    if isinstance(value, str) and (value.lower() in AMBIGUOUS or not PLAIN.fullmatch(value)):
         return SingleQuotedScalarString(value)
     return value
 

@@ -1,0 +1,124 @@
+"""One connection manager and its listener, patched."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from headrace.ext_proc.envoy.config.access_log import access_log
+from headrace.ext_proc.envoy.config.document import Document
+from headrace.ext_proc.envoy.config.filters import own_headers_removed, processing_filter
+from headrace.ext_proc.envoy.config.managers import Manager, calls_service, filter_kind, unwrapped
+from headrace.ext_proc.envoy.config.names import EARLY_HEADERS, JSON_FILTER, ROUTE_HEADER, SSE_FILTER
+from headrace.ext_proc.envoy.config.nodes import Node, field, items, line_of, number
+from headrace.ext_proc.envoy.config.patch.edit import Editor
+from headrace.ext_proc.envoy.config.patch.listed import ensure
+from headrace.ext_proc.envoy.config.patch.values import Attachment, Report
+from headrace.ext_proc.envoy.config.routes import REMOVED_BEFORE_UPSTREAM, response_headers
+from headrace.ext_proc.envoy.config.tree import tree
+from headrace.ext_proc.envoy.config.usage import json_usage_filter, sse_usage_filter
+
+NEAR_UPSTREAM: Final = frozenset(
+    {"aws_lambda", "aws_request_signing", "credential_injector", "decompressor", "dynamic_forward_proxy", "gcp_authn"}
+    | {"router", "upstream_codec"}
+)
+"""Filters that must see the request as Headrace leaves it (they sign it, or look up its host), or the answer before Headrace."""
+
+ENVOY_BUFFER_LIMIT: Final = 1024 * 1024
+
+
+def patch_manager(document: Document, editor: Editor, manager: Manager, attachment: Attachment, report: Report) -> None:
+    """Filters, access log, early header removal, buffer limit, and the headers of an inline route table."""
+    where = f"listener {manager.listener_name}"
+    steps: list[tuple[str, Callable[[], bool]]] = [
+        ("ext_proc filter", lambda: _ext_proc(document, editor, manager, attachment.message_timeout)),
+        ("usage filter for JSON", lambda: _after_ext_proc(editor, manager, JSON_FILTER, tree(json_usage_filter()), 1)),
+        ("usage filter for events", lambda: _after_ext_proc(editor, manager, SSE_FILTER, tree(sse_usage_filter()), 2)),
+        ("access log", lambda: _access_log(editor, manager)),
+        ("removal of clients' x-headrace-* headers", lambda: _early_removal(editor, manager)),
+        ("buffer limit", lambda: _buffer_limit(editor, manager, attachment.body_limit)),
+        ("headers of the route table", lambda: _route_headers(editor, manager)),
+    ]
+    report.changes += [f"{where}: {what}" for what, step in steps if step()]
+    report.notes += [f"{where}: {note}" for note in _notes(document, manager)]
+
+
+def _ext_proc(document: Document, editor: Editor, manager: Manager, message_timeout: float) -> bool:
+    wanted = tree(processing_filter(message_timeout))
+    filters = items(manager.config, "http_filters")
+    mine = next((index for index, one in enumerate(filters) if _is_ours(one)), None)
+    if mine is not None:
+        wanted["name"] = field(filters[mine], "name")  # per-route settings refer to the filter by its name
+    return ensure(editor, manager.config, "http_filters", wanted, _is_ours, _place(document, manager))
+
+
+def _is_ours(http_filter: Node) -> bool:
+    return filter_kind(http_filter) == "ext_proc" and calls_service(unwrapped(http_filter))
+
+
+def _place(document: Document, manager: Manager) -> int:
+    """Behind everything that knows the caller or limits him, in front of everything that needs the finished request."""
+    filters = items(manager.config, "http_filters")
+    kinds = [filter_kind(one) for one in filters]
+    if "router" not in kinds:
+        line = line_of(manager.config, "http_filters")
+        raise document.error(line, f"listener {manager.listener_name}: http_filters has no router; Envoy needs one at the end")
+    place = len(kinds)
+    while place and kinds[place - 1] in NEAR_UPSTREAM:
+        place -= 1
+    return place
+
+
+def _after_ext_proc(editor: Editor, manager: Manager, name: str, wanted: Any, distance: int) -> bool:
+    filters = items(manager.config, "http_filters")
+    ext_proc = next(index for index, one in enumerate(filters) if _is_ours(one))
+    return ensure(editor, manager.config, "http_filters", wanted, lambda one: field(one, "name") == name, ext_proc + distance)
+
+
+def _access_log(editor: Editor, manager: Manager) -> bool:
+    wanted = tree(access_log())
+    return ensure(editor, manager.config, "access_log", wanted, lambda log: calls_service(field(log, "typed_config")))
+
+
+def _early_removal(editor: Editor, manager: Manager) -> bool:
+    wanted = tree(own_headers_removed())
+    name = "early_header_mutation_extensions"
+    return ensure(editor, manager.config, name, wanted, lambda one: field(one, "name") == EARLY_HEADERS, 0)
+
+
+def _buffer_limit(editor: Editor, manager: Manager, body_limit: int) -> bool:
+    name = "per_connection_buffer_limit_bytes"
+    if number(field(manager.listener, name), ENVOY_BUFFER_LIMIT) >= body_limit:
+        return False
+    editor.set(manager.listener, name, body_limit)
+    return True
+
+
+def _route_headers(editor: Editor, manager: Manager) -> bool:
+    table = field(manager.config, "route_config")
+    if table is None:
+        return False
+    there = {str(name).lower() for name in items(table, "request_headers_to_remove")}
+    missing = [name for name in REMOVED_BEFORE_UPSTREAM if name not in there]
+    for name in missing:
+        editor.insert(table, "request_headers_to_remove", name)
+    ours = {str(field(one, "header", "key")).lower() for one in items(table, "response_headers_to_add")}
+    added = [option for option in map(tree, response_headers()) if option["header"]["key"] not in ours]
+    for option in added:
+        editor.insert(table, "response_headers_to_add", option)
+    return bool(missing or added)
+
+
+def _notes(document: Document, manager: Manager) -> Iterator[str]:
+    for kind in ("rds", "scoped_routes"):
+        if field(manager.config, kind) is not None:
+            yield (
+                f"the routes come from elsewhere ({document.name}:{line_of(manager.config, kind)}); remove "
+                f"{' and '.join(REMOVED_BEFORE_UPSTREAM)} from requests there, and add the response headers of envoy/README.md"
+            )
+    if not _routes_by_header(manager.config):
+        yield f"no route matches the header {ROUTE_HEADER} yet, so that routing decisions have no effect: see envoy/README.md"
+
+
+def _routes_by_header(config: Node) -> bool:
+    hosts = items(config, "route_config", "virtual_hosts")
+    matches = (field(route, "match") for host in hosts for route in items(host, "routes"))
+    return any(str(field(header, "name")).lower() == ROUTE_HEADER for match in matches for header in items(match, "headers"))
