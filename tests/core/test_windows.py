@@ -12,12 +12,13 @@ from headrace.ext_proc.core.windows import WindowKind, window_at
 
 KINDS: tuple[WindowKind, ...] = ("minute", "hour", "day", "week", "month")
 # Lord Howe changes by half an hour, Apia skipped a day, Havana has two midnights, Sao Paulo skipped midnight, Kolkata and
-# Kathmandu are off by minutes, Amsterdam was off by seconds until 1937, Troll changes by two hours.
+# Kathmandu are off by minutes, St John's changed a minute after midnight, Amsterdam was off by seconds until 1937, Troll changes by two hours.
 ZONES = tuple(
     ZoneInfo(name)
     for name in (
         "UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "America/Havana",
         "America/Sao_Paulo", "Asia/Kolkata", "Asia/Kathmandu", "Europe/Amsterdam", "Antarctica/Troll",
+        "America/St_Johns",
     )
 )  # fmt: skip
 HOUR_MS = 3_600_000
@@ -39,6 +40,7 @@ def local(at_ms: int, zone: ZoneInfo) -> datetime:
 @example(ms(ZoneInfo("Australia/Lord_Howe"), 2026, 4, 5, 1, 45), "hour", ZoneInfo("Australia/Lord_Howe"), 0.0)
 @example(ms(ZoneInfo("Australia/Lord_Howe"), 2026, 4, 5, 1, 45, fold=1), "hour", ZoneInfo("Australia/Lord_Howe"), 0.0)
 @example(ms(ZoneInfo("Australia/Lord_Howe"), 2026, 10, 4, 2, 45), "hour", ZoneInfo("Australia/Lord_Howe"), 0.0)
+@example(ms(ZoneInfo("America/St_Johns"), 2008, 3, 9, 0, 0, 30), "hour", ZoneInfo("America/St_Johns"), 1.0)
 @example(ms(ZoneInfo("Pacific/Apia"), 2011, 12, 29, 23, 0), "day", ZoneInfo("Pacific/Apia"), 1.0)
 def test_every_instant_of_a_window_is_in_that_window(now_ms: int, kind: WindowKind, zone: ZoneInfo, share: float) -> None:
     window = window_at(now_ms, kind, zone)
