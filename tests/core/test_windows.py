@@ -11,8 +11,8 @@ from headrace.ext_proc.core.ledger import Fixed
 from headrace.ext_proc.core.windows import WindowKind, window_at
 
 KINDS: tuple[WindowKind, ...] = ("minute", "hour", "day", "week", "month")
-# Lord Howe changes by half an hour, Apia skipped a day, Havana has two midnights, Sao Paulo skipped midnight, Kolkata and
-# Kathmandu are off by minutes, St John's changed a minute after midnight, Amsterdam was off by seconds until 1937, Troll changes by two hours.
+# Lord Howe changes by half an hour, Apia skipped a day, Havana has two midnights, Sao Paulo skipped midnight, St John's changed a
+# minute after midnight, Kolkata and Kathmandu are off by minutes, Amsterdam was by seconds until 1937, Troll changes by two hours.
 ZONES = tuple(
     ZoneInfo(name)
     for name in (
