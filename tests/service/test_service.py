@@ -1,0 +1,181 @@
+"""The service as processes: started, watched, reloaded, drained; without a gateway."""
+
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from headrace.ext_proc.envoy.config.settings import Address
+from headrace.ext_proc.service.admin import Admin, AdminError
+from headrace.ext_proc.service.options import Options
+from headrace.ext_proc.service.run import administered
+from headrace.ext_proc.service.slot import StartError
+from headrace.ext_proc.service.supervisor import Service
+from tests.service.conftest import POLICY
+from tests.service.waiting import SERVING, health, lives, until
+
+ANY_PORT = Address(host="127.0.0.1", port=0)
+
+
+@pytest.fixture
+def options(folder: Path, policy: Path, valkey: str) -> Options:
+    return Options(
+        policy=policy,
+        listen=Address(path=str(folder / "run" / "worker.sock")),
+        store=valkey,
+        admin=ANY_PORT,
+        log=folder / "log",
+        drain_seconds=5,
+    )
+
+
+@asynccontextmanager
+async def running(options: Options) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
+    """The service, and a client of its admin interface."""
+    service = Service(options)
+    async with administered(service) as admin, service:
+        assert admin is not None
+        async with httpx.AsyncClient(base_url=admin.url) as client:
+            yield service, client
+
+
+def mode(address: str) -> int:
+    return Path(address.removeprefix("unix:")).stat().st_mode & 0o777
+
+
+def listed(path: Path) -> list[Path]:
+    return list(path.iterdir())
+
+
+def make_directory(path: Path) -> None:
+    path.mkdir()
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+async def json_of(client: httpx.AsyncClient, path: str) -> dict[str, Any]:
+    found: dict[str, Any] = (await client.get(path)).json()
+    return found
+
+
+async def test_workers_serve_each_at_its_own_address_and_end_with_the_service(options: Options, folder: Path) -> None:
+    async with running(replace(options, workers=2)) as (service, _):
+        assert service.addresses == [f"unix:{folder}/run/worker-{number}.sock" for number in range(2)]
+        assert [await health(address) for address in service.addresses] == [SERVING, SERVING]
+        pids = [slot.pid for slot in service.slots]
+        modes = [mode(address) for address in service.addresses]
+    assert modes == [0o600, 0o600]
+    assert not any(lives(pid) for pid in pids if pid)
+    assert listed(folder / "run") == []
+
+
+async def test_a_worker_that_is_killed_is_started_again_and_leaves_the_other_alone(options: Options) -> None:
+    async with running(replace(options, workers=2)) as (service, client):
+        first, second = service.slots
+        killed, other = first.pid, second.pid
+        assert killed
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: first.ready and first.pid != killed, "another worker was ready")
+        assert await health(first.address) == SERVING
+        assert second.pid == other
+        assert 'headrace_worker_restarts_total{worker="0"} 1.0' in (await client.get("/metrics")).text
+
+
+async def test_readiness_says_what_is_not_ready(options: Options) -> None:
+    async with running(options) as (service, client):
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["ready"]) == (200, True)
+        await service.store.close()
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["workers"], answer.json()["ready"]) == (503, {"0": True}, False)
+        assert "closed" in answer.json()["store"]
+        assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_a_bad_policy_is_reported_and_the_last_good_one_stays(options: Options, policy: Path) -> None:
+    async with running(options) as (service, client):
+        before = await json_of(client, "/policy")
+        write(policy, POLICY.replace("price:", "prise:"))
+        service.reload()
+        await until(lambda: _has_problems(client), "the problem was reported")
+        after = await json_of(client, "/policy")
+        assert after["revisions"] == before["revisions"]
+        assert after["problems"] == [f"{policy}:4: models[0].prise: unknown key; did you mean 'price'?"]
+        assert "headrace_policy_reload_failures_total 1.0" in (await client.get("/metrics")).text
+        write(policy, POLICY.replace("0.60", "0.70"))
+        service.reload()
+        await until(lambda: _revision_changed(client, before), "the good policy was taken")
+        assert (await json_of(client, "/policy"))["problems"] == []
+
+
+async def _has_problems(client: httpx.AsyncClient) -> bool:
+    return bool((await json_of(client, "/policy"))["problems"])
+
+
+async def _revision_changed(client: httpx.AsyncClient, before: dict[str, Any]) -> bool:
+    return bool((await json_of(client, "/policy"))["revisions"] != before["revisions"])
+
+
+async def test_a_bad_policy_keeps_the_service_from_starting_and_is_said_once(options: Options, policy: Path) -> None:
+    write(policy, POLICY.replace("price:", "prise:"))
+    with pytest.raises(StartError) as failed:
+        await Service(replace(options, workers=2)).start()
+    assert failed.value.lines == [f"{policy}:4: models[0].prise: unknown key; did you mean 'price'?"]
+
+
+async def test_a_store_that_does_not_answer_keeps_the_service_from_starting(options: Options, folder: Path) -> None:
+    with pytest.raises(StartError, match="the store does not answer"):
+        await Service(replace(options, store=f"unix://{folder}/none")).start()
+
+
+async def test_an_address_in_use_keeps_the_service_from_starting_and_its_workers_end(options: Options, folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as other:
+        make_directory(folder / "run")
+        other.bind(str(folder / "run" / "worker-1.sock"))
+        other.listen()
+        service = Service(replace(options, workers=2))
+        with pytest.raises(StartError, match=r"worker-1\.sock: another process listens there"):
+            await service.start()
+    assert [slot.pid for slot in service.slots] == [None, None]
+    assert await health(f"unix:{folder}/run/worker-0.sock") is None
+
+
+async def test_a_decision_log_that_cannot_be_written_keeps_the_service_from_starting(options: Options, folder: Path) -> None:
+    with pytest.raises(StartError, match=r"the decision log .* cannot be written: No such file or directory"):
+        await Service(replace(options, decisions=str(folder / "none" / "x"))).start()
+
+
+async def test_an_admin_address_in_use_is_said(options: Options) -> None:
+    service = Service(options)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        admin = Admin(service, Address(host="127.0.0.1", port=other.getsockname()[1]))
+        with pytest.raises(AdminError, match="address already in use"):
+            await admin.start()
+    await service.kill()
+
+
+async def test_tcp_workers_take_free_ports_and_say_which(options: Options) -> None:
+    async with running(replace(options, listen=ANY_PORT, workers=2)) as (service, _):
+        first, second = service.addresses
+        assert first != second
+        assert [await health(first), await health(second)] == [SERVING, SERVING]
+
+
+async def test_a_supervisor_that_is_gone_takes_its_workers_with_it(options: Options) -> None:
+    async with running(options) as (service, _):
+        (slot,) = service.slots
+        pid, channel = slot.pid, slot._channel
+        assert pid
+        assert channel
+        slot._leaving = True
+        channel.close()  # what the kernel does for a supervisor that was killed
+        await until(lambda: not lives(pid), "the worker ended")

@@ -1,0 +1,55 @@
+"""Waiting for a condition with a deadline, never for a time; asking a worker how it is; looking at processes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+DEADLINE_S = 30.0
+HEALTH = "/grpc.health.v1.Health/Check"
+SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], what: str) -> None:
+    """Returns when the condition holds. Fails after DEADLINE_S, saying what did not happen."""
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while not await _holds(condition):  # noqa: ASYNC110  what is waited for is in another process
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"it did not happen that {what}") from None
+
+
+async def _holds(condition: Callable[[], bool | Awaitable[bool]]) -> bool:
+    result = condition()
+    return result if isinstance(result, bool) else await result
+
+
+async def health(address: str) -> bytes | None:
+    """A worker's answer to a health check; None when nobody answers."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        try:
+            ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(HEALTH)
+            return await ask(b"", timeout=2)
+        except grpc.aio.AioRpcError:
+            return None
+
+
+def lives(pid: int) -> bool:
+    """Whether the process runs; one that has ended and was not waited for does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def children(pid: int) -> list[int]:
+    """The process ids of a process's children, theirs included."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            found += [child, *(children(child) if Path(f"/proc/{child}").exists() else [])]
+    return found
