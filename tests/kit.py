@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,6 +88,16 @@ class ScriptedFilter:
     def session(self) -> ScriptedSession:
         assert len(self.sessions) == 1
         return self.sessions[0]
+
+
+def noting(seen: list[Any], read: Callable[[Any], Any]) -> Callable[[Any], Verdict]:
+    """A hook that notes what it reads of the request or answer, and passes."""
+
+    def hook(argument: Any) -> Verdict:
+        seen.append(read(argument))
+        return PASS
+
+    return hook
 
 
 def filter_of(**script: Any) -> ScriptedFilter:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +28,7 @@ from tests.kit import (
     exchange_of,
     filter_of,
     last,
+    noting,
     policy_of,
     post,
     proceeds,
@@ -46,16 +46,6 @@ def reads(**script: Any) -> ScriptedFilter:
 
 def sets(path: tuple[str | int, ...], value: Any) -> Continue:
     return Continue(Edits(members=[SetMember(path, value)]))
-
-
-def noting(seen: list[Any], read: Callable[[Request], Any]) -> Callable[[Request], Continue]:
-    """A hook that notes what it reads of the request."""
-
-    def hook(request: Request) -> Continue:
-        seen.append(read(request))
-        return PASS
-
-    return hook
 
 
 def refused(answer: object) -> Refuse:

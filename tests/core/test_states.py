@@ -59,7 +59,7 @@ ROWS: dict[tuple[State, type[Event]], type[Answer]] = {
     (State.START, RequestHeaders): Proceed,
     (State.AWAIT_BODY, RequestBody): Proceed,
     (State.AWAIT_BODY, ResponseHeaders): Proceed,  # the proxy's own reply; an upstream's is an error, below
-    (State.AWAIT_RESPONSE, ResponseHeaders): Hold,
+    (State.AWAIT_RESPONSE, ResponseHeaders): Proceed,
     (State.COLLECTING, ResponseBody): Hold,
     (State.COLLECTING, ResponseTrailers): Deliver,
     (State.STREAMING, ResponseBody): Deliver,
