@@ -143,7 +143,8 @@ class HeadersSource(Part):
     """The gateway in front has authenticated the caller and says so in request headers."""
 
     headers: Annotated[dict[PrincipalField, HeaderName], Field(min_length=1)] = Field(
-        description="Which header names the team, the user and so on. Removed when another source named the caller: then they come from the client."
+        description="Which header names the team, the user and so on. They are removed when another source named the caller: "
+        "then a client has sent them."
     )
 
 

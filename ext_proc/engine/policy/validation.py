@@ -66,6 +66,8 @@ def _message(model: type[BaseModel], value: Any, where: Where, error: ErrorDetai
         wrong = where[-1] if error["loc"][-1] == "[key]" else _at(value, where)
         return _none_of(wrong, context["expected"], mapping_at(model.model_json_schema(), where))
     shown = _shown(_at(value, where))
+    if kind == "too_short" and context["min_length"] == 1:
+        return "must not be empty"
     template = _MESSAGES.get(kind)
     return template.format(shown=shown, **context) if template else _own(error, shown)
 
@@ -130,8 +132,8 @@ _MESSAGES: Mapping[str, str] = {
     "string_too_long": "longer than {max_length} characters",
     "string_too_short": "shorter than {min_length} characters",
     "string_type": "must be a string, not {shown}; put it in quotes if it is meant as text",
-    "too_long": "holds more than {max_length}",
-    "too_short": "holds fewer than {min_length}",
+    "too_long": "must hold no more than {max_length}",
+    "too_short": "must hold at least {min_length}",
     "tuple_type": _LIST,
 }
 

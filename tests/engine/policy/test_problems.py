@@ -111,7 +111,7 @@ CHANGES = [
     ("per: [team]", "per: [teem]", [
         "15: budgets[0].per[0]: 'teem' is none of organisation, team, app, user, key, model; did you mean 'team'?",
     ]),
-    ("per: [team]", "per: []", ["15: budgets[0].per: holds fewer than 1"]),
+    ("per: [team]", "per: []", ["15: budgets[0].per: must not be empty"]),
     ("per: [team]", "per: team", ["15: budgets[0].per: must be a list, not 'team'"]),
     ("per: [team]", "per: [team, team]", ["15: budgets[0].per[1]: 'team' is given already"]),
     ("{usd: 500}", "{usd: 500, tokens: 1}", ["15: budgets[0].limit: must hold exactly one of usd, tokens, requests"]),
@@ -122,7 +122,7 @@ CHANGES = [
     ]),
     ("- identity: {}", "- identity", ["17: filters[0]: must be a mapping of keys to values, not 'identity'"]),
     ("- identity: {}", "- identity:", ["17: filters[0].identity: must be a mapping of keys to values, not null"]),
-    ("- identity: {}", "- {identity: {}, other: {}}", ["17: filters[0]: holds more than 1"]),
+    ("- identity: {}", "- {identity: {}, other: {}}", ["17: filters[0]: must hold no more than 1"]),
     ("- budget: {}", "- budgt: {}", [
         "14: budgets: no filter acts on it; add '- budget: {}' to filters",
         "19: filters[2].budgt: there is no filter 'budgt'; did you mean 'budget'?",
@@ -162,7 +162,7 @@ CHANGES = [
         "22: overrides[0].set.identity: who calls is not known before the identity filter has run; "
         "only filters after it can be overridden",
     ]),
-    ("when: {team: research}", "when: {}", ["22: overrides[0].when: holds fewer than 1"]),
+    ("when: {team: research}", "when: {}", ["22: overrides[0].when: must not be empty"]),
     ("when: {team: research}", "when: {team: null}", ["22: overrides[0].when.team: must be a string or a list of strings"]),
     ("when: {team: research}", "when: {teem: x}", [
         "22: overrides[0].when.teem: 'teem' is none of organisation, team, app, user, key; did you mean 'team'?",

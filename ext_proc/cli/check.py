@@ -1,0 +1,65 @@
+"""`headrace check`: compile policies and say everything that is wrong with them."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from headrace.ext_proc.engine.policy.compile import Policy
+    from headrace.ext_proc.engine.policy.problems import PolicyErrors
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command()
+def check(
+    policies: Annotated[list[Path], typer.Argument(help="Policy files.", metavar="POLICY")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Compile policies as the service would, with every file they name, and say what is wrong: file, line, what, and what would be
+    right. Nothing is started and nothing is sent. Ends with 1 when any policy has a problem.
+    """
+    outcomes = {path: compiled(path) for path in policies}
+    if as_json:
+        typer.echo(json.dumps({"policies": [_document(path, outcome) for path, outcome in outcomes.items()]}, indent=2))
+    else:
+        for path, outcome in outcomes.items():
+            _print(path, outcome)
+    raise typer.Exit(any(isinstance(outcome, Exception) for outcome in outcomes.values()))
+
+
+def compiled(path: Path) -> "Policy | PolicyErrors":
+    """The policy in `path`, compiled without a store or a network."""
+    from headrace.ext_proc.engine.clock import SystemClock
+    from headrace.ext_proc.engine.offload import ThreadOffload
+    from headrace.ext_proc.engine.policy.compile import compile_policy
+    from headrace.ext_proc.engine.policy.problems import PolicyErrors
+    from headrace.ext_proc.engine.registry import Ports, Registry
+    from headrace.ext_proc.stores.memory import MemoryStore
+
+    try:
+        return compile_policy(path, Registry.installed(), Ports(MemoryStore(), SystemClock(), ThreadOffload()))
+    except PolicyErrors as errors:
+        return errors
+
+
+def _print(path: Path, outcome: "Policy | PolicyErrors") -> None:
+    from headrace.ext_proc.engine.policy.summary import summary
+
+    if isinstance(outcome, Exception):
+        typer.echo(outcome, err=True)
+    else:
+        typer.echo(f"{path}: {summary(outcome)}")
+
+
+def _document(path: Path, outcome: "Policy | PolicyErrors") -> Mapping[str, Any]:
+    from dataclasses import asdict
+
+    from headrace.ext_proc.engine.policy.summary import summary
+
+    if isinstance(outcome, Exception):
+        return {"file": str(path), "ok": False, "problems": [asdict(problem) for problem in outcome.problems]}
+    return {"file": str(path), "ok": True, "revision": outcome.revision, "summary": summary(outcome), "problems": []}
