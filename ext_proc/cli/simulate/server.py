@@ -10,6 +10,7 @@ from typing import Self
 
 import uvicorn
 
+from . import words
 from .app import build
 from .books import Books
 from .script import Script
@@ -68,6 +69,7 @@ class SimulatedPool:
     async def __aenter__(self) -> Self:
         """Raises OSError when the address is taken."""
         self._socket = _listen(self._address)
+        words.count("")  # loads the tokenizer, a quarter of a second that no request shall wait for
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
         return self
 

@@ -1,0 +1,82 @@
+"""Decision records in words. Nothing is said that the record does not say."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from headrace.filters.budget.words import quantity
+
+from .evidence import Record, reserved
+
+Note = Mapping[str, Any]
+
+
+def step(record: Record) -> str:
+    """What one filter decided in one phase, and why."""
+    note = record.get("note", {})
+    said = "; ".join(_WORDS.get(record["filter"], _plain)(note)) or "nothing to do"
+    why = f" ({record['reason']})" if record["reason"] else ""
+    match record["outcome"]:
+        case "continue":
+            return said + why
+        case "reply":
+            return f"refuses{why}" + (f": {said}" if note else "")
+        case outcome:
+            return f"{outcome.replace('_', ' ')}{why}: {record.get('error', said)}"
+
+
+def _identity(note: Note) -> Iterator[str]:
+    if "source" in note:
+        parts = (f"{name} {note[name]}" for name in ("team", "app", "user") if name in note)
+        yield f"{note['source']}: {note.get('key', '')} is {', '.join(parts)}"
+
+
+def _pii(note: Note) -> Iterator[str]:
+    if findings := note.get("findings"):
+        found = ", ".join(f"{count} {entity}" for entity, count in findings.items())
+        action = f"{note['action']}: " if "action" in note else ""
+        places = f" in {', '.join(note['paths'])}" if note.get("paths") else ""
+        yield f"{action}{found}{places}"
+
+
+def _budget(note: Note) -> Iterator[str]:
+    for held in note.get("budgets", ()):
+        unit = held["unit"]
+        yield f"{held['budget']} reserves {quantity(unit, held['reserved'])}, {quantity(unit, held['remaining'])} left"
+    if "needed" in note:
+        unit = note["unit"]
+        left = quantity(unit, note["remaining"])
+        yield f"{note['budget']} has {left} left, {quantity(unit, note['needed'])} would be needed"
+
+
+def _routing(note: Note) -> Iterator[str]:
+    if "candidates" in note:
+        need = note["input_tokens"] + note["output_cap"]
+        yield f"{note['input_tokens']:,} prompt + {note['output_cap']:,} answer = {need:,} tokens"
+        yield ", ".join(map(_candidate, note["candidates"]))
+
+
+def _candidate(pool: Note) -> str:
+    size = "no limit" if pool["max_tokens"] is None else f"{pool['max_tokens']:,}"
+    return f"{pool['upstream']} ({size}) {'fits' if pool['fits'] else 'is too small'}"
+
+
+def _plain(note: Note) -> Iterator[str]:
+    return (f"{name} {value}" for name, value in note.items())
+
+
+_WORDS: Mapping[str, Callable[[Note], Iterator[str]]] = {
+    "identity": _identity,
+    "pii": _pii,
+    "budget": _budget,
+    "routing": _routing,
+}
+
+
+def money(decision: Record, settlement: Record) -> str:
+    """What was reserved, and what it was settled to."""
+    held = " and ".join(quantity(one["unit"], one["reserved"]) for one in reserved(decision))
+    usage = settlement.get("usage")
+    if usage is None:
+        return f"{settlement['outcome']}; reserved {held}"
+    used = f"{usage['input_tokens']:,} + {usage['output_tokens']:,} tokens"
+    return f"{settlement['outcome']}: {used}, ${settlement.get('usd', '0')}; reserved {held}"
