@@ -1,0 +1,70 @@
+"""The commands in the documentation give what it says. A block that begins with `# name.yaml` is that file, from there on."""
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.ext_proc.engine.key_files import write_keys
+from headrace.ext_proc.engine.keys import KeyRecord, digest
+from tests.cli.command import headrace
+from tests.filters.compiled import compiled
+
+DOCS = Path(__file__).parents[1] / "docs"
+BLOCK = re.compile(r"```(yaml|console)\n(.*?)```", re.DOTALL)
+FILE = re.compile(r"# (\S+\.yaml)\n")
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    return BLOCK.findall(page.read_text("utf-8"))
+
+
+def sessions(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Commands with the lines they print."""
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, *lines = part.splitlines()
+        yield command, lines
+
+
+def prints(command: str, directory: Path) -> list[str]:
+    program, *arguments = shlex.split(command)
+    assert program == "headrace"
+    done: subprocess.CompletedProcess[str] = headrace(*arguments, cwd=directory)
+    assert "Traceback" not in done.stderr
+    return (done.stdout + done.stderr).splitlines()
+
+
+def matches(line: str, expected: str) -> bool:
+    """`…` stands for what differs each time."""
+    return re.fullmatch(".+".join(map(re.escape, expected.split("…"))), line) is not None
+
+
+PAGES = [page for page in sorted(DOCS.glob("**/*.md")) if any(kind == "console" for kind, _ in blocks(page))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    for kind, text in blocks(page):
+        if kind == "yaml" and (named := FILE.match(text)):
+            (tmp_path / named[1]).write_text(text, "utf-8")
+        elif kind == "console":
+            for command, expected in sessions(text):
+                printed = prints(command, tmp_path)
+                assert len(printed) == len(expected), printed
+                assert [line for line, right in zip(printed, expected, strict=True) if not matches(line, right)] == []
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_each_source_of_the_identity_page_compiles(index: int, tmp_path: Path) -> None:
+    lists = [text for _, text in blocks(DOCS / "filters" / "identity.md") if text.startswith("identity:")]
+    (tmp_path / "headrace.pepper").write_text("p" * 32)
+    write_keys(tmp_path / "keys.yaml", (KeyRecord(id="a", digest=digest(b"p" * 32, "secret")),))
+    assert compiled(tmp_path, f"version: 1\n{lists[index]}\nfilters: [{{identity: {{}}}}]\n").document.identity
+    assert len(lists) == 3
+
+
+def test_pages_are_run_at_all() -> None:
+    assert {"policy", "check", "keys"} <= {page.stem for page in PAGES}
