@@ -13,14 +13,14 @@ import typer
 from rich.console import Console
 
 from .figures import Run, summarise
-from .gateways import Plan, plan_bare, plan_noop, run
+from .gateways import Plan, plan_bare, plan_headrace, plan_noop, run
 from .load import MissingToolError, load, wrk
 from .processes import peak_by_part
 from .report import document, show, write
 from .rounds import CONNECTIONS, FULL, QUICK, Effort, measure
 from .upstream import upstream
 
-PLANS = (plan_bare, plan_noop)
+PLANS = (plan_bare, plan_noop, plan_headrace)
 
 
 def main(

@@ -25,12 +25,16 @@ def demo(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110, check=False)
 
 
+def left_in(directory: Path) -> list[Path]:
+    return list(directory.iterdir())
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     directory = tmp_path_factory.mktemp("demo")
     done = demo(directory, "--json")
     assert done.returncode == 0, done.stderr
-    assert list(directory.iterdir()) == []
+    assert left_in(directory) == []
     document: dict[str, Any] = json.loads(done.stdout)
     return document
 
@@ -119,4 +123,4 @@ async def test_it_stays_up_for_curl_and_ends_on_a_signal(tmp_path: Path) -> None
         async with asyncio.timeout(30):
             await process.communicate()
     assert process.returncode == 0
-    assert os.listdir(tmp_path) == []
+    assert left_in(tmp_path) == []
