@@ -18,8 +18,8 @@ async def serve(options: Options) -> int:
     service = Service(options)
     stop = Stop(service)
     stop.listen()
-    async with administered(service):
-        return await _run(service, stop)
+    async with administered(service) as admin:
+        return await _run(service, admin, stop)
 
 
 @asynccontextmanager
@@ -36,7 +36,7 @@ async def administered(service: Service) -> AsyncIterator[Admin | None]:
         await admin.stop()
 
 
-async def _run(service: Service, stop: "Stop") -> int:
+async def _run(service: Service, admin: Admin | None, stop: "Stop") -> int:
     started = asyncio.create_task(service.start())
     stopped = asyncio.create_task(stop.first.wait())
     await asyncio.wait({started, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -45,7 +45,7 @@ async def _run(service: Service, stop: "Stop") -> int:
         await asyncio.wait([started])
         return 0
     await started
-    log.info("serving", extra={"workers": len(service.slots), "addresses": service.addresses})
+    log.info("serving", extra={"addresses": service.addresses, "admin": admin.url if admin else "off"})
     await stopped
     return await stop.leave()
 
