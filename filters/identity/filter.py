@@ -1,5 +1,6 @@
 """The filter: asks the policy's sources in order, refuses who is nobody, and what a caller may not ask for."""
 
+from collections.abc import Set
 from typing import ClassVar
 
 from pydantic import Field
@@ -15,7 +16,7 @@ from headrace.ext_proc.engine.registry import Build
 from headrace.ext_proc.engine.settings import FilterSettings
 from headrace.filters.identity.building import sources_of
 from headrace.filters.identity.credentials import CREDENTIAL_HEADERS, Unclear, credential
-from headrace.filters.identity.sources import Allows, Named, Rejected, Source, everything
+from headrace.filters.identity.sources import Allows, Named, Rejected, everything
 
 
 class IdentitySettings(FilterSettings):
@@ -34,19 +35,20 @@ class IdentityFilter:
 
     def __init__(self, settings: IdentitySettings, build: Build) -> None:
         self.catalogue: Catalogue = build.catalogue
-        self.sources = tuple(sources_of(build))
-        self._trusted = {name for source in self.sources for name in source.reads}
-        self._ours = set() if settings.forward_credentials else set(CREDENTIAL_HEADERS)
+        sources = tuple(sources_of(build))
+        stripped = {name for source in sources for name in source.reads}
+        if not settings.forward_credentials:
+            stripped.update(CREDENTIAL_HEADERS)
+        self.sources = [(source, _removal(stripped - set(source.reads))) for source in sources]
+        """Each with what goes no further when it named the caller: credentials, and trusted headers that it did not read. Those
+        can only come from the client: the gateway in front would have named the caller with them."""
 
     def open(self, request: Request) -> Session:
         return IdentitySession(self)
 
-    def removed(self, source: Source) -> tuple[str, ...]:
-        """The headers that go no further when `source` named the caller: credentials, and trusted headers it did not read.
 
-        Those can only come from the client: the gateway in front would have named the caller with them.
-        """
-        return tuple(sorted((self._trusted | self._ours) - set(source.reads)))
+def _removal(names: Set[str]) -> Edits:
+    return Edits(remove_headers=tuple(sorted(names)))
 
 
 class IdentitySession(Session):
@@ -65,10 +67,10 @@ class IdentitySession(Session):
     async def _identified(self, request: Request) -> Verdict:
         """Raises Unclear, and what the sources' ports raise."""
         shown = credential(request.headers)
-        for source in self._filter.sources:
+        for source, removal in self._filter.sources:
             match await source.find(request.headers, shown):
                 case Named() as named:
-                    return self._admit(named, source)
+                    return self._admit(named, source.name, removal)
                 case Rejected(reason=reason, message=message):
                     return _unauthenticated(reason, message)
                 case None:
@@ -77,16 +79,16 @@ class IdentitySession(Session):
             return _unauthenticated("auth.missing", "No API key was given. Send yours as 'Authorization: Bearer <key>'.")
         return _unauthenticated("auth.invalid", "The API key or token is not valid.")
 
-    def _admit(self, named: Named, source: Source) -> Verdict:
+    def _admit(self, named: Named, source: str, removal: Edits) -> Verdict:
         self._allows = named.allows
         if len(self._filter.catalogue) or named.allows is not everything:
             self.needs = Needs.REQUEST_BODY
         return Continue(
-            Edits(remove_headers=self._filter.removed(source)),
+            removal,
             facts={PRINCIPAL: named.principal},
             metadata={"organisation": named.principal.organisation},
-            note={"source": source.name, **_known(named.principal)},
-            reason=f"identity.{source.name}",
+            note={"source": source, **_known(named.principal)},
+            reason=f"identity.{source}",
         )
 
     async def on_request(self, request: Request) -> Verdict:

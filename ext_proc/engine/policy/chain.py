@@ -14,6 +14,8 @@ from headrace.ext_proc.engine.settings import FilterSettings
 
 # Each holds a built filter; a policy whose callers fall into more groups than this rebuilds some of them now and then.
 REMEMBERED_VARIANTS = 256
+# A thousand overrides take a millisecond to try, and the same callers come again.
+REMEMBERED_PRINCIPALS = 4096
 
 Combination = tuple[int, ...]
 """Positions, among the overrides of one filter, of those that apply together."""
@@ -78,10 +80,14 @@ class Varying:
     def __init__(self, scopes: Sequence[Scope], build: Callable[[Combination], Link | None]) -> None:
         self._scopes = scopes
         self._build = lru_cache(REMEMBERED_VARIANTS)(build)
+        self._concerning = lru_cache(REMEMBERED_PRINCIPALS)(self._overrides_of)
 
     def choose(self, request: Request) -> Link | None:
         principal = request.facts.get(PRINCIPAL) or ANONYMOUS
-        return self.link(tuple(index for index, scope in enumerate(self._scopes) if scope.holds(principal)))
+        return self.link(self._concerning(principal))
+
+    def _overrides_of(self, principal: Principal) -> Combination:
+        return tuple(index for index, scope in enumerate(self._scopes) if scope.holds(principal))
 
     def link(self, combination: Combination) -> Link | None:
         """The link for the callers whom exactly these overrides concern."""
