@@ -5,7 +5,6 @@ patterns, checksums and order of reduction. Equal to `AnalyzerEngine.analyze` by
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
 
 from headrace.filters.pii.gate import gate_for
 from headrace.filters.pii.phone import PhoneFinder
@@ -17,14 +16,6 @@ from headrace.filters.pii.spans import Span, without_duplicates
 BLOCK = 1024
 
 
-class Detector(Protocol):
-    """Finds personal data in a text."""
-
-    def detect(self, text: str) -> tuple[Span, ...]:
-        """Findings by place in the text; they may overlap. Raises DetectionTimeout."""
-        ...
-
-
 class PatternDetector:
     """Presidio's default recognizers for `thresholds`: entity to the score a finding must reach."""
 
@@ -33,9 +24,11 @@ class PatternDetector:
         self._recognizers = [each for each in pattern_recognizers() if each.best >= thresholds.get(each.entity, _NEVER)]
         wants_phone = thresholds.get(PHONE_ENTITY, _NEVER) <= PHONE_SCORE
         self._phone = PhoneFinder(phone_regions()) if wants_phone else None
-        self._gate = gate_for(self._recognizers, phone=wants_phone)
+        self._gate = gate_for(self._recognizers, phone=wants_phone) if self._recognizers or wants_phone else None
 
     def detect(self, text: str) -> tuple[Span, ...]:
+        if self._gate is None:
+            return ()
         found: list[Span] = []
         for start, block in blocks(text):
             opened = self._gate.open(block)

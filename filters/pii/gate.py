@@ -49,6 +49,7 @@ class Gate:
     """Which of `keys` may find something in a text; shared by threads, which must not share hyperscan's scratch space."""
 
     def __init__(self, expressions: Mapping[str, Sequence[str]]) -> None:
+        """At least one expression."""
         flat = [(key, expression) for key, each in expressions.items() for expression in each]
         self._keys = [key for key, _ in flat]
         self._everything = frozenset(expressions)

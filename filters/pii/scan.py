@@ -106,10 +106,17 @@ def _spans(text: Text, detector: MemoDetector) -> Sequence[Span]:
 
 
 def _hidden(text: str, seen: Sequence[Span], detector: MemoDetector) -> Sequence[Span]:
-    """JSON that cannot be read strictly may be read leniently: what only shows without escapes condemns the whole string."""
-    rest = unescaped(substituted(text, seen, lambda _, __: " "))
-    behind = disjoint(detector.detect(rest))
-    return [Span(0, len(text), behind[0].entity, behind[0].score)] if behind else ()
+    """JSON that cannot be read strictly may be read leniently: where that shows other values, the whole string is a finding."""
+    plain = unescaped(text)
+    behind = disjoint(detector.detect(plain))
+    if _values(plain, behind) == _values(text, seen):
+        return ()
+    named = behind[0] if behind else seen[0]
+    return [Span(0, len(text), named.entity, named.score)]
+
+
+def _values(text: str, spans: Sequence[Span]) -> Sequence[tuple[str, str]]:
+    return [(span.entity, text[span.start : span.end]) for span in spans]
 
 
 def _in_names(collected: Collected, names: str, detector: MemoDetector) -> Iterator[tuple[str, Path]]:

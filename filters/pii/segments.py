@@ -13,7 +13,8 @@ from headrace.filters.pii.scan import Substitute, substituted
 from headrace.filters.pii.spans import Span, disjoint
 
 # A full stop between digits may be part of a telephone number, so it ends no sentence before a digit, a bracket or a plus.
-_CLOSING = r"[\"'”’)\]]*+[^\S\n]++"
+_CLOSERS = "\"'”’)]"
+_CLOSING = rf"[{re.escape(_CLOSERS)}]*+[^\S\n]++"
 _SENTENCE = re.compile(rf"\n|[。！？]|(?<!\d)[.!?]{_CLOSING}(?=\S)|(?<=\d)[.!?]{_CLOSING}(?=[^\s\d(+])")
 WORDS = 40
 _WORDS = re.compile(rf"\s*+(?:\S++\s++){{{WORDS}}}(?=\S)")
@@ -34,6 +35,8 @@ class Scrubber:
         self._detector = detector
         self._substitute = substitute
         self._held = ""
+        self._searched = 0
+        """No sentence ends before this place in what is held."""
         self._swallowing = False
 
     def feed(self, text: str) -> str:
@@ -52,13 +55,14 @@ class Scrubber:
         """The next segment, scrubbed, or None while it may go on."""
         self._held = self._unswallowed()
         words = _WORDS.match(self._held, 0, LONGEST) if len(self._held) > 2 * WORDS else None
-        end = _SENTENCE.search(self._held, 0, words.end() + 1 if words else LONGEST)
+        end = _SENTENCE.search(self._held, self._searched, words.end() + 1 if words else LONGEST)
         if end is not None and (words is None or end.end() <= words.end()):
             return self._give(end.end(), self._spans(self._held[: end.end()]))
         if words is not None:
             return self._forced(words.end(), _end_of(_GIVEN_WORDS, self._held))
         if len(self._held) >= LONGEST:
             return self._forced(LONGEST, LONGEST - OVERLAP)
+        self._searched = max(0, len(self._held.rstrip().rstrip(_CLOSERS)) - 1)
         return None
 
     def _forced(self, window: int, cut: int) -> str:
@@ -73,7 +77,7 @@ class Scrubber:
         return self._give(across.end, spans)
 
     def _give(self, cut: int, spans: Sequence[Span]) -> str:
-        given, self._held = self._held[:cut], self._held[cut:]
+        given, self._held, self._searched = self._held[:cut], self._held[cut:], 0
         return substituted(given, [span for span in spans if span.end <= cut], self._substitute)
 
     def _unswallowed(self) -> str:

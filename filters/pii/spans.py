@@ -1,7 +1,7 @@
 """What a detector finds, and how findings that overlap are reduced."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class Span(NamedTuple):
@@ -11,6 +11,14 @@ class Span(NamedTuple):
     end: int
     entity: str
     score: float
+
+
+class Detector(Protocol):
+    """Finds personal data in a text."""
+
+    def detect(self, text: str) -> tuple[Span, ...]:
+        """Findings by place in the text; they may overlap. Raises DetectionTimeout."""
+        ...
 
 
 class DetectionTimeout(Exception):

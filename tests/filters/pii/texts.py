@@ -85,7 +85,8 @@ def _iban(rng: random.Random) -> str:
 
 def _email(rng: random.Random) -> str:
     user = rng.choice(["jane.doe", "o'neil+tag", "x", "a_b-c", "josé", "a..b", "=?q?="])
-    return f"{user}@{rng.choice(['example.com', 'mail.co.uk', 'xn--80ak6aa92e.com', 'münchen.de', 'localhost', 'a.invalid', 'x.museum'])}"
+    hosts = ["example.com", "mail.co.uk", "xn--80ak6aa92e.com", "münchen.de", "localhost", "a.invalid", "x.museum"]
+    return f"{user}@{rng.choice(hosts)}"
 
 
 def _phone(rng: random.Random) -> str:
