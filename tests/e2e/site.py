@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -25,6 +27,8 @@ CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/r
 EMBEDDINGS, MESSAGES, MODELS = "/v1/embeddings", "/v1/messages", "/v1/models"
 MODEL = "llama-3.3-70b"
 PLENTY = 10**12
+WATCHED = "watched"
+"""A team whose streamed answers pass through the service, event by event; the others' never do."""
 DEADLINE_S = 30.0
 """For conditions that hold within milliseconds on an idle machine."""
 
@@ -53,6 +57,7 @@ def policy_of(upstreams: Mapping[str, str], **changes: Any) -> Policy:
             {"name": "user-month", "per": ["team", "user"], "limit": {"tokens": PLENTY}, "window": "month"},
         ],
         "filters": chain(),
+        "overrides": [{"when": {"team": WATCHED}, "set": {"usage": {"on_hang_up": "count"}}}],
     } | changes
 
 
@@ -92,6 +97,22 @@ class Site:
         record = KeyRecord(id=f"key-{user}", digest=digest(self.pepper, secret), team=team, user=user, **members)
         await self.valkey.set(f"hr:key:{record.digest}", record.model_dump_json(exclude_defaults=True))
         return Caller(team, user, secret)
+
+    @contextlib.contextmanager
+    def stopped_worker(self) -> Iterator[None]:
+        """The service's worker hangs for the length of the block."""
+        pid = self.stack.service.slots[0].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    async def kill_service(self) -> None:
+        """As `kill -9` of the supervisor and its workers would: nobody starts another."""
+        for slot in self.stack.service.slots:
+            await slot.kill()
 
     def openai(self, caller: Caller) -> AsyncOpenAI:
         """The real SDK, as an application makes it, with its retries."""
@@ -175,6 +196,13 @@ class Site:
         """The settlement of an answer's exchange."""
         [record] = await self.settled([answer.headers["x-headrace-exchange"]])
         return record
+
+
+    async def pools_idle(self) -> None:
+        """Returns when no pool is writing an answer."""
+        async with asyncio.timeout(DEADLINE_S):
+            for pool in (self.standard, self.large):
+                await pool.books.until(lambda books: not books.running)
 
 
 async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
