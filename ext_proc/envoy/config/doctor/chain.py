@@ -1,0 +1,55 @@
+"""Rules on the filters around ours, and on what stands before them."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from headrace.ext_proc.envoy.config.doctor.rule import Rules, Wrong
+from headrace.ext_proc.envoy.config.doctor.wiring import Wiring
+from headrace.ext_proc.envoy.config.names import ROUTE_HEADER
+from headrace.ext_proc.envoy.config.nodes import Node, field, items, walk
+
+RULES = Rules()
+
+BEFORE_US: Final = frozenset({"jwt_authn", "ext_authz", "oauth2", "basic_auth", "api_key_auth", "rbac", "cors"})
+"""Filters that know the caller, or answer for others."""
+
+
+@RULES.rule("authentication-order", "move the filter before ext_proc")
+def authentication_order(wiring: Wiring) -> Iterator[Wrong]:
+    for kind in sorted(BEFORE_US):
+        for index, one in wiring.of_kind(kind):
+            if index > wiring.place:
+                yield Wrong(one, "", f"{kind} stands behind ext_proc: Headrace charges for requests that it then refuses")
+
+
+@RULES.rule("compressor-order", "move the compressor before ext_proc")
+def compressor_order(wiring: Wiring) -> Iterator[Wrong]:
+    for index, one in wiring.of_kind("compressor"):
+        if index > wiring.place:
+            yield Wrong(one, "", "the compressor stands behind ext_proc: Headrace gets compressed answers, which it cannot read")
+
+
+@RULES.rule("client-headers", "add the early_header_mutation_extensions of envoy/README.md")
+def client_headers(wiring: Wiring) -> Iterator[Wrong]:
+    if field(wiring.processor, "route_cache_action") in ("CLEAR", 1):
+        return
+    if not any(_removes_ours(one) for one in items(wiring.manager.config, "early_header_mutation_extensions")):
+        what = f"a client's own {ROUTE_HEADER} takes part in choosing the route"
+        yield Wrong(wiring.manager.config, "early_header_mutation_extensions", what)
+
+
+def _removes_ours(extension: Node) -> bool:
+    for node in walk(extension):
+        prefix = field(node, "remove_on_match", "key_matcher", "prefix")
+        if isinstance(prefix, str) and prefix and ROUTE_HEADER.startswith(prefix.lower()):
+            return True
+        if str(field(node, "remove")).lower() == ROUTE_HEADER:
+            return True
+    return False
+
+
+@RULES.rule("idle-timeout", "set stream_idle_timeout: 600s")
+def idle_timeout(wiring: Wiring) -> Iterator[Wrong]:
+    if str(field(wiring.manager.config, "stream_idle_timeout")) in ("0s", "0"):
+        what = "nothing ends a request whose answer the service never gives back"
+        yield Wrong(wiring.manager.config, "stream_idle_timeout", what)

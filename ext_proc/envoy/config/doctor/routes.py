@@ -1,0 +1,131 @@
+"""Rules on listeners and route tables."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from headrace.ext_proc.envoy.config.doctor.processor import mode, wrong_modes
+from headrace.ext_proc.envoy.config.doctor.rule import Rules, Wrong
+from headrace.ext_proc.envoy.config.doctor.wiring import Wiring
+from headrace.ext_proc.envoy.config.names import NAMESPACE, ROUTE_HEADER
+from headrace.ext_proc.envoy.config.nodes import Node, field, items, number
+
+RULES = Rules()
+
+ENVOY_BUFFER: Final = 1024 * 1024
+
+
+@RULES.rule("buffer-limit", "set per_connection_buffer_limit_bytes: 16777216 (or request_body_buffer_limit on the routes)")
+def buffer_limit(wiring: Wiring) -> Iterator[Wrong]:
+    listener = wiring.manager.listener
+    limit = number(field(listener, "per_connection_buffer_limit_bytes"), ENVOY_BUFFER)
+    if limit < wiring.body_limit and not _raised_by_routes(wiring):
+        what = f"prompts over {limit:g} bytes are refused with 413, and JSON answers whose usage is read with 500"
+        yield Wrong(listener, "per_connection_buffer_limit_bytes", what)
+
+
+def _raised_by_routes(wiring: Wiring) -> bool:
+    found = [
+        max(number(field(place, "request_body_buffer_limit"), 0) for place in places) >= wiring.body_limit
+        for places in wiring.routes()
+    ]
+    return bool(found) and all(found)
+
+
+@RULES.rule("request-buffer-limit", "raise per_request_buffer_limit_bytes to 16777216 or remove it")
+def request_buffer_limit(wiring: Wiring) -> Iterator[Wrong]:
+    for place in _each(wiring):
+        limit = number(field(place, "per_request_buffer_limit_bytes"), wiring.body_limit)
+        if limit < wiring.body_limit:
+            yield Wrong(place, "per_request_buffer_limit_bytes", f"prompts over {limit:g} bytes are refused with 413")
+
+
+@RULES.rule("route-header", f"add {ROUTE_HEADER} to request_headers_to_remove of the route configuration")
+def route_header(wiring: Wiring) -> Iterator[Wrong]:
+    yield from _not_removed(wiring, ROUTE_HEADER, "tells the upstream of the routing decision")
+
+
+@RULES.rule("accept-encoding", "add accept-encoding to request_headers_to_remove of the route configuration")
+def accept_encoding(wiring: Wiring) -> Iterator[Wrong]:
+    yield from _not_removed(wiring, "accept-encoding", "makes upstreams compress their answers, whose usage cannot be read then")
+
+
+def _not_removed(wiring: Wiring, header: str, harm: str) -> Iterator[Wrong]:
+    """One finding for a table, at its first route that lets the header through."""
+    for host, route in wiring.routes():
+        if not any(_removes(place, header) for place in (wiring.table, host, route)):
+            yield Wrong(route, "", f"{header} is not removed from requests: it {harm}")
+            return
+
+
+def _removes(place: Node, header: str) -> bool:
+    return header in (str(name).lower() for name in items(place, "request_headers_to_remove"))
+
+
+@RULES.rule("retry-policy", "set request_body_mode: BUFFERED, or remove retry_policy")
+def retry_policy(wiring: Wiring) -> Iterator[Wrong]:
+    if mode(field(wiring.processor, "processing_mode"), "request_body_mode") == "BUFFERED":
+        return
+    for place in _each(wiring):
+        for around in (place, field(place, "route")):
+            if field(around, "retry_policy") is not None:
+                what = "the upstream gets a streamed prompt twice where the client sends trailers"
+                yield Wrong(around, "retry_policy", what)
+
+
+@RULES.rule("websocket", "disable the filter on the realtime routes: typed_per_filter_config with ExtProcPerRoute {disabled: true}")
+def websocket(wiring: Wiring) -> Iterator[Wrong]:
+    everywhere = _upgrades(wiring.manager.config)
+    for _, route in wiring.routes():
+        here = _upgrades(field(route, "route"))
+        enabled = here if here is not None else everywhere
+        if enabled and not _disabled(_override(wiring, route)):
+            yield Wrong(route, "", "a websocket upgrade on this route hangs, for it never has the body Headrace waits for")
+
+
+def _upgrades(place: Node) -> bool | None:
+    """Whether websocket upgrades are allowed here; None where nothing is said about them."""
+    for config in items(place, "upgrade_configs"):
+        if str(field(config, "upgrade_type")).lower() == "websocket":
+            return field(config, "enabled") is not False
+    return None
+
+
+@RULES.rule("route-override", "remove the override from typed_per_filter_config")
+def route_override(wiring: Wiring) -> Iterator[Wrong]:
+    for place in _each(wiring):
+        override = _override(wiring, place)
+        realtime = _upgrades(field(place, "route")) or (_upgrades(wiring.manager.config) and field(place, "match") is not None)
+        if _disabled(override) and not realtime:
+            yield Wrong(override, "disabled", "requests that match here pass Headrace by")
+        yield from _weakened(wiring, field(override, "overrides"))
+
+
+def _weakened(wiring: Wiring, overrides: Node) -> Iterator[Wrong]:
+    if field(overrides, "failure_mode_allow") is True:
+        yield Wrong(overrides, "failure_mode_allow", "without the service, requests that match here pass unchecked")
+    if (modes := field(overrides, "processing_mode")) is not None:
+        yield from wrong_modes(modes)
+    options = field(overrides, "metadata_options")
+    if options is not None and NAMESPACE not in items(options, "receiving_namespaces", "untyped"):
+        yield Wrong(overrides, "metadata_options", "Envoy drops the service's metadata for requests that match here")
+    service = field(overrides, "grpc_service", "envoy_grpc", "cluster_name")
+    if service not in (None, wiring.cluster_name):
+        yield Wrong(overrides, "grpc_service", f"requests that match here go to the cluster {service} instead of the service")
+
+
+def _each(wiring: Wiring) -> Iterator[Node]:
+    """The route table, its virtual hosts and all of their routes."""
+    if wiring.table is not None:
+        yield wiring.table
+    for host in items(wiring.table, "virtual_hosts"):
+        yield host
+        yield from items(host, "routes")
+
+
+def _override(wiring: Wiring, place: Node) -> Node:
+    configs = field(place, "typed_per_filter_config")
+    return configs.get(wiring.name) if isinstance(configs, Mapping) else None
+
+
+def _disabled(override: Node) -> bool:
+    return field(override, "disabled") is True

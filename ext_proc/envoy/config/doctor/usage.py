@@ -1,0 +1,82 @@
+"""Rules on native usage: what must be wired where the gateway claims that it is."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from headrace.ext_proc.envoy.config.doctor.rule import Rules, Wrong
+from headrace.ext_proc.envoy.config.doctor.wiring import Wiring
+from headrace.ext_proc.envoy.config.managers import calls_service, unwrapped
+from headrace.ext_proc.envoy.config.names import USAGE_NAMESPACE
+from headrace.ext_proc.envoy.config.nodes import Node, field, is_a, items, number, walk
+
+RULES = Rules()
+
+ENVOY_EVENT_SIZE: Final = 8192
+SMALLEST_EVENT_SIZE: Final = 1024 * 1024
+"""Bytes. OpenAI's last event of a response repeats the prompt's instructions and tools, and the whole answer."""
+
+HTTP_LOG: Final = "HttpGrpcAccessLogConfig"
+KINDS: Final = {"json_to_metadata": "JSON answers", "sse_to_metadata": "streams"}
+
+
+@RULES.rule("access-log", "add the envoy.access_loggers.http_grpc of envoy/README.md to access_log")
+def access_log(wiring: Wiring) -> Iterator[Wrong]:
+    logs = (field(log, "typed_config") for log in items(wiring.manager.config, "access_log"))
+    if _claimed(wiring) and not any(is_a(log, HTTP_LOG) and calls_service(log, wiring.cluster_name) for log in logs):
+        what = "the service is told that the access log settles leases, but none is sent to it: every lease stays at its reserve"
+        yield Wrong(wiring.manager.config, "access_log", what)
+
+
+@RULES.rule("usage-filters", "add the usage filters of envoy/README.md behind ext_proc")
+def usage_filters(wiring: Wiring) -> Iterator[Wrong]:
+    for kind, answers in KINDS.items():
+        if _claimed(wiring) and not any(_reads_usage(one) for _, one in wiring.of_kind(kind)):
+            what = f"no {kind} filter writes to {USAGE_NAMESPACE}: the usage of {answers} is never read"
+            yield Wrong(wiring.manager.config, "http_filters", what)
+
+
+@RULES.rule("usage-order", "move the usage filters behind ext_proc, towards the router")
+def usage_order(wiring: Wiring) -> Iterator[Wrong]:
+    for kind in KINDS:
+        for index, one in wiring.of_kind(kind):
+            if _reads_usage(one) and index < wiring.place:
+                yield Wrong(one, "", f"{kind} stands before ext_proc: it reads what the service made of the answer, or nothing")
+
+
+@RULES.rule("usage-matcher", "wrap the filter in the ExtensionWithMatcher of envoy/README.md")
+def usage_matcher(wiring: Wiring) -> Iterator[Wrong]:
+    why = {
+        "json_to_metadata": "turns every JSON answer over the buffer limit into a 500",
+        "sse_to_metadata": "ends Envoy with a segmentation fault at an event that is a JSON scalar (Envoy 1.40)",
+    }
+    for kind, harm in why.items():
+        for _, one in wiring.of_kind(kind):
+            if _reads_usage(one) and not is_a(field(one, "typed_config"), "ExtensionWithMatcher"):
+                yield Wrong(one, "typed_config", f"{kind} runs for every answer, not for models' alone: it {harm}")
+
+
+@RULES.rule("event-size", "set max_event_size: 10485760, the most Envoy takes")
+def event_size(wiring: Wiring) -> Iterator[Wrong]:
+    for _, one in wiring.of_kind("sse_to_metadata"):
+        rules = field(unwrapped(one), "response_rules")
+        size = number(field(rules, "max_event_size"), ENVOY_EVENT_SIZE)
+        if _reads_usage(one) and 0 < size < SMALLEST_EVENT_SIZE:
+            what = f"events over {size:g} bytes are skipped, among them the one with the usage of a long answer"
+            yield Wrong(rules, "max_event_size", what)
+
+
+@RULES.rule("content-types", r"set allow_content_types_regex: {regex: '(?i)application/json\s*(;.*)?'}")
+def content_types(wiring: Wiring) -> Iterator[Wrong]:
+    for _, one in wiring.of_kind("json_to_metadata"):
+        rules = field(unwrapped(one), "response_rules")
+        if _reads_usage(one) and field(rules, "allow_content_types_regex") is None:
+            what = "answers of type `application/json; charset=utf-8` are not read: Envoy compares the whole value"
+            yield Wrong(rules, "allow_content_types", what)
+
+
+def _claimed(wiring: Wiring) -> bool:
+    return "access-log" in wiring.capabilities
+
+
+def _reads_usage(http_filter: Node) -> bool:
+    return any(field(node, "metadata_namespace") == USAGE_NAMESPACE for node in walk(unwrapped(http_filter)))
