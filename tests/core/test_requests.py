@@ -14,7 +14,7 @@ from headrace.ext_proc.core.facts import INPUT_TOKENS, Fact
 from headrace.ext_proc.core.needs import Capability, Needs
 from headrace.ext_proc.core.principal import PRINCIPAL, Principal
 from headrace.ext_proc.core.request import Request
-from headrace.ext_proc.core.session import Link, Session
+from headrace.ext_proc.core.session import POLICY, Link, Session
 from headrace.ext_proc.core.verdict import PASS, Continue, Edits, Reply, SetMember
 from headrace.ext_proc.engine.guard import shield
 from tests.kit import (
@@ -306,6 +306,19 @@ async def test_capabilities_of_the_gateway_are_told_to_filters() -> None:
     assert seen == [Capability.ACCESS_LOG]
 
 
+async def test_the_callers_trace_is_told_to_the_gateway() -> None:
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert proceeds(await last(exchange_of(filter_of()), post(traceparent=parent))).metadata["traceparent"] == parent
+
+
+async def test_a_call_is_read_once_per_body() -> None:
+    calls: list[object] = []
+    look = reads(on_request=noting(calls, lambda request: request.call))
+    await told(exchange_of(look, look, reads(on_request=sets(("x",), 1)), look), post(), body())
+    assert calls[0] is calls[1]
+    assert calls[1] is not calls[2]
+
+
 # --- failing filters ---------------------------------------------------------------------------------------------------------
 
 FAILING = [{"open": ValueError()}, {"on_headers": ValueError()}, {"on_request": ValueError()}, {"on_request": None}]
@@ -355,6 +368,10 @@ async def test_a_choice_that_fails_refuses_the_request() -> None:
     assert (reply.status, reply.reason) == (503, "policy.failed")
     exchange.close()
     assert [outcome.cause for outcome in opened.session.outcomes] == [Cause.REFUSED]
+
+
+def test_the_link_that_stands_for_the_policy_opens_nothing() -> None:
+    assert POLICY.filter.open(Request("e1", post().headers, None)) is None
 
 
 async def test_a_shadow_filter_is_recorded_and_changes_nothing() -> None:

@@ -1,0 +1,150 @@
+"""The provider's usage in every dialect, whole and event by event."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.ext_proc.core.sse import SseEvent
+from headrace.ext_proc.core.usage import Usage, UsageMeter, text_of, usage_in, usage_of
+
+OPENAI_CHAT = {
+    "prompt_tokens": 19,
+    "completion_tokens": 10,
+    "total_tokens": 29,
+    "prompt_tokens_details": {"cached_tokens": 8, "audio_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 4},
+}
+RESPONSES = {
+    "input_tokens": 36,
+    "input_tokens_details": {"cached_tokens": 3},
+    "output_tokens": 87,
+    "output_tokens_details": {"reasoning_tokens": 2},
+}
+ANTHROPIC = {"input_tokens": 21, "cache_creation_input_tokens": 188, "cache_read_input_tokens": 5, "output_tokens": 393}
+
+READ: list[tuple[Any, Usage | None]] = [
+    (OPENAI_CHAT, Usage(19, 10, 8, 4)),
+    ({"prompt_tokens": 8, "total_tokens": 8}, Usage(8, 0)),
+    (RESPONSES, Usage(36, 87, 3, 2)),
+    (ANTHROPIC, Usage(21 + 188 + 5, 393, 5)),
+    ({"output_tokens": 15}, Usage(0, 15)),
+    ({"prompt_tokens": 3.0, "completion_tokens": 4.0}, Usage(3, 4)),
+    ({"prompt_tokens": None, "input_tokens": 7}, Usage(7, 0)),
+    ({"prompt_tokens": 1, "prompt_tokens_details": "many"}, Usage(1, 0)),
+    ({"prompt_tokens": 1, "prompt_tokens_details": {"cached_tokens": "two"}}, Usage(1, 0)),
+    ({}, None),
+    (None, None),
+    ([1, 2], None),
+    ({"prompt_tokens": "19"}, None),
+    ({"prompt_tokens": True, "completion_tokens": -1}, None),
+    ({"prompt_tokens": float("nan"), "completion_tokens": 2**53}, None),
+]
+
+
+@pytest.mark.parametrize(("members", "usage"), READ, ids=lambda value: repr(value)[:50])
+def test_a_providers_usage(members: Any, usage: Usage | None) -> None:
+    assert usage_of(members) == usage
+
+
+def test_the_total() -> None:
+    assert Usage(3, 4, 2, 1).total_tokens == 7
+
+
+WHERE: list[tuple[Any, Usage | None]] = [
+    ({"usage": OPENAI_CHAT}, Usage(19, 10, 8, 4)),
+    ({"type": "response.completed", "response": {"usage": RESPONSES}}, Usage(36, 87, 3, 2)),
+    ({"type": "message_start", "message": {"usage": {"input_tokens": 5, "output_tokens": 1}}}, Usage(5, 1)),
+    ({"type": "message_delta", "usage": {"output_tokens": 15}}, Usage(0, 15)),
+    ({"usage": None}, None),
+    ({"usage": None, "response": "gone", "message": {"usage": None}}, None),
+    ([], None),
+    (None, None),
+]
+
+
+@pytest.mark.parametrize(("document", "usage"), WHERE, ids=lambda value: repr(value)[:50])
+def test_where_each_dialect_puts_it(document: Any, usage: Usage | None) -> None:
+    assert usage_in(document) == usage
+
+
+TOOL_CALL = {"function": {"name": "f", "arguments": '{"a'}}
+WORDS: list[tuple[Any, str]] = [
+    ({"choices": [{"delta": {"content": "a"}}, {"delta": {"content": "b"}}]}, "ab"),
+    ({"choices": [{"delta": {"refusal": "no", "reasoning_content": "hm", "role": "assistant"}}]}, "nohm"),
+    ({"choices": [{"delta": {"tool_calls": [TOOL_CALL, TOOL_CALL, 7, {"function": None}]}}]}, 'f{"af{"a'),
+    ({"choices": [{"text": "legacy"}]}, "legacy"),
+    ({"type": "response.output_text.delta", "delta": "whole"}, "whole"),
+    ({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "claude"}}, "claude"),
+    ({"delta": {"thinking": "so"}}, "so"),
+    ({"delta": {"partial_json": "{}"}}, "{}"),
+    ({"type": "response.output_text.done", "text": "whole"}, ""),
+    ({"choices": None}, ""),
+    ({"choices": "x"}, ""),
+    ({"choices": [7, None, {"delta": None, "text": 7}]}, ""),
+    ({"delta": {"content": ["parts"], "tool_calls": {}}}, ""),
+    ([], ""),
+]
+
+
+@pytest.mark.parametrize(("document", "text"), WORDS, ids=lambda value: repr(value)[:50])
+def test_the_words_an_event_adds(document: Any, text: str) -> None:
+    assert text_of(document) == text
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["usage", "response", "message", "choices", "delta", "tool_calls", "function", "prompt_tokens", "text"]),
+        inner,
+    ),
+    max_leaves=12,
+)
+
+
+@given(ANY)
+def test_no_answer_of_a_provider_is_an_error(document: Any) -> None:
+    assert isinstance(text_of(document), str)
+    found = usage_in(document)
+    assert found is None or found.total_tokens >= 0
+
+
+def metered(*documents: Any) -> UsageMeter:
+    meter = UsageMeter()
+    for document in documents:
+        meter.event(SseEvent(b"data: x\n\n").with_json(document))
+    return meter
+
+
+def test_anthropics_usage_is_joined_from_its_first_and_last_event() -> None:
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 25, "cache_read_input_tokens": 5, "output_tokens": 1}}}
+    end = {"type": "message_delta", "usage": {"output_tokens": 15}}
+    assert metered(start, {"delta": {"text": "hi"}}, end).usage == Usage(30, 15, 5)
+
+
+def test_a_later_report_never_lowers_an_earlier_one() -> None:
+    more = {"usage": {"prompt_tokens": 5, "completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 3}}}
+    less = {"usage": {"prompt_tokens": 4, "completion_tokens": 8}}
+    assert metered(more, less).usage == Usage(5, 9, 0, 3)
+
+
+def test_events_without_json_say_nothing() -> None:
+    meter = UsageMeter()
+    for raw in (b"data: [DONE]\n\n", b": ping\n\n", b"data: 7\n\n", b"data: oops\n\n"):
+        meter.event(SseEvent(raw))
+    assert (meter.usage, meter.text) == (None, "")
+
+
+def test_words_beyond_the_limit_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(UsageMeter, "MAX_TEXT", 4)
+    assert metered({"delta": "abcd"}, {"delta": "e"}, {"delta": ""}).text == "abcd"
+
+
+def test_the_usage_of_a_whole_answer() -> None:
+    meter = UsageMeter()
+    meter.whole({"usage": OPENAI_CHAT})
+    assert meter.usage == Usage(19, 10, 8, 4)
+    meter.whole(None)
+    assert meter.usage is None

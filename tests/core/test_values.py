@@ -1,0 +1,154 @@
+"""Headers, pending edits, facts, names of principals, and the decision record."""
+
+import json
+from typing import Any
+
+import pytest
+
+from headrace.ext_proc.core.effects import Cause, Outcome
+from headrace.ext_proc.core.errors import HeadraceError
+from headrace.ext_proc.core.headers import Headers
+from headrace.ext_proc.core.ledger import Sliding
+from headrace.ext_proc.core.needs import Needs
+from headrace.ext_proc.core.pending import Pending
+from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.core.principal import MAX_PART, PRINCIPAL, Principal, is_part
+from headrace.ext_proc.core.usage import Usage
+from headrace.ext_proc.core.verdict import NO_EDITS, Continue, Edits, SetMember
+from tests.kit import body, decision_in, exchange_of, filter_of, post, told
+
+# --- headers ------------------------------------------------------------------------------------------------------------------
+
+HEADERS = Headers([("a", "1"), ("b", "2"), ("a", "3")])
+
+
+def test_headers_keep_every_value_in_order() -> None:
+    assert (HEADERS.get("a"), HEADERS.get_all("a"), HEADERS.get("c"), HEADERS.get("c", "x")) == ("1", ("1", "3"), "", "x")
+    assert list(HEADERS) == [("a", "1"), ("b", "2"), ("a", "3")]
+    assert (list(HEADERS.names()), "a" in HEADERS, "c" in HEADERS) == (["a", "b"], True, False)
+
+
+def test_headers_do_not_show_their_values() -> None:
+    assert repr(HEADERS) == "Headers(['a', 'b'])"
+
+
+# --- pending edits --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_last_edit_of_a_header_wins() -> None:
+    pending = Pending()
+    pending.add(Edits(set_headers={"a": "1", "b": "1"}, remove_headers=["c"]))
+    pending.add(Edits(set_headers={"c": "2"}, remove_headers=["a"]))
+    edits = pending.take()
+    assert dict(edits.set_headers) == {"b": "1", "c": "2"}
+    assert set(edits.remove_headers) == {"a", "c"}
+
+
+def test_what_was_taken_is_no_longer_pending() -> None:
+    pending = Pending()
+    pending.add(Edits(set_headers={"a": "1"}, members=[SetMember(("x",), 1)], reroute=True))
+    assert pending.take().reroute
+    assert pending.take() is NO_EDITS
+    assert pending.members == []
+
+
+def test_members_alone_make_no_header_edits() -> None:
+    pending = Pending()
+    pending.add(Edits(members=[SetMember(("x",), 1)]))
+    assert pending.take() is NO_EDITS
+    assert pending.members == []
+
+
+def test_only_spoofed_headers_ask_for_another_route() -> None:
+    pending = Pending()
+    pending.strip_ours(Headers([("x-other", "1")]))
+    assert pending.take() is NO_EDITS
+    pending.strip_ours(Headers([("x-headrace-a", "1"), ("x-headrace-a", "2")]))
+    assert pending.take() == Edits({}, ("x-headrace-a",), reroute=True)
+
+
+def test_headers_to_remove_may_be_named_when_edits_are_taken() -> None:
+    assert Pending().take(remove=("content-length",)).remove_headers == ("content-length",)
+
+
+# --- ledger and ports -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_window_of_one_millisecond_is_the_shortest() -> None:
+    assert Sliding(1).length_ms == 1
+
+
+def test_a_store_that_is_away_is_an_error_of_ours() -> None:
+    assert issubclass(StoreUnavailable, HeadraceError)
+
+
+# --- principals -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["a", "ann@example.org", "Straße 1", "x" * MAX_PART])
+def test_names_of_a_principal(part: str) -> None:
+    assert is_part(part)
+
+
+@pytest.mark.parametrize("part", ["", " a", "a ", "{a}", "a}", "a\n", "a\x00", "\ud800", "x" * (MAX_PART + 1)])
+def test_what_cannot_name_a_principal(part: str) -> None:
+    assert not is_part(part)
+
+
+# --- the decision record ----------------------------------------------------------------------------------------------------------
+
+
+async def record_of(path: str, document: dict[str, Any]) -> dict[str, Any]:
+    ann = Principal(team="blue", user="ann")
+    verdict = Continue(facts={PRINCIPAL: ann}, metadata={"lease": "e1"}, note={"key": "k1"})
+    knows = filter_of(needs=Needs.REQUEST_BODY, on_headers=verdict)
+    exchange = exchange_of(knows)
+    await told(exchange, post(path), body(document))
+    return dict(decision_in(exchange.close()))
+
+
+async def test_a_record_says_who_asked_for_what_and_how_it_ended_and_no_text() -> None:
+    document = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "secret words"}]}
+    record = await record_of("/v1/chat/completions?key=secret", document)
+    steps = record.pop("steps")
+    assert record.pop("elapsed_us") > 0
+    record.pop("start_ms", None)
+    assert record == {
+        "exchange": "e1",
+        "revision": "r1",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "endpoint": "chat",
+        "model": "m",
+        "stream": True,
+        "principal": {"organisation": "default", "team": "blue", "user": "ann"},
+        "outcome": "handed_off",
+        "metadata": {"lease": "e1"},
+    }
+    assert [(step["filter"], step["phase"], step["outcome"]) for step in steps] == [
+        ("f0", "headers", "continue"),
+        ("f0", "request", "continue"),
+    ]
+    assert steps[0]["note"] == {"key": "k1"}
+    assert "secret" not in json.dumps([record, steps])
+
+
+async def test_a_record_can_be_written_whatever_the_client_sends() -> None:
+    record = await record_of("/\udcff/" + "x" * 500 + "/chat/completions", {"model": "m" * 500, "messages": []})
+    assert len(record["model"]) == 200
+    assert record["path"].startswith("/\\udcff/xxx")
+    json.dumps(record).encode()
+
+
+async def test_a_record_has_the_usage_that_passed_through() -> None:
+    exchange = exchange_of(filter_of())
+    await told(exchange, post())
+    record = exchange.decision.record(Outcome(Cause.COMPLETED, 200, Usage(1, 2)))
+    assert record.members["usage"] == {"input_tokens": 1, "output_tokens": 2, "cached_tokens": 0, "reasoning_tokens": 0}
+    assert record.members["status"] == 200
+
+
+def test_an_exchange_that_saw_nothing_has_a_record_of_nothing() -> None:
+    record = decision_in(exchange_of().close())
+    assert record["outcome"] == "aborted"
+    assert not {"method", "path", "model"} & set(record)
