@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from headrace.ext_proc.engine.key_files import read_keys
-from headrace.ext_proc.engine.keys import PEPPER_NAME, PepperError, load_pepper
+from headrace.ext_proc.engine.keys import PEPPER_NAME, PEPPER_VARIABLE, PepperError, load_pepper
 from headrace.ext_proc.engine.policy.lines import read_bytes
 from headrace.ext_proc.engine.policy.models import ApiKeysSource, HeadersSource, Jwt, JwtSource, KeyFile, KeyStore
 from headrace.ext_proc.engine.policy.problems import Where
@@ -49,6 +49,8 @@ def _store_keys(keys: KeyStore, where: Where, build: Build) -> Source | None:
 
 def _pepper(keys: KeyFile | KeyStore, beside: Path, where: Where, build: Build) -> bytes | None:
     path = build.base / keys.pepper_file if keys.pepper_file else beside / PEPPER_NAME
+    if PEPPER_VARIABLE not in os.environ:
+        build.files.add(path)
     try:
         return load_pepper(path, os.environ)
     except PepperError as error:

@@ -14,6 +14,11 @@ from headrace.ext_proc.engine.keys import digest, load_pepper
 from tests.cli.command import headrace
 
 
+@pytest.fixture(autouse=True)
+def no_pepper_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HEADRACE_PEPPER", raising=False)
+
+
 def create(directory: Path, *options: str) -> dict[str, Any]:
     done = headrace("keys", "create", "--json", *options, cwd=directory)
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.ext_proc.core.principal import is_part
@@ -145,6 +145,7 @@ class TestFile:
         ]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_a_part_of_a_principal_fits_into_a_store_key_and_a_log_line(value: str) -> None:
     if is_part(value):

@@ -195,7 +195,7 @@ class _Variants:
     def _filter(self, combination: Combination, settings: FilterSettings) -> Filter:
         if same_filter(settings, self.entry.settings):
             return self.base
-        if ready := self.ready.get(combination):
+        if (ready := self.ready.get(combination)) is not None:
             return ready
         where = self.changes[combination[-1]].where
         return _construct(self.entry.cls, settings, replace(self.build, at=where, problem=_refuse))

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
+from hashlib import sha256
 from pathlib import Path
 
 from watchfiles import awatch
@@ -16,11 +17,12 @@ from watchfiles import awatch
 from headrace.ext_proc.engine.policy.compile import Policy
 from headrace.ext_proc.engine.policy.problems import PolicyErrors, Problem
 
-LOOK_ANYWAY_MS = 10_000  # for file systems without notices; a look is one stat per file
+LOOK_ANYWAY_MS = 10_000  # for file systems without notices; a look reads small files
 SETTLE_MS = 100  # an editor's several steps count as one change
+SMALL = 1 << 20  # read to tell whether it changed: two writes within a tick of the clock, 4 ms, leave one time of change
 
 log = logging.getLogger(__name__)
-Signature = tuple[int, int, int, int] | None
+Signature = tuple[int, int, int, int, bytes] | None
 
 
 class PolicyHolder:
@@ -52,6 +54,7 @@ class Reloader:
     def __init__(self, path: Path, compile: Callable[[], Policy], report: Callable[[Policy | PolicyErrors], None]) -> None:
         """Compiles the first policy. Raises PolicyErrors."""
         self._path, self._compile, self._report = path, compile, report
+        self._looking = asyncio.Lock()
         seen = signatures([path])
         self.holder = PolicyHolder(compile())
         self._seen = signatures(self.holder.current.files) | seen
@@ -83,7 +86,11 @@ class Reloader:
                     return
 
     async def look(self) -> None:
-        """Compiles and swaps if any of the files has changed."""
+        """Compiles and swaps if any of the files has changed. Looks of several callers follow each other."""
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
         seen = signatures(self._seen)
         if seen == self._seen:
             return
@@ -116,6 +123,7 @@ def signature(path: Path) -> Signature:
     """What differs when the file behind `path`, links followed, has changed; None when there is none."""
     try:
         status = path.stat()
+        content = path.read_bytes() if status.st_size <= SMALL and path.is_file() else b""
     except (OSError, ValueError):
         return None
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, sha256(content).digest()

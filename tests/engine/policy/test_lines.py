@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -70,6 +70,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(KEYS, JSON, max_size=5))
 def test_json_is_read_as_json(document: dict[str, Any]) -> None:
     def keys(value: Any) -> list[str]:
@@ -150,6 +151,7 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
         read(path)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="abc01 :-[]{},&*#'\"\n\t|>!%@?~\\\x85\ufeff\ud800", max_size=60))
 def test_any_text_is_a_mapping_or_a_problem(text: str) -> None:
     try:
@@ -158,6 +160,7 @@ def test_any_text_is_a_mapping_or_a_problem(text: str) -> None:
         assert errors.problems
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab01 :-[]{},#'\"\n|>", max_size=60))
 def test_structure_agrees_with_ruamel(text: str) -> None:
     try:
