@@ -114,7 +114,8 @@ class _Answers:
         workers = {str(slot.settings.number): _policy(slot.policy) for slot in self._service.slots}
         states = [slot.policy for slot in self._service.slots if slot.policy]
         revisions = sorted({state.revision for state in states})
-        problems = list(dict.fromkeys(problem for state in states for problem in state.problems))
+        offered = [problem for state in states for problem in state.problems]
+        problems = list(dict.fromkeys([*offered, *(line for slot in self._service.slots for line in slot.failed)]))
         body = {"file": str(self._service.options.policy), "revisions": revisions, "problems": problems, "workers": workers}
         return JSONResponse(body)
 

@@ -23,6 +23,10 @@ START_S = 60.0
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 10.0
 """Between two starts; doubled each time, and back to the first once a worker has lived for STEADY_S."""
 STEADY_S = 30.0
+CHECK_S = 5.0
+"""How old the counts may be that a worker takes with it when it is killed."""
+SILENT_S = 30.0
+"""A worker that has not answered for so long hangs. Loading a policy is no reason: that is done on a thread."""
 REPORT_S = 1.0
 END_S = 5.0
 """For a process whose channel has ended to end, too."""
@@ -37,12 +41,16 @@ class StartError(HeadraceError):
 
 
 class Slot:
-    """Runs one worker at a time. `settings` are the same for each. totals: takes the counts of workers that have ended."""
+    """Runs one worker at a time. `settings` are the same for each. totals: takes the counts of workers that have ended.
+
+    failed: why the last worker could not start; empty once one could. samples: what the worker has counted, CHECK_S old at most.
+    """
 
     def __init__(self, settings: Settings, totals: Totals, stderr: IO[bytes] | None) -> None:
         self.settings = settings
         self.address = settings.listen
         self.policy: PolicyState | None = None
+        self.failed: Sequence[str] = ()
         self.ready = False
         self.restarts = 0
         self.samples: Sequence[Sample] = ()
@@ -52,6 +60,7 @@ class Slot:
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
         self._leaving = False
+        self._heard = 0.0
         self._first: asyncio.Future[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -132,7 +141,9 @@ class Slot:
             notices = await self._spawn()
         except (AddressError, OSError) as error:
             return [str(error)]
+        watch = asyncio.create_task(self._watch())
         failure = await notices
+        watch.cancel()
         status = await self._reap()
         return failure or [f"worker {self.settings.number} ended with status {status}"]
 
@@ -153,9 +164,20 @@ class Slot:
         self._channel.send(self.settings)
         return asyncio.create_task(self._listen(self._channel))
 
+    async def _watch(self) -> None:
+        """Asks the worker for its report now and then, and ends one that has not said anything for too long: it hangs."""
+        self._heard = monotonic()
+        while True:
+            await asyncio.sleep(CHECK_S)
+            self.send(AskReport())
+            if self.ready and monotonic() - self._heard > SILENT_S:
+                log.error("worker hangs, ending it", extra={"worker": self.settings.number, "pid": self.pid})
+                self._signal(signal.SIGKILL)
+
     async def _listen(self, channel: Channel) -> Sequence[str]:
         failure: Sequence[str] = ()
         async for notice in channel.notices():
+            self._heard = monotonic()
             if isinstance(notice, Failed):
                 failure = notice.lines
             self._take(notice)
@@ -164,7 +186,7 @@ class Slot:
     def _take(self, notice: Notice) -> None:
         match notice:
             case Ready():
-                self.address, self.ready = notice.address, True
+                self.address, self.ready, self.failed = notice.address, True, ()
                 log.info("worker ready", extra={"worker": self.settings.number, "address": notice.address, "pid": self.pid})
                 if self._first is not None and not self._first.done():
                     self._first.set_result(None)
@@ -175,7 +197,7 @@ class Slot:
                 if self._reported is not None and not self._reported.done():
                     self._reported.set_result(None)
             case Failed():
-                pass
+                self.failed = notice.lines
             case _:
                 assert_never(notice)
 
@@ -183,7 +205,7 @@ class Slot:
         """The exit status of the process, which has closed its channel."""
         self.ready = False
         self._totals.ended(self.samples)
-        self.samples = ()
+        self.samples, self.policy = (), None
         process, channel = self._process, self._channel
         assert process is not None and channel is not None
         channel.close()

@@ -75,6 +75,8 @@ class Service:
             yield Sample(f"{metrics.WORKER_RESTARTS.name}_total", labels, float(slot.restarts))
 
     async def _ping(self) -> None:
+        if self.options.workers > 1 and self.options.store.startswith("memory:"):
+            raise StartError(["a store in memory is one worker's own; give the URL of a server that all can reach"])
         try:
             await self.store.ping()
         except StoreUnavailable as error:

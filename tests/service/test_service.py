@@ -3,7 +3,7 @@
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +13,13 @@ import httpx
 import pytest
 
 from headrace.ext_proc.envoy.config.settings import Address
+from headrace.ext_proc.service import slot
 from headrace.ext_proc.service.admin import Admin, AdminError
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.run import administered
 from headrace.ext_proc.service.slot import StartError
 from headrace.ext_proc.service.supervisor import Service
+from headrace.ext_proc.telemetry.samples import Sample
 from tests.service.conftest import POLICY
 from tests.service.waiting import SERVING, health, lives, until
 
@@ -88,6 +90,58 @@ async def test_a_worker_that_is_killed_is_started_again_and_leaves_the_other_alo
         assert await health(first.address) == SERVING
         assert second.pid == other
         assert 'headrace_worker_restarts_total{worker="0"} 1.0' in (await client.get("/metrics")).text
+
+
+async def test_a_worker_that_hangs_is_ended_and_started_again(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slot, "CHECK_S", 0.05)
+    monkeypatch.setattr(slot, "SILENT_S", 1.0)
+    async with running(options) as (service, _):
+        (only,) = service.slots
+        hanging = only.pid
+        assert hanging
+        os.kill(hanging, signal.SIGSTOP)
+        await until(lambda: only.ready and only.pid != hanging, "another worker was ready")
+        assert not lives(hanging)
+
+
+async def test_a_worker_that_cannot_start_again_says_why(options: Options, policy: Path) -> None:
+    async with running(replace(options, workers=2)) as (service, client):
+        write(policy, POLICY.replace("price:", "prise:"))
+        pid = service.slots[0].pid
+        assert pid
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: bool(service.slots[0].failed), "the worker failed to start")
+        answer = await json_of(client, "/policy")
+        assert answer["problems"] == [f"{policy}:4: models[0].prise: unknown key; did you mean 'price'?"]
+        assert (answer["workers"]["0"], len(answer["revisions"])) == (None, 1)
+        assert (await client.get("/readyz")).json()["workers"] == {"0": False, "1": True}
+        write(policy, POLICY)
+        await until(lambda: service.slots[0].ready, "the worker was ready again")
+
+
+async def test_what_a_killed_worker_counted_stays(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slot, "CHECK_S", 0.05)
+    failures = "headrace_policy_reload_failures_total"
+    async with running(options) as (service, client):
+        (only,) = service.slots
+        write(options.policy, "nonsense: [")
+        service.reload()
+        await until(lambda: _counted(only.samples, failures), "the failure was counted")
+        write(options.policy, POLICY)
+        pid = only.pid
+        assert pid
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: only.ready and only.pid != pid, "another worker was ready")
+        assert f"{failures} 1.0" in (await client.get("/metrics")).text
+
+
+def _counted(samples: Sequence[Sample], name: str) -> bool:
+    return any(sample.name == name and sample.value == 1 for sample in samples)
+
+
+async def test_a_store_in_memory_is_refused_for_several_workers(options: Options) -> None:
+    with pytest.raises(StartError, match="one worker's own"):
+        await Service(replace(options, store="memory://", workers=2)).start()
 
 
 async def test_readiness_says_what_is_not_ready(options: Options) -> None:
@@ -172,10 +226,10 @@ async def test_tcp_workers_take_free_ports_and_say_which(options: Options) -> No
 
 async def test_a_supervisor_that_is_gone_takes_its_workers_with_it(options: Options) -> None:
     async with running(options) as (service, _):
-        (slot,) = service.slots
-        pid, channel = slot.pid, slot._channel
+        (only,) = service.slots
+        pid, channel = only.pid, only._channel
         assert pid
         assert channel
-        slot._leaving = True
+        only._leaving = True
         channel.close()  # what the kernel does for a supervisor that was killed
         await until(lambda: not lives(pid), "the worker ended")
