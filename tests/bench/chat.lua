@@ -10,19 +10,29 @@ end
 local BODY = '{"model":"llama-3.3-70b","messages":[{"role":"system","content":"You are a helpful assistant."},'
   .. '{"role":"user","content":"%s"}],"max_tokens":64}'
 
+-- A number in letters: digits in every prompt would have the phone number recognizer at work in every prompt.
+local function spelled(number)
+  local letters = {}
+  repeat
+    letters[#letters + 1] = string.char(97 + number % 26)
+    number = math.floor(number / 26)
+  until number == 0
+  return table.concat(letters)
+end
+
 local headers = { ["content-type"] = "application/json" }
 local sequence = 0
 local name
 
 function init(args)
   headers["authorization"] = "Bearer " .. args[1]
-  name = args[2]
+  name = spelled(tonumber(args[2]))
   math.randomseed(tonumber(args[2]))
 end
 
 function request()
   sequence = sequence + 1
-  local text = { "Request", name, tostring(sequence) }
+  local text = { "Request", name, spelled(sequence) }
   for index = 4, 17 do
     text[index] = WORDS[math.random(#WORDS)]
   end

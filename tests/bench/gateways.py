@@ -64,13 +64,23 @@ def plan_noop(upstream: str, directory: Path) -> Plan:
 
 def plan_headrace(upstream: str, directory: Path) -> Plan:
     """The full chain, as `headrace serve` runs it with one worker and its private Valkey."""
-    policy, socket = directory / "policy.yaml", directory / "worker.sock"
-    policy.write_text(Template((HERE / "policy.yaml").read_text()).substitute(upstream=upstream))
+    socket, admin = directory / "worker.sock", f"{LOOPBACK}:{free_port()}"
+    key = write_policy(directory, upstream)
     headrace = Path(sys.executable).with_name("headrace")
-    admin = f"{LOOPBACK}:{free_port()}"
     options = ("--listen", f"unix:{socket}", "--workers", "1", "--admin", admin, "--log-level", "warning")
-    command = (str(headrace), "serve", str(policy), *options)
-    return Plan("headrace", full(upstream, socket), partial(_settlements, f"http://{admin}"), command, _make_key(directory))
+    command = (str(headrace), "serve", str(directory / "policy.yaml"), *options)
+    return Plan("headrace", full(upstream, socket), partial(_settlements, f"http://{admin}"), command, key)
+
+
+def write_policy(directory: Path, upstream: str) -> str:
+    """`policy.yaml` and its keys in `directory`; the secret of the one key."""
+    (directory / "policy.yaml").write_text(Template((HERE / "policy.yaml").read_text()).substitute(upstream=upstream))
+    pepper, secret = directory / keys.PEPPER_NAME, keys.new_secret()
+    keys.make_pepper(pepper)
+    digest = keys.digest(keys.load_pepper(pepper, {}), secret)
+    record = keys.KeyRecord(id=keys.new_id(), digest=digest, team="mill", app="bench", user="ada")
+    write_keys(directory / "keys.yaml", (record,))
+    return secret
 
 
 async def _settlements(admin: str) -> float:
@@ -78,16 +88,6 @@ async def _settlements(admin: str) -> float:
         metrics = (await client.get(f"{admin}/metrics")).raise_for_status().text
     found = re.search(r'^headrace_settlements_total\{outcome="settled"\} (\S+)', metrics, re.MULTILINE)
     return float(found[1]) if found else 0.0
-
-
-def _make_key(directory: Path) -> str:
-    """The secret of the one key in keys.yaml."""
-    pepper, secret = directory / keys.PEPPER_NAME, keys.new_secret()
-    keys.make_pepper(pepper)
-    digest = keys.digest(keys.load_pepper(pepper, {}), secret)
-    record = keys.KeyRecord(id=keys.new_id(), digest=digest, team="mill", app="bench", user="ada")
-    write_keys(directory / "keys.yaml", (record,))
-    return secret
 
 
 @contextlib.asynccontextmanager

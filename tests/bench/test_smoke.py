@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,15 @@ def test_a_quick_bench_writes_figures_for_every_gateway(tmp_path: Path) -> None:
         assert run["problems"] == []
         assert min(run[figure] for figure in ("rps", "p50_ms", "p99_ms", "cpu_s_per_1000", "rss_mb")) > 0
         assert run["name"] in done.stdout
+
+
+@pytest.mark.e2e
+def test_the_services_own_python_is_measured_in_process() -> None:
+    command = (sys.executable, "-m", "tests.bench.inprocess", "--requests", "100", "--profile")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^[1-9]\d* µs of CPU per request$", done.stdout, re.MULTILINE)
+    assert "guard.py" in done.stdout
 
 
 def test_without_wrk_it_says_how_to_get_it(tmp_path: Path) -> None:
