@@ -1,54 +1,19 @@
 """What a caller sees, and is charged, when the service dies or hangs. Nothing that the policy governs passes without it."""
 
 import asyncio
-import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
 from headrace.ext_proc.cli.simulate.books import Outcome
-from tests.e2e.site import MODELS, WATCHED, Caller, Site, chat, running_site, until
-from tests.envoy.stub_upstream import Received, Reply, StubUpstream
+from tests.e2e.halfway import DELTA, DONE, halfway_site
+from tests.e2e.site import DEADLINE_S, MODELS, WATCHED, Caller, Site, chat, running_site, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
 STREAMED = chat(stream=True, max_tokens=50)
-DELTA = b'data: {"choices": [{"index": 0, "delta": {"content": " water"}}]}\n\n'
-DONE = b"data: [DONE]\n\n"
-
-
-class Halfway:
-    """An upstream that says one word, and the rest when it is told to."""
-
-    def __init__(self) -> None:
-        self.go_on = asyncio.Event()
-        self.client_gone = asyncio.Event()
-
-    async def answer(self, _: Received, reply: Reply) -> None:
-        await reply.begin()
-        await reply.send(DELTA)
-        told, gone = asyncio.create_task(self.go_on.wait()), asyncio.create_task(reply.gone())
-        await asyncio.wait((told, gone), return_when=asyncio.FIRST_COMPLETED)
-        if gone.done():
-            self.client_gone.set()
-            return
-        gone.cancel()
-        await reply.send(DELTA)
-        await reply.send(DONE)
-        await reply.end()
-
-
-@contextlib.asynccontextmanager
-async def halfway_site() -> AsyncIterator[tuple[Site, Halfway]]:
-    halfway = Halfway()
-    async with StubUpstream("standard") as upstream:
-        upstream.answer = halfway.answer
-        async with running_site(upstreams={"standard": upstream.url}) as site:
-            yield site, halfway
-
 
 async def charged(site: Site, caller: Caller, tokens: int) -> None:
     """Returns when that is what the caller has spent, after every release of what was not."""
@@ -95,7 +60,7 @@ async def test_an_answer_that_nobody_reads_survives_the_service() -> None:
             chunks = answer.aiter_bytes()
             heard = await anext(chunks)
             await site.kill_service()
-            halfway.go_on.set()
+            halfway.go_on()
             heard += b"".join([chunk async for chunk in chunks])
         assert heard == DELTA + DELTA + DONE
         assert await site.spent(caller) == 8 + 50
@@ -111,8 +76,9 @@ async def test_an_answer_that_is_read_ends_with_the_service() -> None:
                 chunks = answer.aiter_bytes()
                 assert await anext(chunks) == DELTA
                 await site.kill_service()
-                halfway.go_on.set()
                 assert not [chunk async for chunk in chunks]
+        async with asyncio.timeout(DEADLINE_S):
+            await halfway.hung_up.wait()
         assert await site.spent(caller) == 8 + 50
 
 
