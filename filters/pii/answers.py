@@ -36,6 +36,10 @@ class Then:
     def flush(self) -> str:
         return self._second.feed(self._first.flush()) + self._second.flush()
 
+    @property
+    def pending(self) -> bool:
+        return self._first.pending or self._second.pending
+
 
 class Beside:
     """Gives the text unchanged and at once; `watcher` only sees it."""
@@ -50,6 +54,10 @@ class Beside:
     def flush(self) -> str:
         self._watcher.flush()
         return ""
+
+    @property
+    def pending(self) -> bool:
+        return False
 
 
 def texts(document: Json, path: Path = (), name: str = "") -> Iterator[tuple[Path, str, bool]]:

@@ -8,18 +8,17 @@ from os import urandom
 
 from headrace.filters.pii.spans import Detector, Span
 
-# About 200 bytes an entry without findings: a few megabytes a worker.
-ENTRIES = 16_384
-# A text with more findings than this is not worth the memory.
-MOST_SPANS = 256
+# Entries and findings together, of about 200 bytes each: some 10 megabytes a worker.
+SIZE = 65_536
 
 
 class MemoDetector:
     """A detector with a memory of keyed hashes: no text is kept, and hashes of one process mean nothing to another."""
 
-    def __init__(self, detector: Detector, entries: int = ENTRIES) -> None:
+    def __init__(self, detector: Detector, size: int = SIZE) -> None:
         self._detector = detector
-        self._entries = entries
+        self._size = size
+        self._left = size
         self._key = urandom(32)
         self._known: OrderedDict[bytes, Sequence[Span]] = OrderedDict()
 
@@ -37,7 +36,7 @@ class MemoDetector:
         spans = self._known.get(name)
         if spans is None:
             spans = self._detector.detect(text)
-            if len(spans) <= MOST_SPANS:
+            if len(spans) < self._size // 4:
                 self._keep(name, spans)
         return spans
 
@@ -50,6 +49,8 @@ class MemoDetector:
 
     def _keep(self, name: bytes, spans: Sequence[Span]) -> None:
         self._known[name] = spans
+        self._left -= 1 + len(spans)
         with suppress(KeyError):
-            while len(self._known) > self._entries:
-                self._known.popitem(last=False)
+            while self._left < 0:
+                _, dropped = self._known.popitem(last=False)
+                self._left += 1 + len(dropped)

@@ -17,7 +17,7 @@ def _words(*names: str) -> dict[str, Rule]:
 
 
 _CACHE: Rules = _words("type", "ttl")
-_SAMPLING: Mapping[str, Rule] = {
+_SAMPLING: Rules = {
     **_words("model", "service_tier", "reasoning_effort", "verbosity", "modalities", "stream", "stream_options", "truncation"),
     **_words("max_tokens", "max_completion_tokens", "max_output_tokens", "temperature", "top_p", "top_k", "n", "seed", "logprobs"),
     **_words("top_logprobs", "presence_penalty", "frequency_penalty", "parallel_tool_calls", "store", "prompt_cache_retention"),
@@ -82,7 +82,7 @@ RESPONSES: Rules = {
     "prompt": {"id": _WORD, "version": _WORD, "variables": {"*": _RESPONSES_PART}},
 }
 
-_BLOCK_MEMBERS: Mapping[str, Rule] = {
+_BLOCK_MEMBERS: Rules = {
     **_words("type", "id", "tool_use_id", "name", "is_error"),
     "text": Kind.TEXT,
     "input": _FREE,

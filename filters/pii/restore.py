@@ -18,6 +18,11 @@ class TextFlow(Protocol):
         """What was held back; the text ends here."""
         ...
 
+    @property
+    def pending(self) -> bool:
+        """Whether something is held back."""
+        ...
+
 
 class Tokens:
     """The placeholders of one exchange, prepared for search: shared by all its channels.
@@ -77,6 +82,10 @@ class Restorer:
     def flush(self) -> str:
         held, self._held = self._held, ""
         return held
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._held)
 
 
 def restored(tokens: Tokens, text: str) -> str:

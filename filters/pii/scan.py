@@ -20,7 +20,7 @@ Substitute = Callable[[Span, str], str]
 """What stands in place of a finding, given the value."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Found:
     """Findings in one text, apart from each other and in order. outer: the text that embeds this one as JSON."""
 
@@ -90,13 +90,16 @@ def _pieces(collected: Collected) -> Iterator[Found]:
 def _search(collected: Collected, pieces: Sequence[Found], names: str, detector: MemoDetector) -> Scan:
     found = [replace(piece, spans=spans) for piece in pieces if (spans := _spans(piece.text, detector))]
     in_names = list(_in_names(collected, names, detector))
+    if not found:
+        return Scan(found, in_names, collected.unread)
     scanned = [names, *(piece.text.text for piece in pieces)]
-    alike = frozenset(token for text in scanned for token in look_alikes(text)) if found else frozenset()
-    return Scan(found, in_names, collected.unread, alike)
+    return Scan(found, in_names, collected.unread, frozenset(token for text in scanned for token in look_alikes(text)))
 
 
 def _spans(text: Text, detector: MemoDetector) -> Sequence[Span]:
     spans = detector.detect(text.text)
+    if not spans and text.kind is Kind.TEXT:
+        return ()
     if text.kind is Kind.LINK:
         spans = [span for span in spans if span.entity != "URL"]
     apart = disjoint(spans)

@@ -51,6 +51,10 @@ class Scrubber:
         self._swallowing = False
         return substituted(held, self._spans(held), self._substitute) if held else ""
 
+    @property
+    def pending(self) -> bool:
+        return bool(self._held) or self._swallowing
+
     def _segment(self) -> str | None:
         """The next segment, scrubbed, or None while it may go on."""
         self._held = self._unswallowed()
@@ -128,3 +132,7 @@ class JsonScrubber:
         held = "".join(self._held)
         self._held, self._size = [], 0
         return self._scrub(held) if held else ""
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._held)

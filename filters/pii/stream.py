@@ -41,6 +41,7 @@ class StreamRewriter:
         self._strict = strict
         self._channels: dict[Key, Channel] = {}
         self._quiet = True
+        """No channel holds anything back."""
 
     def on_event(self, event: SseEvent) -> Sequence[SseEvent]:
         """Raises EndStream."""
@@ -80,7 +81,7 @@ class StreamRewriter:
         edits += changes(document, self._new_flow, skip=fed)
         if self._strict:
             edits += logprobs_of(document)
-        self._quiet = not self._channels
+        self._quiet = not any(channel.flow.pending for channel in self._channels.values())
         return [*before, event.with_json(with_members(document, edits)) if edits else event]
 
     def _fed(self, event: SseEvent, document: Document, slot: Slot) -> str:

@@ -1,7 +1,6 @@
 """Every string of a request body, with its place: what nobody declared is text, and searched."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Union
@@ -26,7 +25,7 @@ class Kind(Enum):
 
 
 Rule = Union[Kind, "Rules"]
-Rules = Mapping[str, "Rule"]
+Rules = dict[str, "Rule"]
 """Member name → rule. "" is the rule of a string where members are expected, "*" of members not named. Lists are looked through."""
 
 _NO_RULES: Rules = {}
@@ -38,7 +37,7 @@ _DATA_URL = re.compile(r"data:(?!text/|application/(?:json|xml))[\w.+/\-]*(?:;[\
 _LEAST_NUMBER = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: a prompt has hundreds, and freezing triples what making one costs
 class Text:
     """A string (or a number, spelled) at `path`. `kind`: TEXT, LINK, EMBEDDED."""
 
@@ -76,12 +75,16 @@ def _visit(found: Collected, value: Any, path: Path, rule: Rule) -> None:
 
 
 def _members(found: Collected, members: dict[str, Any], path: Path, rule: Rule) -> None:
-    rules = rule if isinstance(rule, Mapping) else _NO_RULES
+    rules = rule if isinstance(rule, dict) else _NO_RULES
     other: Rule = Kind.FREE if rule is Kind.FREE else rules.get("*", _NO_RULES)
     for name, value in members.items():
-        if name not in rules and "*" not in rules:
-            found.names.setdefault(name, path)
-        _visit(found, value, (*path, name), rules.get(name, other))
+        inner = rules.get(name)
+        if inner is None:
+            inner = other
+            if "*" not in rules:
+                found.names.setdefault(name, path)
+        if inner is not Kind.WORD or not isinstance(value, str) or not is_word(value):
+            _visit(found, value, (*path, name), inner)
 
 
 def _string(found: Collected, value: str, path: Path, rule: Rule) -> None:

@@ -1,0 +1,172 @@
+"""`python -m tests.bench.pii`: Presidio's engine and ours on the same texts in one process, and what the filter costs around it.
+
+Prints one JSON document. Times are medians in microseconds; `clean` is prose without a finding, `dense` has one in 25 characters.
+Texts are new to the memo except where a hit is what is measured.
+"""
+
+import asyncio
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from headrace.ext_proc.core.endpoint import Endpoint
+from headrace.ext_proc.core.sse import SseEvent
+from headrace.ext_proc.engine.offload import ThreadOffload
+from headrace.filters.pii.actions import Counting, substitute_for
+from headrace.filters.pii.answer import Answer, Scrubbing
+from headrace.filters.pii.detector import PatternDetector, entities
+from headrace.filters.pii.memo import MemoDetector
+from headrace.filters.pii.paths import RULES
+from headrace.filters.pii.placeholders import Placeholders
+from headrace.filters.pii.scan import members, scan
+from headrace.filters.pii.settings import MIN_SCORE
+from tests.filters.pii.vanilla import engine
+
+SIZES = (200, 2_000, 20_000, 200_000)
+CLEAN = (
+    "The committee met on Tuesday to discuss the plan for the new library, and everyone agreed that more seating was needed.\n"
+    "Please summarise the discussion in three short points, keep the tone friendly, and leave the budget out of it.\n"
+)
+DENSE = (
+    "Jane, jane.doe{0}@example.com, +1 415-555-{1:04}, card 4111 1111 1111 1111, born 1984-05-{2:02}, SSN 536-90-{1:04},\n"
+    "10.0.{2}.{2}, https://acme.org/x?y={0}, DE89370400440532013000, 00:1a:2b:3c:4d:{2:02}.\n"
+)
+THRESHOLDS = dict.fromkeys(entities(), MIN_SCORE)
+SECONDS = 0.5
+"""What one figure may take, at least one round; the slowest of vanilla's take longer."""
+
+
+def clean(size: int, salt: int) -> str:
+    letters = "".join(chr(97 + (salt // 26**place) % 26) for place in range(4))
+    return f"{letters}: " + (CLEAN * (size // len(CLEAN) + 1))[: size - 6]
+
+
+def dense(size: int, salt: int) -> str:
+    rows = [DENSE.format(salt + row, (salt + 37 * row) % 10_000, row % 28 + 1) for row in range(size // len(DENSE) + 1)]
+    return "".join(rows)[:size]
+
+
+TEXTS: Mapping[str, Callable[[int, int], str]] = {"clean": clean, "dense": dense}
+
+
+def timed(run: Callable[[int], object], least: int = 3) -> float:
+    """The median of rounds in microseconds; `run` is given the round's number."""
+    took: list[float] = []
+    began = perf_counter()
+    while len(took) < least or (perf_counter() - began < SECONDS and len(took) < 2_000):
+        start = perf_counter()
+        run(len(took))
+        took.append((perf_counter() - start) * 1e6)
+        if perf_counter() - began > 10 * SECONDS:
+            break
+    return round(median(took), 1)
+
+
+def detection() -> Sequence[Mapping[str, Any]]:
+    """Vanilla, ours without and with the memo, per kind and size of text."""
+    ours, vanilla = PatternDetector(THRESHOLDS), engine()
+    memo = MemoDetector(ours)
+    rows = []
+    for kind, make in TEXTS.items():
+        for size in SIZES:
+            text = make(size, 1)
+            memo.detect(text)
+            theirs = timed(lambda n, size=size, make=make: vanilla.analyze(make(size, n), "en", score_threshold=MIN_SCORE), 1)  # type: ignore[misc]
+            mine = timed(lambda n, size=size, make=make: ours.detect(make(size, n)))  # type: ignore[misc]
+            hit = timed(lambda _, text=text: memo.detect(text))  # type: ignore[misc]
+            figures = {"presidio_us": theirs, "ours_us": mine, "memo_hit_us": hit, "times": round(theirs / mine, 1)}
+            rows.append({"text": kind, "characters": size, **figures})
+    return rows
+
+
+def _chat(turns: int, text: Callable[[int], str]) -> dict[str, Any]:
+    messages = [{"role": ("user", "assistant")[turn % 2], "content": text(turn)} for turn in range(turns)]
+    return {"model": "m", "temperature": 0.2, "messages": [{"role": "system", "content": "You are helpful."}, *messages]}
+
+
+def requests() -> Mapping[str, float]:
+    """What `on_request` does with a parsed body."""
+    offload, detector = ThreadOffload(), MemoDetector(PatternDetector(THRESHOLDS))
+    substitute = substitute_for("replace", Placeholders(b"k" * 32))
+
+    async def one(body: dict[str, Any]) -> None:
+        found = await scan(body, RULES[Endpoint.CHAT], detector, offload)
+        members(found.found, substitute)
+
+    def case(make: Callable[[int], dict[str, Any]]) -> float:
+        with asyncio.Runner() as runner:
+            return timed(lambda n: runner.run(one(make(n))))
+
+    known = _chat(20, lambda turn: clean(240, turn))
+    idle = case(lambda _: {})
+    figures = {
+        "one clean message of 240 characters": case(lambda n: _chat(1, lambda _: clean(240, n))),
+        "one message with an e-mail address": case(lambda n: _chat(1, lambda _: clean(200, n) + f" jane{n}@example.com")),
+        "a new message after 20 known ones": case(lambda n: known | {"messages": [*known["messages"], {"content": clean(240, n)}]}),
+    }
+    offload.close()
+    return {name: round(us - idle, 1) for name, us in figures.items()}
+
+
+def streams() -> Mapping[str, float]:
+    """Microseconds per event of a chat stream."""
+    detector = MemoDetector(PatternDetector(THRESHOLDS))
+    placeholders = Placeholders(b"k" * 32)
+    token = placeholders.of("EMAIL_ADDRESS", "jane@example.com")
+    words = (clean(2_000, 0) + f" write to {token}. ").split(" ")
+
+    def event(text: str) -> bytes:
+        choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+        shared = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "m"}
+        return SseEvent.of(json.dumps(shared | {"choices": [choice]})).raw
+
+    raw = [event(word + " ") for word in words]
+
+    def answer(action: str | None) -> Answer:
+        counting = Counting(substitute_for("redact", placeholders))
+        return Answer(placeholders.values, Scrubbing("redact", detector, counting) if action else None)
+
+    def run(action: str | None) -> float:
+        def once(_: int) -> None:
+            each = answer(action)
+            for data in raw:
+                each.on_event(SseEvent(data), Endpoint.CHAT)
+            each.on_stream_end()
+
+        return round(timed(once) / len(raw), 2)
+
+    return {"restore": run(None), "restore and redact": run("redact")}
+
+
+_START = """
+import json, time
+from headrace.filters.pii import PiiFilter
+def rss(): return int(open("/proc/self/status").read().split("VmRSS:")[1].split()[0]) // 1024
+before, began = rss(), time.perf_counter()
+import headrace.filters.pii.detector as detector
+imported = time.perf_counter()
+detector.PatternDetector(dict.fromkeys(detector.entities(), 0.4)).detect("a@example.com +1 415-555-2671")
+built = time.perf_counter()
+figures = {"import_s": round(imported - began, 2), "build_s": round(built - imported, 2)}
+print(json.dumps(figures | {"before_mb": before, "after_mb": rss()}))
+"""
+
+
+def start() -> Any:
+    """Seconds and resident megabytes of importing Presidio and building a detector, in a process of its own."""
+    return json.loads(subprocess.run([sys.executable, "-c", _START], check=True, capture_output=True, text=True).stdout)
+
+
+def main() -> None:
+    document = {"detection": detection(), "request_us": requests(), "stream_us_per_event": streams(), "start": start()}
+    document["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(json.dumps(document, indent=1))
+
+
+if __name__ == "__main__":
+    main()
