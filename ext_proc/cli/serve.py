@@ -27,6 +27,13 @@ def serve(
             envvar="HEADRACE_LISTEN",
         ),
     ] = LISTEN,
+    socket_mode: Annotated[
+        str,
+        typer.Option(
+            help="Permissions of the workers' sockets, octal. 660 lets in a gateway that runs as another user of the same group.",
+            envvar="HEADRACE_SOCKET_MODE",
+        ),
+    ] = "600",
     workers: Annotated[
         int, typer.Option(min=1, max=256, help="Worker processes; one per core is right.", envvar="HEADRACE_WORKERS")
     ] = 1,
@@ -73,11 +80,30 @@ def serve(
         raise typer.BadParameter(f"{log_level!r} is none of {', '.join(logs.LEVELS)}", param_hint="--log-level")
     try:
         at, admin_at = parse_address(listen), None if admin == "off" else parse_address(admin)
+        mode = _permissions(socket_mode)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     logs.configure(log_level)
-    options = Options(policy, at, store, workers, admin_at, decisions, otlp, log_level, drain_seconds)
+    options = Options(
+        policy=policy,
+        listen=at,
+        store=store,
+        workers=workers,
+        admin=admin_at,
+        decisions=decisions,
+        otlp=otlp,
+        log_level=log_level,
+        drain_seconds=drain_seconds,
+        socket_mode=mode,
+    )
     raise typer.Exit(_run(options))
+
+
+def _permissions(text: str) -> int:
+    """Raises ValueError."""
+    if len(text) != 3 or not set(text) <= set("01234567"):
+        raise ValueError(f"{text!r} is no octal mode of three digits, such as 600 or 660")
+    return int(text, 8)
 
 
 def _run(options: "Options") -> int:

@@ -9,6 +9,7 @@ from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.envoy.config.settings import Address
 
 PROBE_S = 1.0
+OWNER_ONLY = 0o600
 
 
 class AddressError(HeadraceError):
@@ -37,16 +38,17 @@ def _numbered(listen: Address, number: int) -> Address:
     return Address(host=listen.host, port=listen.port and listen.port + number)
 
 
-def make_free(address: Address) -> None:
+def make_free(address: Address, mode: int = OWNER_ONLY) -> None:
     """Sees to it that a worker can listen there: the directory exists, a socket that nobody serves is removed.
 
+    mode: of the socket; a directory that is new lets in whom the socket does.
     Raises AddressError when someone listens there, or when what stands there is no socket.
     """
     if address.path is None:
         _check_port(address)
         return
     path = Path(address.path)
-    _make_directory(path.parent)
+    _make_directory(path.parent, mode)
     if not path.is_socket():
         if path.exists():
             raise AddressError(f"cannot listen on {address}: a file that is no socket stands there; remove it, or listen elsewhere")
@@ -56,11 +58,14 @@ def make_free(address: Address) -> None:
     path.unlink(missing_ok=True)
 
 
-def _make_directory(path: Path) -> None:
-    """With mode 0700 where it is new: whoever reaches the socket may settle anybody's lease."""
+def _make_directory(path: Path, mode: int) -> None:
+    """For its owner alone, unless the operator says otherwise: whoever reaches the socket may settle anybody's lease."""
+    enter = 0o700 | (0o050 if mode & 0o070 else 0) | (0o005 if mode & 0o007 else 0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir(mode=0o700, exist_ok=True)
+        if not path.is_dir():
+            path.mkdir()
+            path.chmod(enter)  # whatever the umask
     except OSError as error:
         raise AddressError(f"cannot create the directory {path}: {error.strerror}; listen elsewhere (--listen)") from None
 

@@ -28,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True, tag="settings"):
     decisions: str = ""
     otlp: str = ""
     log_level: str = "info"
+    socket_mode: int = 0o600
 
 
 class Reload(msgspec.Struct, frozen=True, tag="reload"):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.ext_proc.envoy.config.settings import Address
+from headrace.ext_proc.service.addresses import OWNER_ONLY
 
 DRAIN_S = 300.0
 """Longer than most streams last, and what Kubernetes must be told in terminationGracePeriodSeconds (plus a few seconds)."""
@@ -23,3 +24,4 @@ class Options:
     log_level: str = "info"
     drain_seconds: float = DRAIN_S
     log: Path | None = None
+    socket_mode: int = OWNER_ONLY

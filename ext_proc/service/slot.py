@@ -137,7 +137,7 @@ class Slot:
     async def _life(self) -> Sequence[str]:
         """One worker, from its start to its end; why it ended."""
         try:
-            make_free(parse_address(self.settings.listen))
+            make_free(parse_address(self.settings.listen), self.settings.socket_mode)
             notices = await self._spawn()
         except (AddressError, OSError) as error:
             return [str(error)]

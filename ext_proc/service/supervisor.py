@@ -105,6 +105,7 @@ def _settings(options: Options) -> Sequence[Settings]:
             decisions=options.decisions,
             otlp=options.otlp,
             log_level=options.log_level,
+            socket_mode=options.socket_mode,
         )
         for number, address in enumerate(worker_addresses(options.listen, options.workers))
     ]

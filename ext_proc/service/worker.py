@@ -102,7 +102,7 @@ class Worker:
     def _listen(self) -> GrpcioServer:
         """Raises RuntimeError when the address cannot be listened on."""
         health = Health(self._draining.ready)
-        mask = os.umask(0o177)
+        mask = os.umask(0o777 & ~self._settings.socket_mode)
         try:
             return GrpcioServer(self._processor, AccessLog(self._effects.submit), health, self._settings.listen)
         finally:

@@ -40,6 +40,17 @@ def test_the_directory_of_a_socket_is_made_for_its_owner_alone(folder: Path) -> 
     assert (folder / "run").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_directory_lets_in_whom_its_socket_does(folder: Path) -> None:
+    make_free(Address(path=str(folder / "run" / "worker.sock")), 0o660)
+    assert (folder / "run").stat().st_mode & 0o777 == 0o750
+
+
+def test_a_directory_that_is_there_keeps_its_mode(folder: Path) -> None:
+    folder.chmod(0o755)
+    make_free(Address(path=str(folder / "worker.sock")))
+    assert folder.stat().st_mode & 0o777 == 0o755
+
+
 def test_a_socket_nobody_serves_is_removed(folder: Path) -> None:
     path = folder / "worker.sock"
     with socket.socket(socket.AF_UNIX) as stale:

@@ -80,6 +80,11 @@ async def test_workers_serve_each_at_its_own_address_and_end_with_the_service(op
     assert listed(folder / "run") == []
 
 
+async def test_another_user_s_gateway_is_let_in_where_the_operator_says_so(options: Options) -> None:
+    async with running(replace(options, socket_mode=0o660)) as (service, _):
+        assert mode(service.addresses[0]) == 0o660
+
+
 async def test_a_worker_that_is_killed_is_started_again_and_leaves_the_other_alone(options: Options) -> None:
     async with running(replace(options, workers=2)) as (service, client):
         first, second = service.slots
