@@ -29,19 +29,23 @@ PACKAGE = "headrace.ext_proc.cli"
 class LazyGroup(typer.core.TyperGroup):
     """Help is written from the table; a module is imported when its command is called."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [name for name, (module, _) in COMMANDS.items() if _exists(module)]
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: _stand_in(name) for name, (module, _) in COMMANDS.items() if _exists(module)}
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """A stand-in that has a name and a help line, for `--help` and for suggestions."""
-        if cmd_name not in self.list_commands(ctx):
-            return None
-        return typer.core.TyperCommand(cmd_name, help=COMMANDS[cmd_name][1])
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order of the table, not of the alphabet."""
+        return list(self.commands)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The real command; asked for when a command line names it."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and load(str(name)), rest
+
+
+def _stand_in(name: str) -> typer.core.TyperCommand:
+    """Has a name and a help line, for `--help` and for suggestions."""
+    return typer.core.TyperCommand(name, help=COMMANDS[name][1])
 
 
 def _exists(module: str) -> bool:
