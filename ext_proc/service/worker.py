@@ -10,9 +10,10 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from time import time_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import uvloop
 
@@ -44,7 +45,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DIRECT_DRAIN_S = 300.0
-"""For a SIGTERM that is sent to the worker itself rather than to its supervisor."""
+"""Seconds. For a SIGTERM that is sent to the worker itself rather than to its supervisor."""
+
+
+SETTLE_S = 5.0
+"""For settlements when the service ends; then their leases stay as reserved."""
 
 
 def exchange_id() -> str:
@@ -56,6 +61,8 @@ class Worker:
     """Everything of one process, wired together. Raises PolicyErrors, HeadraceError and ValueError (a store's URL) when built."""
 
     def __init__(self, settings: Settings, channel: Channel) -> None:
+        self._drain_order: asyncio.Future[Drain] = asyncio.get_running_loop().create_future()
+        self._reloading: asyncio.Task[None] | None = None  # a task that nobody refers to may vanish
         self._models: frozenset[str] = frozenset()
         self._settings = settings
         self._channel = channel
@@ -63,16 +70,14 @@ class Worker:
         self._metrics = Metrics(self._is_model, clock)
         self._store = MeasuredStore(open_store(settings.store), self._metrics.store, self._metrics.store_errors)
         self._offload = ThreadOffload()
-        self._reloader = Reloader(Path(settings.policy), self._compiler(Ports(self._store, clock, self._offload)), self._reloaded)
+        compiler = partial(compiled, Path(settings.policy), Registry.installed(), Ports(self._store, clock, self._offload))
+        self._reloader = Reloader(Path(settings.policy), compiler, self._reloaded)
         self._decisions = self._decision_log(clock)
         self._tracing = self._traces(clock)
         self._effects = EffectRunner(self._store, clock, self._observers())
         self._processor = Processor(self._policy, exchange_id, self._effects.submit)
         self._draining = Draining(self._processor)
         self._server = self._listen()
-
-    def _compiler(self, ports: Ports) -> "_Compile":
-        return _Compile(Path(self._settings.policy), Registry.installed(), ports)
 
     def _decision_log(self, clock: SystemClock) -> DecisionLog | None:
         target = self._settings.decisions
@@ -117,35 +122,44 @@ class Worker:
         gc.collect()
         gc.freeze()  # a full collection over the 190,000 objects that start-up made would stop everything for 50 ms
         watch = asyncio.create_task(self._reloader.run())
-        if (drain := await self._obey()) is not None:
-            await self._drain(drain)
+        await self._until_over()
         watch.cancel()
 
     def _address(self) -> str:
         given = parse_address(self._settings.listen)
         return str(given if given.path else given.model_copy(update={"port": self._server.port}))
 
-    async def _obey(self) -> Drain | None:
-        """The order to drain, or None when the supervisor is gone."""
-        orders = asyncio.create_task(self._orders())
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, orders.cancel)
-        try:
-            return await orders
-        except asyncio.CancelledError:
-            return Drain(DIRECT_DRAIN_S)
+    async def _until_over(self) -> None:
+        """Returns when the worker has drained, or when the supervisor is gone."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._told_to_drain, Drain(DIRECT_DRAIN_S))
+        obeying, leaving = loop.create_task(self._obey()), loop.create_task(self._leave())
+        await asyncio.wait({obeying, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        obeying.cancel()
+        if leaving.done():
+            await leaving
 
-    async def _orders(self) -> Drain | None:
+    async def _obey(self) -> None:
+        """Follows orders until the supervisor is gone; also while the worker drains, or it would seem to hang."""
         async for order in self._channel.orders():
             match order:
                 case Drain():
-                    return order
+                    self._told_to_drain(order)
                 case Reload():
-                    await self._reload()
+                    self._reloading = asyncio.create_task(self._reload())
                 case AskReport():
                     self._report()
                 case Settings():
                     log.error("settings came twice")
-        return None
+                case _:
+                    assert_never(order)
+
+    def _told_to_drain(self, order: Drain) -> None:
+        if not self._drain_order.done():
+            self._drain_order.set_result(order)
+
+    async def _leave(self) -> None:
+        await self._drain(await self._drain_order)
 
     async def _reload(self) -> None:
         if self._decisions is not None:
@@ -186,18 +200,9 @@ class Worker:
         await self._channel.flush()
 
 
-SETTLE_S = 5.0
-"""Seconds for settlements when the service ends; then their leases stay as reserved."""
-
-
-class _Compile:
+def compiled(path: Path, registry: Registry, ports: Ports) -> Policy:
     """The policy as its files are now, ready for its first request. Raises PolicyErrors."""
-
-    def __init__(self, path: Path, registry: Registry, ports: Ports) -> None:
-        self._path, self._registry, self._ports = path, registry, ports
-
-    def __call__(self) -> Policy:
-        return warm(compile_policy(self._path, self._registry, self._ports), self._ports.offload)
+    return warm(compile_policy(path, registry, ports), ports.offload)
 
 
 async def serve(end: socket.socket) -> int:

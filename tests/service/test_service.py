@@ -1,5 +1,6 @@
 """The service as processes: started, watched, reloaded, drained; without a gateway."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -7,11 +8,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
+import grpc.aio
 import httpx
 import pytest
 
+from headrace.ext_proc.envoy import processor
 from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.service import slot
 from headrace.ext_proc.service.admin import Admin, AdminError
@@ -107,6 +111,31 @@ async def test_a_worker_that_hangs_is_ended_and_started_again(options: Options, 
         os.kill(hanging, signal.SIGSTOP)
         await until(lambda: only.ready and only.pid != hanging, "another worker was ready")
         assert not lives(hanging)
+
+
+async def test_a_worker_that_drains_does_not_seem_to_hang(
+    options: Options, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(slot, "CHECK_S", 0.05)
+    monkeypatch.setattr(slot, "SILENT_S", 1.0)
+    service = Service(replace(options, drain_seconds=60))
+    await service.start()
+    (only,) = service.slots
+    async with grpc.aio.insecure_channel(only.address) as channel:
+        call: Any = channel.stream_stream(processor.METHOD)()
+        await call.wait_for_connection()
+        await until(lambda: _active(only.samples) == 1, "the stream was open")
+        stopping = asyncio.create_task(service.stop(notice=False))
+        silence_over = monotonic() + 1.5
+        await until(lambda: only._heard > silence_over, "it reported long after the order to drain")
+        assert not stopping.done()
+        call.cancel()
+    await stopping
+    assert "hangs" not in caplog.text
+
+
+def _active(samples: Sequence[Sample]) -> float | None:
+    return next((sample.value for sample in samples if sample.name == "headrace_active_streams"), None)
 
 
 async def test_a_worker_that_cannot_start_again_says_why(options: Options, policy: Path) -> None:
