@@ -316,7 +316,7 @@ class Exchange:
         return Proceed(read=Reading.WHOLE)
 
     def _on_early_response(self, event: ResponseHeaders) -> Answer:
-        """The proxy replied by itself while it was reading the request: too large, timed out, client gone."""
+        """The proxy replied by itself before the request was sent on: a path it refuses, a body too large, a client gone."""
         if event.from_upstream:
             raise ProtocolError("an upstream answered a request that was not sent to it")
         self._status = event.status
@@ -408,6 +408,7 @@ Row = Callable[[Exchange, Any], Answer | Flow]
 
 _TABLE: Mapping[tuple[State, type[Event]], Row] = {
     (State.START, RequestHeaders): Exchange._on_request_headers,
+    (State.START, ResponseHeaders): Exchange._on_early_response,
     (State.AWAIT_BODY, RequestBody): Exchange._on_request_body,
     (State.AWAIT_BODY, ResponseHeaders): Exchange._on_early_response,
     (State.AWAIT_RESPONSE, ResponseHeaders): Exchange._on_response_headers,

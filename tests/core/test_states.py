@@ -57,8 +57,9 @@ EVENTS: tuple[Event, ...] = (
 
 ROWS: dict[tuple[State, type[Event]], type[Answer]] = {
     (State.START, RequestHeaders): Proceed,
+    (State.START, ResponseHeaders): Proceed,  # the proxy's own reply; an upstream's is an error, below
     (State.AWAIT_BODY, RequestBody): Proceed,
-    (State.AWAIT_BODY, ResponseHeaders): Proceed,  # the proxy's own reply; an upstream's is an error, below
+    (State.AWAIT_BODY, ResponseHeaders): Proceed,
     (State.AWAIT_RESPONSE, ResponseHeaders): Proceed,
     (State.COLLECTING, ResponseBody): Hold,
     (State.COLLECTING, ResponseTrailers): Deliver,
@@ -71,8 +72,8 @@ ROWS: dict[tuple[State, type[Event]], type[Answer]] = {
 
 def _allowed(state: State, event: Event) -> type[Answer] | None:
     if isinstance(event, ResponseHeaders) and not event.from_upstream:
-        return {State.AWAIT_BODY: Proceed, State.AWAIT_RESPONSE: Proceed}.get(state)
-    if isinstance(event, ResponseHeaders) and state is State.AWAIT_BODY:
+        return {State.START: Proceed, State.AWAIT_BODY: Proceed, State.AWAIT_RESPONSE: Proceed}.get(state)
+    if isinstance(event, ResponseHeaders) and state in (State.START, State.AWAIT_BODY):
         return None
     return ROWS.get((state, type(event)))
 
@@ -126,6 +127,12 @@ async def _proxy_gone() -> Exchange:
     return await _at(State.STREAMING)
 
 
+async def _replied_at_once() -> Exchange:
+    exchange = await _at(State.START)
+    await told(exchange, replace(answer_head(status=400), from_upstream=False))
+    return exchange
+
+
 async def _replied_early() -> Exchange:
     exchange = await _at(State.AWAIT_BODY)
     await told(exchange, replace(answer_head(status=413), from_upstream=False))
@@ -138,6 +145,7 @@ ENDINGS: dict[Callable[[], Awaitable[Exchange]], Cause] = {
     _completed: Cause.COMPLETED,
     _cut: Cause.CUT,
     _proxy_gone: Cause.FAILED,  # the cause that the adapter gives
+    _replied_at_once: Cause.ABORTED,
     _replied_early: Cause.ABORTED,
 }
 
