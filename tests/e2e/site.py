@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,6 @@ WATCHED = "watched"
 """A team whose streamed answers pass through the service, event by event; the others' never do."""
 DEADLINE_S = 30.0
 """For conditions that hold within milliseconds on an idle machine."""
-
-HAS_PII = (spec := find_spec("headrace.filters.pii")) is not None and spec.origin is not None
 
 Policy = dict[str, Any]
 _numbers = count(1)
@@ -63,7 +60,7 @@ def policy_of(upstreams: Mapping[str, str], **changes: Any) -> Policy:
 
 def chain(**settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The full chain; settings by filter."""
-    names = ("identity", *(("pii",) if HAS_PII else ()), "budget", "routing", "usage")
+    names = ("identity", "pii", "budget", "routing", "usage")
     return [{name: dict(settings.get(name, {}))} for name in names]
 
 
