@@ -168,6 +168,27 @@ async def test_a_settlement_from_the_access_log_joins_the_caller_s_trace_too() -
     assert f"00-{span.trace_id.hex()}-{span.parent_span_id.hex()}-01" == PARENT
 
 
+async def test_sighup_opens_the_decision_log_anew() -> None:
+    async with served() as running:
+        await running.chat()
+        await until(lambda: len(running.records("settlement")) == 1, "the first call was settled")
+        moved = _moved(running.folder / "decisions.jsonl")
+        running.signal(signal.SIGHUP)
+        await until((running.folder / "decisions.jsonl").exists, "the new log was there")
+        answer = await running.chat()
+        await until(lambda: len(running.records("settlement")) == 1, "the second call was settled")
+        assert running.records("settlement")[0]["exchange"] == answer.headers["x-headrace-exchange"]
+        assert answer.headers["x-headrace-exchange"] not in _read(moved)
+
+
+def _moved(path: Path) -> Path:
+    return path.rename(path.with_suffix(".1"))
+
+
+def _read(path: Path) -> str:
+    return path.read_text()
+
+
 async def run(*arguments: str) -> tuple[int | None, str]:
     process = await asyncio.create_subprocess_exec(*HEADRACE, *arguments, stderr=asyncio.subprocess.PIPE)
     _, errors = await process.communicate()
