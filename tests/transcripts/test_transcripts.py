@@ -1,0 +1,67 @@
+"""Every transcript, through every driver."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc.aio
+import pytest
+
+from tests.e2e.envoy_process import short_directory
+from tests.transcripts.checks import check
+from tests.transcripts.gateway import Gateway, Service
+from tests.transcripts.model import Seen, Transcript, Turn, transcripts
+from tests.transcripts.over_grpc import GrpcService, serving
+from tests.transcripts.pure import PureService
+from tests.transcripts.site import Site
+
+ALL = list(transcripts())
+CUTS = {"every byte": 1, "every event": None, "whole": 0}
+
+
+def played(driver: str) -> list[Transcript]:
+    return [transcript for transcript in ALL if driver not in transcript.not_through]
+
+
+def cuts(transcript: Transcript) -> list[str]:
+    """Only streams can be cut in several ways."""
+    return list(CUTS) if transcript.turn.upstream.events is not None else ["whole"]
+
+
+def cases(driver: str) -> list[object]:
+    return [
+        pytest.param(transcript, CUTS[cut], id=f"{transcript.name}-{cut}" if len(cuts(transcript)) > 1 else transcript.name)
+        for transcript in played(driver)
+        for cut in cuts(transcript)
+    ]
+
+
+async def played_through(site: Site, transcript: Transcript, cut: int | None, service: Callable[[], Service]) -> Seen:
+    async def play(turn: Turn) -> Seen:
+        seen = await Gateway(service(), cut).run(turn)
+        await site.idle()
+        return seen
+
+    for turn in transcript.before:
+        await play(turn)
+        site.forget()
+    seen = await play(transcript.turn)
+    (decision,) = site.decisions
+    seen.settled, seen.decision = site.settled, decision.members
+    return seen
+
+
+@pytest.mark.parametrize(("transcript", "cut"), cases("step"))
+async def test_through_step(transcript: Transcript, cut: int | None, tmp_path: Path) -> None:
+    async with Site(transcript, tmp_path) as site:
+        check(transcript, await played_through(site, transcript, cut, lambda: PureService(site)))
+
+
+@pytest.mark.parametrize(("transcript", "cut"), cases("grpc"))
+async def test_through_the_grpc_servicer(transcript: Transcript, cut: int | None, tmp_path: Path) -> None:
+    with short_directory() as sockets:
+        async with (
+            Site(transcript, tmp_path) as site,
+            serving(site, sockets) as opened,
+            grpc.aio.insecure_channel(f"unix:{sockets}/w.sock") as channel,
+        ):
+            check(transcript, await played_through(site, transcript, cut, lambda: GrpcService(site, opened, channel)))
