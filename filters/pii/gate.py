@@ -5,12 +5,12 @@ to compile (the recognizers' own patterns take hyperscan seconds, these a quarte
 `\\b` is left out, and where a pattern takes any digit or word character, the gate takes every character above ASCII.
 """
 
-import re
 import threading
 from collections.abc import Mapping, Sequence
 
 import hyperscan as hs
 
+from headrace.filters.pii.addresses import top_level_domains
 from headrace.filters.pii.presidio import PHONE_ENTITY
 from headrace.filters.pii.recognizers import Recognizer
 
@@ -106,14 +106,10 @@ def _expressions(recognizer: Recognizer) -> Sequence[str]:
 ANYTHING = (r"[\x00-\x{10ffff}]",)
 """The gate of a recognizer we know nothing about: open for every text."""
 
-_TOP_LEVEL_DOMAINS = re.compile(r"\(\?:([a-z]+)\)")
-
 
 def _domain_gate(recognizer: Recognizer) -> str:
-    """A dot before a top-level domain. The pattern does not ask for a word's end after it, so a domain covers all it begins."""
-    listed = [_TOP_LEVEL_DOMAINS.findall(pattern.expression.pattern) for pattern in recognizer.patterns]
-    if not all(listed):
+    """A dot before a top-level domain, in all patterns alike; else anything."""
+    domains = {tuple(top_level_domains(pattern.expression.pattern)) for pattern in recognizer.patterns}
+    if len(domains) != 1 or () in domains:
         return ANYTHING[0]
-    domains = set().union(*listed)
-    shortest = {domain for domain in domains if not any(domain[:cut] in domains for cut in range(1, len(domain)))}
-    return rf"[a-z0-9.\-]\.(?:{'|'.join(sorted(shortest))})"
+    return rf"[a-z0-9.\-]\.(?:{'|'.join(domains.pop())})"

@@ -5,15 +5,18 @@ alone, when a policy names the filter.
 """
 
 import logging
+from collections.abc import Mapping
 from functools import cache
 
 import regex  # type: ignore[import-untyped]
 import tldextract
 from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer
-from presidio_analyzer.predefined_recognizers import EmailRecognizer, PhoneRecognizer
+from presidio_analyzer.predefined_recognizers import EmailRecognizer as PresidioEmailRecognizer
+from presidio_analyzer.predefined_recognizers import PhoneRecognizer
 from presidio_analyzer.recognizer_registry import RecognizerRegistryProvider
 
-from headrace.filters.pii.recognizers import KINDS, MAX_SCORE, CompiledPattern, Recognizer
+from headrace.filters.pii.addresses import EmailRecognizer, UrlRecognizer
+from headrace.filters.pii.recognizers import MAX_SCORE, CompiledPattern, IbanRecognizer, Recognizer
 
 LANGUAGE = "en"
 
@@ -48,23 +51,31 @@ def pattern_recognizers() -> tuple[Recognizer, ...]:
     return tuple(_compiled(found) for found in default_recognizers() if isinstance(found, PatternRecognizer))
 
 
+_KINDS: Mapping[str, type[Recognizer]] = {
+    "EmailRecognizer": EmailRecognizer,
+    "IbanRecognizer": IbanRecognizer,
+    "UrlRecognizer": UrlRecognizer,
+}
+"""Presidio's class name → how it is run, where that is not simply `Recognizer`."""
+
+
 def _compiled(found: PatternRecognizer) -> Recognizer:
     listed: list[Pattern] = found.patterns  # type: ignore[has-type]  # Presidio annotates it by assignment only
     patterns = tuple(_pattern(each, found.global_regex_flags or 0) for each in listed)
     judged = type(found).validate_result is not PatternRecognizer.validate_result
     name = type(found).__name__
-    return KINDS.get(name, Recognizer)(
+    return _KINDS.get(name, Recognizer)(
         name=name,
         entity=found.supported_entities[0],
         patterns=patterns,
-        validate=_has_public_suffix if isinstance(found, EmailRecognizer) else found.validate_result,
+        validate=_has_public_suffix if isinstance(found, PresidioEmailRecognizer) else found.validate_result,
         invalidate=found.invalidate_result,
         best=MAX_SCORE if judged else max(pattern.score for pattern in patterns),
     )
 
 
 def _pattern(pattern: Pattern, flags: int) -> CompiledPattern:
-    return CompiledPattern(regex.compile(pattern.regex, flags), float(pattern.score))
+    return CompiledPattern(pattern.name, regex.compile(pattern.regex, flags), float(pattern.score))
 
 
 def _has_public_suffix(found: str) -> bool:

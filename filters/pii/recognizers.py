@@ -1,7 +1,6 @@
-"""Recognizers as data: an entity's patterns with Presidio's own validation, run word by word where that is the same."""
+"""Recognizers as data: an entity's patterns with Presidio's own validation."""
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import regex  # type: ignore[import-untyped]
@@ -18,8 +17,9 @@ Verdict = Callable[[str], bool | None]
 
 @dataclass(frozen=True, slots=True)
 class CompiledPattern:
-    """One regex of a recognizer; `score` is what a match gets that no checksum judges."""
+    """One regex of a recognizer, under Presidio's name for it; `score` is what a match gets that no checksum judges."""
 
+    name: str
     expression: "regex.Pattern[str]"
     score: float
 
@@ -41,13 +41,14 @@ class Recognizer:
     def find(self, text: str) -> Iterator[Span]:
         """What `PatternRecognizer.analyze` finds, before duplicates are removed. Raises DetectionTimeout, where Presidio skips."""
         for pattern in self.patterns:
-            for match in self._matches(pattern, text):
+            for match in self.matches(pattern, text):
                 start, end = match.span()
                 score = self._score(pattern, text[start:end]) if end > start else MIN_SCORE
                 if score > MIN_SCORE:
                     yield Span(start, end, self.entity, score)
 
-    def _matches(self, pattern: CompiledPattern, text: str) -> "Iterator[regex.Match[str]]":
+    def matches(self, pattern: CompiledPattern, text: str) -> "Iterator[regex.Match[str]]":
+        """What `finditer` gives for the pattern. Raises DetectionTimeout."""
         try:
             yield from pattern.expression.finditer(text, timeout=PATTERN_SECONDS)
         except TimeoutError:
@@ -67,7 +68,7 @@ class IbanRecognizer(Recognizer):
 
     def find(self, text: str) -> Iterator[Span]:
         for pattern in self.patterns:
-            for match in self._matches(pattern, text):
+            for match in self.matches(pattern, text):
                 yield from self._longest(pattern, text, match)
 
     def _longest(self, pattern: CompiledPattern, text: str, match: "regex.Match[str]") -> Iterator[Span]:
@@ -78,31 +79,3 @@ class IbanRecognizer(Recognizer):
             if valid is None or valid:
                 yield Span(start, end, self.entity, pattern.score if valid is None else MAX_SCORE)
                 return
-
-
-class WordRecognizer(Recognizer):
-    """A recognizer whose patterns match no space, and look no further than a space: each word is searched apart.
-
-    Its patterns try every character and run on to the word's end; words without the mark they need would be most of the cost.
-    """
-
-    def find(self, text: str) -> Iterator[Span]:
-        mark = _MARKS[self.name]
-        start = 0
-        for word in text.split(" "):
-            if mark(word):
-                for span in Recognizer.find(self, word):
-                    yield Span(start + span.start, start + span.end, span.entity, span.score)
-            start += len(word) + 1
-
-
-# A URL needs a dot before a letter, or before one of the four characters whose case folds onto one.
-_MARKS = {"UrlRecognizer": re.compile("[.][a-zA-Z\u0130\u0131\u017f\u212a]").search, "EmailRecognizer": re.compile("@").search}
-
-
-KINDS: Mapping[str, type[Recognizer]] = {
-    "IbanRecognizer": IbanRecognizer,
-    "UrlRecognizer": WordRecognizer,
-    "EmailRecognizer": WordRecognizer,
-}
-"""Presidio's class name → how it is run, where that is not plainly `Recognizer`."""

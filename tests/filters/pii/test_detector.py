@@ -2,6 +2,7 @@
 
 import socket
 from itertools import pairwise
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -37,6 +38,17 @@ def test_findings_equal_presidios_on_noise_near_its_patterns(pieces: list[str]) 
     assert set(EVERYTHING.detect(text)) == findings(text)
 
 
+_MARKS = ["x@", "@", ".", "-", ".com", "com", "co", "uk", "www", "www1.", "https://", "http://", "'", '"', "/", "(", " ", "_", "!"]
+_ADDRESSES = [*_MARKS, "a", "1", "é", "\u0131", "\u017f", "\u212a", "\n", "q." * 12, "a-" * 130, "b" * 253]
+
+
+@given(st.lists(st.sampled_from(_ADDRESSES), max_size=25).map("".join))
+@settings(max_examples=400, deadline=None)
+def test_findings_equal_presidios_on_noise_near_addresses(text: str) -> None:
+    only = PatternDetector({"URL": 0.0, "EMAIL_ADDRESS": 0.0})
+    assert set(only.detect(text)) == {found for found in findings(text) if found[2] in ("URL", "EMAIL_ADDRESS")}
+
+
 @given(st.text(max_size=200))
 @settings(max_examples=500, deadline=None)
 def test_findings_equal_presidios_on_any_unicode(text: str) -> None:
@@ -61,7 +73,16 @@ def test_nothing_of_the_text_is_logged(caplog: pytest.LogCaptureFixture) -> None
 def test_a_pattern_that_takes_too_long_is_an_error_and_no_clean_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.filters.pii.recognizers.PATTERN_SECONDS", 0.001)
     with pytest.raises(DetectionTimeout):
-        EVERYTHING.detect("a.-" * 100_000 + "@b")
+        EVERYTHING.detect("1-1-" * 100_000 + "4111 1111 1111 1111")
+
+
+_LOCAL, _HOST = "a.-" * 3000, "q." * 4000
+
+
+@pytest.mark.parametrize("text", [f"{_LOCAL}.@b.com", f"{_LOCAL}(x@b.com", f"x@{_HOST} x@b.com", f"a.com({_HOST}", f"{_HOST}.com"])
+def test_addresses_that_nearly_match_do_not_take_the_time_of_every_pair_of_characters(text: str) -> None:
+    with patch("headrace.filters.pii.recognizers.PATTERN_SECONDS", 0.5):  # as they stand, Presidio's patterns take seconds here
+        EVERYTHING.detect(text)
 
 
 def test_blocks_are_whole_lines_that_make_up_the_text() -> None:
