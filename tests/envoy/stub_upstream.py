@@ -24,6 +24,7 @@ class Reply:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
+        self.status = 200
 
     async def whole(self, body: bytes, content_type: str = JSON, **headers: str) -> None:
         self._head(content_type, headers, f"content-length: {len(body)}")
@@ -47,7 +48,7 @@ class Reply:
         await self._reader.read()
 
     def _head(self, content_type: str, headers: Mapping[str, str], framing: str) -> None:
-        lines = ["HTTP/1.1 200 OK", f"content-type: {content_type}", framing]
+        lines = [f"HTTP/1.1 {self.status} Scripted", f"content-type: {content_type}", framing]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         self._writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
 

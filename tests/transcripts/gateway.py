@@ -68,13 +68,15 @@ class Gateway:
         pairs = [(":method", request.method), (":path", request.path), (":authority", "gateway"), *headers.items()]
         answer = await self._service.headers(RequestHeaders(Headers(pairs), end=not request.body))
         if isinstance(answer, Refuse):
-            return self._refused(answer)
+            self._refused(answer)
+            return None
         body, last = request.body, answer.last
         self._edit(headers, answer)
         if request.body and not last:
             answer = await self._service.body(RequestBody(body))
             if isinstance(answer, Refuse):
-                return self._refused(answer)
+                self._refused(answer)
+                return None
             self._edit(headers, answer)
             body, last = body if answer.body is None else answer.body, answer.last
         upstream = headers.pop(ROUTE_HEADER, "standard")
@@ -103,7 +105,8 @@ class Gateway:
         event = ResponseHeaders(upstream.status, Headers([(":status", str(upstream.status)), *headers.items()]))
         answer = await self._service.answer_headers(event)
         if isinstance(answer, Refuse):
-            return self._refused(answer)
+            self._refused(answer)
+            return None
         self._edit(headers, answer)
         return answer.read
 
@@ -119,24 +122,25 @@ class Gateway:
     async def _whole(self, upstream: Upstream, headers: dict[str, str]) -> None:
         answer = await self._service.whole(upstream.body)
         if isinstance(answer, Refuse):
-            return self._refused(answer)
+            self._refused(answer)
+            return
         if answer.headers is not None:
             _apply(headers, answer.headers)
         self._seen.body = answer.data
-        return None
+        return
 
     async def _stream(self, upstream: Upstream) -> AsyncIterator[bytes]:
         events = list(upstream.events or ())
         if upstream.hangs_up_after is None:
-            async for piece in self._service.stream([*_cut(events, self._cut), b""]):
+            async for piece in self._service.stream([*cut_events(events, self._cut), b""]):
                 yield piece
             return
-        async for piece in self._service.stream(_cut(events[: upstream.hangs_up_after], self._cut)):
+        async for piece in self._service.stream(cut_events(events[: upstream.hangs_up_after], self._cut)):
             yield piece
         await self._service.hang_up()
 
 
-def _cut(events: Sequence[bytes], size: int | None) -> Sequence[bytes]:
+def cut_events(events: Sequence[bytes], size: int | None) -> Sequence[bytes]:
     """At every event, or every `size` bytes; 0 for everything at once."""
     if size is None:
         return events

@@ -1,10 +1,11 @@
 """Every transcript, through every driver."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import grpc.aio
 import pytest
+import pytest_asyncio
 
 from tests.e2e.envoy_process import short_directory
 from tests.transcripts.checks import check
@@ -12,6 +13,7 @@ from tests.transcripts.gateway import Gateway, Service
 from tests.transcripts.model import Seen, Transcript, Turn, transcripts
 from tests.transcripts.over_grpc import GrpcService, serving
 from tests.transcripts.pure import PureService
+from tests.transcripts.real_envoy import Stand, running_stand
 from tests.transcripts.site import Site
 
 ALL = list(transcripts())
@@ -50,6 +52,12 @@ async def played_through(site: Site, transcript: Transcript, cut: int | None, se
     return seen
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stand() -> AsyncIterator[Stand]:
+    async with running_stand() as running:
+        yield running
+
+
 @pytest.mark.parametrize(("transcript", "cut"), cases("step"))
 async def test_through_step(transcript: Transcript, cut: int | None, tmp_path: Path) -> None:
     async with Site(transcript, tmp_path) as site:
@@ -65,3 +73,16 @@ async def test_through_the_grpc_servicer(transcript: Transcript, cut: int | None
             grpc.aio.insecure_channel(f"unix:{sockets}/w.sock") as channel,
         ):
             check(transcript, await played_through(site, transcript, cut, lambda: GrpcService(site, opened, channel)))
+
+
+@pytest.mark.e2e
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(("transcript", "cut"), cases("envoy"))
+async def test_through_envoy(transcript: Transcript, cut: int | None, tmp_path: Path, stand: Stand) -> None:
+    async with Site(transcript, tmp_path) as site:
+        stand.site = site
+        for turn in transcript.before:
+            await stand.play(turn, cut, settled=1)
+            site.forget()
+        seen = await stand.play(transcript.turn, cut, settled=len(transcript.expect.get("settled", ())))
+        check(transcript, seen)
