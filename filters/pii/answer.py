@@ -36,11 +36,14 @@ class Scrubbing:
 
 
 class Answer:
-    """values: placeholder → value, of this exchange's request. scrubbing: None where answers are not searched."""
+    """values: placeholder → value, of this exchange's request. scrubbing: None where answers are not searched.
 
-    def __init__(self, values: Mapping[str, str], scrubbing: Scrubbing | None) -> None:
-        self._plain = Tokens(values) if values else None
+    structured: the request asked for JSON, so the answer's text is JSON, too.
+    """
+
+    def __init__(self, values: Mapping[str, str], scrubbing: Scrubbing | None, *, structured: bool = False) -> None:
         self._json = Tokens(in_json(values)) if values else None
+        self._plain = self._json if structured or not values else Tokens(values)
         self._scrubbing = scrubbing
         self._rewriter: StreamRewriter | None = None
 

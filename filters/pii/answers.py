@@ -108,6 +108,8 @@ def logprobs_of(document: Json, path: Path = ()) -> Iterator[SetMember]:
 
 def with_members(document: Json, edits: Sequence[SetMember]) -> Json:
     """A copy of `document` with members set. What is not on the way to one of them is shared."""
+    if not edits:
+        return document
     here = {edit.path[0]: edit.value for edit in edits if len(edit.path) == 1}
     below: dict[Any, list[SetMember]] = {}
     for edit in edits:

@@ -55,8 +55,9 @@ def _number(members: Mapping[str, Any], name: str, default: int) -> int:
 
 # --- OpenAI chat completions, and legacy completions --------------------------------------------------------------------------
 
-_NO_TEXT = frozenset({"role", "id", "type", "tool_call_id", "name"})
-_CALL_TEXTS = (("function", "arguments"), ("custom", "input"))
+_NO_TEXT = frozenset({"role", "id", "type", "tool_call_id", "name", "index", "logprobs"})
+_KEPT = ("index", "type")
+_JSON_TEXTS = ("arguments",)
 
 
 def _read_chat(document: Document) -> Reading:
@@ -64,59 +65,45 @@ def _read_chat(document: Document) -> Reading:
     ends: list[Key] = []
     for position, choice in _objects(document.get("choices")):
         index = _number(choice, "index", position)
-        slots += _choice(choice, ("choices", position), (index,))
+        for name in ("text", "delta"):
+            slots += _texts(choice.get(name), ("choices", position, name), (index, name))
         if choice.get("finish_reason") is not None:
             ends.append((index,))
     return Reading(slots, ends)
 
 
-def _choice(choice: Document, path: Path, key: Key) -> Iterator[Slot]:
-    if isinstance(text := choice.get("text"), str):
-        yield Slot((*path, "text"), (*key, "text"), text)
-    if isinstance(delta := choice.get("delta"), dict):
-        yield from _chat_delta(delta, (*path, "delta"), key)
-
-
-def _chat_delta(delta: Document, path: Path, key: Key) -> Iterator[Slot]:
-    for name, value in delta.items():
-        if isinstance(value, str) and name not in _NO_TEXT:
-            yield Slot((*path, name), (*key, name), value)
-    for position, call in _objects(delta.get("tool_calls")):
-        number = _number(call, "index", position)
-        for holder, name in _CALL_TEXTS:
-            yield from _nested(call, holder, name, (*path, "tool_calls", position), (*key, "tool_calls", number))
-    yield from _nested(delta, "function_call", "arguments", path, key)
-    yield from _nested(delta, "audio", "transcript", path, key)
-
-
-def _nested(members: Document, holder: str, name: str, path: Path, key: Key) -> Iterator[Slot]:
-    inner = members.get(holder)
-    if isinstance(inner, dict) and isinstance(text := inner.get(name), str):
-        yield Slot((*path, holder, name), (*key, holder, name), text, json=name == "arguments")
+def _texts(value: Json, path: Path, key: Key) -> Iterator[Slot]:
+    """Every text of a delta, whatever its shape: content as a string or in parts, refusals, reasoning, arguments of tools."""
+    if isinstance(value, str):
+        yield Slot(path, key, value, json=key[-1] in _JSON_TEXTS)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name not in _NO_TEXT:
+                yield from _texts(item, (*path, name), (*key, name))
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            number = _number(item, "index", position) if isinstance(item, dict) else position
+            yield from _texts(item, (*path, position), (*key, number))
 
 
 def _chat_text(document: Document, slot: Slot, text: str) -> Document:
-    index = slot.key[0]
-    if slot.key[1:] == ("text",):
-        choice: Document = {"index": index, "text": text, "logprobs": None, "finish_reason": None}
-    else:
-        choice = {"index": index, "delta": _delta_of(slot.key[1:], text), "finish_reason": None}
+    choice = document["choices"][slot.path[1]]
     shared = {name: value for name, value in document.items() if name not in ("choices", "usage")}
-    return shared | {"choices": [choice]}
+    return shared | {"choices": [_pruned(choice, slot.path[2:], text) | {"index": slot.key[0], "finish_reason": None}]}
 
 
-def _delta_of(names: Key, text: str) -> Document:
-    if names[0] == "tool_calls":
-        return {"tool_calls": [{"index": names[1], str(names[2]): {str(names[3]): text}}]}
-    value: Json = text
-    for name in reversed(names):
-        value = {str(name): value}
-    return dict(value)
+def _pruned(value: Json, path: Path, text: str) -> Any:
+    """`value` with nothing in it but `text` at `path`, and what says where that belongs."""
+    if not path:
+        return text
+    inner = _pruned(value[path[0]], path[1:], text)
+    if isinstance(value, list):
+        return [inner]
+    return {name: value[name] for name in _KEPT if name in value} | {path[0]: inner}
 
 
 # --- OpenAI responses ---------------------------------------------------------------------------------------------------------
 
-_JSON_DELTAS = ("arguments",)
 _LAST = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled", "error"})
 
 
@@ -129,7 +116,7 @@ def _read_responses(document: Document) -> Reading:
     if kind.endswith(".delta") and isinstance(text, str):
         stem = kind.removesuffix(".delta")
         part = _number(document, "content_index", _number(document, "summary_index", -1))
-        return Reading([Slot(("delta",), (item, stem, part), text, json=stem.endswith(_JSON_DELTAS))])
+        return Reading([Slot(("delta",), (item, stem, part), text, json=stem.endswith(_JSON_TEXTS))])
     if kind.endswith(".done"):
         return Reading(ends=[(item,)])
     return Reading(ends=[()] if kind in _LAST else ())
@@ -141,7 +128,7 @@ def _responses_text(document: Document, slot: Slot, text: str) -> Document:
 
 # --- Anthropic messages -------------------------------------------------------------------------------------------------------
 
-_DELTA_TEXTS = ("text", "thinking", "partial_json")
+_NO_BLOCK_TEXT = ("type", "signature")
 
 
 def _read_messages(document: Document) -> Reading:
@@ -150,7 +137,7 @@ def _read_messages(document: Document) -> Reading:
     if kind == "content_block_delta":
         delta = document.get("delta")
         given = delta if isinstance(delta, dict) else {}
-        texts = [(name, given[name]) for name in _DELTA_TEXTS if isinstance(given.get(name), str)]
+        texts = [(name, text) for name, text in given.items() if isinstance(text, str) and name not in _NO_BLOCK_TEXT]
         return Reading([Slot(("delta", name), (block, name), text, json=name == "partial_json") for name, text in texts])
     if kind == "content_block_stop":
         return Reading(ends=[(block,)])

@@ -26,7 +26,9 @@ _SAMPLING: Rules = {
     "user": Kind.TEXT,
     "stop": Kind.TEXT,
 }
-_FUNCTION: Rules = {"name": _WORD, "arguments": _JSON, "description": Kind.TEXT, "parameters": {}, "strict": _WORD}
+# A schema names the dialect it is written in by a URL.
+_SCHEMA: Rules = _words("$schema", "$id", "$ref")
+_FUNCTION: Rules = {"name": _WORD, "arguments": _JSON, "description": Kind.TEXT, "parameters": _SCHEMA, "strict": _WORD}
 _TOOL: Rules = {"": _WORD, **_words("type", "name", "mode", "strict"), "function": _FUNCTION, "custom": {"name": _WORD}}
 
 _CHAT_PART: Rules = {
@@ -52,7 +54,7 @@ CHAT: Rules = {
     "tool_choice": _TOOL,
     "functions": _FUNCTION,
     "function_call": {"": _WORD, "name": _WORD},
-    "response_format": {"type": _WORD, "json_schema": {"name": _WORD, "strict": _WORD}},
+    "response_format": {"type": _WORD, "json_schema": {"name": _WORD, "strict": _WORD, "schema": _SCHEMA}},
     "audio": _words("voice", "format"),
     "prediction": {"type": _WORD, "content": _CHAT_PART},
 }
@@ -74,9 +76,9 @@ RESPONSES: Rules = {
         "output": _RESPONSES_PART,
         "encrypted_content": _MEDIA,
     },
-    "tools": {**_TOOL, **_words("vector_store_ids"), "parameters": {}},
+    "tools": {**_TOOL, **_words("vector_store_ids"), "parameters": _SCHEMA},
     "tool_choice": _TOOL,
-    "text": {"format": _words("type", "name", "strict"), "verbosity": _WORD},
+    "text": {"format": {**_words("type", "name", "strict"), "schema": _SCHEMA}, "verbosity": _WORD},
     "reasoning": _words("effort", "summary"),
     "conversation": {"": _WORD, "id": _WORD},
     "prompt": {"id": _WORD, "version": _WORD, "variables": {"*": _RESPONSES_PART}},
@@ -97,7 +99,7 @@ MESSAGES: Rules = {
     **_words("container"),
     "system": _BLOCK,
     "messages": {"role": _WORD, "content": _BLOCK},
-    "tools": {**_words("type", "name"), "cache_control": _CACHE, "input_schema": {}},
+    "tools": {**_words("type", "name"), "cache_control": _CACHE, "input_schema": _SCHEMA},
     "tool_choice": _words("type", "name", "disable_parallel_tool_use"),
     "thinking": _words("type", "budget_tokens"),
     "stop_sequences": Kind.TEXT,

@@ -133,12 +133,19 @@ def _in_names(collected: Collected, names: str, detector: MemoDetector) -> Itera
 
 
 def substituted(text: str, spans: Sequence[Span], substitute: Substitute) -> str:
-    """`text` with its findings replaced."""
+    """`text` with its findings replaced; quotes that a finding has around it stay, because text that quotes is often JSON."""
     out, done = [], 0
     for span in spans:
-        out += [text[done : span.start], substitute(span, text[span.start : span.end])]
-        done = span.end
+        quotes = 1 if _is_quoted(text, span) else 0
+        start, end = span.start + quotes, span.end - quotes
+        out += [text[done:start], substitute(span, text[start:end])]
+        done = end
     return "".join([*out, text[done:]])
+
+
+def _is_quoted(text: str, span: Span) -> bool:
+    first, last = text[span.start], text[span.end - 1]
+    return first == last and first in "\"'" and span.end - span.start > 2
 
 
 def members(found: Sequence[Found], substitute: Substitute) -> list[SetMember]:

@@ -48,6 +48,7 @@ class PiiSession(Session):
         self._answer: Answer | None = None
         self._key = b""
         self._exchange = ""
+        self._structured = False
         self.needs = Needs.NOTHING if equipment.settings.request == "off" else Needs.REQUEST_BODY
         if watches_answer:
             self.needs |= _ANSWER
@@ -57,6 +58,7 @@ class PiiSession(Session):
     async def on_request(self, request: Request) -> Verdict:
         self._exchange = request.id
         self._key = tenant_key(self._equipment.secret, (request.facts.get(PRINCIPAL) or ANONYMOUS).organisation)
+        self._structured = asks_for_json(request.document)
         if self._settings.request == "off":
             return PASS
         if _has_tokens(request, self._endpoint) and self._settings.request != "report":
@@ -103,7 +105,7 @@ class PiiSession(Session):
     def _opened(self) -> Answer:
         if self._answer is None:
             values = self._placeholders.values if self._placeholders else {}
-            self._answer = Answer(values, self._scrubbing())
+            self._answer = Answer(values, self._scrubbing(), structured=self._structured)
         return self._answer
 
     def _scrubbing(self) -> Scrubbing | None:
@@ -113,6 +115,14 @@ class PiiSession(Session):
         # Its own placeholders, which nothing restores: the model came up with the value, or it would stand for itself.
         substitute = Counting(substitute_for(action, Placeholders(self._key)))
         return Scrubbing(action, self._equipment.detector, substitute)
+
+
+def asks_for_json(document: Any) -> bool:
+    """Whether the answer's text is to be JSON: `response_format` of chat completions, `text.format` of the Responses API."""
+    members = document if isinstance(document, dict) else {}
+    text = members.get("text")
+    wanted = members.get("response_format") or (text.get("format") if isinstance(text, dict) else None)
+    return isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema")
 
 
 def _has_tokens(request: Request, endpoint: Endpoint) -> bool:

@@ -82,7 +82,8 @@ class StreamRewriter:
         if self._strict:
             edits += logprobs_of(document)
         self._quiet = not any(channel.flow.pending for channel in self._channels.values())
-        return [*before, event.with_json(with_members(document, edits)) if edits else event]
+        # What is searched is written anew in any case: a key that stands twice, or a line of no event, was not searched.
+        return [*before, event.with_json(with_members(document, edits)) if edits or self._strict else event]
 
     def _fed(self, event: SseEvent, document: Document, slot: Slot) -> str:
         channel = self._channels.get(slot.key)

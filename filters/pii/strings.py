@@ -30,7 +30,7 @@ Rules = dict[str, "Rule"]
 
 _NO_RULES: Rules = {}
 # What no name, id or model needs a second look for. Longer, or with other characters, it is text, wherever it stands.
-_WORD = re.compile(r"[A-Za-z0-9_.:/\-]{0,256}")
+_WORD = re.compile(r"[A-Za-z0-9_.:/#$\-]{0,256}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\r\n]*={0,2}\s*")
 _DATA_URL = re.compile(r"data:(?!text/|application/(?:json|xml))[\w.+/\-]*(?:;[\w=.\-]+)*;base64,", re.IGNORECASE)
 # A number below a million has six digits or fewer; it is nobody's card, and seldom a telephone number.

@@ -306,3 +306,16 @@ async def test_a_large_prompt_is_searched_off_the_event_loop_and_one_that_is_rem
         assert (offload.jobs, result.counts) == (jobs, {"EMAIL_ADDRESS": 1})
     await scan(user("small"), RULES[Endpoint.CHAT], detector, offload)
     assert offload.jobs == 1
+
+
+def test_quotes_around_a_finding_stay_so_that_json_in_a_text_stays_json(replacing: Policy) -> None:
+    content = Talk(replacing).sent(user('{"url": "https://example.com/x"}'))["messages"][0]["content"]
+    assert re.fullmatch("<URL_.*>", json.loads(content)["url"])
+
+
+def test_the_dialect_of_a_schema_is_left_alone(replacing: Policy) -> None:
+    schema = {"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"mail": {"description": "such as a@b.com"}}}
+    body = user("hi", tools=[{"type": "function", "function": {"name": "send", "parameters": schema}}])
+    sent = Talk(replacing).sent(body)["tools"][0]["function"]["parameters"]
+    assert sent["$schema"] == schema["$schema"]
+    assert "a@b.com" not in json.dumps(sent)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.filters.pii.detector import best_scores
 from headrace.filters.pii.filter import detector_for
 from headrace.filters.pii.segments import LONGEST, WORDS, Scrubber
 from headrace.filters.pii.spans import Span
@@ -89,3 +90,20 @@ def test_no_more_is_held_than_the_longest_segment() -> None:
         for count, character in enumerate(text, 1):
             given_out += len(scrubber.feed(character))
             assert count - given_out <= LONGEST
+
+
+def _blank(_: Span, value: str) -> str:
+    return "\0" * len(value)
+
+
+@pytest.mark.parametrize("start", range(0, 400, 100))
+def test_no_character_of_what_the_whole_text_holds_is_given_out(start: int) -> None:
+    everything = detector_for(tuple((entity, 0.4) for entity in sorted(best_scores())))
+    for seed in range(start, start + 100):
+        text = _spoken(random.Random(seed)).replace("\0", " ")
+        scrubber = Scrubber(everything, _blank)
+        out = scrubber.feed(text) + scrubber.flush()
+        if len(out) != len(text):  # an overlong finding has swallowed the rest of its run
+            continue
+        for span in everything.detect(text):
+            assert not any(character.isalnum() for character in out[span.start : span.end]), f"{seed}: {span}"

@@ -1,6 +1,7 @@
 """What the caller gets of a streamed answer: the same, however the stream was cut."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -373,3 +374,33 @@ def test_every_dialect_is_scrubbed(scrubbing: Policy, path: str, make: Make) -> 
         talk, _ = _asked(scrubbing, path)
         raw = talk.stream(event(document) for document in make(OTHER, size))
         assert OTHER.encode() not in raw and b"<EMAIL_ADDRESS>" in raw
+
+
+def test_content_in_parts_is_a_channel_like_any_other(scrubbing: Policy) -> None:
+    def part(text: str) -> dict[str, Any]:
+        return delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": text}]}])
+
+    talk, token = _asked(scrubbing)
+    events = talk.events([part(piece) for piece in _pieces(f"{token} and {OTHER}", 3)] + FINISH)
+    parts = [each["choices"][0]["delta"]["content"][0] for each in events[:-2]]
+    assert "".join(each["thinking"][0]["text"] for each in parts) == f"{PLAIN} and <EMAIL_ADDRESS>"
+    assert parts[-1] == {"type": "thinking", "thinking": [{"type": "text", "text": parts[-1]["thinking"][0]["text"]}]}
+
+
+def test_what_a_searched_event_hides_under_a_second_key_is_not_given_out(scrubbing: Policy) -> None:
+    talk, _ = _asked(scrubbing)
+    choice = f'{{"index": 0, "delta": {{"content": "{OTHER}", "content": "hi"}}}}'
+    out = talk.stream([f"data: {{\"choices\": [{choice}]}}\nother: {OTHER}\n\n".encode(), event("[DONE]")])
+    assert OTHER.encode() not in out
+    assert joined(parsed(out)) == "hi"
+
+
+def test_json_that_was_asked_for_stays_valid_when_a_value_is_put_into_it(restoring: Policy) -> None:
+    value = "http://example.com/a\\b"
+    chat = user(value, response_format={"type": "json_object"})
+    responses = {"model": "m", "input": value, "text": {"format": {"type": "json_schema"}}}
+    for path, body in ((CHAT, chat), ("/v1/responses", responses)):
+        talk = Talk(restoring, path)
+        (token,) = re.findall("<URL_.{8}>", json.dumps(talk.sent(body)))
+        answer = talk.whole({"choices": [{"message": {"content": f'{{"url": "{token}"}}'}}]})
+        assert json.loads(answer["choices"][0]["message"]["content"]) == {"url": value}
