@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.ext_proc.core.effects import Effect, Price, Release, Settle
-from headrace.ext_proc.core.usage import Usage, usage_of
+from headrace.ext_proc.core.endpoint import Endpoint
+from headrace.ext_proc.core.usage import Usage, counted, usage_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ def settlement(entry: Finished) -> Sequence[Effect]:
     told = entry.metadata
     if told.get("settle") != "access_log" or not isinstance(told.get("exchange"), str):
         return ()
-    usage = usage_of(_nested(entry.usage))
+    usage = _reported(entry)
     context = _context(entry)
     lease, organisation = told.get("lease"), told.get("organisation")
     if not isinstance(lease, str) or not isinstance(organisation, str):
@@ -39,6 +40,14 @@ def settlement(entry: Finished) -> Sequence[Effect]:
     if usage is None and costs_nothing(entry.status, reached_upstream=entry.reached_upstream):
         return [Release(organisation, lease, context)]
     return [Settle(organisation, lease, usage, price_of(told), context)]
+
+
+def _reported(entry: Finished) -> Usage | None:
+    """None also where the answer's part is missing: of an Anthropic stream cut short the prompt's part has been read, no more."""
+    given = counted(entry.usage, "completion_tokens", "output_tokens")
+    if given is None and entry.metadata.get("endpoint") != Endpoint.EMBEDDINGS.value:
+        return None
+    return usage_of(_nested(entry.usage))
 
 
 def costs_nothing(status: int | None, *, reached_upstream: bool) -> bool:

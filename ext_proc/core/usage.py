@@ -21,7 +21,8 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
 
-def _count(members: Mapping[str, Any], *names: str) -> int | None:
+def counted(members: Mapping[str, Any], *names: str) -> int | None:
+    """The first of the named members that is a count; None when there is none."""
     for name in names:
         value = members.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53:
@@ -40,17 +41,17 @@ def usage_of(members: Any) -> Usage | None:
     """
     if not isinstance(members, dict):
         return None
-    taken, given = _count(members, "prompt_tokens", "input_tokens"), _count(members, "completion_tokens", "output_tokens")
+    taken, given = counted(members, "prompt_tokens", "input_tokens"), counted(members, "completion_tokens", "output_tokens")
     if taken is None and given is None:
         return None
     details = _mapping(members.get("prompt_tokens_details") or members.get("input_tokens_details"))
     answer = _mapping(members.get("completion_tokens_details") or members.get("output_tokens_details"))
-    read, written = _count(members, "cache_read_input_tokens") or 0, _count(members, "cache_creation_input_tokens") or 0
+    read, written = counted(members, "cache_read_input_tokens") or 0, counted(members, "cache_creation_input_tokens") or 0
     return Usage(
         input_tokens=(taken or 0) + read + written,
         output_tokens=given or 0,
-        cached_tokens=(_count(details, "cached_tokens") or 0) + read,
-        reasoning_tokens=_count(answer, "reasoning_tokens") or 0,
+        cached_tokens=(counted(details, "cached_tokens") or 0) + read,
+        reasoning_tokens=counted(answer, "reasoning_tokens") or 0,
     )
 
 

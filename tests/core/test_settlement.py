@@ -64,6 +64,23 @@ def test_usage_without_a_lease_is_only_recorded(missing: str) -> None:
     assert (effect.lease, effect.usage) == (None, Usage(3, 4, 2, 1))
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "usage", "expected"),
+    [
+        ("messages", {"input_tokens": 9.0, "cache_read_input_tokens": 4.0}, None),
+        ("messages", {"input_tokens": 9.0, "output_tokens": 2.0}, Usage(9, 2)),
+        ("chat", {"prompt_tokens": 9.0, "completion_tokens": -1.0}, None),
+        ("embeddings", {"prompt_tokens": 9.0}, Usage(9, 0)),
+    ],
+)
+def test_usage_without_the_answers_part_is_no_sum_unless_there_is_no_answer(
+    endpoint: str, usage: Mapping[str, Any], expected: Usage | None
+) -> None:
+    (effect,) = settlement(entry(metadata={**TOLD, "endpoint": endpoint}, usage=usage))
+    assert isinstance(effect, Settle)
+    assert effect.usage == expected
+
+
 ENDINGS = [
     ("answered, usage not reported", 200, True, "kept"),
     ("client hung up before the answer", 0, True, "kept"),

@@ -13,7 +13,7 @@ from openai import AsyncOpenAI, RateLimitError
 
 from headrace.ext_proc.cli.simulate import chat as upstream
 from headrace.ext_proc.cli.simulate.books import Outcome
-from tests.e2e.site import CHAT, PLENTY, Caller, Site, chat, running_site
+from tests.e2e.site import CHAT, MESSAGES, PLENTY, Caller, Site, chat, running_site
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
@@ -157,6 +157,21 @@ async def test_a_client_that_hangs_up_before_the_usage_is_charged_what_was_reser
     record = await site.settlement(answer)
     assert record["outcome"] == "kept"
     assert await site.spent(caller) == COST
+
+
+@pytest.mark.parametrize(("team", "charged"), [("plain", 8 + CAP), ("counted", 8 + HANG_UP_AFTER)])
+async def test_an_anthropic_stream_that_is_hung_up_is_not_charged_for_its_prompt_alone(site: Site, team: str, charged: int) -> None:
+    """Its first event reports usage: the prompt's, and an answer that has only begun."""
+    caller = await site.caller(team, app=f"claude-{team}")
+    asked = {"model": "claude-x", "max_tokens": CAP, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+    async with site.stream(caller, asked, MESSAGES, x_simulate=f"stall={HANG_UP_AFTER}") as answer:
+        heard = 0
+        async for line in answer.aiter_lines():
+            heard += line.startswith("data:") and "text_delta" in line
+            if heard == HANG_UP_AFTER:
+                break
+    await site.settlement(answer)
+    assert await site.spent(caller) == charged
 
 
 async def test_a_json_answer_nobody_waited_for_is_charged_what_was_reserved(site: Site) -> None:

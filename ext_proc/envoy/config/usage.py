@@ -47,12 +47,16 @@ JSON_CONTENT_TYPE: Final = r"(?i)application/json\s*(;.*)?"
 """`allow_content_types` compares the whole value, so that `application/json; charset=utf-8` would go unread."""
 
 IN_ANSWER: Final = (("usage", {**CHAT, **RESPONSES, **MESSAGES}),)
+_STARTED: Final = {name: key for name, key in MESSAGES.items() if name != "output_tokens"}
+"""Anthropic's `message_start`. Its count of the answer is of one that has only begun: read, it would pass for the whole answer's
+when the caller hangs up before the `message_delta` at the end."""
+
 IN_EVENTS: Final = (
     ("response.usage", RESPONSES),
-    ("message.usage", MESSAGES),
+    ("message.usage", _STARTED),
     ("usage", {**CHAT, **MESSAGES}),
 )
-"""Path of the `usage` object → what to read from it. Anthropic's `message_delta` (`usage`) overwrites its `message_start`."""
+"""Path of the `usage` object → what to read from it."""
 
 
 def json_usage_filter() -> hcm.HttpFilter:
