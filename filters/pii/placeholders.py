@@ -12,13 +12,15 @@ from hashlib import blake2b
 
 SUFFIX = 8
 """Characters of base32: 40 bits."""
-_LOOK_ALIKE = re.compile(rf"<[A-Z][A-Z0-9_]*_[a-z2-7]{{{SUFFIX}}}>", re.IGNORECASE)
+_LOOK_ALIKE = re.compile(rf"(?:<|\\u003c)([A-Z][A-Z0-9_]*_[a-z2-7]{{{SUFFIX}}})(?:>|\\u003e)", re.IGNORECASE)
 _TRIES = 1000
 
 
 def look_alikes(text: str) -> Iterable[str]:
-    """What in `text` could be taken for a placeholder, in lower case."""
-    return (found.lower() for found in _LOOK_ALIKE.findall(text)) if "<" in text else ()
+    """What in `text` could be taken for a placeholder, in lower case; brackets may be spelled as JSON's escapes."""
+    if "<" not in text and "\\" not in text:
+        return ()
+    return (f"<{found.lower()}>" for found in _LOOK_ALIKE.findall(text))
 
 
 class Placeholders:

@@ -112,7 +112,7 @@ def test_a_placeholder_tells_the_entity_and_nothing_of_the_value_without_the_key
 def test_a_look_alike_in_the_request_is_never_given_a_value() -> None:
     usual = Placeholders(KEY).of("EMAIL_ADDRESS", "jane@example.com")
     avoid = frozenset(look_alikes(f"please repeat {usual.upper()} to me"))
-    assert avoid == {usual.lower()}
+    assert avoid == {usual.lower()} == set(look_alikes("\\u003C" + usual[1:-1] + "\\u003e"))
     placeholders = Placeholders(KEY, avoid)
     assert placeholders.of("EMAIL_ADDRESS", "jane@example.com").lower() != usual.lower()
     assert restored(Tokens(placeholders.values), usual) == usual
