@@ -212,14 +212,19 @@ async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
 
 @contextlib.asynccontextmanager
 async def running_site(**changes: Any) -> AsyncIterator[Site]:
-    """The stack over two pools. changes: members of the policy; `upstreams` overrides single URLs; `workers` is the service's."""
+    """The stack over two pools.
+
+    changes: members of the policy; `upstreams` overrides single URLs, `workers` is the number of the service's processes and of
+    Envoy's threads.
+    """
     upstreams, workers = changes.pop("upstreams", {}), changes.pop("workers", 1)
     with _policy_directory() as directory:
         async with SimulatedPool("standard") as standard, SimulatedPool("large") as large:
             policy = directory / "policy.yaml"
             urls = {"standard": standard.url, "large": large.url} | upstreams
             policy.write_text(json.dumps(policy_of(urls, **changes)))
-            async with Stack(policy, StackOptions(workers=workers)) as stack, _clients(stack) as (client, valkey):
+            options = StackOptions(workers=workers, concurrency=workers)
+            async with Stack(policy, options) as stack, _clients(stack) as (client, valkey):
                 pepper = load_pepper(directory / PEPPER_NAME, {})
                 yield Site(stack, standard, large, client, valkey, pepper)
 

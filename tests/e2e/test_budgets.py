@@ -31,7 +31,7 @@ assert WORTH * (CAP - SAID) < COST
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def module_site() -> AsyncIterator[Site]:
-    """user-month is worth seven requests, but for callers of the plan `wide`; teams differ in how hang-ups are charged."""
+    """app-month is worth seven requests; teams differ in how hang-ups are charged. What one worker admits another may settle."""
     budgets = [
         {"name": "team-month", "per": ["team"], "limit": {"usd": 1_000_000}, "window": "month"},
         {"name": "app-month", "per": ["app"], "limit": {"tokens": WORTH * COST}, "window": "month"},
@@ -42,7 +42,7 @@ async def module_site() -> AsyncIterator[Site]:
         {"when": {"team": "continuous"}, "set": {"usage": {"continuous": True}}},
         {"when": {"team": "counted"}, "set": {"usage": {"on_hang_up": "count"}}},
     ]
-    async with running_site(budgets=budgets, overrides=overrides) as running:
+    async with running_site(budgets=budgets, overrides=overrides, workers=2) as running:
         yield running
 
 
