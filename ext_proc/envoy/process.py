@@ -16,6 +16,8 @@ from typing import Any, Final, Self
 import httpx
 from ruamel.yaml import YAML
 
+from headrace.ext_proc.core.errors import HeadraceError
+
 POLL: Final = 0.02
 """Seconds between two looks at the admin interface while Envoy starts (a start takes about 200 ms)."""
 
@@ -29,7 +31,7 @@ LAUNCHER: Final = (
 """Not a preexec_fn: Python code between fork and exec can deadlock in a process with threads, such as gRPC's."""
 
 
-class EnvoyError(Exception):
+class EnvoyError(HeadraceError):
     """Envoy could not be started or ended by itself; the message says why and what would help."""
 
 

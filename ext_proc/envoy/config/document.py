@@ -8,6 +8,7 @@ from typing import Any, Final
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.envoy.config.nodes import Node
 from headrace.ext_proc.envoy.config.yaml import Style, dump, editor
 
@@ -15,7 +16,7 @@ LIST_UNDER_KEY: Final = re.compile(r"^(?P<key>[ ]*)(?:- )*[^\s#-][^#\n]*:[ ]*\n(
 KEY_UNDER_KEY: Final = re.compile(r"^(?P<outer>[ ]*)[^\s#-][^#\n]*:[ ]*\n(?P<inner>[ ]+)[^\s#-]", re.MULTILINE)
 
 
-class ConfigError(Exception):
+class ConfigError(HeadraceError):
     """What is wrong with a configuration file, as `file:line: what, and what would be right`."""
 
 

@@ -1,0 +1,184 @@
+"""`headrace envoy`: write Envoy's configuration, put Headrace into one, examine one."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from headrace.ext_proc.cli.serve import LISTEN
+from headrace.ext_proc.envoy.config.names import BODY_LIMIT, CLUSTER
+
+if TYPE_CHECKING:
+    from headrace.ext_proc.envoy.config.doctor import Finding
+    from headrace.ext_proc.envoy.config.settings import Address
+
+app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True)
+
+Sockets = Annotated[
+    list[str],
+    typer.Option(
+        "--socket",
+        help="Where the service listens, as given to `headrace serve --listen`: unix:/path or host:port. Repeatable.",
+    ),
+]
+Workers = Annotated[int, typer.Option(min=1, max=256, help="As given to `headrace serve --workers`: one endpoint each.")]
+BodyLimit = Annotated[int, typer.Option(min=1, max=2**32 - 1, help="Bytes of the largest prompt.")]
+MessageTimeout = Annotated[float, typer.Option(min=0.1, help="Seconds the service may take for a request.")]
+
+
+@app.callback()
+def envoy() -> None:
+    """Envoy's configuration for Headrace."""
+
+
+@app.command()
+def config(
+    policy: Annotated[Path, typer.Argument(help="The policy file; its upstreams are where requests go.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Envoy's port.")] = 10000,
+    host: Annotated[str, typer.Option(help="The address Envoy listens on; 0.0.0.0 for all.")] = "127.0.0.1",
+    socket: Sockets = [LISTEN],  # noqa: B006 (typer copies it)
+    workers: Workers = 1,
+    body_limit: BodyLimit = BODY_LIMIT,
+    message_timeout: MessageTimeout = 5.0,
+    admin: Annotated[str, typer.Option(help="Envoy's admin interface: unix:/path or a loopback address; none when absent.")] = "",
+    ca_file: Annotated[
+        str, typer.Option(help="Certificate authorities for https upstreams.")
+    ] = "/etc/ssl/certs/ca-certificates.crt",
+    output: Annotated[Path | None, typer.Option(help="The file to write; standard output when absent.")] = None,
+) -> None:
+    """Write a complete bootstrap for the upstreams a policy names. Run it with `envoy -c`."""
+    with _told():
+        from headrace.ext_proc.envoy.config.bootstrap import render_bootstrap
+        from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
+        from headrace.ext_proc.service.stack import read_document
+
+        upstreams = read_document(policy).upstreams
+        if not upstreams:
+            raise ValueError(f"{policy}: there are no upstreams to send requests to; add them under upstreams")
+        settings = GatewaySettings(
+            upstreams=tuple(Upstream(name=name, url=upstream.url) for name, upstream in upstreams.items()),
+            service=_endpoints(socket, workers),
+            listen=Address(host=host, port=port),
+            body_limit=body_limit,
+            message_timeout=message_timeout,
+            admin=Address.parse(admin) if admin else None,
+            ca_file=ca_file,
+        )
+        text = render_bootstrap(settings)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        _write(output, text)
+
+
+@app.command()
+def patch(
+    bootstrap: Annotated[Path, typer.Argument(help="Envoy's bootstrap, YAML or JSON.")],
+    socket: Sockets = [LISTEN],  # noqa: B006 (typer copies it)
+    workers: Workers = 1,
+    listener: Annotated[
+        list[str], typer.Option(help="Patch only this listener; all that handle HTTP when absent. Repeatable.")
+    ] = [],  # noqa: B006 (typer copies it)
+    body_limit: BodyLimit = BODY_LIMIT,
+    message_timeout: MessageTimeout = 5.0,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Change the file instead of printing the result.")] = False,
+) -> None:
+    """Put Headrace into a bootstrap you already have: the service's cluster, the filters, the access log, limits and headers.
+    Comments and order stay; running it twice changes nothing. What was changed, and what is left for you, goes to standard error.
+    """
+    with _told():
+        from headrace.ext_proc.envoy.config.document import parse
+        from headrace.ext_proc.envoy.config.patch import Attachment
+        from headrace.ext_proc.envoy.config.patch import patch as apply
+
+        original = bootstrap.read_text()
+        document = parse(original, str(bootstrap))
+        attachment = Attachment(_endpoints(socket, workers), frozenset(listener), body_limit, message_timeout)
+        report = apply(document, attachment)
+    text = document.text() if report.changes else original
+    for line in [*(f"changed: {change}" for change in report.changes), *(f"note: {note}" for note in report.notes)]:
+        typer.echo(line, err=True)
+    if not in_place:
+        typer.echo(text, nl=False)
+    elif report.changes:
+        _write(bootstrap, text)
+
+
+@app.command()
+def doctor(
+    configs: Annotated[
+        list[Path], typer.Argument(help="Bootstraps, or answers of the admin interface's /config_dump.", metavar="CONFIG")
+    ],
+    cluster: Annotated[str, typer.Option(help="The name of the service's cluster.")] = CLUSTER,
+    body_limit: BodyLimit = BODY_LIMIT,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Find the settings that would break Headrace without a word, each with its line and the mend. Ends with 1 if it finds any."""
+    with _told():
+        from headrace.ext_proc.envoy.config.doctor import examine
+        from headrace.ext_proc.envoy.config.document import parse_with_lines
+
+        found = {path: examine(parse_with_lines(path.read_text(), str(path)), cluster, body_limit) for path in configs}
+    if as_json:
+        typer.echo(json.dumps({"files": [_as_json(path, findings) for path, findings in found.items()]}, indent=2))
+    else:
+        for path, findings in found.items():
+            typer.echo("\n".join(map(str, findings)) if findings else f"{path}: nothing would break Headrace")
+    raise typer.Exit(any(found.values()))
+
+
+def _as_json(path: Path, findings: "Sequence[Finding]") -> dict[str, Any]:
+    listed = [{"line": one.line, "rule": one.rule, "what": one.what, "mend": one.mend} for one in findings]
+    return {"file": str(path), "ok": not findings, "findings": listed}
+
+
+def _endpoints(sockets: Sequence[str], workers: int) -> "tuple[Address, ...]":
+    """Every worker's address, as `headrace serve` derives them."""
+    from headrace.ext_proc.envoy.config.settings import check_endpoints
+    from headrace.ext_proc.service.addresses import parse_address, worker_addresses
+
+    found = tuple(address for text in sockets for address in worker_addresses(parse_address(text), workers))
+    check_endpoints(found)
+    return found
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Turns the errors of this command's work into a line on standard error and exit status 1."""
+    from pydantic import ValidationError
+
+    from headrace.ext_proc.core.errors import HeadraceError
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        _end(f"{error.name} is not installed: pip install 'headrace[stack]'")
+    except ValidationError as error:
+        places = {".".join(map(str, one["loc"])): one["msg"].removeprefix("Value error, ") for one in error.errors()}
+        _end("\n".join(f"{place}: {message}" for place, message in places.items()))
+    except UnicodeDecodeError:
+        _end("the file is not UTF-8 text")
+    except OSError as error:
+        _end(f"{error.filename}: {error.strerror}")
+    except (HeadraceError, ValueError) as error:
+        _end(str(error))
+
+
+def _end(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
+
+
+def _write(path: Path, text: str) -> None:
+    """All or nothing, with the mode the file had."""
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    Path(name).chmod(mode)
+    Path(name).replace(path)
