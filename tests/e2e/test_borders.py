@@ -100,6 +100,15 @@ async def test_a_credential_ends_at_the_gateway_whichever_header_brings_it(site:
     assert not ours_in(site.only_received, caller.secret)
 
 
+@pytest.mark.xfail(strict=True, reason="on other paths no filter runs, so nobody takes the credential away")
+async def test_a_credential_ends_at_the_gateway_on_other_paths_too(site: Site) -> None:
+    """SDKs send it with every request; the upstream may be somebody else's."""
+    caller = await site.caller()
+    async with site.openai(caller) as client:
+        assert [model.id async for model in client.models.list()]
+    assert not ours_in(site.only_received, caller.secret)
+
+
 async def test_two_different_credentials_are_refused_before_anything_is_charged(site: Site) -> None:
     one, other = await site.caller(), await site.caller()
     answer = await site.post(one, chat(), x_api_key=other.secret)

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
 STREAMED = chat(stream=True, max_tokens=50)
 
+
 async def charged(site: Site, caller: Caller, tokens: int) -> None:
     """Returns when that is what the caller has spent, after every release of what was not."""
 
