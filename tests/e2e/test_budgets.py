@@ -198,6 +198,13 @@ async def test_the_official_sdk_does_not_retry_a_dead_budget(site: Site) -> None
     assert await site.requests_seen() == before + 1
 
 
+async def test_the_official_sdk_waits_for_a_budget_that_comes_back_soon() -> None:
+    budgets = [{"name": "user-burst", "per": ["user"], "limit": {"requests": 1}, "window": {"sliding": 2}}]
+    async with running_site(budgets=budgets) as site, site.openai(await site.caller()) as client:
+        await asyncio.gather(*(client.chat.completions.create(**ASKED) for _ in range(2)))
+        assert await site.requests_seen() > len(site.received) == 2
+
+
 async def refused_by_budget(client: AsyncOpenAI) -> RateLimitError:
     with pytest.raises(RateLimitError) as caught:
         await client.chat.completions.create(**ASKED)

@@ -60,6 +60,20 @@ async def test_twelve_hundred_requests_at_once_are_all_answered_and_settled(site
     assert await site.spent(caller) == AT_ONCE * (8 + SAID)
 
 
+async def test_hundreds_of_requests_share_one_http2_connection(site: Site) -> None:
+    callers = [await site.caller(), await site.caller(WATCHED)]
+    async with httpx.AsyncClient(base_url=site.stack.url, http1=False, http2=True, timeout=60) as client:
+
+        async def call(index: int) -> httpx.Response:
+            asked = chat(stream=index % 4 < 2, max_tokens=SAID)
+            return await client.post(CHAT, json=asked, headers=callers[index % 2].headers)
+
+        answers = await asyncio.gather(*map(call, range(300)))
+    assert {(answer.http_version, answer.status_code) for answer in answers} == {("HTTP/2", 200)}
+    await site.settled([answer.headers["x-headrace-exchange"] for answer in answers])
+    assert [await site.spent(caller) for caller in callers] == [150 * (8 + SAID)] * 2
+
+
 async def test_twelve_hundred_streams_run_through_the_service_side_by_side(site: Site) -> None:
     """Each is held open in its middle until all are, so that as many gRPC streams are open as requests."""
     caller = await site.caller(WATCHED)
