@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from headrace.ext_proc.core.effects import Effect, Price, Release, Settle
@@ -57,11 +58,20 @@ def costs_nothing(status: int | None, *, reached_upstream: bool) -> bool:
 
 def price_of(metadata: Mapping[str, Any]) -> Price | None:
     """The price that was told to the gateway at admission, so that a settlement needs no policy."""
-    given, taken = metadata.get("price_input"), metadata.get("price_output")
-    if not isinstance(given, str) or not isinstance(taken, str):
+    given, taken = _amount(metadata.get("price_input")), _amount(metadata.get("price_output"))
+    if given is None or taken is None:
         return None
-    cached, revision = metadata.get("price_cached_input"), metadata.get("price_revision")
-    return Price(given, taken, cached if isinstance(cached, str) else None, revision if isinstance(revision, str) else "")
+    cached, revision = _amount(metadata.get("price_cached_input")), metadata.get("price_revision")
+    return Price(given, taken, cached, revision if isinstance(revision, str) else "")
+
+
+def _amount(value: Any) -> str | None:
+    """A decimal string that is a price, else None: whoever can write the log must not stop those who settle by it."""
+    try:
+        number = Decimal(value) if isinstance(value, str) else Decimal("NaN")
+    except InvalidOperation:
+        return None
+    return value if number.is_finite() and number >= 0 else None
 
 
 def price_metadata(price: Price) -> Mapping[str, str]:

@@ -133,7 +133,11 @@ def test_a_price_survives_the_way_through_the_gateway(price: Price) -> None:
     assert price_of(price_metadata(price)) == price
 
 
-@pytest.mark.parametrize("told", [{}, {"price_input": "1"}, {"price_output": "1"}, {"price_input": 1.0, "price_output": "1"}])
+NO_PRICE = [{}, {"price_input": "1"}, {"price_output": "1"}, {"price_input": 1.0, "price_output": "1"}]
+NO_AMOUNTS = [{"price_input": "1", "price_output": amount} for amount in ("", "free", "NaN", "Infinity", "-1", "1 USD")]
+
+
+@pytest.mark.parametrize("told", [*NO_PRICE, *NO_AMOUNTS])
 def test_half_a_price_is_none(told: Mapping[str, Any]) -> None:
     assert price_of(told) is None
 

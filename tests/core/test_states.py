@@ -1,11 +1,14 @@
 """The table of states: every pair of state and event is either a row or a ProtocolError, and every state can be closed once."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from headrace.ext_proc.core.effects import Cause, Record
+from headrace.ext_proc.core.effects import Cause, Record, Release
 from headrace.ext_proc.core.errors import ProtocolError
 from headrace.ext_proc.core.events import (
     Answer,
@@ -22,7 +25,23 @@ from headrace.ext_proc.core.events import (
 )
 from headrace.ext_proc.core.exchange import Exchange, State
 from headrace.ext_proc.core.needs import Needs
-from tests.kit import DENIED, STREAM, answer_head, body, chunk, decision_in, delta, exchange_of, filter_of, post, told
+from headrace.ext_proc.core.session import EndStream, Link
+from headrace.ext_proc.core.sse import SseEvent
+from headrace.ext_proc.core.verdict import PASS, Continue, Edits, SetMember
+from tests.kit import (
+    DENIED,
+    STREAM,
+    ScriptedFilter,
+    answer_head,
+    body,
+    chunk,
+    decision_in,
+    delta,
+    exchange_of,
+    filter_of,
+    post,
+    told,
+)
 
 ALL = Needs.REQUEST_BODY | Needs.RESPONSE_BODY | Needs.RESPONSE_STREAM
 
@@ -174,3 +193,57 @@ async def test_a_session_whose_filter_is_still_deciding_when_the_proxy_leaves_is
     assert exchange.next_ask() is not None
     exchange.close(Cause.ABORTED)
     assert [outcome.cause for outcome in deciding.session.outcomes] == [Cause.ABORTED]
+
+
+# --- any order --------------------------------------------------------------------------------------------------------------------
+
+ODD: list[Event] = [*EVENTS, post("/v1/files"), STREAM, chunk("[DONE]", end=True), ResponseBody(b"\xff{")]
+USUAL: list[list[Event]] = [
+    [post(), body(), STREAM, chunk(delta("x")), chunk("[DONE]"), ResponseTrailers()],
+    [post(), body(), answer_head(), ResponseBody(b'{"x": '), ResponseBody(b"1}", end=True)],
+]
+ORDERS = st.builds(
+    lambda usual, kept, odd: usual[:kept] + odd,
+    st.sampled_from(USUAL),
+    st.integers(0, 6),
+    st.lists(st.sampled_from(ODD), max_size=4),
+)
+VERDICTS = st.sampled_from([PASS, DENIED, ValueError(), None, Continue(Edits(members=[SetMember(("x",), 1)]))])
+STREAMED = st.sampled_from([(), (SseEvent.of("own"),), EndStream(DENIED), ValueError(), None])
+SCRIPTS = st.fixed_dictionaries(
+    {"needs": st.sampled_from([Needs.NOTHING, Needs.REQUEST_BODY, ALL])},
+    optional={
+        **dict.fromkeys(("on_headers", "on_request", "on_response"), VERDICTS),
+        **dict.fromkeys(("on_event", "on_stream_end"), STREAMED),
+        "open": st.sampled_from([False, ValueError()]),
+        "close": st.sampled_from([ValueError(), (Release("o", "e1"),), None]),
+    },
+)
+LINKS = st.builds(Link, st.just("f"), st.builds(ScriptedFilter, SCRIPTS), shadow=st.booleans(), fail_open=st.booleans())
+
+
+@given(ORDERS, st.lists(LINKS, max_size=3))
+@settings(deadline=None, max_examples=300)
+def test_whatever_the_proxy_sends_and_filters_do_an_exchange_answers_or_refuses_and_closes_once(
+    events: list[Event], links: list[Link]
+) -> None:
+    exchange = exchange_of(*links)
+    answers = asyncio.run(_until_error(exchange, events))
+    ends = [answer for answer in answers if isinstance(answer, Refuse) or (isinstance(answer, Proceed) and answer.last)]
+    assert len(ends) <= 1
+    assert not ends or exchange.state is State.DONE
+    assert isinstance(exchange.close(Cause.FAILED)[-1], Record)
+    assert exchange.close(Cause.FAILED) == ()
+    sessions = [session for link in links if isinstance(link.filter, ScriptedFilter) for session in link.filter.sessions]
+    assert all(len(session.outcomes) == 1 for session in sessions)
+
+
+async def _until_error(exchange: Exchange, events: list[Event]) -> list[Answer]:
+    """The answers until an event comes that is not allowed; no other error may come up."""
+    answers: list[Answer] = []
+    for event in events:
+        try:
+            answers += await told(exchange, event)
+        except ProtocolError:
+            break
+    return answers
