@@ -1,14 +1,13 @@
 """The decision record: what was asked, what every filter said and how long it took, how it ended. Never a text of the request."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from headrace.ext_proc.core.effects import Outcome, Record
 from headrace.ext_proc.core.endpoint import normalise
 from headrace.ext_proc.core.facts import INPUT_TOKENS
 from headrace.ext_proc.core.lenses import Call
-from headrace.ext_proc.core.principal import PRINCIPAL
+from headrace.ext_proc.core.principal import PRINCIPAL, members_of
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.seats import Resolution
 from headrace.ext_proc.core.session import Link
@@ -46,18 +45,20 @@ class Decision:
         verdict = resolution.verdict
         replied = isinstance(verdict, Reply)
         outcome = ("would_reply" if link.shadow else "reply") if replied else "continue"
-        self.steps.append(
-            {
-                "filter": link.name,
-                "phase": phase,
-                "outcome": "failed" if resolution.error else outcome,
-                "reason": verdict.reason,
-                "us": round(resolution.elapsed_us, 1),
-            }
-            | ({"mode": "shadow"} if link.shadow else {})
-            | ({"error": resolution.error} if resolution.error else {})
-            | ({"note": dict(verdict.note)} if verdict.note else {})
-        )
+        step: dict[str, Any] = {
+            "filter": link.name,
+            "phase": phase,
+            "outcome": "failed" if resolution.error else outcome,
+            "reason": verdict.reason,
+            "us": resolution.elapsed_us,
+        }
+        if link.shadow:
+            step["mode"] = "shadow"
+        if resolution.error:
+            step["error"] = resolution.error
+        if verdict.note:
+            step["note"] = verdict.note
+        self.steps.append(step)
 
     def failed(self, link: Link, phase: str) -> None:
         """A sync hook of the filter failed."""
@@ -83,11 +84,11 @@ class Decision:
         principal = request.facts.get(PRINCIPAL)
         return {
             "method": request.method,
-            "path": _encodable(normalise(request.path)[:MAX_PATH]),
+            "path": _shown(normalise(request.path)),
             "endpoint": request.endpoint and request.endpoint.value,
             "model": self._call and self._call.model[:MAX_PATH],
             "stream": self._call and self._call.stream,
-            "principal": principal and {key: value for key, value in asdict(principal).items() if value},
+            "principal": principal and members_of(principal),
             "input_tokens": request.facts.get(INPUT_TOKENS),
         }
 
@@ -96,10 +97,11 @@ class Decision:
             "outcome": outcome.cause.value,
             "status": outcome.status,
             "reason": self.reason,
-            "usage": outcome.usage and asdict(outcome.usage),
+            "usage": outcome.usage and outcome.usage.members,
         }
 
 
-def _encodable(text: str) -> str:
+def _shown(path: str) -> str:
     """Header bytes that are no UTF-8 stand in strings as surrogates, which no log can write."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    short = path[:MAX_PATH]
+    return short if short.isascii() else short.encode("utf-8", "backslashreplace").decode()

@@ -1,12 +1,11 @@
 """Bodies as JSON: a request's read once and strictly, rewritten member by member so that every other byte run stays.
 
-Parsers differ on duplicate keys, on NaN and on bytes that are no UTF-8. What two parsers read differently is refused, so that what
-the filters saw is what the upstream gets.
+Parsers differ on duplicate keys (Go's takes "Model" for "model"), on NaN and on bytes that are no UTF-8. What two parsers read
+differently is refused, so that what the filters saw is what the upstream gets.
 """
 
 import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -22,8 +21,8 @@ MAX_DEPTH = 200
 def parse(body: bytes) -> dict[str, Any]:
     """The JSON object in `body`.
 
-    Raises BodyError (400): not UTF-8, not JSON, not an object, a key twice in one object, deeper than MAX_DEPTH, a number that
-    Python cannot hold (its `1e999` is infinity, which is no JSON).
+    Raises BodyError (400): not UTF-8, not JSON, not an object, a key twice in one object (capitals aside), deeper than MAX_DEPTH,
+    a number that Python cannot hold (its `1e999` is infinity, which is no JSON).
     """
     try:
         document = _DECODER.decode(body.decode())
@@ -59,11 +58,18 @@ def _parse_laxly(text: str | bytes) -> Json:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise BodyError("body.duplicate_key", f"the request body names the key {json.dumps(twice[:80])} twice in one object")
-    return members
+    if len({name.casefold() for name, _ in pairs}) != len(pairs):
+        raise BodyError("body.duplicate_key", f"the request body names the key {_twice(pairs)} twice in one object")
+    return dict(pairs)
+
+
+def _twice(pairs: Sequence[tuple[str, Any]]) -> str:
+    """The keys that some parser takes for one, in quotes."""
+    spellings: dict[str, list[str]] = {}
+    for name, _ in pairs:
+        spellings.setdefault(name.casefold(), []).append(name)
+    several = next(names for names in spellings.values() if len(names) > 1)
+    return " or ".join(json.dumps(name[:80]) for name in dict.fromkeys(several[:2]))
 
 
 def _no_constant(name: str) -> Any:

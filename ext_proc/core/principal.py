@@ -23,10 +23,18 @@ class Principal:
     key: str | None = None
 
 
+LEVELS = ("organisation", "team", "app", "user", "key")
+
 ANONYMOUS = Principal()
 """What filters assume when no identity filter has run."""
 
 PRINCIPAL: Fact[Principal] = Fact("principal")
+
+
+def members_of(principal: Principal) -> dict[str, str]:
+    """What is known of the caller, for records."""
+    parts = ((level, getattr(principal, level)) for level in LEVELS)
+    return {level: value for level, value in parts if value}
 
 
 def is_part(value: str) -> bool:

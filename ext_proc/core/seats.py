@@ -1,8 +1,8 @@
 """The sessions of one exchange at their places in the chain, and what an answer's events become on the way through them."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from headrace.ext_proc.core.effects import Effect, Outcome
 from headrace.ext_proc.core.errors import HeadraceError
@@ -31,7 +31,7 @@ class Ask:
 
     link: Link
     phase: str
-    run: Callable[[], Awaitable[Verdict]]
+    run: Callable[[], Coroutine[Any, Any, Verdict]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,16 @@ class Usage:
     reasoning_tokens: int = 0
 
     @property
+    def members(self) -> dict[str, int]:
+        """For records."""
+        return {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cached_tokens": self.cached_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+        }
+
+    @property
     def total_tokens(self) -> int:
         return self.input_tokens + self.output_tokens
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, assert_never
 
 from headrace.ext_proc.core.effects import Effect, Record, Release, Settle
@@ -132,4 +131,4 @@ def _money(effect: Settle) -> Mapping[str, Any]:
     if effect.usage is None:
         return {}
     cost = usd(effect.usage, effect.price)
-    return {"usage": asdict(effect.usage)} | ({} if cost is None else {"usd": str(cost)})
+    return {"usage": effect.usage.members} | ({} if cost is None else {"usd": str(cost)})

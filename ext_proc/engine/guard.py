@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from time import perf_counter_ns
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from headrace.ext_proc.core.seats import Ask, FilterFailed, Resolution, failure
 from headrace.ext_proc.core.session import EndStream, Link
@@ -23,10 +24,8 @@ async def guard(ask: Ask, deadline: float) -> Resolution:
     deadline: loop time in seconds by which the proxy wants its answer; the link's own time-out may come earlier.
     """
     started = perf_counter_ns()
-    limit = min(deadline, asyncio.get_running_loop().time() + ask.link.timeout_ms / 1000)
     try:
-        async with asyncio.timeout_at(limit):
-            verdict = _checked(await ask.run())
+        verdict = _checked(await _in_time(ask, deadline))
     except _NOT_OURS:
         raise
     except BaseException as error:  # also the panics of Rust extensions, which are no Exceptions
@@ -34,6 +33,40 @@ async def guard(ask: Ask, deadline: float) -> Resolution:
         verdict = PASS if ask.link.fail_open else failure(ask.link)
         return Resolution(verdict, _since(started), type(error).__name__)
     return Resolution(verdict, _since(started))
+
+
+async def _in_time(ask: Ask, deadline: float) -> Verdict:
+    """The hook's verdict. A hook that decides without waiting, as most do, costs no timer. Raises TimeoutError."""
+    coroutine = ask.run()
+    try:
+        waits_for = coroutine.send(None)
+    except StopIteration as done:
+        verdict: Verdict = done.value
+        return verdict
+    limit = min(deadline, asyncio.get_running_loop().time() + ask.link.timeout_ms / 1000)
+    async with asyncio.timeout_at(limit):
+        return await _Begun(coroutine, waits_for)
+
+
+class _Begun:
+    """Awaits the rest of a coroutine that was begun and waits for a future."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Verdict], waits_for: Any) -> None:
+        self._coroutine = coroutine
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, Verdict]:
+        while True:
+            try:
+                sent = yield self._waits_for
+                resume = partial(self._coroutine.send, sent)
+            except BaseException as error:  # a cancellation, or the time-out: the coroutine's to handle
+                resume = partial(self._coroutine.throw, error)
+            try:
+                self._waits_for = resume()
+            except StopIteration as done:
+                verdict: Verdict = done.value
+                return verdict
 
 
 def shield(link: Link, hook: Callable[[], T]) -> T:
@@ -67,4 +100,5 @@ def _report(link: Link, phase: str, error: BaseException) -> None:
 
 
 def _since(started: int) -> float:
-    return (perf_counter_ns() - started) / 1000
+    """Microseconds, with one decimal."""
+    return (perf_counter_ns() - started) // 100 / 10
