@@ -37,6 +37,8 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
     "a key twice": (b'{"a": 1, "b": 2, "a": 3}', "body.duplicate_key", 'key "a" twice'),
     "a key twice, escaped": (b'{"a": 1, "\\u0061": 2}', "body.duplicate_key", 'key "a" twice'),
     "a key twice, deep": (b'{"m": [{"x": {"a": 1, "a": 1}}]}', "body.duplicate_key", 'key "a" twice'),
+    "a key twice but for capitals": (b'{"model": "a", "Model": "b"}', "body.duplicate_key", 'key "model" or "Model" twice'),
+    "a key twice but for a long s": ('{"messages": [], "me\u017f\u017fages": []}'.encode(), "body.duplicate_key", "twice"),
     "a surrogate key twice": (b'{"\\ud800": 1, "\\ud800": 1}', "body.duplicate_key", r'key "\ud800" twice'),
     "too deep": (b'{"a":' * MAX_DEPTH + b"{}" + b"}" * MAX_DEPTH, "body.too_deep", f"more than {MAX_DEPTH} levels"),
     "far too deep": (b"[" * 100_000, "body.too_deep", f"more than {MAX_DEPTH} levels"),
@@ -62,36 +64,50 @@ def test_many_shallow_members_are_not_deep() -> None:
     assert len(parse(b'{"a":[' + b"[1]," * 1000 + b"{}]}")["a"]) == 1001
 
 
+def test_keys_that_differ_in_more_than_capitals_are_two() -> None:
+    assert parse(b'{"a": 1, "a ": 2, "A_": 3}') == {"a": 1, "a ": 2, "A_": 3}
+
+
 def test_numbers_of_thirty_digits_are_read_exactly() -> None:
     assert parse(b'{"a": 123456789012345678901234567890}') == {"a": 123456789012345678901234567890}
 
 
-def test_a_duplicate_key_is_found_without_comparing_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared = 0
+def test_a_duplicate_key_is_found_without_comparing_every_pair() -> None:
+    looked_at = 0
 
     class Name(str):
-        __hash__ = str.__hash__
+        def casefold(self) -> str:
+            nonlocal looked_at
+            looked_at += 1
+            return super().casefold()
 
-        def __eq__(self, other: object) -> bool:
-            nonlocal compared
-            compared += 1
-            return str.__eq__(self, other)
-
-    pairs = [(Name(f"k{index}"), 0) for index in range(2000)] + [(Name("k1999"), 0)]
+    pairs = [(Name(f"k{index}"), 0) for index in range(2000)] + [(Name("K1999"), 0)]
     unique = sys.modules["headrace.ext_proc.core.json_body"]._unique
-    with pytest.raises(BodyError, match="k1999"):
+    with pytest.raises(BodyError, match='"k1999" or "K1999"'):
         unique(pairs)
-    assert compared < 10 * len(pairs)
+    assert looked_at <= 2 * len(pairs)
 
 
 # --- rendering ---------------------------------------------------------------------------------------------------------------
 
+NAMES = st.text(max_size=5)
+
+
+def _folded(name: str) -> str:
+    return name.casefold()
+
+
+def objects(values: st.SearchStrategy[Any], least: int = 0) -> st.SearchStrategy[dict[str, Any]]:
+    """Objects without two keys that some parser takes for one."""
+    return st.lists(st.tuples(NAMES, values), unique_by=lambda pair: _folded(pair[0]), min_size=least, max_size=5).map(dict)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | objects(inner),
     max_leaves=20,
 )
-OBJECTS = st.dictionaries(st.text(max_size=5), JSON, min_size=1, max_size=6)
+OBJECTS = objects(JSON, least=1)
 
 
 def _members(body: bytes) -> dict[str, bytes]:
@@ -103,7 +119,8 @@ def test_a_rewritten_body_keeps_every_other_member_byte_for_byte(
     document: dict[str, Any], value: Any, ascii_only: bool, separators: tuple[str, str], data: st.DataObject
 ) -> None:
     body = json.dumps(document, ensure_ascii=ascii_only, separators=separators).encode()
-    name = data.draw(st.sampled_from(sorted(document)) | st.text(max_size=5))
+    others = NAMES.filter(lambda name: _folded(name) not in map(_folded, document))
+    name = data.draw(st.sampled_from(sorted(document)) | others)
     written = render(body, [SetMember((name,), value)])
     assert parse(written) == {**parse(body), name: value}
     before, after = _members(body), _members(written)
