@@ -18,9 +18,8 @@ upstreams:
 
 def test_config_writes_a_bootstrap_that_envoy_takes(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(POLICY)
-    done = headrace(
-        "envoy", "config", "p.yaml", "--port", "0", "--socket", "unix:/run/w.sock", "--workers", "2", "--output", "e.yaml", cwd=tmp_path
-    )
+    options = ("--port", "0", "--socket", "unix:/run/w.sock", "--workers", "2", "--output", "e.yaml")
+    done = headrace("envoy", "config", "p.yaml", *options, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     text = (tmp_path / "e.yaml").read_text()
     assert [text.count(path) for path in ("/run/w-0.sock", "/run/w-1.sock", "/run/w.sock")] == [1, 1, 0]
@@ -37,8 +36,8 @@ def test_config_says_what_is_wrong_with_its_options(tmp_path: Path) -> None:
         ("v1.yaml",): "url: 'http://127.0.0.1:1/v1': without /v1, which is part of the request's own path",
         ("p.yaml", "--socket", "here"): "'here' is neither host:port nor the absolute path of a Unix socket",
         ("p.yaml", "--socket", "/a.sock", "--socket", "svc:1"): "Unix sockets and DNS names cannot be endpoints of one cluster",
-        ("p.yaml", "--admin", "0.0.0.0:9901"): "admin: 0.0.0.0:9901: Envoy's admin interface has no access control; a Unix socket or "
-        "a loopback address",
+        ("p.yaml", "--admin", "0.0.0.0:9901"): "admin: 0.0.0.0:9901: Envoy's admin interface has no access control; "
+        "a Unix socket or a loopback address",
     }
     for arguments, message in cases.items():
         done = headrace("envoy", "config", *arguments, cwd=tmp_path)

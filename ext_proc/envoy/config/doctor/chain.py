@@ -29,7 +29,7 @@ def compressor_order(wiring: Wiring) -> Iterator[Wrong]:
             yield Wrong(one, "", "the compressor stands behind ext_proc: Headrace gets compressed answers, which it cannot read")
 
 
-@RULES.rule("client-headers", "add the early_header_mutation_extensions of envoy/README.md")
+@RULES.rule("client-headers", "run `headrace envoy patch`, which adds early_header_mutation_extensions")
 def client_headers(wiring: Wiring) -> Iterator[Wrong]:
     if field(wiring.processor, "route_cache_action") in ("CLEAR", 1):
         return

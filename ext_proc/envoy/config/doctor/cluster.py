@@ -16,7 +16,7 @@ ENVOY_STREAMS: Final = float("inf")
 LIMITS: Final = ("max_requests", "max_pending_requests", "max_connections")
 
 
-@RULES.rule("cluster", "add the cluster of envoy/README.md")
+@RULES.rule("cluster", "run `headrace envoy patch`, which adds it")
 def cluster(wiring: Wiring) -> Iterator[Wrong]:
     if wiring.cluster is None:
         what = f"the filter calls the cluster {wiring.cluster_name}, which this file does not define"

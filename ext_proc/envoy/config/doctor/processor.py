@@ -61,7 +61,7 @@ def failure_mode(wiring: Wiring) -> Iterator[Wrong]:
         yield Wrong(wiring.processor, "failure_mode_allow", "without the service every request passes unchecked")
 
 
-@RULES.rule("processing-mode", "use the processing_mode of envoy/README.md")
+@RULES.rule("processing-mode", "use the processing_mode that `headrace envoy config` writes")
 def processing_mode(wiring: Wiring) -> Iterator[Wrong]:
     modes = field(wiring.processor, "processing_mode")
     if modes is None:
@@ -70,7 +70,7 @@ def processing_mode(wiring: Wiring) -> Iterator[Wrong]:
         yield from wrong_modes(modes)
 
 
-@RULES.rule("mode-override", "set allow_mode_override: true and the allowed_override_modes of envoy/README.md")
+@RULES.rule("mode-override", "set allow_mode_override: true and the allowed_override_modes that `headrace envoy config` writes")
 def mode_override(wiring: Wiring) -> Iterator[Wrong]:
     processor = wiring.processor
     if field(processor, "allow_mode_override") is not True:

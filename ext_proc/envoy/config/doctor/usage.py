@@ -19,7 +19,7 @@ HTTP_LOG: Final = "HttpGrpcAccessLogConfig"
 KINDS: Final = {"json_to_metadata": "JSON answers", "sse_to_metadata": "streams"}
 
 
-@RULES.rule("access-log", "add the envoy.access_loggers.http_grpc of envoy/README.md to access_log")
+@RULES.rule("access-log", "run `headrace envoy patch`, which adds envoy.access_loggers.http_grpc to access_log")
 def access_log(wiring: Wiring) -> Iterator[Wrong]:
     logs = (field(log, "typed_config") for log in items(wiring.manager.config, "access_log"))
     if _claimed(wiring) and not any(is_a(log, HTTP_LOG) and calls_service(log, wiring.cluster_name) for log in logs):
@@ -27,7 +27,7 @@ def access_log(wiring: Wiring) -> Iterator[Wrong]:
         yield Wrong(wiring.manager.config, "access_log", what)
 
 
-@RULES.rule("usage-filters", "add the usage filters of envoy/README.md behind ext_proc")
+@RULES.rule("usage-filters", "run `headrace envoy patch`, which adds them behind ext_proc")
 def usage_filters(wiring: Wiring) -> Iterator[Wrong]:
     for kind, answers in KINDS.items():
         if _claimed(wiring) and not any(_reads_usage(one) for _, one in wiring.of_kind(kind)):
@@ -43,7 +43,7 @@ def usage_order(wiring: Wiring) -> Iterator[Wrong]:
                 yield Wrong(one, "", f"{kind} stands before ext_proc: it reads what the service made of the answer, or nothing")
 
 
-@RULES.rule("usage-matcher", "wrap the filter in the ExtensionWithMatcher of envoy/README.md")
+@RULES.rule("usage-matcher", "wrap the filter in the ExtensionWithMatcher that `headrace envoy config` writes")
 def usage_matcher(wiring: Wiring) -> Iterator[Wrong]:
     why = {
         "json_to_metadata": "turns every JSON answer over the buffer limit into a 500",

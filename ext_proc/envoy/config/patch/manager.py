@@ -111,8 +111,9 @@ def _notes(document: Document, manager: Manager) -> Iterator[str]:
     for kind in ("rds", "scoped_routes"):
         if field(manager.config, kind) is not None:
             yield (
-                f"the routes come from elsewhere ({document.name}:{line_of(manager.config, kind)}); remove "
-                f"{' and '.join(REMOVED_BEFORE_UPSTREAM)} from requests there, and add the response headers of envoy/README.md"
+                f"the routes come from elsewhere ({document.name}:{line_of(manager.config, kind)}); there, remove "
+                f"{' and '.join(REMOVED_BEFORE_UPSTREAM)} from requests, and add the response_headers_to_add that "
+                "`headrace envoy config` writes"
             )
     if not _routes_by_header(manager.config):
         yield f"no route matches the header {ROUTE_HEADER} yet, so that routing decisions have no effect: see envoy/README.md"
