@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -17,22 +17,25 @@ CLOSED = Link("strict", filter_of())
 OPEN = Link("lax", filter_of(), fail_open=True)
 
 
+Run = Callable[[], Coroutine[Any, Any, Any]]
+
+
 class Panic(BaseException):
     """As Rust extensions raise: no Exception."""
 
 
-def ask(run: Callable[[], Awaitable[Any]], link: Link = CLOSED) -> Ask:
+def ask(run: Run, link: Link = CLOSED) -> Ask:
     return Ask(link, "request", run)
 
 
-def raises(error: BaseException) -> Callable[[], Awaitable[Verdict]]:
+def raises(error: BaseException) -> Run:
     async def run() -> Verdict:
         raise error
 
     return run
 
 
-def gives(verdict: Any) -> Callable[[], Awaitable[Any]]:
+def gives(verdict: Any) -> Run:
     async def run() -> Any:
         return verdict
 
@@ -81,6 +84,58 @@ async def test_a_filter_that_hangs_is_stopped_at_the_deadline_of_the_proxy() -> 
 
 async def test_a_verdict_that_needs_no_waiting_is_given_even_after_the_deadline() -> None:
     assert (await guard(ask(gives(DENIED)), 0.0)).verdict is DENIED
+
+
+async def test_a_hook_may_wait_as_often_as_it_likes() -> None:
+    async def waits() -> Verdict:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert await asyncio.to_thread(len, "abc") == 3
+        assert await asyncio.gather(asyncio.sleep(0, 1), asyncio.sleep(0, 2)) == [1, 2]
+        return DENIED
+
+    assert (await guard(ask(waits), soon())).verdict is DENIED
+
+
+async def test_a_hook_that_fails_after_it_has_waited_fails_as_its_link_says() -> None:
+    async def fails() -> Verdict:
+        await asyncio.sleep(0)
+        raise KeyError("x")
+
+    assert (await guard(ask(fails), soon())).error == "KeyError"
+
+
+async def test_a_time_out_of_the_hooks_own_is_its_own() -> None:
+    async def gives_up() -> Verdict:
+        try:
+            async with asyncio.timeout(0.001):
+                await never()
+        except TimeoutError:
+            return DENIED
+        raise AssertionError
+
+    resolution = await guard(ask(gives_up), soon())
+    assert (resolution.verdict, resolution.error) == (DENIED, None)
+
+
+async def test_a_hook_out_of_time_may_clean_up() -> None:
+    cleaned: list[str] = []
+
+    async def tidy() -> Verdict:
+        try:
+            await never()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append("up")
+        return PASS
+
+    resolution = await guard(ask(tidy, Link("slow", filter_of(), timeout_ms=1)), soon())
+    assert (cleaned, resolution.error) == (["up"], "TimeoutError")
+
+
+async def test_a_hook_that_is_no_coroutine_is_a_failure() -> None:
+    not_async: Any = lambda: PASS  # noqa: E731
+    assert (await guard(ask(not_async), soon())).verdict == failure(CLOSED)
 
 
 async def test_cancellation_passes_through_a_filter_that_fails_open() -> None:
