@@ -91,7 +91,7 @@ async def test_a_hook_may_wait_as_often_as_it_likes() -> None:
         for _ in range(5):
             await asyncio.sleep(0)
         assert await asyncio.to_thread(len, "abc") == 3
-        assert await asyncio.gather(asyncio.sleep(0, 1), asyncio.sleep(0, 2)) == [1, 2]
+        assert sum(await asyncio.gather(asyncio.sleep(0, 1), asyncio.sleep(0, 2))) == 3
         return DENIED
 
     assert (await guard(ask(waits), soon())).verdict is DENIED
