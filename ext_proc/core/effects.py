@@ -1,9 +1,10 @@
 """What follows from an exchange, as values; the engine's EffectRunner carries them out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+
+from msgspec import Struct, field
 
 from headrace.ext_proc.core.usage import Usage
 
@@ -25,8 +26,7 @@ class Cause(Enum):
     """An error of ours or of the protocol; the stream was aborted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """How it ended, for the sessions' `close`.
 
     status: of the upstream's answer, None when none was seen. usage: what the provider reported to us, None when it did not or when
@@ -41,8 +41,7 @@ class Outcome:
     forwarded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(Struct, frozen=True):
     """USD per million tokens as decimal strings, and the revision of the table they come from."""
 
     input: str
@@ -51,8 +50,7 @@ class Price:
     revision: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(Struct, frozen=True):
     """The lease's real usage; `usage` None leaves the reserved amount standing. Idempotent by lease.
 
     lease: None where no budget reserved anything; then the usage is only recorded. context: what else the record shows.
@@ -65,8 +63,7 @@ class Settle:
     context: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """The call cost nothing. Idempotent by lease."""
 
     organisation: str
@@ -74,8 +71,7 @@ class Release:
     context: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """One line of the decision log: `kind` is `decision` or `settlement`; never a prompt's or an answer's text."""
 
     kind: str

@@ -1,8 +1,9 @@
 """What an adapter tells the exchange, and what the exchange answers. Values; no wire format."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
+
+from msgspec import Struct, field
 
 from headrace.ext_proc.core.headers import Headers
 from headrace.ext_proc.core.verdict import NO_EDITS, Edits, Metadata
@@ -10,22 +11,19 @@ from headrace.ext_proc.core.verdict import NO_EDITS, Edits, Metadata
 # --- events: from the proxy ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHeaders:
+class RequestHeaders(Struct, frozen=True):
     headers: Headers
     end: bool = False
     """No body follows."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestBody:
+class RequestBody(Struct, frozen=True):
     """The whole body: adapters collect it, up to a limit of theirs."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHeaders:
+class ResponseHeaders(Struct, frozen=True):
     status: int
     headers: Headers
     end: bool = False
@@ -33,16 +31,14 @@ class ResponseHeaders:
     """False for the proxy's own replies: never bill, cache or translate those."""
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseBody:
+class ResponseBody(Struct, frozen=True):
     """A chunk of the answer, cut anywhere."""
 
     data: bytes
     end: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseTrailers:
+class ResponseTrailers(Struct, frozen=True):
     """The answer ends with trailers; the body before them is complete."""
 
 
@@ -60,8 +56,7 @@ Event = RequestHeaders | RequestBody | ResponseHeaders | ResponseBody | Response
 # --- answers: to the proxy -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Proceed:
+class Proceed(Struct, frozen=True):
     """Go on after headers or a request body.
 
     body: the new request body, None to leave it. metadata: for the namespace `headrace`. read: after response headers, how the body
@@ -76,8 +71,7 @@ class Proceed:
     last: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Struct, frozen=True):
     """Answer the caller with this status, these headers and this body, instead of the upstream."""
 
     status: int
@@ -86,13 +80,11 @@ class Refuse:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True):
     """Nothing to answer yet; the proxy waits (the answer is being collected)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(Struct, frozen=True):
     """Part of the answer, in place of what came in; all of it, where it was read whole.
 
     headers: edits of the answer's headers when they were held until now, else None; the adapter sees to content-length. end: the

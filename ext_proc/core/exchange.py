@@ -170,6 +170,7 @@ class Exchange:
     def _other_path(self) -> Answer:
         if self._policy.refuse_other_paths:
             return self._refuse(_OTHER_PATH)
+        self._pending.remove(*(name for name in self._policy.private_headers if name in self._request.headers))
         return self._hand_over(settle=None)
 
     def _enter(self, request: Request) -> Generator[Ask, Resolution, Reply | None]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+from msgspec import Struct
+
 Unit = Literal["tokens", "input_tokens", "output_tokens", "nano_usd", "requests"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 
@@ -53,8 +55,7 @@ class Sliding:
 Window = Fixed | Sliding
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(Struct, frozen=True):
     """One counter a lease draws on: `amount` more may not lift it above `limit`.
 
     `counter` is the budget and whom it counts for, e.g. `user-day:research/ann`; with `unit` and `window` it names the
@@ -72,15 +73,13 @@ class Charge:
         bounded("amount", self.amount)
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(Struct, frozen=True):
     """Every counter held the charge. `remaining[i]` is what the i-th limit leaves after it, never negative."""
 
     remaining: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Exhausted:
+class Exhausted(Struct, frozen=True):
     """At least one counter could not hold its charge, and nothing was charged.
 
     `index` is the charge that refuses longest (the latest reset; the first of equals), `resets_at_ms` the earliest

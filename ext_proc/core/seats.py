@@ -1,8 +1,9 @@
 """The sessions of one exchange at their places in the chain, and what an answer's events become on the way through them."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct
 
 from headrace.ext_proc.core.effects import Effect, Outcome
 from headrace.ext_proc.core.errors import HeadraceError
@@ -25,8 +26,7 @@ class Shield(Protocol):
     def __call__(self, link: Link, hook: Callable[[], T]) -> T: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """A question for one filter; the engine awaits it and resolves the exchange with the answer."""
 
     link: Link
@@ -34,8 +34,7 @@ class Ask:
     run: Callable[[], Coroutine[Any, Any, Verdict]]
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(Struct, frozen=True):
     """An answer to an Ask. error: the failure's type, when `verdict` stands in for a filter that failed."""
 
     verdict: Verdict
@@ -49,8 +48,7 @@ def failure(link: Link) -> Reply:
     return Reply(503, f"{link.name}.failed", message, retry_after=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Seated:
+class Seated(Struct, frozen=True):
     """A link whose filter opened a session.
 
     What a hook returns is gone through inside the shield: a filter may write a hook as a generator.

@@ -104,3 +104,8 @@ class Policy(Protocol):
 
     @property
     def refuse_other_paths(self) -> bool: ...
+
+    @property
+    def private_headers(self) -> Sequence[str]:
+        """Names (lower case) of headers that go no further on paths that no filter is asked about."""
+        ...

@@ -1,17 +1,17 @@
 """From a gateway's access-log entry to what becomes of the lease: the same rules, whichever gateway wrote the entry."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
+
+from msgspec import Struct
 
 from headrace.ext_proc.core.effects import Effect, Price, Release, Settle
 from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.usage import Usage, counted, usage_of
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """One exchange, as the gateway saw it end.
 
     metadata: what we returned under the namespace `headrace`. usage: what the gateway read of the provider's `usage`, flat.

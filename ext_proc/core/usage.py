@@ -1,14 +1,14 @@
 """What a call used, read from the provider's own `usage`, whole or event by event."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from headrace.ext_proc.core.sse import SseEvent
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Tokens of one call. cached_tokens are part of input_tokens, reasoning_tokens part of output_tokens."""
 
     input_tokens: int

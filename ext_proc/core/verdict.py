@@ -1,9 +1,10 @@
 """What a filter says of a request or an answer: a value, applied by the exchange."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct
 
 from headrace.ext_proc.core.facts import Fact
 
@@ -13,19 +14,17 @@ Metadata = Mapping[str, str | int | float]
 _NONE: Mapping[Any, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class SetMember:
+class SetMember(Struct, frozen=True):
     """Puts `value` at `path` of a JSON body; the last step may be a new member, every step before it must exist."""
 
     path: Path
     value: Json
 
 
-@dataclass(frozen=True, slots=True)
-class Edits:
+class Edits(Struct, frozen=True):
     """Changes to a request or an answer. Header names in lower case; a set replaces every former value."""
 
-    set_headers: Mapping[str, str] = field(default_factory=lambda: _NONE)
+    set_headers: Mapping[str, str] = _NONE
     remove_headers: Sequence[str] = ()
     members: Sequence[SetMember] = ()
     reroute: bool = False
@@ -37,8 +36,7 @@ class Edits:
 NO_EDITS = Edits()
 
 
-@dataclass(frozen=True, slots=True)
-class Continue:
+class Continue(Struct, frozen=True):
     """Go on, with these edits.
 
     facts: what later filters may rely on. metadata: what the gateway's access log and header rules may read, under the
@@ -46,17 +44,16 @@ class Continue:
     """
 
     edits: Edits = NO_EDITS
-    facts: Mapping[Fact[Any], Any] = field(default_factory=lambda: _NONE)
-    metadata: Metadata = field(default_factory=lambda: _NONE)
-    note: Mapping[str, Json] = field(default_factory=lambda: _NONE)
+    facts: Mapping[Fact[Any], Any] = _NONE
+    metadata: Metadata = _NONE
+    note: Mapping[str, Json] = _NONE
     reason: str = ""
 
 
 PASS = Continue()
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """Answer the caller at once. The body is written in the caller's dialect from `message`, `reason` and `param`.
 
     retry_after: seconds after which the same request may succeed, or None where waiting does not help; it becomes `retry-after`
@@ -68,8 +65,8 @@ class Reply:
     message: str
     param: str | None = None
     retry_after: int | None = None
-    headers: Mapping[str, str] = field(default_factory=lambda: _NONE)
-    note: Mapping[str, Json] = field(default_factory=lambda: _NONE)
+    headers: Mapping[str, str] = _NONE
+    note: Mapping[str, Json] = _NONE
 
 
 Verdict = Continue | Reply

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from headrace.ext_proc.core import exchange as exchanges
 from headrace.ext_proc.core.effects import Cause, Outcome, Release

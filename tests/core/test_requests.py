@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from headrace.ext_proc.core.effects import Cause
 from headrace.ext_proc.core.events import Answer, Proceed, Refuse, RequestHeaders

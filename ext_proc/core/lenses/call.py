@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from headrace.ext_proc.core.errors import BodyError
 
@@ -11,8 +12,7 @@ MAX_CHOICES = 128
 """OpenAI's limit for `n`; more would let one request reserve (or overflow) without bound."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(Struct, frozen=True):
     """What is to be counted: the tokens of `texts`, plus `overhead` tokens that the API's own formula adds.
 
     exact is False where the formula is not published (tools, images, Claude): the count is an estimate.
@@ -23,8 +23,7 @@ class Prompt:
     exact: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One call of a model.
 
     output_cap: tokens per choice that the request allows, None where it names no cap. choices: answers asked for.
