@@ -121,6 +121,7 @@ class ChainPolicy:
     chain: Sequence[Choice]
     refuse_other_paths: bool = False
     revision: str = "r1"
+    private_headers: Sequence[str] = ()
 
 
 def policy_of(*filters: ScriptedFilter | Link, refuse_other_paths: bool = False) -> ChainPolicy:

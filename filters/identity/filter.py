@@ -39,6 +39,7 @@ class IdentityFilter:
         stripped = {name for source in sources for name in source.reads}
         if not settings.forward_credentials:
             stripped.update(CREDENTIAL_HEADERS)
+        self.private_headers = () if settings.forward_credentials else CREDENTIAL_HEADERS
         self.sources = [(source, _removal(stripped - set(source.reads))) for source in sources]
         """Each with what goes no further when it named the caller: credentials, and trusted headers that it did not read. Those
         can only come from the client: the gateway in front would have named the caller with them."""

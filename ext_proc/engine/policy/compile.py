@@ -46,6 +46,7 @@ class Policy:
     catalogue: Catalogue
     chain: tuple[Choice, ...]
     files: frozenset[Path]
+    private_headers: tuple[str, ...] = ()
 
     @property
     def refuse_other_paths(self) -> bool:
@@ -86,6 +87,7 @@ class _Compiler:
     ports: Ports
     problems: list[Problem] = field(default_factory=list)
     files: set[Path] = field(default_factory=set)
+    private: set[str] = field(default_factory=set)
 
     def compile(self, content: bytes) -> Policy:
         document = validated(PolicyDocument, self.located.value, self.problem)
@@ -101,7 +103,8 @@ class _Compiler:
         chain = tuple(self._place(entry, build) for entry in entries)
         if self.problems:
             raise PolicyErrors(self.problems, self.files)
-        return Policy(self.path, self._revision(content), document, catalogue, chain, frozenset(self.files))
+        private = tuple(sorted(self.private))
+        return Policy(self.path, self._revision(content), document, catalogue, chain, frozenset(self.files), private)
 
     def _named(self) -> Sequence[tuple[str, Where, Mapping[str, Any]]]:
         """The chain as the document lists it, and what ends every chain."""
@@ -133,6 +136,8 @@ class _Compiler:
 
     def _place(self, entry: _Entry, build: Build) -> Choice:
         base = self._built(entry, entry.settings, entry.where, build)
+        if entry.settings.mode == "enforce":
+            self.private.update(getattr(base, "private_headers", ()))
         changes = list(_changes(entry.name, build.document.overrides))
         if base is None or not changes:
             return Fixed(link_of(entry.name, base, entry.settings) if base is not None else None)

@@ -86,6 +86,7 @@ class Chain:
     chain: Sequence[Choice]
     revision: str = "r1"
     refuse_other_paths: bool = False
+    private_headers: Sequence[str] = ()
 
 
 @dataclass

@@ -126,6 +126,17 @@ async def test_credentials_end_here(tmp_path: Path) -> None:
     assert {"authorization", "x-api-key", "api-key"} <= caller.removed
 
 
+@pytest.mark.parametrize(
+    ("settings", "removed"),
+    [("{}", {"authorization"}), ("{forward_credentials: true}", set()), ("{mode: shadow}", set()), ("{mode: off}", set())],
+)
+async def test_credentials_end_on_other_paths_too(tmp_path: Path, settings: str, removed: set[str]) -> None:
+    keep(tmp_path, record())
+    answer = await last(exchange_with(policy_of(tmp_path, settings=settings)), post("/v1/files", authorization=f"Bearer {SECRET}"))
+    assert isinstance(answer, Proceed)
+    assert set(answer.edits.remove_headers) == removed
+
+
 async def test_credentials_go_on_where_the_policy_says_so(tmp_path: Path) -> None:
     keep(tmp_path, record())
     caller = Caller(policy_of(tmp_path, settings="{forward_credentials: true}"), (bearer(SECRET),))
