@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
+from headrace.ext_proc.envoy.config.document import parse
+from headrace.ext_proc.envoy.config.patch import Attachment, patch
+from headrace.ext_proc.envoy.config.settings import GatewaySettings
 from tests.e2e.gateway import Gateway, running_gateway
+from tests.envoy.config.samples import EDGE
 from tests.envoy.stub_service import Decision, metadata
 from tests.envoy.stub_upstream import Received, Reply
 
@@ -242,3 +246,22 @@ async def test_without_the_service_there_is_no_answer(gateway: Gateway) -> None:
     await gateway.service.stop()
     assert (await gateway.client.post(PATH, json={})).status_code == 500
     assert not gateway.standard.received
+
+
+def patched_edge(settings: GatewaySettings) -> str:
+    """A bootstrap of somebody else's, patched, with the first upstream as its cluster."""
+    port = str(settings.upstreams[0].address.port)
+    document = parse(EDGE.replace("port_value: 9000", f"port_value: {port}").replace("name: edge ", "name: headrace "), "edge.yaml")
+    patch(document, Attachment(settings.service))
+    return document.text()
+
+
+async def test_a_patched_bootstrap_settles_and_keeps_what_is_ours_inside() -> None:
+    async with running_gateway(patched_edge) as gateway:
+        answer_whole(gateway, json.dumps({"usage": CHAT, "text": LONG}).encode())
+        exchange = gateway.decide(route="large", reason="pool.size")
+        answer = await gateway.client.post(PATH, json={}, headers={"accept-encoding": "gzip", "x-headrace-else": "1"})
+        assert (answer.headers["x-headrace-exchange"], answer.headers["content-encoding"]) == (exchange, "gzip")
+        assert metadata(await gateway.service.logged(exchange), "headrace.usage") == CHAT_READ
+        [received] = gateway.standard.received
+        assert not [name for name in received.headers if name.startswith(("x-headrace-", "accept-encoding"))]
