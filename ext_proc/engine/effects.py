@@ -85,6 +85,9 @@ class EffectRunner:
             self._running += 1
             try:
                 await self._carry_out(effect)
+            except asyncio.CancelledError:  # drained: nobody tries it again
+                self._drop(effect)
+                raise
             finally:
                 self._running -= 1
                 self._queue.task_done()
