@@ -22,7 +22,7 @@ class Headers:
 
     def get_all(self, name: str) -> tuple[str, ...]:
         """Every value of `name`, in order; several values are how a client tries to be two people at once."""
-        return tuple(value for key, value in self.pairs if key == name)
+        return tuple(value for key, value in self.pairs if key == name) if name in self._first else ()
 
     def names(self) -> Iterable[str]:
         return self._first.keys()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -65,6 +66,7 @@ def price_of(metadata: Mapping[str, Any]) -> Price | None:
     return Price(given, taken, cached, revision if isinstance(revision, str) else "")
 
 
+@lru_cache(256)  # policies have few prices
 def _amount(value: Any) -> str | None:
     """A decimal string that is a price, else None: whoever can write the log must not stop those who settle by it."""
     try:
@@ -89,6 +91,9 @@ def _nested(usage: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 _TOLD = ("exchange", "organisation", "model", "route", "endpoint", "stream", "traceparent")
+
+READ = (*_TOLD, "settle", "lease", "price_input", "price_output", "price_cached_input", "price_revision")
+"""The names of the metadata that a settlement reads; an adapter need not decode more."""
 
 
 def _context(entry: Finished) -> Mapping[str, Any]:

@@ -8,13 +8,25 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from headrace.ext_proc.core.effects import Effect
 from headrace.ext_proc.core.errors import ProtocolError
-from headrace.ext_proc.core.settlement import Finished, settlement
+from headrace.ext_proc.core.settlement import READ, Finished, settlement
 from headrace.ext_proc.envoy.codec import NAMESPACE
 from headrace.ext_proc.envoy.pb import headrace_access_log_pb2 as pb
 
 METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 USAGE_NAMESPACE = "headrace.usage"
 """Where our Envoy configuration has json_to_metadata and sse_to_metadata write the provider's usage."""
+
+USAGE = (
+    "prompt_tokens",
+    "completion_tokens",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+)
+"""What it may write there."""
 
 
 class AccessLog:
@@ -39,8 +51,8 @@ def finished(entry: pb.HTTPAccessLogEntry) -> Finished:
     common, response = entry.common_properties, entry.response
     metadata = common.metadata.filter_metadata
     return Finished(
-        metadata=_values(metadata[NAMESPACE]) if NAMESPACE in metadata else {},
-        usage=_values(metadata[USAGE_NAMESPACE]) if USAGE_NAMESPACE in metadata else {},
+        metadata=_values(metadata[NAMESPACE], READ) if NAMESPACE in metadata else {},
+        usage=_values(metadata[USAGE_NAMESPACE], USAGE) if USAGE_NAMESPACE in metadata else {},
         status=response.response_code.value,
         reached_upstream=_reached_upstream(common),
         duration_ms=_milliseconds(common.duration),
@@ -64,8 +76,9 @@ def _milliseconds(duration: Duration) -> float:
     return duration.seconds * 1e3 + duration.nanos / 1e6
 
 
-def _values(struct: Struct) -> Mapping[str, str | float | bool]:
-    return {name: _scalar(value) for name, value in struct.fields.items()}
+def _values(struct: Struct, names: Sequence[str]) -> Mapping[str, str | float | bool]:
+    fields = struct.fields
+    return {name: _scalar(fields[name]) for name in names if name in fields}
 
 
 def _scalar(value: Value) -> str | float | bool:

@@ -58,7 +58,7 @@ class GrpcioServer:
         await self._server.stop(grace)
 
     async def _process(self, _: AsyncIterator[bytes], context: Context) -> None:
-        stream = self._processor.open({key: str(value) for key, value in context.invocation_metadata() or ()})
+        stream = self._processor.open(dict(context.invocation_metadata() or ()))  # type: ignore[arg-type]  # pairs of str
         cause = Cause.FAILED
         try:
             while isinstance(data := await context.read(), bytes):  # else the end mark
@@ -77,7 +77,8 @@ class GrpcioServer:
             log.error("stream aborted", extra={"error": type(error).__name__, "detail": str(error)})
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         finally:
-            stream.close(cause)
+            # After this turn of the loop: the stream's status goes out first, and the proxy goes on.
+            asyncio.get_running_loop().call_soon(stream.close, cause)
 
     async def _log(self, _: AsyncIterator[bytes], context: Context) -> bytes:
         while isinstance(data := await context.read(), bytes):  # else the end mark

@@ -120,6 +120,7 @@ class Worker:
         self._tell_policy()
         self._channel.send(Ready(self._address()))
         gc.collect()
+        gc.set_threshold(20_000, 10, 100)  # a request makes hundreds of objects and no cycles: look for those seldom
         gc.freeze()  # a full collection over the 190,000 objects that start-up made would stop everything for 50 ms
         watch = asyncio.create_task(self._reloader.run())
         await self._until_over()
