@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from headrace.ext_proc.core import exchange as exchanges
+from headrace.ext_proc.core import answer_half
 from headrace.ext_proc.core.effects import Cause, Outcome, Release
 from headrace.ext_proc.core.events import Answer, Deliver, Event, Hold, Proceed, Reading, Refuse, ResponseBody, ResponseTrailers
 from headrace.ext_proc.core.exchange import Exchange
@@ -217,7 +217,7 @@ async def test_an_answer_that_cannot_be_written_anew_is_refused_and_never_half_c
 
 
 async def test_an_answer_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchanges, "MAX_ANSWER", 10)
+    monkeypatch.setattr(answer_half, "MAX_ANSWER", 10)
     answers = await told(await asked(reads()), answer_head(), whole(b"1234567890", end=False), whole(b"1"))
     assert answers[1] == Hold()
     assert isinstance(answers[2], Refuse)
@@ -391,3 +391,4 @@ async def test_the_hooks_of_a_bare_session_pass_everything() -> None:
     event = SseEvent.of("x")
     assert await session.on_response(Response(200, STREAM.headers, is_stream=False)) == PASS
     assert (session.on_event(event), session.on_stream_end()) == ((event,), ())
+    assert session.close(Outcome(Cause.COMPLETED)) == ()

@@ -1,0 +1,133 @@
+"""The answer's half of an exchange: read whole or event by event, changed, replaced, or cut."""
+
+from collections.abc import Sequence
+
+from headrace.ext_proc.core.course import Course, Flow, State, is_encoded
+from headrace.ext_proc.core.dialect import error_event
+from headrace.ext_proc.core.effects import Cause
+from headrace.ext_proc.core.errors import BodyError, StreamError
+from headrace.ext_proc.core.events import (
+    Answer,
+    Deliver,
+    Event,
+    Hold,
+    Proceed,
+    Reading,
+    ResponseBody,
+    ResponseHeaders,
+    ResponseTrailers,
+)
+from headrace.ext_proc.core.json_body import parse_lenient, render
+from headrace.ext_proc.core.needs import Needs
+from headrace.ext_proc.core.request import Response
+from headrace.ext_proc.core.seats import Seated, drain, through
+from headrace.ext_proc.core.session import EndStream, Policy
+from headrace.ext_proc.core.sse import SseEvent, SseParser
+from headrace.ext_proc.core.verdict import Edits, Reply
+
+MAX_ANSWER = 64 * 1024 * 1024
+"""Bytes of an answer that is collected whole; it is held in memory."""
+
+
+class AnswerHalf(Course):
+    """Begins with the answer's headers, where a session has an interest in it."""
+
+    def __init__(self, id: str, policy: Policy) -> None:
+        super().__init__(id, policy)
+        self._watchers: Sequence[Seated] = ()
+        self._parser = SseParser()
+        self._body = bytearray()
+
+    def _on_response_headers(self, event: ResponseHeaders) -> Answer:
+        self._status = event.status
+        if event.end or not event.from_upstream:
+            self._end(Cause.COMPLETED)
+            return Proceed(last=True)
+        is_stream = event.headers.get("content-type").lower().startswith("text/event-stream")
+        self._response = Response(event.status, event.headers, is_stream=is_stream)
+        if (Needs.RESPONSE_STREAM if is_stream else Needs.RESPONSE_BODY) not in self._needs():
+            self._end(Cause.HANDED_OFF)
+            return Proceed(metadata={"settle": "access_log"}, last=True)
+        if is_encoded(event.headers):
+            return self._refuse(_ENCODED_ANSWER)
+        return self._watch() if is_stream else self._collect()
+
+    def _watch(self) -> Answer:
+        self._watchers = [seat for seat in reversed(self._seats) if seat.watches_stream]
+        self.state = State.STREAMING
+        return Proceed(Edits(remove_headers=("content-length",)), read=Reading.STREAM)
+
+    def _collect(self) -> Answer:
+        self.state = State.COLLECTING
+        return Proceed(read=Reading.WHOLE)
+
+    def _on_collected(self, event: ResponseBody) -> Answer | Flow:
+        self._body += event.data
+        if len(self._body) > MAX_ANSWER:
+            return self._refuse(_LARGE_ANSWER)
+        return self._deliver(trailers=False) if event.end else Hold()
+
+    def _on_collected_trailers(self, _: ResponseTrailers) -> Flow:
+        return self._deliver(trailers=True)
+
+    def _deliver(self, *, trailers: bool) -> Flow:
+        response = self._response
+        response.body = bytes(self._body)
+        response.document = parse_lenient(response.body)
+        self._meter.whole(response.document)
+        for seat in reversed(self._seats):
+            if not seat.answers_response:
+                continue
+            ask = seat.on_response(response)
+            if (reply := self._fold(ask, (yield ask))) is not None:
+                return self._refuse(reply)
+        members = self._pending.members
+        try:
+            body = render(response.body, members) if members else response.body
+        except BodyError:
+            return self._refuse(_BROKEN_ANSWER)
+        self._end(Cause.COMPLETED)
+        return Deliver(body, not trailers, self._pending.take(), trailers, same=body == self._body)
+
+    def _on_chunk(self, event: ResponseBody) -> Answer:
+        return self._pass_on(event.data, end=event.end, trailers=False)
+
+    def _on_stream_trailers(self, _: ResponseTrailers) -> Answer:
+        return self._pass_on(b"", end=True, trailers=True)
+
+    def _pass_on(self, data: bytes, *, end: bool, trailers: bool) -> Answer:
+        out: list[bytes] = []
+        try:
+            for event in self._events(data, end=end):
+                out += [passed.raw for passed in through(self._watchers, event)]
+            if end:
+                out += [held.raw for held in drain(self._watchers)]
+                self._end(Cause.COMPLETED)
+        except EndStream as cut:
+            return self._cut(out, cut.reply)
+        except StreamError as error:
+            return self._cut(out, Reply(502, "response.unreadable", f"The upstream's stream could not be read: {error}."))
+        return Deliver(b"".join(out), end and not trailers, trailers=trailers)
+
+    def _events(self, data: bytes, *, end: bool) -> Sequence[SseEvent]:
+        events = self._parser.feed(data)
+        if end:
+            events += self._parser.finish()
+        for event in events:
+            self._meter.event(event)
+        return events
+
+    def _cut(self, out: list[bytes], reply: Reply) -> Deliver:
+        self._end(Cause.CUT)
+        self.decision.reason = reply.reason
+        out.append(error_event(reply, self._request.dialect, self.id).raw)
+        return Deliver(b"".join(out), end=True)
+
+    def _ignore(self, _: Event) -> Answer:
+        """The rest of an answer that we ended."""
+        return Hold()
+
+
+_ENCODED_ANSWER = Reply(502, "response.encoded", "The upstream compressed an answer that the gateway must read.")
+_LARGE_ANSWER = Reply(502, "response.too_large", f"The upstream's answer is larger than {MAX_ANSWER} bytes.")
+_BROKEN_ANSWER = Reply(502, "response.unreadable", "The upstream's answer is no JSON that the gateway could write anew.")

@@ -1,0 +1,145 @@
+"""The request's half of an exchange: sessions are opened and heard, and the request goes on, changed, or is refused."""
+
+from collections.abc import Generator
+from functools import partial
+
+from headrace.ext_proc.core.course import Course, Flow, State, is_encoded
+from headrace.ext_proc.core.effects import Cause
+from headrace.ext_proc.core.endpoint import endpoint_of
+from headrace.ext_proc.core.errors import BodyError, ProtocolError
+from headrace.ext_proc.core.events import Answer, Proceed, RequestBody, RequestHeaders, ResponseHeaders
+from headrace.ext_proc.core.json_body import parse, render
+from headrace.ext_proc.core.needs import RESPONSE, Capability, Needs
+from headrace.ext_proc.core.request import Request
+from headrace.ext_proc.core.seats import Ask, FilterFailed, Resolution, Seated, Shield, failure
+from headrace.ext_proc.core.session import POLICY, Link, Policy
+from headrace.ext_proc.core.traceparent import HEADER as TRACEPARENT
+from headrace.ext_proc.core.traceparent import traceparent_of
+from headrace.ext_proc.core.verdict import Reply
+
+READS_ANSWER = Needs.RESPONSE_BODY | Needs.RESPONSE_STREAM
+
+
+class RequestHalf(Course):
+    """Ends with the request refused, handed over, or sent on with an interest in its answer."""
+
+    def __init__(self, id: str, policy: Policy, shield: Shield, capabilities: Capability) -> None:
+        super().__init__(id, policy)
+        self._policy = policy
+        self._shield = shield
+        self._capabilities = capabilities
+
+    def _on_request_headers(self, event: RequestHeaders) -> Flow:
+        headers = event.headers
+        endpoint = endpoint_of(headers.get(":method"), headers.get(":path"))
+        self._request = request = Request(self.id, headers, endpoint, capabilities=self._capabilities)
+        self.decision.request(request)
+        self._pending.strip_ours(headers)
+        if endpoint is None:
+            return self._other_path()
+        if (parent := traceparent_of(headers)) is not None:
+            self.decision.metadata[TRACEPARENT] = parent
+        self._pending.remove("accept-encoding")  # an answer that is compressed is one that nobody can read usage from
+        if (reply := (yield from self._enter(request))) is not None:
+            return self._refuse(reply)
+        if Needs.REQUEST_BODY not in self._needs():
+            return (yield from self._finish_request())
+        if is_encoded(headers):
+            return self._refuse(_ENCODED_REQUEST)
+        self.state = State.AWAIT_BODY
+        if event.end:
+            return (yield from self._on_request_body(RequestBody(b"")))
+        return Proceed(self._pending.take())
+
+    def _other_path(self) -> Answer:
+        if self._policy.refuse_other_paths:
+            return self._refuse(_OTHER_PATH)
+        self._pending.remove(*(name for name in self._policy.private_headers if name in self._request.headers))
+        return self._hand_over(settle=None)
+
+    def _enter(self, request: Request) -> Generator[Ask, Resolution, Reply | None]:
+        for choice in self._policy.chain:
+            try:
+                link = self._shield(POLICY, partial(choice.choose, request))
+            except FilterFailed:
+                self.decision.failed(POLICY, "headers")
+                return failure(POLICY)
+            if link is not None and (reply := (yield from self._open(link, request))) is not None:
+                return reply
+        return None
+
+    def _open(self, link: Link, request: Request) -> Generator[Ask, Resolution, Reply | None]:
+        try:
+            session = self._shield(link, partial(link.filter.open, request))
+        except FilterFailed:
+            self.decision.failed(link, "headers")
+            return None if link.fail_open or link.shadow else failure(link)
+        if session is None:
+            return None
+        seat = Seated(link, session, self._shield)
+        self._seats.append(seat)
+        if not seat.answers_headers:
+            return None
+        ask = seat.on_headers(request)
+        return self._fold(ask, (yield ask))
+
+    def _on_request_body(self, event: RequestBody) -> Flow:
+        try:
+            self._request.load(event.data, parse(event.data))
+            self.decision.call(self._request.call)
+        except BodyError as error:
+            return self._refuse(_bad_body(error))
+        return (yield from self._finish_request())
+
+    def _finish_request(self) -> Flow:
+        for seat in self._seats:
+            if not seat.answers_request:
+                continue
+            ask = seat.on_request(self._request)
+            if (reply := self._fold(ask, (yield ask))) is not None:
+                return self._refuse(reply)
+        needs = self._needs()
+        if needs & RESPONSE:
+            return self._await_response("stream" if needs & READS_ANSWER else "access_log")
+        return self._hand_over(settle="access_log")
+
+    def _await_response(self, settle: str) -> Answer:
+        try:
+            answer = self._proceed(settle)
+        except BodyError as error:
+            return self._refuse(_bad_body(error))
+        self._forwarded = True
+        self.state = State.AWAIT_RESPONSE
+        return answer
+
+    def _hand_over(self, *, settle: str | None) -> Answer:
+        try:
+            answer = self._proceed(settle, last=True)
+        except BodyError as error:
+            return self._refuse(_bad_body(error))
+        self._forwarded = True
+        self._end(Cause.HANDED_OFF)
+        return answer
+
+    def _proceed(self, settle: str | None, *, last: bool = False) -> Proceed:
+        """Raises BodyError when the body cannot be written anew."""
+        members = self._pending.members
+        body = render(self._request.body, members) if members else None
+        metadata = {"exchange": self.id, **self.decision.metadata} | ({"settle": settle} if settle else {})
+        return Proceed(self._pending.take(), body, metadata, last=last)
+
+    def _on_early_response(self, event: ResponseHeaders) -> Answer:
+        """The proxy replied by itself before the request was sent on: a path it refuses, a body too large, a client gone."""
+        if event.from_upstream:
+            raise ProtocolError("an upstream answered a request that was not sent to it")
+        self._status = event.status
+        self._end(Cause.ABORTED)
+        return Proceed(last=True)
+
+
+def _bad_body(error: BodyError) -> Reply:
+    return Reply(error.status, error.reason, error.message[:1].upper() + error.message[1:] + ".", param=error.param)
+
+
+_ENCODED_REQUEST = Reply(415, "body.encoded", "The request body is compressed. Send it without a content-encoding.")
+_OTHER_PATH = Reply(404, "path.not_allowed", "This gateway does not serve this path.")
