@@ -18,7 +18,8 @@ LINE = 16 * 1024 * 1024
 class Settings(msgspec.Struct, frozen=True, tag="settings"):
     """What a worker is to do; the first message. It is not on the command line because a store's URL may hold a password.
 
-    decisions: a file, "-" for standard output, empty for none. otlp: the collector's base URL, empty for no traces.
+    decisions: a file, "-" for standard output, empty for none. otlp: the collector's base URL, empty for no traces. environment:
+    what a worker's environment lacks; secrets that all workers of a service share.
     """
 
     number: int
@@ -29,6 +30,7 @@ class Settings(msgspec.Struct, frozen=True, tag="settings"):
     otlp: str = ""
     log_level: str = "info"
     socket_mode: int = 0o600
+    environment: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Reload(msgspec.Struct, frozen=True, tag="reload"):

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Iterator, Sequence
+from secrets import token_hex
 from types import TracebackType
 from typing import IO, Self
 
@@ -96,6 +98,8 @@ class Service:
 
 
 def _settings(options: Options) -> Sequence[Settings]:
+    # Placeholders are the same whichever worker makes them, and for as long as the service runs; the filter's page has more.
+    shared = {} if "HEADRACE_PII_KEY" in os.environ else {"HEADRACE_PII_KEY": token_hex(32)}
     return [
         Settings(
             number=number,
@@ -106,6 +110,7 @@ def _settings(options: Options) -> Sequence[Settings]:
             otlp=options.otlp,
             log_level=options.log_level,
             socket_mode=options.socket_mode,
+            environment=shared,
         )
         for number, address in enumerate(worker_addresses(options.listen, options.workers))
     ]

@@ -212,6 +212,7 @@ async def serve(end: socket.socket) -> int:
     settings = await anext(aiter(channel.orders()))
     assert isinstance(settings, Settings), "the first order is what to do"
     logs.configure(settings.log_level, worker=settings.number)
+    os.environ.update(settings.environment)
     try:
         worker = Worker(settings, channel)
     except PolicyErrors as errors:
