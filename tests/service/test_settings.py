@@ -12,7 +12,8 @@ from headrace.ext_proc.service.supervisor import Service
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
     monkeypatch.delenv("HEADRACE_PII_KEY", raising=False)
-    return Service(Options(policy=tmp_path / "policy.yaml", listen=Address.parse(f"unix:{tmp_path}/w.sock"), store="redis://127.0.0.1:1", workers=3))
+    listen = Address.parse(f"unix:{tmp_path}/w.sock")
+    return Service(Options(policy=tmp_path / "policy.yaml", listen=listen, store="redis://127.0.0.1:1", workers=3))
 
 
 def test_workers_make_the_same_placeholders(service: Service) -> None:
