@@ -64,6 +64,14 @@ class Decision:
         """A sync hook of the filter failed."""
         self.steps.append({"filter": link.name, "phase": phase, "outcome": "failed", "reason": f"{link.name}.failed", "us": 0.0})
 
+    def passed_over(self, link: Link, outcome: str, reason: str) -> None:
+        """A filter would have ended the stream, or has failed on it, and the stream goes on; said once."""
+        said = ((step["filter"], step["phase"], step["outcome"]) for step in self.steps)
+        if (link.name, "stream", outcome) in said:
+            return
+        mode = {"mode": "shadow"} if link.shadow else {}
+        self.steps.append({"filter": link.name, "phase": "stream", "outcome": outcome, "reason": reason, "us": 0.0} | mode)
+
     def record(self, outcome: Outcome) -> Record:
         """The record, as JSON-able members; absent values are left out."""
         members = {

@@ -76,7 +76,7 @@ class RequestHalf(Course):
             return None if link.fail_open or link.shadow else failure(link)
         if session is None:
             return None
-        seat = Seated(link, session, self._shield)
+        seat = Seated(link, session, self._shield, self.decision.passed_over)
         self._seats.append(seat)
         if not seat.answers_headers:
             return None

@@ -51,12 +51,14 @@ def failure(link: Link) -> Reply:
 class Seated(Struct, frozen=True):
     """A link whose filter opened a session.
 
-    What a hook returns is gone through inside the shield: a filter may write a hook as a generator.
+    What a hook returns is gone through inside the shield: a filter may write a hook as a generator. passed_over: hears of what a
+    filter in shadow, or one that fails open, would have done to a stream: link, outcome, reason.
     """
 
     link: Link
     session: Session
     shield: Shield
+    passed_over: Callable[[Link, str, str], None]
 
     @property
     def answers_headers(self) -> bool:
@@ -99,13 +101,15 @@ class Seated(Struct, frozen=True):
         try:
             changed = self.shield(self.link, hook)
         except FilterFailed:
-            if self.link.fail_open or self.link.shadow:
-                return unchanged
-            raise EndStream(failure(self.link)) from None
-        except EndStream:
-            if self.link.shadow:
-                return unchanged
-            raise
+            if not (self.link.fail_open or self.link.shadow):
+                raise EndStream(failure(self.link)) from None
+            self.passed_over(self.link, "failed", f"{self.link.name}.failed")
+            return unchanged
+        except EndStream as cut:
+            if not self.link.shadow:
+                raise
+            self.passed_over(self.link, "would_reply", cut.reply.reason)
+            return unchanged
         return unchanged if self.link.shadow else changed
 
     def close(self, outcome: Outcome) -> Sequence[Effect]:

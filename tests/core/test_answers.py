@@ -357,6 +357,17 @@ async def test_a_shadow_filter_changes_no_stream(script: dict[str, Any]) -> None
     assert out == streamed("1")
 
 
+@pytest.mark.parametrize("shadow", [True, False])
+async def test_what_a_stream_was_spared_is_recorded_once(shadow: bool) -> None:
+    script = {"on_event": EndStream(CUT)} if shadow else {"on_event": ValueError()}
+    exchange = await asked(Link("watch", reads(**script), shadow=shadow, fail_open=not shadow))
+    await through(exchange, streamed("1", "2", "3"), 3)
+    spared = [step for step in exchange.decision.steps if step["phase"] == "stream"]
+    outcome, reason = ("would_reply", "budget.exhausted") if shadow else ("failed", "watch.failed")
+    expected = {"filter": "watch", "phase": "stream", "outcome": outcome, "reason": reason, "us": 0.0}
+    assert spared == [expected | ({"mode": "shadow"} if shadow else {})]
+
+
 async def test_a_stream_that_cannot_be_read_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     exchange = await asked(reads())
     monkeypatch.setattr(exchange, "_parser", SseParser(limit=10))
