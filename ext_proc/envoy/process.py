@@ -83,15 +83,16 @@ class EnvoyProcess:
             stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches the parent alone, which stops Envoy after its streams
         )
+        listening = False
         try:
             async with asyncio.timeout(deadline):
                 await self._listening()
+            listening = True
         except TimeoutError:
-            await self.stop()
             raise EnvoyError(f"Envoy did not listen within {deadline:g} s\n{self._last_words()}") from None
-        except BaseException:
-            await self.stop()
-            raise
+        finally:
+            if not listening:
+                await self.stop()
 
     async def stop(self, grace: float = 5.0) -> None:
         """End the process: SIGTERM, and SIGKILL after `grace` seconds. Does nothing when it ended already."""
