@@ -1,9 +1,12 @@
 """One stream per request: which modes are taken, when it is over, and that its effects come once."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from headrace.ext_proc.core.effects import Cause, Effect
 from headrace.ext_proc.core.errors import ProtocolError
@@ -12,6 +15,7 @@ from headrace.ext_proc.core.needs import Capability, Needs
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 from headrace.ext_proc.envoy.processor import CAPABILITIES, ModeError, Processor, ProcessStream
+from tests.envoy.messages import messages
 from tests.kit import CHAT, DENIED, ScriptedFilter, body, decision_in, filter_of, policy_of
 
 ALL = "access-log,mode-override"
@@ -215,3 +219,36 @@ async def test_a_stream_keeps_the_policy_it_began_with() -> None:
     await stream.receive(headers())
     await stream.receive(prompt())
     assert stream.finished
+
+
+# --- anything -------------------------------------------------------------------------------------------------------------------
+
+ANYTHING = st.lists(
+    messages(pb.ProcessingRequest).map(lambda message: message.SerializeToString())
+    | st.binary(max_size=20)
+    | st.sampled_from([headers(), prompt(), answer_headers("application/json"), answer_headers("text/event-stream"), chunk(b"x")]),
+    max_size=6,
+)
+
+
+@given(ANYTHING)
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+def test_whatever_a_proxy_sends_is_answered_or_an_error_of_the_protocol(sent: list[bytes]) -> None:
+    service = Service(filter_of(needs=READS))
+    stream = service.open()
+    asyncio.run(_until_error(stream, sent))
+    stream.close(Cause.FAILED)
+    assert len(service.effects) == 1
+    assert service.processor.active == 0
+
+
+async def _until_error(stream: ProcessStream, sent: list[bytes]) -> None:
+    for data in sent:
+        try:
+            answers = await stream.receive(data)
+        except (ProtocolError, ModeError):
+            assert not stream.finished
+            return
+        assert not stream.finished or answers, "a clean end says what it ends with"
+        if stream.finished:
+            return
