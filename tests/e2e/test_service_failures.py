@@ -53,6 +53,16 @@ async def test_a_killed_worker_is_replaced_and_requests_pass_again(site: Site) -
     assert await site.spent(caller) == entry.prompt_tokens + entry.completion_tokens
 
 
+async def test_while_a_worker_is_away_another_takes_its_requests() -> None:
+    async with running_site(workers=2) as site:
+        caller = await site.caller()
+        await site.stack.service.slots[0].kill()
+        answers = [await site.post(caller, chat(), x_simulate="tokens=2") for _ in range(20)]
+        assert [answer.status_code for answer in answers] == [200] * 20
+        await site.settled([answer.headers["x-headrace-exchange"] for answer in answers])
+        assert await site.spent(caller) == 20 * (8 + 2)
+
+
 async def test_an_answer_that_nobody_reads_survives_the_service() -> None:
     """Its settlement has nowhere to go: what was reserved stands."""
     async with halfway_site() as (site, halfway):

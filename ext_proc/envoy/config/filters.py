@@ -11,7 +11,17 @@ from headrace.ext_proc.envoy.config.names import (
     NAMESPACE,
     OWN_HEADER_PREFIX,
 )
-from headrace.ext_proc.envoy.config.stubs import PackedAny, core, early_mutation, ext_proc, hcm, mutation, router, value_matcher
+from headrace.ext_proc.envoy.config.stubs import (
+    PackedAny,
+    core,
+    early_mutation,
+    ext_proc,
+    hcm,
+    mutation,
+    previous_hosts,
+    router,
+    value_matcher,
+)
 
 SEND, SKIP = ext_proc.ProcessingModeHeaderSendMode.SEND, ext_proc.ProcessingModeHeaderSendMode.SKIP
 BUFFERED = ext_proc.ProcessingModeBodySendMode.BUFFERED
@@ -24,8 +34,10 @@ def to_service(*metadata: core.HeaderValue) -> core.GrpcService:
 
 def processing_filter(message_timeout: float) -> hcm.HttpFilter:
     """ext_proc: the request whole; of the answer only what the service asks for. `message_timeout` in seconds per message."""
+    service = to_service(core.HeaderValue(key=CAPABILITIES_HEADER, value=",".join(CAPABILITIES)))
+    service.retry_policy = another_worker()
     processor = ext_proc.ExternalProcessor(
-        grpc_service=to_service(core.HeaderValue(key=CAPABILITIES_HEADER, value=",".join(CAPABILITIES))),
+        grpc_service=service,
         processing_mode=request_only(),
         allow_mode_override=True,
         allowed_override_modes=[with_stream(), with_whole_answer()],
@@ -38,6 +50,18 @@ def processing_filter(message_timeout: float) -> hcm.HttpFilter:
         stat_prefix=CLUSTER,
     )
     return hcm.HttpFilter(name=EXT_PROC_FILTER, typed_config=PackedAny.pack(processor))
+
+
+def another_worker() -> core.RetryPolicy:
+    """A worker that died is away for a second: the next one takes its share. Only what no worker has seen is sent again."""
+    predicate = PackedAny.pack(previous_hosts.PreviousHostsPredicate())
+    elsewhere = core.RetryPolicyRetryHostPredicate(name="envoy.retry_host_predicates.previous_hosts", typed_config=predicate)
+    return core.RetryPolicy(
+        num_retries=3,
+        retry_on="connect-failure,refused-stream",
+        retry_host_predicate=[elsewhere],
+        host_selection_retry_max_attempts=5,
+    )
 
 
 def request_only() -> ext_proc.ProcessingMode:

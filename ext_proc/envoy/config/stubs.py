@@ -28,6 +28,7 @@ with warnings.catch_warnings():
     from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation import v3 as early_mutation
     from envoy_data_plane.envoy.extensions.matching.common_inputs.network import v3 as match_inputs
     from envoy_data_plane.envoy.extensions.matching.input_matchers.metadata import v3 as metadata_matcher
+    from envoy_data_plane.envoy.extensions.retry.host.previous_hosts import v3 as previous_hosts
     from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls
     from envoy_data_plane.envoy.extensions.upstreams.http import v3 as http
     from envoy_data_plane.envoy.type.matcher import v3 as value_matcher
@@ -55,6 +56,7 @@ __all__ = [
     "matching",
     "metadata_matcher",
     "mutation",
+    "previous_hosts",
     "route",
     "router",
     "sse_filter",
