@@ -5,7 +5,6 @@ charges all of them or none, `settle` corrects the charge to what was used, `rel
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from msgspec import Struct
@@ -30,16 +29,14 @@ def bounded(name: str, value: int) -> int:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class Fixed:
+class Fixed(Struct, frozen=True):
     """A calendar window: instants with `start_ms <= now_ms < end_ms` (epoch milliseconds) share one counter."""
 
     start_ms: int
     end_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sliding:
+class Sliding(Struct, frozen=True):
     """The last `length_ms` milliseconds.
 
     Kept in 60 buckets, conservatively: an amount counts for at least `length_ms` and for at most one bucket longer.
@@ -69,8 +66,9 @@ class Charge(Struct, frozen=True):
     window: Window
 
     def __post_init__(self) -> None:
-        bounded("limit", self.limit)
-        bounded("amount", self.amount)
+        if not (0 <= self.limit <= AMOUNT_MAX and 0 <= self.amount <= AMOUNT_MAX):
+            bounded("limit", self.limit)
+            bounded("amount", self.amount)
 
 
 class Admitted(Struct, frozen=True):

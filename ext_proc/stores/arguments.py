@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from headrace.ext_proc.core.ledger import AMOUNT_MAX, Charge, Exhausted, Fixed, Spent, Unit, bounded
+from headrace.ext_proc.core.ledger import AMOUNT_MAX, Charge, Exhausted, Fixed, Spent, Unit, Window, bounded
 
 CHARGES_MAX = 256
 """Counters of one lease. Lua hands them to the server on its stack, which holds a few thousand values."""
@@ -15,11 +15,21 @@ def check_names(organisation: str, lease: str) -> None:
 
 
 def check_charges(charges: Sequence[Charge], now_ms: int) -> None:
-    """Raises ValueError for a counter named twice, too many of them, or a fixed window that does not hold `now_ms`."""
-    if len(charges) > CHARGES_MAX:
-        raise ValueError(f"{len(charges)} charges in one lease; at most {CHARGES_MAX}")
-    if len({(charge.window, charge.unit, charge.counter) for charge in charges}) != len(charges):
-        raise ValueError("a counter is named twice in one lease: " + ", ".join(charge.counter for charge in charges))
+    """Raises ValueError as check_counters and check_windows do."""
+    check_counters([(charge.window, charge.unit, charge.counter) for charge in charges])
+    check_windows(charges, now_ms)
+
+
+def check_counters(counters: Sequence[tuple[Window, Unit, str]]) -> None:
+    """Raises ValueError for a counter named twice, or too many of them."""
+    if len(counters) > CHARGES_MAX:
+        raise ValueError(f"{len(counters)} charges in one lease; at most {CHARGES_MAX}")
+    if len(set(counters)) != len(counters):
+        raise ValueError("a counter is named twice in one lease: " + ", ".join(name for _, _, name in counters))
+
+
+def check_windows(charges: Sequence[Charge], now_ms: int) -> None:
+    """Raises ValueError for a fixed window that does not hold `now_ms`."""
     for charge in charges:
         window = charge.window
         if isinstance(window, Fixed) and not window.start_ms <= now_ms < window.end_ms:

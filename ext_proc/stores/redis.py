@@ -13,9 +13,16 @@ from hiredis import pack_command
 from redis.asyncio.connection import ConnectionPool
 from redis.exceptions import ResponseError
 
-from headrace.ext_proc.core.ledger import Admitted, Charge, Exhausted, Fixed, Spent, Window
+from headrace.ext_proc.core.ledger import Admitted, Charge, Exhausted, Fixed, Spent, Unit, Window
 from headrace.ext_proc.core.ports import StoreUnavailable
-from headrace.ext_proc.stores.arguments import check_charges, check_names, check_ttl, checked_spent, tightest
+from headrace.ext_proc.stores.arguments import (
+    check_counters,
+    check_names,
+    check_ttl,
+    check_windows,
+    checked_spent,
+    tightest,
+)
 from headrace.ext_proc.stores.link import ConnectionLost, Link, Reply
 
 TIMEOUT_S = 0.5
@@ -31,12 +38,20 @@ _encode = msgspec.msgpack.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The counters behind one key, as the functions take them: the charges of one fixed window, or one sliding counter."""
+    """The counters behind one key, as the functions take them: the charges of one fixed window, or one sliding counter.
+
+    ends: of a fixed window, epoch ms, else 0. length: of a sliding one, ms, else 0. places: where its charges stand in the caller's
+    sequence.
+    """
 
     key: str
-    window: Window
+    ends: int
+    length: int
+    fields: tuple[str, ...]
+    units: tuple[str, ...]
     places: tuple[int, ...]
-    """Where its charges stand in the caller's sequence."""
+    ordinals: tuple[int, ...]
+    """The places, counted from one, as Lua counts."""
 
 
 class RedisStore:
@@ -56,9 +71,8 @@ class RedisStore:
         self, organisation: str, lease: str, charges: Sequence[Charge], *, now_ms: int, ttl_ms: int
     ) -> Admitted | Exhausted:
         check_names(organisation, lease)
-        check_charges(charges, now_ms)
+        groups = _groups_of(organisation, charges, now_ms)
         check_ttl(ttl_ms)
-        groups = _grouped(organisation, charges)
         keys = [_lease_key(organisation, lease), *(group.key for group in groups)]
         told = (now_ms, ttl_ms, [_told(group, charges) for group in groups])
         try:
@@ -79,9 +93,8 @@ class RedisStore:
 
     async def read(self, organisation: str, charges: Sequence[Charge], *, now_ms: int) -> tuple[int, ...]:
         check_names(organisation, "read")
-        check_charges(charges, now_ms)
-        groups = _grouped(organisation, charges)
-        told = (now_ms, [_asked(group, charges) for group in groups])
+        groups = _groups_of(organisation, charges, now_ms)
+        told = (now_ms, [(group.length, group.fields, group.ordinals) for group in groups])
         return tuple(await self._plain(b"read", [group.key for group in groups], told))
 
     async def get_key(self, digest: str) -> bytes | None:
@@ -154,46 +167,54 @@ def _api_key(digest: str) -> str:
     return f"hr:key:{digest}"
 
 
-def _field(charge: Charge) -> str:
-    return f"{charge.unit}:{charge.counter}"
+Counter = tuple[Window, Unit, str]
 
 
-def _window_key(organisation: str, charge: Charge) -> str:
-    window = charge.window
+def _groups_of(organisation: str, charges: Sequence[Charge], now_ms: int) -> Sequence[Group]:
+    """Raises ValueError as check_windows and check_counters do."""
+    check_windows(charges, now_ms)
+    return _grouped(organisation, tuple([(charge.window, charge.unit, charge.counter) for charge in charges]))
+
+
+@lru_cache(maxsize=4096)
+def _grouped(organisation: str, counters: Sequence[Counter]) -> Sequence[Group]:
+    """Counters by the key that holds them, in the order they come; a caller's requests of one minute share the work."""
+    check_counters(counters)
+    places: dict[str, list[int]] = {}
+    for place, counter in enumerate(counters):
+        places.setdefault(_window_key(organisation, counter), []).append(place)
+    return [_group(key, counters, tuple(found)) for key, found in places.items()]
+
+
+def _group(key: str, counters: Sequence[Counter], places: tuple[int, ...]) -> Group:
+    window = counters[places[0]][0]
+    return Group(
+        key,
+        ends=window.end_ms if isinstance(window, Fixed) else 0,
+        length=0 if isinstance(window, Fixed) else window.length_ms,
+        fields=tuple(_field(counters[place]) for place in places),
+        units=tuple(counters[place][1] for place in places),
+        places=places,
+        ordinals=tuple(place + 1 for place in places),
+    )
+
+
+def _window_key(organisation: str, counter: Counter) -> str:
+    window = counter[0]
     if isinstance(window, Fixed):
         return f"{_prefix(organisation)}fixed:{window.start_ms}-{window.end_ms}"
-    return f"{_prefix(organisation)}sliding:{window.length_ms}:{_field(charge)}"
+    return f"{_prefix(organisation)}sliding:{window.length_ms}:{_field(counter)}"
 
 
-def _grouped(organisation: str, charges: Sequence[Charge]) -> list[Group]:
-    """Charges by the key that holds them, in the order they come."""
-    places: dict[str, list[int]] = {}
-    for place, charge in enumerate(charges):
-        places.setdefault(_window_key(organisation, charge), []).append(place)
-    return [Group(key, charges[found[0]].window, tuple(found)) for key, found in places.items()]
+def _field(counter: Counter) -> str:
+    return f"{counter[1]}:{counter[2]}"
 
 
-def _length(window: Window) -> int:
-    return 0 if isinstance(window, Fixed) else window.length_ms
-
-
-def _asked(group: Group, charges: Sequence[Charge]) -> tuple[int, list[str], list[int]]:
-    """{length, fields, places}, see functions.lua."""
-    return _length(group.window), [_field(charges[place]) for place in group.places], [place + 1 for place in group.places]
-
-
-def _told(group: Group, charges: Sequence[Charge]) -> tuple[int, int, list[str], list[str], list[int], list[int], list[int]]:
+def _told(group: Group, charges: Sequence[Charge]) -> Sequence[object]:
     """{ends, length, fields, units, limits, amounts, places}, see functions.lua."""
-    window, own = group.window, [charges[place] for place in group.places]
-    return (
-        window.end_ms if isinstance(window, Fixed) else 0,
-        _length(window),
-        [_field(charge) for charge in own],
-        [charge.unit for charge in own],
-        [charge.limit for charge in own],
-        [charge.amount for charge in own],
-        [place + 1 for place in group.places],
-    )
+    own = [charges[place] for place in group.places]
+    limits, amounts = [charge.limit for charge in own], [charge.amount for charge in own]
+    return (group.ends, group.length, group.fields, group.units, limits, amounts, group.ordinals)
 
 
 def _answer(reply: Sequence[int]) -> Admitted | Exhausted:
