@@ -32,7 +32,7 @@ _SUFFIXES = {
     "/completions": Endpoint.COMPLETIONS,
     "/embeddings": Endpoint.EMBEDDINGS,
     "/responses": Endpoint.RESPONSES,
-    "/messages": Endpoint.MESSAGES,
+    "/v1/messages": Endpoint.MESSAGES,  # OpenAI has /threads/{id}/messages
 }
 _SLASHES = re.compile(r"[/\\]+")
 
