@@ -17,6 +17,8 @@ T = TypeVar("T")
 _NOT_OURS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
 """How the loop and the process stop what they run; no failure of a filter."""
 
+_VERDICTS = (Continue, Reply)
+
 
 async def guard(ask: Ask, deadline: float) -> Resolution:
     """The filter's verdict; or, when it raises or runs out of time, the verdict its link prescribes for that.
@@ -85,7 +87,7 @@ def shield(link: Link, hook: Callable[[], T]) -> T:
 
 def _checked(verdict: Verdict) -> Verdict:
     """Raises TypeError for a hook that forgot to return one."""
-    if not isinstance(verdict, Continue | Reply):
+    if not isinstance(verdict, _VERDICTS):
         raise TypeError(f"a verdict is Continue or Reply, not {type(verdict).__name__}")
     return verdict
 

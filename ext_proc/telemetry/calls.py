@@ -5,8 +5,9 @@ any other ends with its decision.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from headrace.ext_proc.core.effects import Cause, Record
 
@@ -14,8 +15,7 @@ _OPERATIONS: Final = {"completions": "text_completion", "embeddings": "embedding
 _ENDED_BY_US: Final = {Cause.ABORTED.value, Cause.FAILED.value}
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Struct, frozen=True):
     """A call that has ended.
 
     model: as the settlement names it, else as the client did: not bounded. status: what the caller got, 0 for nothing, None when
