@@ -53,10 +53,14 @@ def processing_filter(message_timeout: float) -> hcm.HttpFilter:
 
 
 def another_worker() -> core.RetryPolicy:
-    """A worker that died is away for a second: the next one takes its share. Only what no worker has seen is sent again."""
+    """A worker that died is away for a second: the next one takes its share. Only what no worker has seen is sent again.
+
+    Envoy's own pause between tries, a second, would keep callers waiting where no worker is left.
+    """
     predicate = PackedAny.pack(previous_hosts.PreviousHostsPredicate())
     elsewhere = core.RetryPolicyRetryHostPredicate(name="envoy.retry_host_predicates.previous_hosts", typed_config=predicate)
     return core.RetryPolicy(
+        retry_back_off=core.BackoffStrategy(base_interval=timedelta(milliseconds=10), max_interval=timedelta(milliseconds=100)),
         num_retries=3,
         retry_on="connect-failure,refused-stream",
         retry_host_predicate=[elsewhere],
