@@ -17,10 +17,16 @@ def usd(usage: Usage, price: Price | None) -> Decimal | None:
     """US dollars for `usage`, or None without a price. Cached input costs the input price where it has none of its own."""
     if price is None:
         return None
-    cached = Decimal(price.cached_input if price.cached_input is not None else price.input)
+    given, cached, taken = _rates(price)
     fresh = usage.input_tokens - min(usage.cached_tokens, usage.input_tokens)
-    total = Decimal(price.input) * fresh + cached * (usage.input_tokens - fresh) + Decimal(price.output) * usage.output_tokens
-    return total / MILLION
+    return given * fresh + cached * (usage.input_tokens - fresh) + taken * usage.output_tokens
+
+
+@lru_cache(256)
+def _rates(price: Price) -> tuple[Decimal, Decimal, Decimal]:
+    """USD per token of fresh input, of cached input, and of output."""
+    cached = price.cached_input if price.cached_input is not None else price.input
+    return Decimal(price.input) / MILLION, Decimal(cached) / MILLION, Decimal(price.output) / MILLION
 
 
 def nano_usd(usage: Usage, price: Price | None) -> int:

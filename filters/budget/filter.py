@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -23,7 +24,7 @@ from headrace.ext_proc.engine.prices import price_for, spent_of
 from headrace.ext_proc.engine.registry import Build
 from headrace.ext_proc.engine.settings import FilterSettings
 from headrace.ext_proc.engine.tokens import Tokens
-from headrace.filters.budget.limits import limits_of
+from headrace.filters.budget.limits import MINUTE_MS, Slot, limits_of
 from headrace.filters.budget.words import ratelimit, refusal
 from headrace.filters.routing import unknown_model
 
@@ -54,6 +55,7 @@ class BudgetFilter:
         self.settings = settings
         self.catalogue = build.catalogue
         self.limits = limits_of(build.document, build.problem)
+        self.slots = lru_cache(4096)(self._slots)
         self.tokens = Tokens(build.base, build.ports.offload)
         self.store = build.ports.store
         self.clock = build.ports.clock
@@ -61,6 +63,9 @@ class BudgetFilter:
 
     def open(self, request: Request) -> Session:
         return BudgetSession(self, request)
+
+    def _slots(self, principal: Principal, model: str, minute: int) -> Sequence[Slot]:
+        return [limit.slot(principal, model, minute) for limit in self.limits]
 
 
 def _counts_hang_ups(document: PolicyDocument) -> bool:
@@ -103,7 +108,7 @@ class BudgetSession(Session):
             return _unpriced(model, unpriced.name)
         now_ms = self._filter.clock.now_ms()
         principal = request.facts.get(PRINCIPAL) or ANONYMOUS
-        charges = [limit.charge(principal, model.name, amounts, now_ms) for limit in self._filter.limits]
+        charges = [slot.charge(amounts) for slot in self._filter.slots(principal, model.name, now_ms // MINUTE_MS)]
         return await self._reserve(Lease(principal, model, usage, price, charges), now_ms)
 
     async def _most(self, request: Request, model: Model) -> Usage:

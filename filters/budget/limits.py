@@ -33,21 +33,30 @@ class Limit:
     limit: int
     window: WindowKind | Sliding
 
-    def charge(self, principal: Principal, model: str, amounts: Spent, now_ms: int) -> Charge:
-        """What a request of `principal` for the catalogue's entry `model` draws on this budget.
-
-        An amount that no counter can hold becomes the largest there is, which no limit admits.
-        """
-        counter = _counter(self.name, tuple(model if level == "model" else getattr(principal, level) for level in self.per))
-        return Charge(counter, self.unit, self.limit, min(amounts[self.unit], AMOUNT_MAX), self._window(now_ms))
-
-    def _window(self, now_ms: int) -> Window:
-        return self.window if isinstance(self.window, Sliding) else _calendar_window(self.window, now_ms // MINUTE_MS)
+    def slot(self, principal: Principal, model: str, minute: int) -> "Slot":
+        """Where requests of `principal` for the catalogue's entry `model` are counted. minute: since the epoch."""
+        levels = (model if level == "model" else getattr(principal, level) for level in self.per)
+        window = self.window if isinstance(self.window, Sliding) else _calendar_window(self.window, minute)
+        return Slot(self, _counter(self.name, tuple(levels)), window)
 
     @property
     def every(self) -> str:
         """The window in words."""
         return f"in {self.window.length_ms // 1000} seconds" if isinstance(self.window, Sliding) else f"per {self.window}"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One budget's counter for one caller, in the window of one minute: every calendar window begins at a full minute."""
+
+    limit: Limit
+    counter: str
+    window: Window
+
+    def charge(self, amounts: Spent) -> Charge:
+        """What a request draws. An amount that no counter can hold becomes the largest there is, which no limit admits."""
+        limit = self.limit
+        return Charge(self.counter, limit.unit, limit.limit, min(amounts[limit.unit], AMOUNT_MAX), self.window)
 
 
 def limits_of(document: PolicyDocument, problem: Problem) -> Sequence[Limit]:

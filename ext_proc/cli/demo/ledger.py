@@ -8,7 +8,7 @@ from headrace.ext_proc.core.ledger import UNITS, Unit
 from headrace.ext_proc.core.principal import DEFAULT_ORGANISATION
 from headrace.ext_proc.engine.policy.models import PolicyDocument
 from headrace.ext_proc.stores import open_store
-from headrace.filters.budget.limits import limits_of
+from headrace.filters.budget.limits import MINUTE_MS, limits_of
 
 from .files import CALLERS
 from .scenes import MODEL
@@ -33,7 +33,7 @@ async def read(document: PolicyDocument, store_url: str) -> Sequence[Counter]:
     try:
         for caller, principal in CALLERS.items():
             now_ms = time_ns() // 1_000_000
-            charges = [limit.charge(principal, MODEL, dict.fromkeys(UNITS, 0), now_ms) for limit in limits]
+            charges = [limit.slot(principal, MODEL, now_ms // MINUTE_MS).charge(dict.fromkeys(UNITS, 0)) for limit in limits]
             used = await store.read(DEFAULT_ORGANISATION, charges, now_ms=now_ms)
             counters += [
                 Counter(caller, limit.name, limit.unit, amount, limit.limit) for limit, amount in zip(limits, used, strict=True)
