@@ -55,7 +55,8 @@ def processing_filter(message_timeout: float) -> hcm.HttpFilter:
 def another_worker() -> core.RetryPolicy:
     """A worker that died is away for a second: the next one takes its share. Only what no worker has seen is sent again.
 
-    Envoy's own pause between tries, a second, would keep callers waiting where no worker is left.
+    LEAST_REQUEST prefers the dead one, which has no requests; so the choice is repeated until it falls on another. Envoy's own
+    pause between tries, a second, would keep callers waiting where no worker is left.
     """
     predicate = PackedAny.pack(previous_hosts.PreviousHostsPredicate())
     elsewhere = core.RetryPolicyRetryHostPredicate(name="envoy.retry_host_predicates.previous_hosts", typed_config=predicate)
@@ -64,7 +65,7 @@ def another_worker() -> core.RetryPolicy:
         num_retries=3,
         retry_on="connect-failure,refused-stream",
         retry_host_predicate=[elsewhere],
-        host_selection_retry_max_attempts=5,
+        host_selection_retry_max_attempts=100,
     )
 
 
