@@ -18,7 +18,7 @@ setup: .venv/installed  ## create .venv and install everything from requirements
 	touch $@
 
 demo: setup  ## the whole stack on loopback with sample traffic; stays up until Ctrl-C
-	$(BIN)/headrace demo $(ARGS)
+	@$(BIN)/headrace demo $(ARGS)
 
 test: setup  ## every test, through real Envoy and a real store
 	$(BIN)/coverage run -m pytest $(ARGS)
