@@ -102,7 +102,7 @@ class UsageMeter:
     """Follows an answer that passes through Python: the usage it reports, and the words it has streamed."""
 
     MAX_TEXT = 16 * 1024 * 1024
-    """Characters kept for counting; an answer beyond that is charged as reserved."""
+    """Characters kept for counting a stream that ends without usage; words beyond them are not counted."""
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
