@@ -40,3 +40,5 @@ ROUTE: Fact[str] = Fact("route")
 """The upstream the request goes to."""
 MODEL: Fact[str] = Fact("model")
 """The catalogue's entry the request was resolved to."""
+PLACEMENT: Fact[frozenset[str]] = Fact("placement")
+"""The only upstreams the request may go to; whoever routes takes no other. Absent: any."""
