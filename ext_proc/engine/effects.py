@@ -7,6 +7,7 @@ from typing import Any, assert_never
 
 from headrace.ext_proc.core.effects import Effect, Record, Release, Settle
 from headrace.ext_proc.core.ports import Clock, Store, StoreUnavailable
+from headrace.ext_proc.engine.guard import told
 from headrace.ext_proc.engine.prices import spent_of, usd
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ FIRST_RETRY, LAST_RETRY = 0.05, 5.0
 class EffectRunner:
     """One per worker. A settlement that is dropped leaves its lease to expire at the reserved amount: never undercharged.
 
-    observers: called with every record, on the loop; they must not wait.
+    observers: called with every record, on the loop; they must not wait. One that fails is reported, and the others hear of it all.
     """
 
     def __init__(self, store: Store, clock: Clock, observers: Sequence[Observer] = (), *, queue: int = QUEUE) -> None:
@@ -77,7 +78,7 @@ class EffectRunner:
 
     def _observe(self, record: Record) -> None:
         for observer in self._observers:
-            observer(record)
+            told(observer, record)
 
     async def _work(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""The one place that catches everything: what a filter raises, and which way it fails then."""
+"""The one place that catches everything: what a filter raises, and which way it fails then; what an observer raises."""
 
 import asyncio
 import logging
@@ -85,6 +85,17 @@ def shield(link: Link, hook: Callable[[], T]) -> T:
         raise FilterFailed(link.name) from None
 
 
+def told(observer: Callable[[T], None], value: T) -> None:
+    """`observer(value)`, where what the observer raises must stop nobody else."""
+    try:
+        observer(value)
+    except _NOT_OURS:
+        raise
+    except BaseException as error:
+        name = getattr(observer, "__qualname__", type(observer).__name__)
+        log.error("observer failed", extra={"observer": name, "error": type(error).__name__, "at": _place(error)})
+
+
 def _checked(verdict: Verdict) -> Verdict:
     """Raises TypeError for a hook that forgot to return one."""
     if not isinstance(verdict, _VERDICTS):
@@ -94,11 +105,15 @@ def _checked(verdict: Verdict) -> Verdict:
 
 def _report(link: Link, phase: str, error: BaseException) -> None:
     # The message is left out: it may quote the text the filter was reading.
+    log.error("filter failed", extra={"filter": link.name, "phase": phase, "error": type(error).__name__, "at": _place(error)})
+
+
+def _place(error: BaseException) -> str:
+    """The line that raised it."""
     where = error.__traceback__
     while where is not None and where.tb_next is not None:
         where = where.tb_next
-    place = f"{where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where is not None else "unknown"
-    log.error("filter failed", extra={"filter": link.name, "phase": phase, "error": type(error).__name__, "at": place})
+    return f"{where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where is not None else "unknown"
 
 
 def _since(started: int) -> float:

@@ -200,6 +200,17 @@ def test_any_json_is_read_or_refused(endpoint: Endpoint, members: dict[str, Any]
 # --- caps and choices -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["Max_Tokens", "STREAM", "\u017ftream", "Messages", "N"])
+def test_a_member_that_some_parser_takes_for_one_that_counts_is_refused(name: str) -> None:
+    with pytest.raises(BodyError) as refusal:
+        read(Endpoint.CHAT, **{name: 7})
+    assert (refusal.value.param, refusal.value.message) == (name, f"'{name}' must be written {name.casefold()!r}")
+
+
+def test_other_members_may_be_in_capitals() -> None:
+    assert read(Endpoint.CHAT, Vendor_Option=1, MAX=2).output_cap is None
+
+
 def test_the_larger_of_two_caps_is_believed() -> None:
     assert read(Endpoint.CHAT, max_tokens=5, max_completion_tokens=9).output_cap == 9
     assert read(Endpoint.CHAT, max_tokens=9, max_completion_tokens=5).output_cap == 9

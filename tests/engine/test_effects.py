@@ -128,6 +128,20 @@ async def test_a_record_goes_to_the_observers_at_once() -> None:
         assert records == [{"exchange": "e1"}]
 
 
+async def test_an_observer_that_fails_stops_neither_the_others_nor_the_settlements(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(record: Record) -> None:
+        raise KeyError("exchange")
+
+    records: list[Record] = []
+    runner = EffectRunner(cast(Store, ScriptedStore()), ManualClock(), [broken, records.append])
+    await runner.start()
+    with caplog.at_level(logging.ERROR):
+        runner.submit([Release("acme", f"e{index}") for index in range(AT_ONCE + 1)])
+        await runner.drain(WAIT)
+    assert (len(records), runner.dropped) == (AT_ONCE + 1, 0)
+    assert caplog.records[0].message == "observer failed"
+
+
 async def test_a_store_that_is_away_is_asked_until_it_answers() -> None:
     store = ScriptedStore(*[StoreUnavailable("away")] * 5)
     assert (await outcome_of(Release("acme", "e1"), store))["outcome"] == "released"

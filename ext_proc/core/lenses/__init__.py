@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.lenses.anthropic_messages import read_messages
-from headrace.ext_proc.core.lenses.call import Call, Prompt
+from headrace.ext_proc.core.lenses.call import Call, Prompt, invalid
 from headrace.ext_proc.core.lenses.openai_chat import read_chat
 from headrace.ext_proc.core.lenses.openai_responses import read_responses
 from headrace.ext_proc.core.lenses.openai_texts import read_completions, read_embeddings
@@ -24,6 +24,17 @@ _READERS: dict[Endpoint, Callable[[dict[str, Any]], Call]] = {
 }
 
 
+_CAPS = ("n", "max_tokens", "max_completion_tokens", "max_output_tokens")
+_TEXTS = ("messages", "input", "prompt", "instructions", "system", "tools", "functions", "response_format")
+_GOVERNED = frozenset(("model", "stream", "stream_options", *_CAPS, *_TEXTS))
+"""Members that a decision hangs on."""
+
+
 def read_call(endpoint: Endpoint, document: dict[str, Any]) -> Call:
-    """Raises BodyError (400, with `param`) where a member it reads has a type the endpoint's API does not allow."""
+    """Raises BodyError (400, with `param`) where a member it reads has a type the endpoint's API does not allow, or is there in
+    capitals: servers written in Go take `Max_Tokens` for `max_tokens`, others do not.
+    """
+    for name in document:
+        if not (name.isascii() and name.islower()) and name.casefold() in _GOVERNED:
+            raise invalid(name, f"written {name.casefold()!r}")
     return _READERS[endpoint](document)
