@@ -1,15 +1,15 @@
 """What a budget charges and what the store answers: values only, no I/O.
 
 A *counter* is one name in one unit over one window. A *lease* draws an amount from several counters at once: `reserve`
-charges all of them or none, `settle` corrects the charge to what was used, `release` takes it back.
+charges all of them or none, `extend` charges more, `settle` corrects the charge to what was used, `release` takes it back.
 """
 
 from collections.abc import Mapping
 from typing import Literal, TypeAlias, get_args
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-Unit = Literal["tokens", "input_tokens", "output_tokens", "nano_usd", "requests"]
+Unit = Literal["tokens", "input_tokens", "output_tokens", "nano_usd", "requests", "concurrency"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 
 # Lua computes in doubles: up to here every integer is exact, so this is the largest amount, limit and counter there is.
@@ -49,14 +49,21 @@ class Sliding(Struct, frozen=True):
             raise ValueError(f"length_ms: {self.length_ms} is not a positive number of milliseconds")
 
 
-Window = Fixed | Sliding
+class Held(Struct, frozen=True):
+    """No time at all: the counter holds what leases draw on it until each is settled, released, or lapses."""
+
+
+Window = Fixed | Sliding | Held
+HELD = Held()
 
 
 class Charge(Struct, frozen=True):
     """One counter a lease draws on: `amount` more may not lift it above `limit`.
 
     `counter` is the budget and whom it counts for, e.g. `user-day:research/ann`; with `unit` and `window` it names the
-    counter within its organisation. Raises ValueError where an amount is not exact.
+    counter within its organisation. The unit `concurrency` goes with the window Held, and with no other.
+    warn: amounts, ascending; whoever settles is told of each one that the counter has reached, once in its window.
+    Raises ValueError where an amount is not exact.
     """
 
     counter: str
@@ -64,6 +71,7 @@ class Charge(Struct, frozen=True):
     limit: int
     amount: int
     window: Window
+    warn: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not (0 <= self.limit <= AMOUNT_MAX and 0 <= self.amount <= AMOUNT_MAX):
@@ -81,10 +89,39 @@ class Exhausted(Struct, frozen=True):
     """At least one counter could not hold its charge, and nothing was charged.
 
     `index` is the charge that refuses longest (the latest reset; the first of equals), `resets_at_ms` the earliest
-    instant its window could hold the amount; for an amount above the limit, when the window is empty again.
-    `remaining[i]` is what the i-th limit leaves now, never negative.
+    instant its window could hold the amount; for an amount above the limit, when the window is empty again. Of a Held counter
+    it is the present: any lease may end at any moment. `remaining[i]` is what the i-th limit leaves now, never negative.
     """
 
     index: int
     remaining: tuple[int, ...]
     resets_at_ms: int
+
+
+class Reached(Struct, frozen=True):
+    """A counter that holds `threshold` or more, for the first time in its window; `used` is what it holds.
+
+    Of a sliding window the first time is told again when the last telling is as long ago as the window lasts.
+    """
+
+    counter: str
+    unit: Unit
+    limit: int
+    threshold: int
+    used: int
+    window: Window
+
+
+class Closing(Struct, frozen=True):
+    """The end of a lease. spent: None releases it. record: what the ledger's stream keeps of it, besides time and outcome."""
+
+    lease: str
+    spent: Spent | None = None
+    record: Mapping[str, str] = field(default_factory=dict)
+
+
+class Closed(Struct, frozen=True):
+    """applied: this call settled or released the lease; False where it is unknown, has lapsed, or was closed before."""
+
+    applied: bool
+    reached: tuple[Reached, ...] = ()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar, TypeVarTuple
 
 from headrace.ext_proc.core.errors import HeadraceError
-from headrace.ext_proc.core.ledger import Admitted, Charge, Exhausted, Spent
+from headrace.ext_proc.core.ledger import Admitted, Charge, Closed, Closing, Exhausted, Spent
 
 Result = TypeVar("Result")
 Args = TypeVarTuple("Args")
@@ -52,6 +52,27 @@ class Store(Protocol):
         """Take back what the lease charged; True when this call did so, False as in `settle`.
 
         A reservation of that lease that arrives within the next minute, overtaken by its release, is refused.
+        """
+        ...
+
+    async def extend(
+        self, organisation: str, lease: str, amounts: Spent, *, now_ms: int, ttl_ms: int
+    ) -> Admitted | Exhausted | None:
+        """Raise what an open lease has drawn to `amounts`, on every counter or none, and let it run until `now_ms + ttl_ms`.
+
+        amounts: totals by unit, so that a repeated call charges once; a unit that is absent, or less than was drawn, stays.
+        The counters are the reservation's, in the windows it was charged to, under the limits it was given; one whose window
+        has gone takes any amount. The answer is in the order of the reservation's charges; a refusal changes nothing.
+        None where the lease is unknown, lapsed, settled or released: nothing was charged.
+        Raises ValueError for an amount outside 0..2**53, and for a TTL below 1.
+        """
+        ...
+
+    async def settle_many(self, organisation: str, closings: Sequence[Closing], *, now_ms: int) -> Sequence[Closed]:
+        """Settle and release several leases of one organisation in one call, each as by itself; answers in their order.
+
+        Thresholds that a settled lease's counters have reached are told here, once over all workers: see Charge.warn.
+        Raises ValueError as `settle` does, for all of them and before anything is sent.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from headrace.ext_proc.core.ledger import AMOUNT_MAX, Charge, Exhausted, Fixed, Spent, Unit, Window, bounded
+from headrace.ext_proc.core.ledger import AMOUNT_MAX, Charge, Closing, Exhausted, Fixed, Held, Spent, Unit, Window, bounded
 
 CHARGES_MAX = 256
 """Counters of one lease. Lua hands them to the server on its stack, which holds a few thousand values."""
@@ -21,11 +21,14 @@ def check_charges(charges: Sequence[Charge], now_ms: int) -> None:
 
 
 def check_counters(counters: Sequence[tuple[Window, Unit, str]]) -> None:
-    """Raises ValueError for a counter named twice, or too many of them."""
+    """Raises ValueError for a counter named twice, too many of them, or a unit whose window is not its own."""
     if len(counters) > CHARGES_MAX:
         raise ValueError(f"{len(counters)} charges in one lease; at most {CHARGES_MAX}")
     if len(set(counters)) != len(counters):
         raise ValueError("a counter is named twice in one lease: " + ", ".join(name for _, _, name in counters))
+    for window, unit, name in counters:
+        if isinstance(window, Held) != (unit == "concurrency"):
+            raise ValueError(f"{name}: concurrency is counted while leases run, {unit} is counted over {window}")
 
 
 def check_windows(charges: Sequence[Charge], now_ms: int) -> None:
@@ -45,6 +48,13 @@ def check_ttl(ttl_ms: int) -> None:
 def checked_spent(spent: Spent) -> dict[Unit, int]:
     """A copy of `spent`. Raises ValueError for an amount outside 0..2**53."""
     return {unit: bounded(unit, amount) for unit, amount in spent.items()}
+
+
+def check_closings(organisation: str, closings: Sequence[Closing]) -> None:
+    """Raises ValueError as check_names and checked_spent do."""
+    for closing in closings:
+        check_names(organisation, closing.lease)
+        checked_spent(closing.spent or {})
 
 
 def tightest(remaining: Iterable[int], resets: Sequence[int]) -> Exhausted:

@@ -1,11 +1,32 @@
 """The store within one process, for `headrace explain`, for policy tests and for tests of filters: nothing is shared or kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from headrace.ext_proc.core.ledger import AMOUNT_MAX, Admitted, Charge, Exhausted, Fixed, Sliding, Spent, Unit, Window
+from headrace.ext_proc.core.ledger import (
+    AMOUNT_MAX,
+    Admitted,
+    Charge,
+    Closed,
+    Closing,
+    Exhausted,
+    Fixed,
+    Held,
+    Reached,
+    Sliding,
+    Spent,
+    Unit,
+    Window,
+)
 from headrace.ext_proc.core.ports import StoreUnavailable
-from headrace.ext_proc.stores.arguments import check_charges, check_names, check_ttl, checked_spent, tightest
+from headrace.ext_proc.stores.arguments import (
+    check_charges,
+    check_closings,
+    check_names,
+    check_ttl,
+    checked_spent,
+    tightest,
+)
 
 BUCKETS = 60
 """Per sliding window, as in functions.lua."""
@@ -20,13 +41,27 @@ def _width(window: Sliding) -> int:
 
 
 def _bucket(at_ms: int, window: Window) -> int:
-    """Which of a counter's sums an instant falls to; a fixed window has one."""
-    return 0 if isinstance(window, Fixed) else at_ms // _width(window)
+    """Which of a counter's sums an instant falls to; only a sliding window has more than one."""
+    return at_ms // _width(window) if isinstance(window, Sliding) else 0
 
 
 def _horizon(now_ms: int, window: Window) -> int:
     """The oldest bucket that counts."""
-    return 0 if isinstance(window, Fixed) else _bucket(now_ms - window.length_ms, window)
+    return _bucket(now_ms - window.length_ms, window) if isinstance(window, Sliding) else 0
+
+
+@dataclass(slots=True)
+class _Draw:
+    """What a lease has drawn on one counter."""
+
+    charge: Charge
+    key: Key
+    bucket: int
+    amount: int
+
+    def counts(self, now_ms: int) -> bool:
+        window = self.charge.window
+        return now_ms < window.end_ms if isinstance(window, Fixed) else self.bucket >= _horizon(now_ms, window)
 
 
 @dataclass(slots=True)
@@ -34,8 +69,8 @@ class _Lease:
     lapses_ms: int
     answer: Admitted | None
     """None: released before it was reserved."""
-    draws: list[tuple[Key, int, int]] = field(default_factory=list)
-    """Counter, bucket, reserved amount; empty once settled or released."""
+    draws: list[_Draw] = field(default_factory=list)
+    """Empty once settled or released."""
     closed: bool = False
 
 
@@ -44,6 +79,8 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._sums: dict[Key, dict[int, int]] = {}
+        self._told: dict[tuple[Key, int], int] = {}
+        """(counter, threshold) → when it was told to be reached, epoch ms."""
         self._leases: dict[tuple[str, str], _Lease] = {}
         self._keys: dict[str, bytes] = {}
         self._closed = False
@@ -59,30 +96,66 @@ class MemoryStore:
                 raise ValueError(f"lease {lease} was released before it was reserved")
             return known.answer
         self._sweep(now_ms)
-        left = [max(charge.limit - self._used(organisation, charge, now_ms), 0) for charge in charges]
-        if any(resets := [self._resets(organisation, charge, now_ms) for charge in charges]):
-            return tightest(left, resets)
-        answer = Admitted(tuple(rest - charge.amount for rest, charge in zip(left, charges, strict=True)))
-        draws = [self._draw(organisation, charge, now_ms) for charge in charges]
-        self._leases[organisation, lease] = _Lease(now_ms + ttl_ms, answer, draws)
+        draws = [_Draw(charge, _key(organisation, charge), _bucket(now_ms, charge.window), 0) for charge in charges]
+        answer = self._charge(draws, [charge.amount for charge in charges], now_ms)
+        if isinstance(answer, Admitted):
+            self._leases[organisation, lease] = _Lease(now_ms + ttl_ms, answer, draws)
         return answer
 
-    async def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> bool:
+    async def extend(
+        self, organisation: str, lease: str, amounts: Spent, *, now_ms: int, ttl_ms: int
+    ) -> Admitted | Exhausted | None:
         self._check(organisation, lease)
-        return self._close(self._lease(organisation, lease, now_ms), checked_spent(spent))
+        totals = checked_spent(amounts)
+        check_ttl(ttl_ms)
+        known = self._lease(organisation, lease, now_ms)
+        if known is None or known.closed:
+            return None
+        more = [max(totals.get(draw.charge.unit, 0) - draw.amount, 0) for draw in known.draws]
+        answer = self._charge(known.draws, more, now_ms)
+        if isinstance(answer, Admitted):
+            known.lapses_ms = max(known.lapses_ms, now_ms + ttl_ms)
+        return answer
+
+    def _charge(self, draws: Sequence[_Draw], more: Sequence[int], now_ms: int) -> Admitted | Exhausted:
+        """Add more[i] to draws[i], or nothing to any of them."""
+        left = [draw.charge.limit - self._used(draw.key, now_ms) for draw in draws]
+        if any(resets := [self._resets(draw, amount, now_ms) for draw, amount in zip(draws, more, strict=True)]):
+            return tightest([max(rest, 0) for rest in left], resets)
+        for draw, amount in zip(draws, more, strict=True):
+            self._draw(draw, amount)
+        return Admitted(tuple(max(rest - amount, 0) for rest, amount in zip(left, more, strict=True)))
+
+    async def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> bool:
+        (closed,) = await self.settle_many(organisation, [Closing(lease, spent)], now_ms=now_ms)
+        return closed.applied
 
     async def release(self, organisation: str, lease: str, *, now_ms: int) -> bool:
-        self._check(organisation, lease)
-        known = self._lease(organisation, lease, now_ms)
-        if known is None:
-            self._leases[organisation, lease] = _Lease(now_ms + OVERTAKEN_MS, None, closed=True)
-            return False
-        return self._close(known, {unit: 0 for (_, _, unit, _), _, _ in known.draws})
+        (closed,) = await self.settle_many(organisation, [Closing(lease)], now_ms=now_ms)
+        return closed.applied
+
+    async def settle_many(self, organisation: str, closings: Sequence[Closing], *, now_ms: int) -> Sequence[Closed]:
+        self._check(organisation, "settle")
+        check_closings(organisation, closings)
+        return [self._settled(organisation, closing, now_ms) for closing in closings]
+
+    def _settled(self, organisation: str, closing: Closing, now_ms: int) -> Closed:
+        known = self._lease(organisation, closing.lease, now_ms)
+        if known is None and closing.spent is None:
+            self._leases[organisation, closing.lease] = _Lease(now_ms + OVERTAKEN_MS, None, closed=True)
+        if known is None or known.closed:
+            return Closed(False)
+        draws, known.draws, known.closed = known.draws, [], True
+        if closing.spent is None:
+            self._correct(draws, {draw.charge.unit: 0 for draw in draws})
+            return Closed(True)
+        self._correct(draws, checked_spent(closing.spent))
+        return Closed(True, tuple(reached for draw in draws for reached in self._reached(draw, now_ms)))
 
     async def read(self, organisation: str, charges: Sequence[Charge], *, now_ms: int) -> tuple[int, ...]:
         self._check(organisation, "read")
         check_charges(charges, now_ms)
-        return tuple(self._used(organisation, charge, now_ms) for charge in charges)
+        return tuple(self._used(_key(organisation, charge), now_ms) for charge in charges)
 
     async def get_key(self, digest: str) -> bytes | None:
         self._check("keys", digest)
@@ -107,23 +180,26 @@ class MemoryStore:
         known = self._leases.get((organisation, lease))
         return known if known and now_ms < known.lapses_ms else None
 
-    def _live(self, organisation: str, charge: Charge, now_ms: int) -> list[tuple[int, int]]:
+    def _live(self, key: Key, now_ms: int) -> list[tuple[int, int]]:
         """(bucket, sum) of what counts now, oldest first."""
-        horizon = _horizon(now_ms, charge.window)
-        sums = self._sums.get(_key(organisation, charge), {})
-        return sorted((bucket, amount) for bucket, amount in sums.items() if bucket >= horizon)
+        if isinstance(key[3], Held):
+            running = (lease for lease in self._leases.values() if now_ms < lease.lapses_ms)
+            return [(0, sum(draw.amount for lease in running for draw in lease.draws if draw.key == key))]
+        horizon = _horizon(now_ms, key[3])
+        return sorted((bucket, amount) for bucket, amount in self._sums.get(key, {}).items() if bucket >= horizon)
 
-    def _used(self, organisation: str, charge: Charge, now_ms: int) -> int:
-        return sum(amount for _, amount in self._live(organisation, charge, now_ms))
+    def _used(self, key: Key, now_ms: int) -> int:
+        return sum(amount for _, amount in self._live(key, now_ms))
 
-    def _resets(self, organisation: str, charge: Charge, now_ms: int) -> int:
-        """The instant at which the counter can hold its charge, or is empty; 0 when it can hold it now."""
-        window, live = charge.window, self._live(organisation, charge, now_ms)
-        over = sum(amount for _, amount in live) + charge.amount - charge.limit
-        if over <= 0:
+    def _resets(self, draw: _Draw, more: int, now_ms: int) -> int:
+        """The instant at which the counter can hold `more`, or is empty; 0 when it can hold it now."""
+        window, live = draw.charge.window, self._live(draw.key, now_ms)
+        over = sum(amount for _, amount in live) + more - draw.charge.limit
+        grows = more > 0 or not draw.amount  # of an extension, those that stay as they are do not refuse
+        if over <= 0 or not grows or not draw.counts(now_ms):
             return 0
-        if isinstance(window, Fixed):
-            return window.end_ms
+        if not isinstance(window, Sliding):
+            return window.end_ms if isinstance(window, Fixed) else now_ms
         last = _bucket(now_ms, window)
         for bucket, amount in live:
             last, over = bucket, over - amount
@@ -131,21 +207,29 @@ class MemoryStore:
                 break
         return (last + 1) * _width(window) + window.length_ms
 
-    def _draw(self, organisation: str, charge: Charge, now_ms: int) -> tuple[Key, int, int]:
-        key, bucket = _key(organisation, charge), _bucket(now_ms, charge.window)
-        sums = self._sums.setdefault(key, {})
-        sums[bucket] = sums.get(bucket, 0) + charge.amount
-        return key, bucket, charge.amount
+    def _draw(self, draw: _Draw, more: int) -> None:
+        draw.amount += more
+        if not isinstance(draw.charge.window, Held):
+            sums = self._sums.setdefault(draw.key, {})
+            sums[draw.bucket] = sums.get(draw.bucket, 0) + more
 
-    def _close(self, known: _Lease | None, actual: Mapping[Unit, int]) -> bool:
-        if known is None or known.closed:
-            return False
-        for key, bucket, reserved in known.draws:
-            sums = self._sums.get(key, {})
-            if bucket in sums:
-                sums[bucket] = min(max(sums[bucket] + actual.get(key[2], reserved) - reserved, 0), AMOUNT_MAX)
-        known.closed, known.draws = True, []
-        return True
+    def _correct(self, draws: Sequence[_Draw], actual: Mapping[Unit, int]) -> None:
+        for draw in draws:
+            sums = self._sums.get(draw.key, {})
+            if draw.bucket in sums:
+                corrected = sums[draw.bucket] + actual.get(draw.charge.unit, draw.amount) - draw.amount
+                sums[draw.bucket] = min(max(corrected, 0), AMOUNT_MAX)
+
+    def _reached(self, draw: _Draw, now_ms: int) -> Iterator[Reached]:
+        charge, used = draw.charge, self._used(draw.key, now_ms)
+        for threshold in charge.warn:
+            if used >= threshold and draw.counts(now_ms) and not self._was_told(draw.key, threshold, now_ms):
+                self._told[draw.key, threshold] = now_ms
+                yield Reached(charge.counter, charge.unit, charge.limit, threshold, used, charge.window)
+
+    def _was_told(self, key: Key, threshold: int, now_ms: int) -> bool:
+        window, told_ms = key[3], self._told.get((key, threshold))
+        return told_ms is not None and (not isinstance(window, Sliding) or now_ms < told_ms + window.length_ms)
 
     def _sweep(self, now_ms: int) -> None:
         """Forget what has lapsed. Linear: this store serves tests and explanations, not traffic."""
@@ -157,6 +241,7 @@ class MemoryStore:
             elif isinstance(window, Sliding):
                 horizon = _horizon(now_ms, window)
                 self._sums[key] = {bucket: amount for bucket, amount in self._sums[key].items() if bucket >= horizon}
+        self._told = {(key, threshold): at for (key, threshold), at in self._told.items() if self._was_told(key, threshold, now_ms)}
 
 
 def _key(organisation: str, charge: Charge) -> Key:

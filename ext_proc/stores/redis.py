@@ -1,7 +1,8 @@
 """The store on a Redis (7 or newer) or Valkey server, through the functions of `functions.lua`."""
 
+import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,9 +14,10 @@ from hiredis import pack_command
 from redis.asyncio.connection import ConnectionPool
 from redis.exceptions import ResponseError
 
-from headrace.ext_proc.core.ledger import Admitted, Charge, Exhausted, Fixed, Spent, Unit, Window
+from headrace.ext_proc.core.ledger import Admitted, Charge, Closed, Closing, Exhausted, Fixed, Held, Spent, Unit, Window
 from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.stores.arguments import (
+    check_closings,
     check_counters,
     check_names,
     check_ttl,
@@ -90,6 +92,20 @@ class RedisStore:
     async def release(self, organisation: str, lease: str, *, now_ms: int) -> bool:
         check_names(organisation, lease)
         return bool(await self._plain(b"release", [_lease_key(organisation, lease)], (now_ms,)))
+
+    async def extend(
+        self, organisation: str, lease: str, amounts: Spent, *, now_ms: int, ttl_ms: int
+    ) -> Admitted | Exhausted | None:
+        raise StoreUnavailable("this store cannot extend leases")
+
+    async def settle_many(self, organisation: str, closings: Sequence[Closing], *, now_ms: int) -> Sequence[Closed]:
+        check_closings(organisation, closings)
+        return [Closed(applied) for applied in await asyncio.gather(*(self._closed(organisation, it, now_ms) for it in closings))]
+
+    def _closed(self, organisation: str, closing: Closing, now_ms: int) -> Coroutine[Any, Any, bool]:
+        if closing.spent is None:
+            return self.release(organisation, closing.lease, now_ms=now_ms)
+        return self.settle(organisation, closing.lease, closing.spent, now_ms=now_ms)
 
     async def read(self, organisation: str, charges: Sequence[Charge], *, now_ms: int) -> tuple[int, ...]:
         check_names(organisation, "read")
@@ -188,6 +204,8 @@ def _grouped(organisation: str, counters: Sequence[Counter]) -> Sequence[Group]:
 
 def _group(key: str, counters: Sequence[Counter], places: tuple[int, ...]) -> Group:
     window = counters[places[0]][0]
+    if isinstance(window, Held):
+        raise StoreUnavailable("this store cannot count what runs at once")
     return Group(
         key,
         ends=window.end_ms if isinstance(window, Fixed) else 0,
@@ -203,6 +221,8 @@ def _window_key(organisation: str, counter: Counter) -> str:
     window = counter[0]
     if isinstance(window, Fixed):
         return f"{_prefix(organisation)}fixed:{window.start_ms}-{window.end_ms}"
+    if isinstance(window, Held):
+        return f"{_prefix(organisation)}held:{_field(counter)}"
     return f"{_prefix(organisation)}sliding:{window.length_ms}:{_field(counter)}"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Sequence
 from time import perf_counter
 from typing import TypeVar
 
-from headrace.ext_proc.core.ledger import Admitted, Charge, Exhausted, Spent
+from headrace.ext_proc.core.ledger import Admitted, Charge, Closed, Closing, Exhausted, Spent
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
 from headrace.ext_proc.telemetry.tally import Counter, Histogram
 
@@ -39,6 +39,14 @@ class MeasuredStore:
 
     async def release(self, organisation: str, lease: str, *, now_ms: int) -> bool:
         return await self._timed("release", self._store.release(organisation, lease, now_ms=now_ms))
+
+    async def extend(
+        self, organisation: str, lease: str, amounts: Spent, *, now_ms: int, ttl_ms: int
+    ) -> Admitted | Exhausted | None:
+        return await self._timed("extend", self._store.extend(organisation, lease, amounts, now_ms=now_ms, ttl_ms=ttl_ms))
+
+    async def settle_many(self, organisation: str, closings: Sequence[Closing], *, now_ms: int) -> Sequence[Closed]:
+        return await self._timed("settle", self._store.settle_many(organisation, closings, now_ms=now_ms))
 
     async def read(self, organisation: str, charges: Sequence[Charge], *, now_ms: int) -> tuple[int, ...]:
         return await self._timed("read", self._store.read(organisation, charges, now_ms=now_ms))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from headrace.ext_proc.core.ledger import Charge, Exhausted, Fixed, Unit
+from headrace.ext_proc.core.ledger import Charge, Exhausted, Fixed, Sliding, Unit
 from headrace.ext_proc.core.verdict import Reply
 from headrace.ext_proc.engine.prices import NANO
 from headrace.filters.budget.limits import Limit
@@ -55,7 +55,7 @@ def _tightest(unit: Unit, charges: Sequence[Charge], remaining: Sequence[int], n
         return {}
     left, charge = min(own, key=lambda pair: pair[0])
     window = charge.window
-    lasts_ms = window.end_ms - now_ms if isinstance(window, Fixed) else window.length_ms
+    lasts_ms = window.length_ms if isinstance(window, Sliding) else window.end_ms - now_ms if isinstance(window, Fixed) else 0
     return {
         f"ratelimit_limit_{unit}": str(charge.limit),
         f"ratelimit_remaining_{unit}": str(left),

@@ -40,6 +40,7 @@ class Draw:
         window = self.counter[2]
         if isinstance(window, Fixed):
             return window.start_ms <= now_ms < window.end_ms
+        assert isinstance(window, Sliding), "what runs at once is in test_leases.py"
         width = -(-window.length_ms // 60)
         return (self.at_ms // width + 1) * width > now_ms - window.length_ms
 
