@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from headrace.ext_proc.envoy.config.access_log import access_log
 from headrace.ext_proc.envoy.config.filters import own_headers_removed, processing_filter, router_filter
+from headrace.ext_proc.envoy.config.local_replies import local_replies
 from headrace.ext_proc.envoy.config.network import service_cluster, socket, upstream_cluster
 from headrace.ext_proc.envoy.config.routes import route_table
 from headrace.ext_proc.envoy.config.settings import GatewaySettings
@@ -55,6 +56,7 @@ def _manager(settings: GatewaySettings) -> hcm.HttpConnectionManager:
             sse_usage_filter(),
             router_filter(),
         ],
+        local_reply_config=local_replies(),
         route_config=route_table(settings.upstreams, settings.body_limit),
     )
 

@@ -16,6 +16,7 @@ with warnings.catch_warnings():
     from envoy_data_plane.envoy.config.endpoint import v3 as endpoint
     from envoy_data_plane.envoy.config.listener import v3 as listener
     from envoy_data_plane.envoy.config.route import v3 as route
+    from envoy_data_plane.envoy.extensions.access_loggers.filters.cel import v3 as cel
     from envoy_data_plane.envoy.extensions.access_loggers.grpc import v3 as grpc_log
     from envoy_data_plane.envoy.extensions.common.matching import v3 as matching
     from envoy_data_plane.envoy.extensions.content_parsers.json import v3 as json_parser
@@ -33,13 +34,16 @@ with warnings.catch_warnings():
     from envoy_data_plane.envoy.extensions.upstreams.http import v3 as http
     from envoy_data_plane.envoy.type.matcher import v3 as value_matcher
     from envoy_data_plane.google.protobuf import Any as PackedAny
+    from envoy_data_plane.google.protobuf import Struct
     from envoy_data_plane.xds.core import v3 as xds_core
     from envoy_data_plane.xds.type.matcher import v3 as xds_matcher
 
 __all__ = [
     "PackedAny",
+    "Struct",
     "accesslog",
     "bootstrap",
+    "cel",
     "cluster",
     "core",
     "early_mutation",

@@ -13,6 +13,8 @@ from ruamel.yaml.scalarstring import SingleQuotedScalarString
 COMMENTS: Final[Mapping[str, str]] = {
     "early_header_mutation_extensions": "Before a route is chosen: no client names its own pool.",
     "path_with_escaped_slashes_action": "Headrace and the upstream see one and the same path.",
+    "local_reply_config": "What Envoy itself refuses, in the caller's dialect.\n"
+    "The service's own refusals have their reason as details.",
     "headers_with_underscores_action": "Some servers read x_headrace_route as x-headrace-route.",
     "stream_idle_timeout": "A model may think for minutes before its first token.",
     "request_body_buffer_limit": "Room for a whole prompt (bytes); Envoy's 1 MiB answers 413.\n"

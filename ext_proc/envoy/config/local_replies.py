@@ -1,0 +1,79 @@
+"""Envoy's own refusals in the caller's dialect: a body over the limit, a service or a model server that does not answer.
+
+The service's refusals are replies of Envoy's, too; they are known by their details, which are the reason (`budget.exhausted`), and
+stay as they are.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from headrace.ext_proc.core.dialect import error_document
+from headrace.ext_proc.core.endpoint import Dialect
+from headrace.ext_proc.core.verdict import Reply
+from headrace.ext_proc.envoy.config.names import NAMESPACE
+from headrace.ext_proc.envoy.config.stubs import PackedAny, Struct, accesslog, cel, core, hcm
+
+EXCHANGE: Final = f"%DYNAMIC_METADATA({NAMESPACE}:exchange)%"
+OURS: Final = "response.code_details.matches('^[a-z_]+[.][a-z_]+$')"
+ANTHROPIC_PATH: Final = "request.path.startsWith('/v1/messages')"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of refusal: `when` is the CEL expression that tells it. status: as Envoy gives it, for the error's type."""
+
+    when: str
+    status: int
+    reason: str
+    message: str
+
+
+KINDS: Final = (
+    Kind("response.code == 413", 413, "body.too_large", "The request body is larger than this gateway accepts."),
+    Kind(
+        "response.code_details.startsWith('ext_proc_error')",
+        500,
+        "gateway.unavailable",
+        "The gateway could not check your request, so it was not sent on. Please try again.",
+    ),
+    Kind("response.code_details == 'route_not_found'", 404, "path.unknown", "This gateway does not serve this path."),
+    Kind("response.code == 504", 504, "upstream.timeout", "The model server did not answer in time. Please try again."),
+    Kind(
+        "response.code == 502 || response.code == 503",
+        503,
+        "upstream.unavailable",
+        "The model server cannot be reached at the moment. Please try again.",
+    ),
+)
+"""The first that applies. What is none of them keeps Envoy's words."""
+
+
+def local_replies() -> hcm.LocalReplyConfig:
+    return hcm.LocalReplyConfig(mappers=list(_mappers()))
+
+
+def _mappers() -> Iterator[hcm.ResponseMapper]:
+    for kind in KINDS:
+        yield _mapper(kind, Dialect.ANTHROPIC, f"!{OURS} && ({kind.when}) && {ANTHROPIC_PATH}")
+        yield _mapper(kind, Dialect.OPENAI, f"!{OURS} && ({kind.when})")
+
+
+def _mapper(kind: Kind, dialect: Dialect, when: str) -> hcm.ResponseMapper:
+    reply = Reply(kind.status, kind.reason, kind.message)
+    document = error_document(reply, dialect, EXCHANGE)
+    return hcm.ResponseMapper(
+        filter=accesslog.AccessLogFilter(extension_filter=_expression(when)),
+        body_format_override=core.SubstitutionFormatString(json_format=Struct.from_dict(document)),
+        headers_to_add=[_header("x-headrace-reason", kind.reason)],
+    )
+
+
+def _expression(when: str) -> accesslog.ExtensionFilter:
+    return accesslog.ExtensionFilter(
+        name="envoy.access_loggers.extension_filters.cel", typed_config=PackedAny.pack(cel.ExpressionFilter(expression=when))
+    )
+
+
+def _header(name: str, value: str) -> core.HeaderValueOption:
+    return core.HeaderValueOption(header=core.HeaderValue(key=name, value=value))

@@ -1,0 +1,70 @@
+"""What Envoy refuses by itself, the callers' SDKs read as they read every other refusal."""
+
+import httpx
+import openai
+import pytest
+from anthropic import APIStatusError, AsyncAnthropic
+from openai import AsyncOpenAI
+
+from tests.e2e.site import CHAT, MESSAGES, Site, chat, running_site
+from tests.e2e.test_upstream_failures import closed_port
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
+
+MIB = 1 << 20
+CLAUDE = {"model": "claude-opus-4", "max_tokens": 5}
+
+
+def told(answer: httpx.Response) -> tuple[int, str, str]:
+    """Status, type and code of an OpenAI error; the header must name the code, too."""
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-headrace-reason"] == error["code"]
+    return answer.status_code, error["type"], error["code"]
+
+
+async def test_a_body_over_the_limit(site: Site) -> None:
+    caller = await site.caller()
+    large = "a" * 17 * MIB
+    assert told(await site.post(caller, chat(large))) == (413, "invalid_request_error", "body.too_large")
+    answer = await site.client.post(
+        MESSAGES, json=CLAUDE | {"messages": [{"role": "user", "content": large}]}, headers=caller.headers
+    )
+    message = "The request body is larger than this gateway accepts."
+    error = {"type": "request_too_large", "message": message, "code": "body.too_large"}
+    assert (answer.status_code, answer.json()["type"], answer.json()["error"]) == (413, "error", error)
+
+
+async def test_a_service_that_is_dead() -> None:
+    async with running_site() as site:
+        caller = await site.caller()
+        await site.kill_service()
+        assert told(await site.post(caller, chat())) == (500, "server_error", "gateway.unavailable")
+        async with AsyncAnthropic(base_url=site.stack.url, api_key=caller.secret, max_retries=0) as claude:
+            with pytest.raises(APIStatusError) as refused:
+                await claude.messages.create(model="claude-opus-4", max_tokens=5, messages=[{"role": "user", "content": "hi"}])
+        assert refused.value.status_code == 500
+        assert isinstance(refused.value.body, dict) and refused.value.body["error"]["code"] == "gateway.unavailable"
+
+
+async def test_an_upstream_that_is_down_tells_its_exchange() -> None:
+    with closed_port() as port:
+        async with running_site(upstreams={"standard": f"http://127.0.0.1:{port}"}) as site:
+            caller = await site.caller()
+            async with AsyncOpenAI(base_url=f"{site.stack.url}/v1", api_key=caller.secret, max_retries=0) as sdk:
+                with pytest.raises(openai.InternalServerError) as refused:
+                    await sdk.chat.completions.create(model="llama-3.3-70b", messages=[{"role": "user", "content": "hi"}])
+            assert (refused.value.code, refused.value.status_code) == ("upstream.unavailable", 503)
+            claude = await site.client.post(
+                MESSAGES, json=CLAUDE | {"messages": [{"role": "user", "content": "hi"}]}, headers=caller.headers
+            )
+            assert claude.json()["error"]["type"] == "overloaded_error"
+            assert claude.json()["request_id"] == claude.headers["x-headrace-exchange"]
+
+
+async def test_the_services_own_refusals_stay_as_they_are(site: Site) -> None:
+    answer = await site.client.post(CHAT, json=chat(), headers={"authorization": "Bearer hr-nobody"})
+    assert told(answer)[::2] == (401, "auth.invalid")
+    caller = await site.caller()
+    assert told(await site.post(caller, chat(model="gpt-unknown")))[2] == "model.not_allowed"
