@@ -6,6 +6,7 @@ patterns, checksums and order of reduction. Equal to `AnalyzerEngine.analyze` by
 
 from collections.abc import Iterator, Mapping
 
+from headrace.filters.pii.cutter import findings
 from headrace.filters.pii.gate import gate_for
 from headrace.filters.pii.phone import PhoneFinder
 from headrace.filters.pii.presidio import PHONE_ENTITY, PHONE_SCORE, pattern_recognizers, phone_regions
@@ -19,6 +20,8 @@ BLOCK = 1024
 class PatternDetector:
     """Presidio's default recognizers for `thresholds`: entity to the score a finding must reach."""
 
+    waits = False
+
     def __init__(self, thresholds: Mapping[str, float]) -> None:
         self._thresholds = dict(thresholds)
         self._recognizers = [each for each in pattern_recognizers() if each.best >= thresholds.get(each.entity, _NEVER)]
@@ -31,18 +34,21 @@ class PatternDetector:
             return ()
         found: list[Span] = []
         for start, block in blocks(text):
-            opened = self._gate.open(block)
-            if opened:
-                found += _moved(self._search(block, opened), start)
-        return without_duplicates(found) if found else ()
+            if self._gate.open(block):
+                found += _moved(findings(block, self.segment), start)
+        return tuple(found)
 
-    def _search(self, block: str, opened: frozenset[str]) -> Iterator[Span]:
+    def segment(self, text: str) -> tuple[Span, ...]:
+        opened = self._gate.open(text) if self._gate is not None else None
+        return without_duplicates(self._search(text, opened)) if opened else ()
+
+    def _search(self, text: str, opened: frozenset[str]) -> Iterator[Span]:
         for recognizer in self._recognizers:
             if recognizer.name in opened:
                 least = self._thresholds[recognizer.entity]
-                yield from (span for span in recognizer.find(block) if span.score >= least)
+                yield from (span for span in recognizer.find(text) if span.score >= least)
         if self._phone is not None and PHONE_ENTITY in opened:
-            yield from (Span(start, end, PHONE_ENTITY, PHONE_SCORE) for start, end in self._phone.find(block))
+            yield from (Span(start, end, PHONE_ENTITY, PHONE_SCORE) for start, end in self._phone.find(text))
 
 
 _NEVER = 2.0
@@ -70,5 +76,3 @@ def best_scores() -> Mapping[str, float]:
     """Entity → the highest score a finding can get without a model (whose tokens Presidio's context words need)."""
     best = {each.entity: each.best for each in pattern_recognizers()}
     return best | ({PHONE_ENTITY: PHONE_SCORE} if phone_regions() else {})
-
-

@@ -22,6 +22,11 @@ class MemoDetector:
         self._key = urandom(32)
         self._known: OrderedDict[bytes, Sequence[Span]] = OrderedDict()
 
+    @property
+    def waits(self) -> bool:
+        """Whether a search may wait for another process: then only what is remembered may be asked for on the event loop."""
+        return self._detector.waits
+
     def recall(self, text: str) -> Sequence[Span] | None:
         """The findings in `text` if it was searched lately, else None."""
         name = self._name(text)
@@ -39,6 +44,10 @@ class MemoDetector:
             if len(spans) < self._size // 4:
                 self._keep(name, spans)
         return spans
+
+    def segment(self, text: str) -> Sequence[Span]:
+        """Findings in a text that is one segment. Raises DetectionTimeout."""
+        return self._detector.segment(text)
 
     def _name(self, text: str) -> bytes:
         return blake2b(text.encode("utf-8", "surrogatepass"), key=self._key, digest_size=16).digest()

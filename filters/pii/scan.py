@@ -70,6 +70,8 @@ async def scan(document: Json, rules: Rule, detector: MemoDetector, offload: Off
 
 def is_heavy(texts: Sequence[str], detector: MemoDetector) -> bool:
     """Whether searching what is not remembered of `texts` would hold up the event loop."""
+    if detector.waits:
+        return any(detector.recall(text) is None for text in texts if text)
     if sum(map(len, texts)) <= INLINE:
         return False
     return sum(len(text) for text in texts if detector.recall(text) is None) > INLINE

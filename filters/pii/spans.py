@@ -14,10 +14,17 @@ class Span(NamedTuple):
 
 
 class Detector(Protocol):
-    """Finds personal data in a text."""
+    """Finds personal data in a text, segment by segment. waits: it asks other processes, which the event loop must not wait for."""
+
+    @property
+    def waits(self) -> bool: ...
 
     def detect(self, text: str) -> tuple[Span, ...]:
         """Findings by place in the text; they may overlap. Raises DetectionTimeout."""
+        ...
+
+    def segment(self, text: str) -> tuple[Span, ...]:
+        """Findings in one segment, as a stream cuts them. Raises DetectionTimeout."""
         ...
 
 

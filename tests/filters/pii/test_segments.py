@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.filters.pii.cutter import LONGEST, WORDS
 from headrace.filters.pii.detector import best_scores
 from headrace.filters.pii.filter import detector_for
-from headrace.filters.pii.segments import LONGEST, WORDS, Scrubber
+from headrace.filters.pii.segments import Scrubber
 from headrace.filters.pii.spans import Span
 
 from .texts import generate

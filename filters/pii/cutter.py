@@ -1,0 +1,146 @@
+"""Text cut into segments, the unit of detection: the same segments however the text comes in.
+
+A segment ends after a line feed; after a sentence's end with white space and one more character, so that `jane.` is not taken for
+a sentence before `doe@example.com` has come; or after 40 words. A cut after 40 words, or within a run without any blank, is no
+natural end: it keeps clear of findings and leaves the last words for the next segment.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from headrace.filters.pii.spans import Span, disjoint
+
+# A full stop between digits may be part of a telephone number, so it ends no sentence before a digit, a bracket or a plus.
+_CLOSERS = "\"'”’)]"
+_CLOSING = rf"[{re.escape(_CLOSERS)}]*+[^\S\n]++"
+_SENTENCE = re.compile(rf"\n|[。！？]|(?<!\d)[.!?]{_CLOSING}(?=\S)|(?<=\d)[.!?]{_CLOSING}(?=[^\s\d(+])")
+_BLANK = re.compile(r"\s")
+WORDS = 40
+_WORDS = re.compile(rf"\s*+(?:\S++\s++){{{WORDS}}}(?=\S)")
+# The longest finding of several words is a telephone number written digit by digit.
+KEPT_WORDS = 16
+_GIVEN_WORDS = re.compile(rf"\s*+(?:\S++\s++){{{WORDS - KEPT_WORDS}}}")
+
+LONGEST = 4096
+"""Characters without an end after which a cut is made in mid-run."""
+OVERLAP = 512
+"""Characters of such a run that are looked at twice; a finding that is longer is taken to last to the end of the run."""
+
+Search = Callable[[str], Sequence[Span]]
+
+
+class Segment(NamedTuple):
+    """A piece of text with its findings, as they were found. lasting: the last of them goes on to the end of its run."""
+
+    text: str
+    spans: Sequence[Span]
+    lasting: bool = False
+
+
+class Cutter:
+    """Holds back one segment: 40 words, or `LONGEST` characters. search: the findings in a window; they may overlap."""
+
+    def __init__(self, search: Search) -> None:
+        self._search = search
+        self._held = ""
+        self._at = 0
+        """Where the segment begins in what is held; one character before it is kept, for the pattern of a sentence's end."""
+        self._searched = 0
+        """No sentence ends before this place."""
+        self._swallowing = False
+
+    @property
+    def pending(self) -> bool:
+        return self._at < len(self._held) or self._swallowing
+
+    def feed(self, text: str) -> Iterator[Segment]:
+        """The segments that `text` completes. What lasts to the end of a run is no part of any segment."""
+        self._held += text
+        while (segment := self._segment()) is not None:
+            yield segment
+        kept = max(0, self._at - 1)
+        self._held, self._at, self._searched = self._held[kept:], self._at - kept, max(0, self._searched - kept)
+
+    def flush(self) -> Iterator[Segment]:
+        """The rest of the text."""
+        self._swallow()
+        rest, self._held, self._at, self._searched, self._swallowing = self._held[self._at :], "", 0, 0, False
+        if rest:
+            yield Segment(rest, self._search(rest))
+
+    def _segment(self) -> Segment | None:
+        """The next segment, or None while it may go on."""
+        self._swallow()
+        at, held = self._at, self._held
+        words = _WORDS.match(held, at, at + LONGEST) if len(held) - at > 2 * WORDS else None
+        end = _SENTENCE.search(held, max(at, self._searched), words.end() + 1 if words else at + LONGEST)
+        if end is not None and (words is None or end.end() <= words.end()):
+            return self._give(end.end(), self._search(held[at : end.end()]))
+        if words is not None:
+            return self._forced(words.end(), _end_of(_GIVEN_WORDS, held, at))
+        if len(held) - at >= LONGEST:
+            return self._forced(at + LONGEST, at + LONGEST - OVERLAP)
+        self._searched = max(at, at + len(held[at:].rstrip().rstrip(_CLOSERS)) - 1)
+        return None
+
+    def _forced(self, end: int, cut: int) -> Segment:
+        """Cuts at `cut`, or before so as not to cut a finding in the window to `end`, or behind one that begins the segment."""
+        at = self._at
+        spans = self._search(self._held[at:end])
+        across = next((span for span in disjoint(spans) if span.start < cut - at < span.end), None)
+        if across is None:
+            return self._give(cut, spans)
+        if across.start > 0:
+            return self._give(at + across.start, spans)
+        self._swallowing = at + across.end == end
+        return self._give(at + across.end, spans)
+
+    def _give(self, cut: int, spans: Sequence[Span]) -> Segment:
+        text = self._held[self._at : cut]
+        self._at = self._searched = cut
+        return Segment(text, [span for span in spans if span.end <= len(text)], self._swallowing)
+
+    def _swallow(self) -> None:
+        """Passes over the rest of a run that began with an overlong finding."""
+        if self._swallowing:
+            blank = _BLANK.search(self._held, self._at)
+            self._at = self._searched = blank.start() if blank else len(self._held)
+            self._swallowing = blank is None
+
+
+def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
+    match = pattern.match(text, at)
+    assert match is not None, "the window has more words than that"
+    return match.end()
+
+
+def findings(text: str, search: Search) -> Iterator[Span]:
+    """What is found in the segments of a text that is whole, at its places in the text."""
+    cutter, start = Cutter(search), 0
+    for segments in (cutter.feed(text), cutter.flush()):
+        for segment in segments:
+            end = start + len(segment.text)
+            last = _end_of_run(text, end) if segment.lasting else end
+            for span in segment.spans:
+                stop = last if span.end == len(segment.text) else start + span.end
+                yield Span(start + span.start, stop, span.entity, span.score)
+            start = last
+
+
+def _end_of_run(text: str, start: int) -> int:
+    blank = _BLANK.search(text, start)
+    return blank.start() if blank else len(text)
+
+
+def windows(text: str) -> Sequence[str]:
+    """The windows that `findings` searches where it finds nothing: most of those it searches in any case."""
+    seen: list[str] = []
+
+    def search(window: str) -> Sequence[Span]:
+        seen.append(window)
+        return ()
+
+    for _ in findings(text, search):
+        pass
+    return seen

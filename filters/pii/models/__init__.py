@@ -1,0 +1,1 @@
+"""Language models that find names, places and organisations, each in worker processes of its own."""
