@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headrace.ext_proc.envoy.transport import DEFAULT, Transport
+
 if TYPE_CHECKING:
+    from headrace.ext_proc.envoy.transport import Tls
     from headrace.ext_proc.service.options import Options
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -68,6 +71,18 @@ def serve(
             envvar=["HEADRACE_OTLP", "OTEL_EXPORTER_OTLP_ENDPOINT"],
         ),
     ] = "",
+    transport: Annotated[
+        Transport,
+        typer.Option(help="Who speaks gRPC to the gateway: h2 is Headrace's own, grpcio is Google's.", envvar="HEADRACE_TRANSPORT"),
+    ] = DEFAULT,
+    tls_cert: Annotated[
+        str, typer.Option(help="Serve TLS with this certificate chain (PEM); on host:port only.", envvar="HEADRACE_TLS_CERT")
+    ] = "",
+    tls_key: Annotated[str, typer.Option(help="The certificate's key (PEM).", envvar="HEADRACE_TLS_KEY")] = "",
+    tls_client_ca: Annotated[
+        str,
+        typer.Option(help="Take connections only with a certificate of these authorities (PEM).", envvar="HEADRACE_TLS_CLIENT_CA"),
+    ] = "",
 ) -> None:
     """Run the service alone, for an Envoy you already have. Ends, drained, on SIGTERM or Ctrl-C; reloads its policy on SIGHUP and
     whenever its files change.
@@ -81,6 +96,7 @@ def serve(
     try:
         at, admin_at = parse_address(listen), None if admin == "off" else parse_address(admin)
         mode = _permissions(socket_mode)
+        tls = _tls(tls_cert, tls_key, tls_client_ca, on_a_socket=at.path is not None)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     logs.configure(log_level)
@@ -95,6 +111,8 @@ def serve(
         log_level=log_level,
         drain_seconds=drain_seconds,
         socket_mode=mode,
+        transport=transport,
+        tls=tls,
     )
     raise typer.Exit(_run(options))
 
@@ -104,6 +122,19 @@ def _permissions(text: str) -> int:
     if len(text) != 3 or not set(text) <= set("01234567"):
         raise ValueError(f"{text!r} is no octal mode of three digits, such as 600 or 660")
     return int(text, 8)
+
+
+def _tls(certificate: str, key: str, client_ca: str, *, on_a_socket: bool) -> "Tls | None":
+    """Raises ValueError for half of what TLS needs, and for TLS on a Unix socket."""
+    from headrace.ext_proc.envoy.transport import Tls
+
+    if not (certificate or key or client_ca):
+        return None
+    if not (certificate and key):
+        raise ValueError("TLS needs both --tls-cert and --tls-key")
+    if on_a_socket:
+        raise ValueError("TLS is for host:port; a Unix socket is as private as its permissions")
+    return Tls(certificate, key, client_ca)
 
 
 def _run(options: "Options") -> int:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headrace.ext_proc.envoy.transport import DEFAULT, Transport
+
 if TYPE_CHECKING:
     from headrace.ext_proc.service.stack import Stack, StackOptions
 
@@ -34,6 +36,10 @@ def up(
             help="Send a trace span per call to this OTLP/HTTP collector.", envvar=["HEADRACE_OTLP", "OTEL_EXPORTER_OTLP_ENDPOINT"]
         ),
     ] = "",
+    transport: Annotated[
+        Transport,
+        typer.Option(help="Who speaks gRPC to Envoy: h2 is Headrace's own, grpcio is Google's.", envvar="HEADRACE_TRANSPORT"),
+    ] = DEFAULT,
 ) -> None:
     """Run a store, the service and a real Envoy in front of the policy's upstreams. Ctrl-C ends it all, and leaves nothing."""
     from headrace.ext_proc.service.stack import StackOptions
@@ -43,7 +49,14 @@ def up(
         raise typer.BadParameter(f"{log_level!r} is none of {', '.join(logs.LEVELS)}", param_hint="--log-level")
     logs.configure(log_level)
     options = StackOptions(
-        host=host, port=port, workers=workers, store=store, decisions=decisions or None, log_level=log_level, otlp=otlp
+        host=host,
+        port=port,
+        workers=workers,
+        store=store,
+        decisions=decisions or None,
+        log_level=log_level,
+        otlp=otlp,
+        transport=transport,
     )
     raise typer.Exit(_run(policy, options))
 

@@ -1,24 +1,13 @@
-"""The services on grpc.aio with byte handlers: nothing here knows what the messages say."""
+"""Calls on grpc.aio with byte handlers: the transport whose behaviour the other one is measured by."""
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from headrace.ext_proc.core.effects import Cause
-from headrace.ext_proc.core.errors import HeadraceError
-from headrace.ext_proc.envoy import access_log, health, processor
-from headrace.ext_proc.envoy.access_log import AccessLog
-from headrace.ext_proc.envoy.health import Health
-from headrace.ext_proc.envoy.processor import Processor
-
-log = logging.getLogger(__name__)
-
-MAX_MESSAGE = 256 * 1024 * 1024
-"""Bytes. A buffered body is one message: this must exceed the gateway's buffer limit; grpcio's default of 4 MiB makes a 500."""
+from headrace.ext_proc.envoy.transport import MAX_MESSAGE, Aborted, Handler, ListenError, Methods, Tls
 
 _OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
@@ -27,28 +16,26 @@ _OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.keepalive_permit_without_calls", 1),
 )
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class GrpcioServer:
-    """Serves the three services on one address: `unix:/path` or `host:port`."""
+    """Serves the methods on one address: `unix:/path` or `host:port`. Raises ListenError when it is made."""
 
-    def __init__(self, processor: Processor, access_log: AccessLog, health: Health, address: str) -> None:
-        self._processor = processor
-        self._access_log = access_log
-        self._health = health
+    def __init__(self, methods: Methods, address: str, tls: Tls | None = None) -> None:
         self._server = grpc.aio.server(options=_OPTIONS)
-        self._server.add_generic_rpc_handlers((self._handlers(),))
-        self.port = self._server.add_insecure_port(address)
+        self._server.add_generic_rpc_handlers((_Handlers(methods),))
+        self.port = self._listen(address, tls)
 
-    def _handlers(self) -> grpc.GenericRpcHandler:
-        methods: dict[str, Any] = {
-            processor.METHOD: grpc.stream_stream_rpc_method_handler(self._process),
-            access_log.METHOD: grpc.stream_unary_rpc_method_handler(self._log),
-            health.METHOD: grpc.unary_unary_rpc_method_handler(self._check),
-        }
-        return _Handlers(methods)
+    def _listen(self, address: str, tls: Tls | None) -> int:
+        try:
+            if tls is None:
+                return self._server.add_insecure_port(address)
+            return self._server.add_secure_port(address, _credentials(tls))
+        except (RuntimeError, OSError) as error:
+            raise ListenError(f"cannot listen on {address}: {error}") from error
 
     async def start(self) -> None:
         await self._server.start()
@@ -57,46 +44,48 @@ class GrpcioServer:
         """No new streams; those that are open may go on for `grace` seconds."""
         await self._server.stop(grace)
 
-    async def _process(self, _: AsyncIterator[bytes], context: Context) -> None:
-        stream = self._processor.open(dict(context.invocation_metadata() or ()))  # type: ignore[arg-type]  # pairs of str
-        cause = Cause.FAILED
-        try:
-            while isinstance(data := await context.read(), bytes):  # else the end mark
-                for message in await stream.receive(data):
-                    await context.write(message)
-                if stream.finished:
-                    return
-            cause = Cause.ABORTED
-            if not stream.over:
-                # A clean end would let the rest of the answer pass unseen.
-                await context.abort(grpc.StatusCode.CANCELLED, "the proxy ended the stream first")
-        except asyncio.CancelledError:
-            cause = Cause.ABORTED
-            raise
-        except HeadraceError as error:
-            log.error("stream aborted", extra={"error": type(error).__name__, "detail": str(error)})
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-        finally:
-            # After this turn of the loop: the stream's status goes out first, and the proxy goes on.
-            asyncio.get_running_loop().call_soon(stream.close, cause)
 
-    async def _log(self, _: AsyncIterator[bytes], context: Context) -> bytes:
-        while isinstance(data := await context.read(), bytes):  # else the end mark
-            try:
-                self._access_log.receive(data)
-            except HeadraceError as error:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-            # One read can hold hundreds of entries; requests must not wait for all that has come.
-            await asyncio.sleep(0)
-        return b""
+def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    authorities = Path(tls.client_ca).read_bytes() if tls.client_ca else None
+    pair = (Path(tls.key).read_bytes(), Path(tls.certificate).read_bytes())
+    return grpc.ssl_server_credentials([pair], authorities, require_client_auth=authorities is not None)
 
-    async def _check(self, request: bytes, _: Context) -> bytes:
-        return self._health.check(request)
+
+class _Call:
+    """A call, as handlers know it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return dict(self._context.invocation_metadata() or ())  # type: ignore[arg-type]  # pairs of str
+
+    async def read(self) -> bytes | None:
+        data = await self._context.read()
+        return data if isinstance(data, bytes) else None  # else the end mark
+
+    async def write(self, message: bytes) -> None:
+        await self._context.write(message)
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    def __init__(self, methods: dict[str, Any]) -> None:
-        self._methods = methods
+    """Every method takes and gives streams: on the wire, a single message is a stream of one."""
+
+    def __init__(self, methods: Methods) -> None:
+        self._methods: dict[str, Any] = {
+            path: grpc.stream_stream_rpc_method_handler(_adapted(handler)) for path, handler in methods.items()
+        }
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         return self._methods.get(handler_call_details.method)
+
+
+def _adapted(handler: Handler) -> Callable[[Any, Context], Awaitable[None]]:
+    async def serve(_: Any, context: Context) -> None:
+        try:
+            await handler(_Call(context))
+        except Aborted as aborted:
+            await context.abort(_CODES[aborted.status], str(aborted))
+
+    return serve

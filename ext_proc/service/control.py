@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
+from headrace.ext_proc.envoy.transport import DEFAULT, Tls, Transport
 from headrace.ext_proc.telemetry.samples import Sample
 
 LINE = 16 * 1024 * 1024
@@ -30,6 +31,8 @@ class Settings(msgspec.Struct, frozen=True, tag="settings"):
     otlp: str = ""
     log_level: str = "info"
     socket_mode: int = 0o600
+    transport: Transport = DEFAULT
+    tls: Tls | None = None
     environment: dict[str, str] = msgspec.field(default_factory=dict)
 
 

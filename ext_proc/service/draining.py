@@ -5,7 +5,7 @@ import logging
 from time import monotonic
 
 from headrace.ext_proc.envoy.processor import Processor
-from headrace.ext_proc.envoy.transport_grpcio import GrpcioServer
+from headrace.ext_proc.envoy.transport import Server
 from headrace.ext_proc.service.control import Drain
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Draining:
         self._asked = monotonic()
         return not self._leaving
 
-    async def run(self, server: GrpcioServer, order: Drain) -> None:
+    async def run(self, server: Server, order: Drain) -> None:
         """Returns when every stream has ended, after the notice and the seconds ordered at most."""
         self._leaving = True
         log.info("draining", extra={"streams": self._processor.active, "seconds": order.seconds})

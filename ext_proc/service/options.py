@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.ext_proc.envoy.config.settings import Address
+from headrace.ext_proc.envoy.transport import DEFAULT, Tls, Transport
 from headrace.ext_proc.service.addresses import OWNER_ONLY
 
 DRAIN_S = 300.0
@@ -25,3 +26,5 @@ class Options:
     drain_seconds: float = DRAIN_S
     log: Path | None = None
     socket_mode: int = OWNER_ONLY
+    transport: Transport = DEFAULT
+    tls: Tls | None = None

@@ -22,6 +22,7 @@ from headrace.ext_proc.engine.policy.validation import validated
 from headrace.ext_proc.envoy.config.bootstrap import render_bootstrap
 from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
 from headrace.ext_proc.envoy.process import EnvoyProcess
+from headrace.ext_proc.envoy.transport import DEFAULT, Transport
 from headrace.ext_proc.service.admin import Admin
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.run import administered
@@ -55,6 +56,7 @@ class StackOptions:
     otlp: str = ""
     log_level: str = "info"
     drain_seconds: float = 5.0
+    transport: Transport = DEFAULT
 
 
 class Stack:
@@ -153,6 +155,7 @@ class Stack:
             log_level=self.options.log_level,
             drain_seconds=self.options.drain_seconds,
             log=self.service_log,
+            transport=self.options.transport,
         )
 
     def _envoy(self, upstreams: tuple[Upstream, ...]) -> EnvoyProcess:

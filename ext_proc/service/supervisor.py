@@ -110,6 +110,8 @@ def _settings(options: Options) -> Sequence[Settings]:
             otlp=options.otlp,
             log_level=options.log_level,
             socket_mode=options.socket_mode,
+            transport=options.transport,
+            tls=options.tls,
             environment=shared,
         )
         for number, address in enumerate(worker_addresses(options.listen, options.workers))

@@ -28,7 +28,8 @@ from headrace.ext_proc.engine.registry import Ports, Registry
 from headrace.ext_proc.envoy.access_log import AccessLog
 from headrace.ext_proc.envoy.health import Health
 from headrace.ext_proc.envoy.processor import Processor
-from headrace.ext_proc.envoy.transport_grpcio import GrpcioServer
+from headrace.ext_proc.envoy.services import methods
+from headrace.ext_proc.envoy.transport import Server, listen
 from headrace.ext_proc.service.addresses import parse_address
 from headrace.ext_proc.service.control import AskReport, Channel, Drain, Failed, PolicyState, Ready, Reload, Report, Settings
 from headrace.ext_proc.service.draining import Draining
@@ -104,12 +105,13 @@ class Worker:
     def _is_model(self, name: str) -> bool:
         return name in self._models
 
-    def _listen(self) -> GrpcioServer:
-        """Raises RuntimeError when the address cannot be listened on."""
+    def _listen(self) -> Server:
+        """Raises ListenError."""
         health = Health(self._draining.ready)
         mask = os.umask(0o777 & ~self._settings.socket_mode)
         try:
-            return GrpcioServer(self._processor, AccessLog(self._effects.submit), health, self._settings.listen)
+            served = methods(self._processor, AccessLog(self._effects.submit), health)
+            return listen(self._settings.transport, served, self._settings.listen, self._settings.tls)
         finally:
             os.umask(mask)
 
@@ -217,7 +219,7 @@ async def serve(end: socket.socket) -> int:
         worker = Worker(settings, channel)
     except PolicyErrors as errors:
         return await _fail(channel, list(map(str, errors.problems)))
-    except (HeadraceError, RuntimeError, ValueError) as error:
+    except (HeadraceError, ValueError) as error:
         return await _fail(channel, [f"worker {settings.number} cannot start: {error}"])
     await worker.run()
     channel.close()

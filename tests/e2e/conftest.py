@@ -5,11 +5,15 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from headrace.ext_proc.envoy.transport import Transport
 from tests.e2e.site import Site, running_site
+from tests.transports import transport
+
+__all__ = ["transport"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def module_site() -> AsyncIterator[Site]:
+async def module_site(transport: Transport) -> AsyncIterator[Site]:
     async with running_site() as running:
         yield running
 

@@ -18,6 +18,7 @@ from headrace.ext_proc.cli.simulate import SimulatedPool
 from headrace.ext_proc.envoy.config.bootstrap import render_bootstrap
 from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
 from tests.e2e.envoy_process import running_envoy, short_directory
+from tests.transports import Chosen
 
 HEADRACE = (sys.executable, "-c", "from headrace.ext_proc.cli import main; main()")
 MODEL = "llama-3.3-70b"
@@ -106,7 +107,7 @@ async def _service(
     (folder / "policy.yaml").write_text(policy)
     process = await asyncio.create_subprocess_exec(
         *HEADRACE, "serve", str(folder / "policy.yaml"), "--listen", f"unix:{folder}/run/worker.sock", "--workers", str(workers),
-        "--admin", "127.0.0.1:0", "--decisions", str(folder / "decisions.jsonl"), *options,
+        "--admin", "127.0.0.1:0", "--decisions", str(folder / "decisions.jsonl"), "--transport", Chosen.now, *options,
         stderr=asyncio.subprocess.PIPE, env=os.environ | {"TMPDIR": str(folder)},
     )  # fmt: skip
     assert process.stderr is not None

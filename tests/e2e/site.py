@@ -21,6 +21,7 @@ from headrace.ext_proc.cli.simulate.server import SimulatedPool
 from headrace.ext_proc.engine.keys import PEPPER_NAME, KeyRecord, digest, load_pepper, make_pepper, new_secret
 from headrace.ext_proc.service.stack import Stack, StackOptions
 from tests.e2e.envoy_process import short_directory
+from tests.transports import Chosen
 
 CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 EMBEDDINGS, MESSAGES, MODELS = "/v1/embeddings", "/v1/messages", "/v1/models"
@@ -223,7 +224,7 @@ async def running_site(**changes: Any) -> AsyncIterator[Site]:
             policy = directory / "policy.yaml"
             urls = {"standard": standard.url, "large": large.url} | upstreams
             policy.write_text(json.dumps(policy_of(urls, **changes)))
-            options = StackOptions(workers=workers, concurrency=workers)
+            options = StackOptions(workers=workers, concurrency=workers, transport=Chosen.now)
             async with Stack(policy, options) as stack, _clients(stack) as (client, valkey):
                 pepper = load_pepper(directory / PEPPER_NAME, {})
                 yield Site(stack, standard, large, client, valkey, pepper)

@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from tests.e2e.site import CHAT, WATCHED, Caller, Site, chat
+from tests.transports import ON_BOTH
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), ON_BOTH]
 
 MIB = 1 << 20
 AT_ONCE = 1200

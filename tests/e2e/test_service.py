@@ -14,6 +14,7 @@ from tests.e2e.served import HEADRACE, POLICY, Served, served
 from tests.service.waiting import children, lives, until
 from tests.telemetry.records import PARENT
 from tests.telemetry.test_tracing import Sink, collector
+from tests.transports import ON_BOTH
 
 pytestmark = pytest.mark.e2e
 
@@ -37,6 +38,7 @@ def succeeds(running: Served) -> Callable[[], Awaitable[bool]]:
     return ask
 
 
+@ON_BOTH
 async def test_a_killed_worker_is_replaced_and_requests_go_on() -> None:
     async with served(workers=2) as running:
         before = worker_pids(running)
@@ -55,6 +57,7 @@ def _ready(running: Served) -> Callable[[], Awaitable[bool]]:
     return ask
 
 
+@ON_BOTH
 async def test_sigterm_lets_a_running_stream_go_on_to_its_end() -> None:
     async with served() as running:
         async with running.stream("tokens=40 pace=50") as answer:
@@ -88,6 +91,7 @@ def _draining(running: Served) -> Callable[[], Awaitable[bool]]:
     return ask
 
 
+@ON_BOTH
 async def test_a_second_signal_ends_at_once_and_leaves_no_process() -> None:
     async with served() as running:
         pids = children(running.process.pid)
@@ -104,6 +108,7 @@ async def test_a_second_signal_ends_at_once_and_leaves_no_process() -> None:
         await until(lambda: not any(map(lives, pids)), "every process ended")
 
 
+@ON_BOTH
 async def test_streams_that_outlast_drain_seconds_are_cut_off() -> None:
     async with served("--drain-seconds", "0.1") as running:
         with pytest.raises(httpx.HTTPError):

@@ -10,8 +10,9 @@ import pytest
 from headrace.ext_proc.cli.simulate.books import Outcome
 from tests.e2e.halfway import DELTA, DONE, halfway_site
 from tests.e2e.site import DEADLINE_S, MODELS, WATCHED, Caller, Site, chat, running_site, until
+from tests.transports import ON_BOTH
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), ON_BOTH]
 
 STREAMED = chat(stream=True, max_tokens=50)
 

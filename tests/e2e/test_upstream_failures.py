@@ -14,8 +14,9 @@ from anthropic import AsyncAnthropic
 from headrace.ext_proc.cli.simulate.books import Outcome
 from tests.e2e.halfway import DELTA, halfway_site
 from tests.e2e.site import CHAT, MESSAGES, WATCHED, Site, chat, running_site, until
+from tests.transports import ON_BOTH
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), ON_BOTH]
 
 CAP = 50
 PROMPT = 8

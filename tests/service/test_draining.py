@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from headrace.ext_proc.envoy.processor import Processor
-from headrace.ext_proc.envoy.transport_grpcio import GrpcioServer
+from headrace.ext_proc.envoy.transport import Server as Transport
 from headrace.ext_proc.service import draining
 from headrace.ext_proc.service.control import Drain
 from headrace.ext_proc.service.draining import Draining
@@ -42,7 +42,7 @@ class Leaving:
         self.draining = Draining(cast(Processor, self.processor))
 
     def start(self, order: Drain) -> "asyncio.Task[None]":
-        return asyncio.create_task(self.draining.run(cast(GrpcioServer, self.server), order))
+        return asyncio.create_task(self.draining.run(cast(Transport, self.server), order))
 
 
 async def test_it_is_ready_until_it_leaves() -> None:

@@ -22,7 +22,8 @@ from headrace.ext_proc.envoy.health import Health
 from headrace.ext_proc.envoy.pb import headrace_access_log_pb2 as log_pb
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 from headrace.ext_proc.envoy.processor import Processor, ProcessStream
-from headrace.ext_proc.envoy.transport_grpcio import GrpcioServer
+from headrace.ext_proc.envoy.services import methods
+from headrace.ext_proc.envoy.transport import Transport, listen
 from tests.transcripts.site import WAIT, Site, until
 
 INITIAL_METADATA = ((CAPABILITIES_HEADER, ",".join(CAPABILITIES)),)
@@ -40,10 +41,11 @@ class Opened(Processor):
 
 
 @asynccontextmanager
-async def serving(site: Site, folder: Path) -> AsyncIterator[Opened]:
+async def serving(site: Site, folder: Path, transport: Transport) -> AsyncIterator[Opened]:
     """The three services of a worker on `folder/w.sock`."""
     opened = Opened(lambda: site.policy, site.new_id, site.submit, lambda: 0)
-    server = GrpcioServer(opened, AccessLog(site.submit), Health(lambda: True), f"unix:{folder}/w.sock")
+    served = methods(opened, AccessLog(site.submit), Health(lambda: True))
+    server = listen(transport, served, f"unix:{folder}/w.sock")
     await server.start()
     try:
         yield opened

@@ -12,7 +12,8 @@ from headrace.ext_proc.envoy.config.bootstrap import render_bootstrap
 from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
 from headrace.ext_proc.envoy.health import Health
 from headrace.ext_proc.envoy.processor import Processor
-from headrace.ext_proc.envoy.transport_grpcio import GrpcioServer
+from headrace.ext_proc.envoy.services import methods
+from headrace.ext_proc.envoy.transport import Transport, listen
 from tests.e2e.envoy_process import running_envoy, short_directory
 from tests.envoy.stub_upstream import Received as Arrived
 from tests.envoy.stub_upstream import Reply, StubUpstream
@@ -94,12 +95,13 @@ def _answering(upstream: model.Upstream, cut: int | None) -> Callable[[Arrived, 
 
 
 @asynccontextmanager
-async def running_stand() -> AsyncIterator[Stand]:
+async def running_stand(transport: Transport) -> AsyncIterator[Stand]:
     stand = Stand()
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(short_directory())
         stand.upstreams = [await stack.enter_async_context(StubUpstream(name)) for name in POOLS]
-        server = GrpcioServer(stand.processor(), AccessLog(stand.submit), Health(lambda: True), f"unix:{folder}/w.sock")
+        served = methods(stand.processor(), AccessLog(stand.submit), Health(lambda: True))
+        server = listen(transport, served, f"unix:{folder}/w.sock")
         await server.start()
         stack.push_async_callback(server.stop, 0)
         settings = GatewaySettings(

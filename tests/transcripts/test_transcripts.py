@@ -7,6 +7,7 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 
+from headrace.ext_proc.envoy.transport import Transport
 from tests.e2e.envoy_process import short_directory
 from tests.transcripts.checks import check
 from tests.transcripts.gateway import Gateway, Service
@@ -52,9 +53,9 @@ async def played_through(site: Site, transcript: Transcript, cut: int | None, se
     return seen
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stand() -> AsyncIterator[Stand]:
-    async with running_stand() as running:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=list(Transport))
+async def stand(request: pytest.FixtureRequest) -> AsyncIterator[Stand]:
+    async with running_stand(request.param) as running:
         yield running
 
 
@@ -64,12 +65,13 @@ async def test_through_step(transcript: Transcript, cut: int | None, tmp_path: P
         check(transcript, await played_through(site, transcript, cut, lambda: PureService(site)))
 
 
+@pytest.mark.parametrize("transport", Transport)
 @pytest.mark.parametrize(("transcript", "cut"), cases("grpc"))
-async def test_through_the_grpc_servicer(transcript: Transcript, cut: int | None, tmp_path: Path) -> None:
+async def test_through_the_grpc_servicer(transcript: Transcript, cut: int | None, tmp_path: Path, transport: Transport) -> None:
     with short_directory() as sockets:
         async with (
             Site(transcript, tmp_path) as site,
-            serving(site, sockets) as opened,
+            serving(site, sockets, transport) as opened,
             grpc.aio.insecure_channel(f"unix:{sockets}/w.sock") as channel,
         ):
             check(transcript, await played_through(site, transcript, cut, lambda: GrpcService(site, opened, channel)))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from headrace.ext_proc.cli.simulate import SimulatedPool, parse
 from headrace.ext_proc.engine.prices import NANO
+from headrace.ext_proc.envoy.transport import Transport
 from headrace.ext_proc.service.stack import Stack, StackOptions, read_document
 
 from . import files, ledger
@@ -76,7 +77,7 @@ class Burst:
 
 
 @asynccontextmanager
-async def stage(directory: Path, port: int, tell: Tell) -> AsyncIterator[Stage]:
+async def stage(directory: Path, port: int, transport: Transport, tell: Tell) -> AsyncIterator[Stage]:
     """Two pools, the files, and the stack. Raises as Stack does, and OSError."""
     async with AsyncExitStack() as exit_stack:
         tell("starting two simulated pools")
@@ -86,7 +87,8 @@ async def stage(directory: Path, port: int, tell: Tell) -> AsyncIterator[Stage]:
             await exit_stack.enter_async_context(pool)
         written = files.write(directory, *(pool.url for pool in pools))
         tell("starting Valkey, the service and Envoy")
-        stack = await exit_stack.enter_async_context(Stack(written.policy, StackOptions(port=port, log_level="warning")))
+        options = StackOptions(port=port, log_level="warning", transport=transport)
+        stack = await exit_stack.enter_async_context(Stack(written.policy, options))
         application = Application(stack.url, written.secrets)
         exit_stack.push_async_callback(application.close)
         yield Stage(stack, written, pools, application, DecisionLog(stack.decisions_path))

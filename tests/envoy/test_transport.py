@@ -1,9 +1,10 @@
-"""The grpc.aio server over a Unix socket, with a real client: how streams end, large messages, many at once."""
+"""Both transports over a Unix socket, with grpcio's client: how streams end, large messages, many at once."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import grpc
@@ -20,7 +21,8 @@ from headrace.ext_proc.envoy.access_log import AccessLog
 from headrace.ext_proc.envoy.health import Health
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 from headrace.ext_proc.envoy.processor import CAPABILITIES, Processor
-from headrace.ext_proc.envoy.transport_grpcio import GrpcioServer
+from headrace.ext_proc.envoy.services import methods
+from headrace.ext_proc.envoy.transport import ListenError, Server, Transport, listen
 from tests.e2e.envoy_process import short_directory
 from tests.envoy.messages import accesslog
 from tests.envoy.test_access_log import entry
@@ -39,10 +41,11 @@ ENVOYS_LIMIT = 64 * 1024
 class Running:
     """A server, a channel to it, and what its exchanges caused. policy: of the exchanges to come."""
 
+    transport: Transport
     policy: Policy
     ready: bool = True
     effects: list[Sequence[Effect]] = field(default_factory=list)
-    server: GrpcioServer = field(init=False)
+    server: Server = field(init=False)
     channel: grpc.aio.Channel = field(init=False)
 
     def stream(self) -> Any:
@@ -54,13 +57,23 @@ class Running:
         return [decision_in(effects)["outcome"] for effects in self.effects]
 
 
+Run = Callable[..., AbstractAsyncContextManager[Running]]
+
+
+@pytest.fixture(params=list(Transport))
+def running(request: pytest.FixtureRequest) -> Run:
+    """Serves with one transport, and with the other: `async with running(*filters) as run`."""
+    return partial(_running, request.param)
+
+
 @asynccontextmanager
-async def running(*filters: Any) -> AsyncIterator[Running]:
-    run = Running(policy_of(*filters))
+async def _running(transport: Transport, *filters: Any) -> AsyncIterator[Running]:
+    run = Running(transport, policy_of(*filters))
     handler = Processor(lambda: run.policy, lambda: "e1", run.effects.append)
     with short_directory() as folder:
         address = f"unix:{folder}/w.sock"
-        run.server = GrpcioServer(handler, AccessLog(run.effects.append), Health(lambda: run.ready), address)
+        served = methods(handler, AccessLog(run.effects.append), Health(lambda: run.ready))
+        run.server = listen(transport, served, address)
         await run.server.start()
         async with grpc.aio.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)]) as run.channel:
             yield run
@@ -82,7 +95,7 @@ async def tell(call: Any, *messages: bytes) -> list[pb.ProcessingResponse]:
 READS_PROMPT = filter_of(needs=Needs.REQUEST_BODY)
 
 
-async def test_the_last_answer_is_followed_by_a_clean_end() -> None:
+async def test_the_last_answer_is_followed_by_a_clean_end(running: Run) -> None:
     async with running(READS_PROMPT) as run:
         call = run.stream()
         await tell(call, headers(), prompt())
@@ -91,7 +104,7 @@ async def test_the_last_answer_is_followed_by_a_clean_end() -> None:
         assert await run.outcomes(1) == ["handed_off"]
 
 
-async def test_a_refusal_is_followed_by_a_clean_end() -> None:
+async def test_a_refusal_is_followed_by_a_clean_end(running: Run) -> None:
     async with running(filter_of(on_headers=DENIED)) as run:
         call = run.stream()
         (answer,) = await tell(call, headers())
@@ -104,7 +117,7 @@ STEPS = [headers(), prompt(), answer_headers("text/event-stream")]
 
 
 @pytest.mark.parametrize("count", range(len(STEPS) + 1))
-async def test_a_proxy_that_ends_first_gets_no_clean_end(count: int) -> None:
+async def test_a_proxy_that_ends_first_gets_no_clean_end(running: Run, count: int) -> None:
     async with running(filter_of(needs=READS)) as run:
         call = run.stream()
         await tell(call, *STEPS[:count])
@@ -113,7 +126,7 @@ async def test_a_proxy_that_ends_first_gets_no_clean_end(count: int) -> None:
         assert await run.outcomes(1) == ["aborted"]
 
 
-async def test_a_proxy_that_ends_after_the_whole_answer_gets_a_clean_end() -> None:
+async def test_a_proxy_that_ends_after_the_whole_answer_gets_a_clean_end(running: Run) -> None:
     async with running(filter_of(needs=READS)) as run:
         call = run.stream()
         await tell(call, headers(), prompt(), answer_headers("text/event-stream"), chunk(b"data: x\n\n", end=True))
@@ -123,7 +136,7 @@ async def test_a_proxy_that_ends_after_the_whole_answer_gets_a_clean_end() -> No
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-async def test_a_stream_that_is_reset_is_aborted_wherever_it_stands(count: int) -> None:
+async def test_a_stream_that_is_reset_is_aborted_wherever_it_stands(running: Run, count: int) -> None:
     async with running(filter_of(needs=READS)) as run:
         call = run.stream()
         await tell(call, *[headers(), prompt(), answer_headers("text/event-stream")][:count])
@@ -131,7 +144,7 @@ async def test_a_stream_that_is_reset_is_aborted_wherever_it_stands(count: int) 
         assert await run.outcomes(1) == ["aborted"]
 
 
-async def test_a_stream_that_is_reset_while_a_filter_decides_is_aborted_and_its_session_closed() -> None:
+async def test_a_stream_that_is_reset_while_a_filter_decides_is_aborted_and_its_session_closed(running: Run) -> None:
     deciding = asyncio.Event()
 
     async def never(_: Request) -> Verdict:
@@ -159,7 +172,7 @@ ERRORS: list[tuple[list[bytes], str]] = [
 
 
 @pytest.mark.parametrize(("messages", "words"), ERRORS, ids=lambda value: value if isinstance(value, str) else "")
-async def test_what_the_proxy_must_not_send_aborts_with_the_reason(messages: list[bytes], words: str) -> None:
+async def test_what_the_proxy_must_not_send_aborts_with_the_reason(running: Run, messages: list[bytes], words: str) -> None:
     async with running(READS_PROMPT) as run:
         call = run.stream()
         await tell(call, *messages[:-1])
@@ -169,7 +182,7 @@ async def test_what_the_proxy_must_not_send_aborts_with_the_reason(messages: lis
         assert await run.outcomes(1) == ["failed"]
 
 
-async def test_an_error_of_our_own_aborts_and_is_no_hang_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_error_of_our_own_aborts_and_is_no_hang_up(running: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
@@ -182,7 +195,7 @@ async def test_an_error_of_our_own_aborts_and_is_no_hang_up(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("size", [5 * MIB, 10 * MIB])
-async def test_a_large_prompt_goes_through_in_one_message(size: int) -> None:
+async def test_a_large_prompt_goes_through_in_one_message(running: Run, size: int) -> None:
     seen: list[int] = []
 
     def measure(request: Request) -> Verdict:
@@ -198,7 +211,7 @@ async def test_a_large_prompt_goes_through_in_one_message(size: int) -> None:
         assert seen == [len(document)]
 
 
-async def test_a_large_answer_goes_back_in_chunks_that_envoy_takes() -> None:
+async def test_a_large_answer_goes_back_in_chunks_that_envoy_takes(running: Run) -> None:
     big = b"data: " + b"x" * MIB + b"\n\n"
     async with running(filter_of(needs=READS)) as run:
         call = run.stream()
@@ -213,7 +226,7 @@ async def test_a_large_answer_goes_back_in_chunks_that_envoy_takes() -> None:
         call.cancel()
 
 
-async def test_two_hundred_streams_at_once_are_served_side_by_side() -> None:
+async def test_two_hundred_streams_at_once_are_served_side_by_side(running: Run) -> None:
     waiting = 0
     everybody = asyncio.Event()
 
@@ -237,7 +250,7 @@ async def test_two_hundred_streams_at_once_are_served_side_by_side() -> None:
         assert await run.outcomes(200) == ["handed_off"] * 200
 
 
-async def test_resets_at_any_moment_close_every_exchange_once() -> None:
+async def test_resets_at_any_moment_close_every_exchange_once(running: Run) -> None:
     async with running(filter_of(needs=READS)) as run:
 
         async def one(patience: int) -> None:
@@ -260,7 +273,7 @@ async def _write(call: Any, messages: Sequence[bytes]) -> None:
         await call.write(message)
 
 
-async def test_a_server_that_stops_lets_open_streams_go_on_within_its_grace() -> None:
+async def test_a_server_that_stops_lets_open_streams_go_on_within_its_grace(running: Run) -> None:
     async with running(READS_PROMPT) as run:
         call = run.stream()
         await tell(call, headers())
@@ -282,7 +295,7 @@ def logging_call(run: Running) -> Any:
     return run.channel.stream_unary(access_log.METHOD)(timeout=WAIT)
 
 
-async def test_the_access_log_stays_open_and_settles_as_entries_come() -> None:
+async def test_the_access_log_stays_open_and_settles_as_entries_come(running: Run) -> None:
     async with running() as run:
         call = logging_call(run)
         await call.write(log_message(entry()))
@@ -294,7 +307,7 @@ async def test_the_access_log_stays_open_and_settles_as_entries_come() -> None:
         assert all(isinstance(effect, Settle) for effects in run.effects for effect in effects)
 
 
-async def test_bytes_that_are_no_log_end_the_log_alone() -> None:
+async def test_bytes_that_are_no_log_end_the_log_alone(running: Run) -> None:
     async with running(READS_PROMPT) as run:
         call, other = logging_call(run), run.stream()
         await tell(other, headers())
@@ -305,14 +318,14 @@ async def test_bytes_that_are_no_log_end_the_log_alone() -> None:
 
 
 @pytest.mark.parametrize(("ready", "answer"), [(True, b"\x08\x01"), (False, b"\x08\x02")])
-async def test_health(ready: bool, answer: bytes) -> None:
+async def test_health(running: Run, ready: bool, answer: bytes) -> None:
     async with running() as run:
         run.ready = ready
         check: Callable[..., Any] = run.channel.unary_unary(health.METHOD)
         assert await check(b"", timeout=WAIT) == answer
 
 
-async def test_other_methods_are_not_there() -> None:
+async def test_other_methods_are_not_there(running: Run) -> None:
     async with running() as run:
         other: Callable[..., Any] = run.channel.unary_unary("/headrace/Other")
         with pytest.raises(grpc.aio.AioRpcError) as raised:
@@ -320,9 +333,15 @@ async def test_other_methods_are_not_there() -> None:
         assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_a_free_port_is_taken_where_none_is_named() -> None:
-    parts = Processor(policy_of, lambda: "e1", lambda _: None), AccessLog(lambda _: None), Health(lambda: True)
-    server = GrpcioServer(*parts, "127.0.0.1:0")
+@pytest.mark.parametrize("transport", Transport)
+async def test_a_free_port_is_taken_where_none_is_named(transport: Transport) -> None:
+    server = listen(transport, {}, "127.0.0.1:0")
     assert server.port > 0
     await server.start()
     await server.stop(0)
+
+
+@pytest.mark.parametrize("transport", Transport)
+async def test_an_address_that_cannot_be_listened_on_is_said(transport: Transport) -> None:
+    with pytest.raises(ListenError, match=r"cannot listen on unix:/nowhere/w\.sock"):
+        listen(transport, {}, "unix:/nowhere/w.sock")
