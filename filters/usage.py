@@ -1,18 +1,19 @@
 """Sees to it that the provider's usage is reported, and says what the tokens cost; `budget` settles by it."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from headrace.ext_proc.core.endpoint import Endpoint
+from headrace.ext_proc.core.facts import INPUT_TOKENS, MODEL, Fact
 from headrace.ext_proc.core.needs import Capability, Needs
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import Session
-from headrace.ext_proc.core.settlement import price_metadata
 from headrace.ext_proc.core.sse import SseEvent
+from headrace.ext_proc.core.terms import PRICE
 from headrace.ext_proc.core.verdict import NO_EDITS, Continue, Edits, SetMember, Verdict
-from headrace.ext_proc.engine.prices import price_for
+from headrace.ext_proc.engine.prices import Prices
 from headrace.ext_proc.engine.registry import Build
 from headrace.ext_proc.engine.settings import FilterSettings
 
@@ -54,6 +55,7 @@ class UsageFilter:
     def __init__(self, settings: UsageSettings, build: Build) -> None:
         self.settings = settings
         self.catalogue = build.catalogue
+        self.prices = Prices(build.catalogue)
 
     def open(self, request: Request) -> Session:
         return UsageSession(self, request)
@@ -66,6 +68,7 @@ class UsageSession(Session):
     def __init__(self, filter: UsageFilter, request: Request) -> None:
         self._settings = filter.settings
         self._catalogue = filter.catalogue
+        self._prices = filter.prices
         self._hide = False
         if Capability.ACCESS_LOG not in request.capabilities:
             self.needs = Needs.REQUEST_BODY | Needs.RESPONSE_BODY | Needs.RESPONSE_STREAM
@@ -76,18 +79,13 @@ class UsageSession(Session):
             self.needs |= Needs.RESPONSE_STREAM
         self._hide = call.stream and not call.include_usage
         members = _stream_options(request, self._settings)
-        return Continue(Edits(members=members) if members else NO_EDITS, metadata=self._metadata(request))
-
-    def _metadata(self, request: Request) -> dict[str, str | int | float]:
-        """What the settlement needs: it may be another worker's, or come after another policy."""
-        call = request.call
-        assert request.endpoint is not None, "the chain runs for endpoints only"
-        metadata: dict[str, str | int | float] = {"endpoint": request.endpoint.value, "stream": int(call.stream)}
-        if (model := self._catalogue.find(call.model)) is not None:
-            metadata["model"] = model.name
-            if (price := price_for(model, call.model)) is not None:
-                metadata.update(price_metadata(price))
-        return metadata
+        edits = Edits(members=members) if members else NO_EDITS
+        model = self._catalogue.find(call.model)
+        if model is None:
+            return Continue(edits)
+        price = request.facts.get(PRICE) or self._prices.of(model, call.model, request.facts.get(INPUT_TOKENS) or 0)
+        facts: dict[Fact[Any], Any] = {MODEL: model.name} if price is None else {MODEL: model.name, PRICE: price}
+        return Continue(edits, facts=facts, metadata={"model": model.name})
 
     def _watches(self, *, asked: bool) -> bool:
         return self._settings.on_hang_up == "count" or (self._settings.usage_chunk == "remove" and not asked)

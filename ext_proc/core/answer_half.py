@@ -47,7 +47,7 @@ class AnswerHalf(Course):
         self._response = Response(event.status, event.headers, is_stream=is_stream)
         if (Needs.RESPONSE_STREAM if is_stream else Needs.RESPONSE_BODY) not in self._needs():
             self._end(Cause.HANDED_OFF)
-            return Proceed(metadata={"settle": "access_log"}, last=True)
+            return Proceed(metadata=self._settling("access_log"), last=True)
         if is_encoded(event.headers):
             return self._refuse(_ENCODED_ANSWER)
         return self._watch() if is_stream else self._collect()

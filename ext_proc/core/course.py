@@ -14,8 +14,9 @@ from headrace.ext_proc.core.pending import Pending
 from headrace.ext_proc.core.request import Request, Response
 from headrace.ext_proc.core.seats import Ask, Resolution, Seated, failure
 from headrace.ext_proc.core.session import Policy
+from headrace.ext_proc.core.terms import terms_of, written
 from headrace.ext_proc.core.usage import UsageMeter
-from headrace.ext_proc.core.verdict import NO_EDITS, Edits, Reply
+from headrace.ext_proc.core.verdict import NO_EDITS, Edits, Metadata, Reply
 
 
 class State(Enum):
@@ -53,6 +54,12 @@ class Course:
         for seat in self._seats:
             needs |= seat.session.needs._value_
         return Needs(needs)
+
+    def _settling(self, settle: str | None) -> Metadata:
+        """Who settles; `access_log` is told the terms, which the gateway gives back when the exchange is over."""
+        if settle is None:
+            return {}
+        return {"settle": settle, "lease": written(terms_of(self._request))} if settle == "access_log" else {"settle": settle}
 
     def _fold(self, ask: Ask, resolution: Resolution) -> Reply | None:
         """Applies a verdict; gives the reply where it is one that counts."""

@@ -11,6 +11,8 @@ from headrace.ext_proc.core.principal import PRINCIPAL, members_of
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.seats import Resolution
 from headrace.ext_proc.core.session import Link
+from headrace.ext_proc.core.terms import RESERVED
+from headrace.ext_proc.core.traceparent import traceparent_of
 from headrace.ext_proc.core.verdict import Reply
 
 MAX_PATH = 200
@@ -89,7 +91,7 @@ class Decision:
     def _asked(self) -> Mapping[str, Any]:
         if (request := self._request) is None:
             return {}
-        principal = request.facts.get(PRINCIPAL)
+        principal, reserved = request.facts.get(PRINCIPAL), request.facts.get(RESERVED)
         return {
             "method": request.method,
             "path": _shown(normalise(request.path)),
@@ -98,6 +100,8 @@ class Decision:
             "stream": self._call and self._call.stream,
             "principal": principal and members_of(principal),
             "input_tokens": request.facts.get(INPUT_TOKENS),
+            "reserved": reserved and reserved.members,
+            "traceparent": traceparent_of(request.headers),
         }
 
     def _answered(self, outcome: Outcome) -> Mapping[str, Any]:

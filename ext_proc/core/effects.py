@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.usage import Usage
 
 
@@ -41,25 +42,18 @@ class Outcome(Struct, frozen=True):
     forwarded: bool = False
 
 
-class Price(Struct, frozen=True):
-    """USD per million tokens as decimal strings, and the revision of the table they come from."""
-
-    input: str
-    output: str
-    cached_input: str | None = None
-    revision: str = ""
-
-
 class Settle(Struct, frozen=True):
     """The lease's real usage; `usage` None leaves the reserved amount standing. Idempotent by lease.
 
-    lease: None where no budget reserved anything; then the usage is only recorded. context: what else the record shows.
+    lease: None where no budget reserved anything; then the usage is only recorded. reserved: what stands where `usage` is None.
+    context: what else the record shows.
     """
 
     organisation: str
     lease: str | None
     usage: Usage | None
     price: Price | None = None
+    reserved: Usage | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -13,8 +13,6 @@ from headrace.ext_proc.core.needs import RESPONSE, Capability, Needs
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.seats import Ask, FilterFailed, Resolution, Seated, Shield, failure
 from headrace.ext_proc.core.session import POLICY, Link, Policy
-from headrace.ext_proc.core.traceparent import HEADER as TRACEPARENT
-from headrace.ext_proc.core.traceparent import traceparent_of
 from headrace.ext_proc.core.verdict import Reply
 
 READS_ANSWER = Needs.RESPONSE_BODY | Needs.RESPONSE_STREAM
@@ -37,8 +35,6 @@ class RequestHalf(Course):
         self._pending.strip_ours(headers)
         if endpoint is None:
             return self._other_path()
-        if (parent := traceparent_of(headers)) is not None:
-            self.decision.metadata[TRACEPARENT] = parent
         self._pending.remove("accept-encoding")  # an answer that is compressed is one that nobody can read usage from
         if (reply := (yield from self._enter(request))) is not None:
             return self._refuse(reply)
@@ -125,7 +121,7 @@ class RequestHalf(Course):
         """Raises BodyError when the body cannot be written anew."""
         members = self._pending.members
         body = render(self._request.body, members) if members else None
-        metadata = {"exchange": self.id, **self.decision.metadata} | ({"settle": settle} if settle else {})
+        metadata = {"exchange": self.id, **self.decision.metadata, **self._settling(settle)}
         return Proceed(self._pending.take(), body, metadata, last=last)
 
     def _on_early_response(self, event: ResponseHeaders) -> Answer:

@@ -1,14 +1,13 @@
 """From a gateway's access-log entry to what becomes of the lease: the same rules, whichever gateway wrote the entry."""
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
-from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
 
-from headrace.ext_proc.core.effects import Effect, Price, Release, Settle
+from headrace.ext_proc.core.effects import Effect, Release, Settle
 from headrace.ext_proc.core.endpoint import Endpoint
+from headrace.ext_proc.core.terms import Terms, read
 from headrace.ext_proc.core.usage import Usage, counted, usage_of
 
 
@@ -29,25 +28,29 @@ class Finished(Struct, frozen=True):
     start_ms: int = 0
 
 
+READ = ("exchange", "settle", "lease", "route")
+"""The names of the metadata that a settlement reads; an adapter need not decode more."""
+
+
 def settlement(entry: Finished) -> Sequence[Effect]:
     """The effects of an entry. None for requests that are not ours, that were refused, or whose answer passed through us."""
     told = entry.metadata
-    if told.get("settle") != "access_log" or not isinstance(told.get("exchange"), str):
+    exchange, terms = told.get("exchange"), read(told.get("lease"))
+    if told.get("settle") != "access_log" or terms is None or not isinstance(exchange, str) or not exchange:
         return ()
-    usage = _reported(entry)
-    context = _context(entry)
-    lease, organisation = told.get("lease"), told.get("organisation")
-    if not isinstance(lease, str) or not isinstance(organisation, str):
-        return [Settle("", None, usage, price_of(told), context)]
+    usage = _reported(entry, terms.endpoint)
+    context = _context(exchange, terms, entry)
+    if terms.most is None:
+        return [Settle("", None, usage, terms.price, context=context)]
     if usage is None and costs_nothing(entry.status, reached_upstream=entry.reached_upstream):
-        return [Release(organisation, lease, context)]
-    return [Settle(organisation, lease, usage, price_of(told), context)]
+        return [Release(terms.organisation, exchange, context)]
+    return [Settle(terms.organisation, exchange, usage, terms.price, terms.most, context)]
 
 
-def _reported(entry: Finished) -> Usage | None:
+def _reported(entry: Finished, endpoint: Endpoint) -> Usage | None:
     """None also where the answer's part is missing: of an Anthropic stream cut short the prompt's part has been read, no more."""
     given = counted(entry.usage, "completion_tokens", "output_tokens")
-    if given is None and entry.metadata.get("endpoint") != Endpoint.EMBEDDINGS.value:
+    if given is None and endpoint is not Endpoint.EMBEDDINGS:
         return None
     return usage_of(_nested(entry.usage))
 
@@ -57,49 +60,17 @@ def costs_nothing(status: int | None, *, reached_upstream: bool) -> bool:
     return not reached_upstream or (status is not None and status >= 400)
 
 
-def price_of(metadata: Mapping[str, Any]) -> Price | None:
-    """The price that was told to the gateway at admission, so that a settlement needs no policy."""
-    given, taken = _amount(metadata.get("price_input")), _amount(metadata.get("price_output"))
-    if given is None or taken is None:
-        return None
-    cached, revision = _amount(metadata.get("price_cached_input")), metadata.get("price_revision")
-    return Price(given, taken, cached, revision if isinstance(revision, str) else "")
-
-
-@lru_cache(256)  # policies have few prices
-def _amount(value: Any) -> str | None:
-    """A decimal string that is a price, else None: whoever can write the log must not stop those who settle by it."""
-    try:
-        number = Decimal(value) if isinstance(value, str) else Decimal("NaN")
-    except InvalidOperation:
-        return None
-    return value if number.is_finite() and number >= 0 else None
-
-
-def price_metadata(price: Price) -> Mapping[str, str]:
-    """The other direction of `price_of`."""
-    members = {"price_input": price.input, "price_output": price.output, "price_revision": price.revision}
-    return members if price.cached_input is None else {**members, "price_cached_input": price.cached_input}
-
-
 def _nested(usage: Mapping[str, Any]) -> Mapping[str, Any]:
     """The gateway writes flat keys; the provider's shape has the details one level down."""
     shape = dict(usage)
     shape["input_tokens_details"] = {"cached_tokens": usage.get("cached_tokens")}
     shape["output_tokens_details"] = {"reasoning_tokens": usage.get("reasoning_tokens")}
+    shape["cache_creation"] = {"ephemeral_1h_input_tokens": usage.get("cache_creation_1h_input_tokens")}
     return shape
 
 
-_TOLD = ("exchange", "organisation", "model", "route", "endpoint", "stream", "traceparent")
-
-READ = (*_TOLD, "settle", "lease", "price_input", "price_output", "price_cached_input", "price_revision")
-"""The names of the metadata that a settlement reads; an adapter need not decode more."""
-
-
-def _context(entry: Finished) -> Mapping[str, Any]:
-    told = {name: entry.metadata[name] for name in _TOLD if name in entry.metadata}
+def _context(exchange: str, terms: Terms, entry: Finished) -> Mapping[str, Any]:
+    route = entry.metadata.get("route")
     seen = {"status": entry.status, "duration_ms": entry.duration_ms, "start_ms": entry.start_ms}
-    return told | seen | ({} if entry.first_byte_ms is None else {"first_byte_ms": entry.first_byte_ms})
-
-
-__all__ = ["Finished", "Usage", "costs_nothing", "price_metadata", "price_of", "settlement"]
+    timed = {} if entry.first_byte_ms is None else {"first_byte_ms": entry.first_byte_ms}
+    return {"exchange": exchange, **terms.members, **({"route": route} if isinstance(route, str) else {}), **seen, **timed}

@@ -10,7 +10,8 @@ from headrace.ext_proc.core.headers import Headers
 HEADER = "traceparent"
 # Version, trace id, parent id, flags. Version ff is forbidden, ids of zeros are invalid; a later version may add fields that nobody
 # here understands, and such a caller starts a trace of its own.
-_FORM = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+FORM = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+_FORM = re.compile(FORM)
 
 
 def traceparent_of(headers: Headers) -> str | None:

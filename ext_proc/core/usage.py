@@ -7,23 +7,38 @@ from msgspec import Struct
 
 from headrace.ext_proc.core.sse import SseEvent
 
+MAX_TIER = 32
+"""Characters of a service tier's name; it goes into records."""
+
 
 class Usage(Struct, frozen=True):
-    """Tokens of one call. cached_tokens are part of input_tokens, reasoning_tokens part of output_tokens."""
+    """Tokens of one call. cached_tokens and cache_write_tokens are part of input_tokens, reasoning_tokens part of output_tokens.
+
+    cache_write_1h_tokens: part of cache_write_tokens, kept by the provider for an hour. service_tier: as the provider names it.
+    """
 
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    service_tier: str = ""
 
     @property
-    def members(self) -> dict[str, int]:
+    def members(self) -> dict[str, int | str]:
         """For records."""
+        rare: dict[str, int | str] = {
+            "cache_write_tokens": self.cache_write_tokens,
+            "cache_write_1h_tokens": self.cache_write_1h_tokens,
+            "service_tier": self.service_tier,
+        }
         return {
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
             "cached_tokens": self.cached_tokens,
             "reasoning_tokens": self.reasoning_tokens,
+            **{name: value for name, value in rare.items() if value},
         }
 
     @property
@@ -44,8 +59,10 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def usage_of(members: Any) -> Usage | None:
+def usage_of(members: Any, service_tier: Any = None) -> Usage | None:
     """A provider's `usage` member, in any of the dialects, or None where it is absent or not one.
+
+    service_tier: what stands beside it; Anthropic's stands within.
 
     Anthropic counts cache reads and writes beside `input_tokens`, OpenAI within them; here they are within.
     """
@@ -57,11 +74,15 @@ def usage_of(members: Any) -> Usage | None:
     details = _mapping(members.get("prompt_tokens_details") or members.get("input_tokens_details"))
     answer = _mapping(members.get("completion_tokens_details") or members.get("output_tokens_details"))
     read, written = counted(members, "cache_read_input_tokens") or 0, counted(members, "cache_creation_input_tokens") or 0
+    tier = members.get("service_tier", service_tier)
     return Usage(
         input_tokens=(taken or 0) + read + written,
         output_tokens=given or 0,
         cached_tokens=(counted(details, "cached_tokens") or 0) + read,
         reasoning_tokens=counted(answer, "reasoning_tokens") or 0,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=counted(_mapping(members.get("cache_creation")), "ephemeral_1h_input_tokens") or 0,
+        service_tier=tier[:MAX_TIER] if isinstance(tier, str) else "",
     )
 
 
@@ -69,7 +90,8 @@ def usage_in(document: Any) -> Usage | None:
     """The usage in a whole answer, or in one event's document, where each dialect puts it."""
     members = _mapping(document)
     nested = _mapping(members.get("response")) or _mapping(members.get("message"))
-    return usage_of(members.get("usage") or nested.get("usage"))
+    holder = members if members.get("usage") else nested
+    return usage_of(holder.get("usage"), holder.get("service_tier"))
 
 
 _TEXT_MEMBERS = ("content", "refusal", "reasoning_content", "reasoning", "text", "thinking", "partial_json")
@@ -135,4 +157,7 @@ def _later(old: Usage, new: Usage) -> Usage:
         max(old.output_tokens, new.output_tokens),
         max(old.cached_tokens, new.cached_tokens),
         max(old.reasoning_tokens, new.reasoning_tokens),
+        max(old.cache_write_tokens, new.cache_write_tokens),
+        max(old.cache_write_1h_tokens, new.cache_write_1h_tokens),
+        new.service_tier or old.service_tier,
     )

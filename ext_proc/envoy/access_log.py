@@ -25,6 +25,8 @@ USAGE = (
     "reasoning_tokens",
     "cache_read_input_tokens",
     "cache_creation_input_tokens",
+    "cache_creation_1h_input_tokens",
+    "service_tier",
 )
 """What it may write there."""
 

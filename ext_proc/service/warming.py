@@ -2,7 +2,7 @@
 
 from headrace.ext_proc.core.ports import Offload
 from headrace.ext_proc.engine.policy.compile import Policy
-from headrace.ext_proc.engine.prices import price_for
+from headrace.ext_proc.engine.prices import Prices
 from headrace.ext_proc.engine.tokens import Tokens
 
 
@@ -11,11 +11,11 @@ def warm(policy: Policy, offload: Offload) -> Policy:
 
     A tokenizer that cannot be loaded is left for the filters to report: they know how to fail.
     """
-    tokens = Tokens(policy.path.parent, offload)
+    tokens, prices = Tokens(policy.path.parent, offload), Prices(policy.catalogue)
     for model in policy.catalogue:
         try:
             tokens.counter(model)(["warm"])
         except (OSError, ValueError):
             continue
-        price_for(model, model.name)
+        prices.of(model, model.name)
     return policy

@@ -117,7 +117,6 @@ class Worker:
 
     async def run(self) -> None:
         """Serves until it is told to drain and has drained, or until its supervisor is gone."""
-        await self._effects.start()
         await self._server.start()
         self._tell_policy()
         self._channel.send(Ready(self._address()))

@@ -84,7 +84,7 @@ def _decided(members: Mapping[str, Any], now_ms: int) -> Finish:
         reason=members.get("reason", ""),
         usage=members.get("usage"),
         route=told.get("route"),
-        traceparent=told.get("traceparent"),
+        traceparent=members.get("traceparent"),
     )
 
 
@@ -97,7 +97,7 @@ def _error(status: int | None) -> str:
 def counted_usage(record: Record) -> Mapping[str, int] | None:
     """The usage that `record` adds to the totals: each exchange's once, with its settlement where it has a lease."""
     usage: Mapping[str, int] | None = record.members.get("usage")
-    if record.kind == "decision" and "lease" in record.members.get("metadata", {}):
+    if record.kind == "decision" and "reserved" in record.members:
         return None
     return usage
 

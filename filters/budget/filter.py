@@ -7,20 +7,22 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from headrace.ext_proc.core.effects import Cause, Effect, Outcome, Price, Release, Settle
+from headrace.ext_proc.core.effects import Cause, Effect, Outcome, Release, Settle
 from headrace.ext_proc.core.endpoint import Dialect
-from headrace.ext_proc.core.facts import INPUT_TOKENS, MODEL, ROUTE
+from headrace.ext_proc.core.facts import INPUT_TOKENS, MODEL, ROUTE, Fact
 from headrace.ext_proc.core.ledger import Admitted, Charge, Exhausted, Spent
 from headrace.ext_proc.core.needs import Needs
 from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.principal import ANONYMOUS, PRINCIPAL, Principal
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import Session
-from headrace.ext_proc.core.settlement import costs_nothing, price_metadata
+from headrace.ext_proc.core.settlement import costs_nothing
+from headrace.ext_proc.core.terms import PRICE, RESERVED, terms_of
 from headrace.ext_proc.core.usage import Usage
 from headrace.ext_proc.core.verdict import Continue, Reply, Verdict
 from headrace.ext_proc.engine.policy.models import Model, PolicyDocument
-from headrace.ext_proc.engine.prices import price_for, spent_of
+from headrace.ext_proc.engine.prices import Prices, spent_of
 from headrace.ext_proc.engine.registry import Build
 from headrace.ext_proc.engine.settings import FilterSettings
 from headrace.ext_proc.engine.tokens import Tokens
@@ -54,6 +56,7 @@ class BudgetFilter:
     def __init__(self, settings: BudgetSettings, build: Build) -> None:
         self.settings = settings
         self.catalogue = build.catalogue
+        self.prices = Prices(build.catalogue)
         self.limits = limits_of(build.document, build.problem)
         self.slots = lru_cache(4096)(self._slots)
         self.tokens = Tokens(build.base, build.ports.offload)
@@ -101,7 +104,7 @@ class BudgetSession(Session):
         if model is None:
             return unknown_model(request.call.model)
         usage = await self._most(request, model)
-        price = price_for(model, request.call.model)
+        price = self._filter.prices.of(model, request.call.model, usage.input_tokens)
         amounts: Spent = {**spent_of(usage, price), "requests": 1}
         unpriced = next((limit for limit in self._filter.limits if limit.unit not in amounts), None)
         if unpriced is not None:
@@ -145,11 +148,10 @@ class BudgetSession(Session):
         return Reply(503, "budget.unavailable", message, retry_after=1)
 
     def _continue(self, lease: Lease, headers: dict[str, str], budgets: list[dict[str, Any]], reason: str) -> Continue:
-        """metadata: what the gateway's access log must know to settle the lease, wherever and under whichever policy."""
-        metadata = {"lease": self._request.id, "organisation": lease.principal.organisation, "model": lease.model.name}
+        facts: dict[Fact[Any], Any] = {INPUT_TOKENS: lease.usage.input_tokens, MODEL: lease.model.name, RESERVED: lease.usage}
         return Continue(
-            facts={INPUT_TOKENS: lease.usage.input_tokens, MODEL: lease.model.name},
-            metadata={**metadata, **headers, **(price_metadata(lease.price) if lease.price else {})},
+            facts=facts if lease.price is None else {**facts, PRICE: lease.price},
+            metadata=headers,
             note={"input_tokens": lease.usage.input_tokens, "output_cap": lease.usage.output_tokens, "budgets": budgets},
             reason=reason,
         )
@@ -158,11 +160,11 @@ class BudgetSession(Session):
         lease = self._lease
         if lease is None or outcome.cause is Cause.HANDED_OFF:
             return ()
-        organisation, context = lease.principal.organisation, self._context(lease, outcome)
+        organisation, context = lease.principal.organisation, self._context(outcome)
         usage = self._used(lease, outcome)
         if not outcome.forwarded or (usage is None and costs_nothing(outcome.status, reached_upstream=True)):
             return [Release(organisation, self._request.id, context)]
-        return [Settle(organisation, self._request.id, usage, lease.price, context)]
+        return [Settle(organisation, self._request.id, usage, lease.price, lease.usage, context)]
 
     def _used(self, lease: Lease, outcome: Outcome) -> Usage | None:
         """What the answer used, as far as it came through here; None where what was reserved must stand."""
@@ -175,18 +177,10 @@ class BudgetSession(Session):
         counted = self._filter.tokens.of_answer(outcome.streamed, lease.model)
         return Usage(reported.input_tokens if reported else lease.usage.input_tokens, counted)
 
-    def _context(self, lease: Lease, outcome: Outcome) -> dict[str, Any]:
+    def _context(self, outcome: Outcome) -> dict[str, Any]:
         """What the settlement's record shows besides, as one from the access log does."""
-        request = self._request
-        assert request.endpoint is not None, "the chain runs for endpoints only"
-        context = {
-            "model": lease.model.name,
-            "route": request.facts.get(ROUTE),
-            "endpoint": request.endpoint.value,
-            "stream": request.call.stream,
-            "status": outcome.status,
-        }
-        return {name: value for name, value in context.items() if value is not None}
+        seen = {"route": self._request.facts.get(ROUTE), "status": outcome.status}
+        return {**terms_of(self._request).members, **{name: value for name, value in seen.items() if value is not None}}
 
 
 def _unpriced(model: Model, budget: str) -> Reply:

@@ -14,7 +14,7 @@ from headrace.ext_proc.engine.policy.catalogue import is_glob
 from headrace.ext_proc.engine.policy.models import Budget, PolicyDocument, RequestLimit, TokenLimit, UsdLimit
 from headrace.ext_proc.engine.policy.problems import Where
 from headrace.ext_proc.engine.policy.values import Dimension
-from headrace.ext_proc.engine.prices import NANO, price_for
+from headrace.ext_proc.engine.prices import NANO, Prices
 
 MINUTE_MS = 60_000
 USD_MAX = AMOUNT_MAX // int(NANO)
@@ -93,8 +93,9 @@ def _check_prices(document: PolicyDocument, problem: Problem) -> None:
 
 def _unpriced(document: PolicyDocument) -> Iterator[tuple[int, str]]:
     """Models whose price is known to be unknown. What a glob stands for is seen request by request."""
+    prices = Prices(document.models)
     for index, model in enumerate(document.models):
-        if not is_glob(model.name) and price_for(model, model.name) is None:
+        if not is_glob(model.name) and prices.of(model, model.name) is None:
             yield index, model.name
 
 

@@ -131,7 +131,6 @@ async def measure(requests: int, profile: bool) -> float:
 
 async def _run(service: Service, work: list[tuple[bytes, bytes]]) -> None:
     """All of it, settled."""
-    await service.effects.start()
     for at in range(0, len(work), TOGETHER):
         await asyncio.gather(*(service.serve(*pair) for pair in work[at : at + TOGETHER]))
     await service.effects.drain(60)

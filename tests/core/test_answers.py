@@ -16,6 +16,7 @@ from headrace.ext_proc.core.needs import Needs
 from headrace.ext_proc.core.request import Response
 from headrace.ext_proc.core.session import EndStream, Link, Session
 from headrace.ext_proc.core.sse import SseEvent, SseParser
+from headrace.ext_proc.core.terms import terms_of, written
 from headrace.ext_proc.core.usage import Usage
 from headrace.ext_proc.core.verdict import PASS, Continue, Edits, Reply, SetMember
 from tests.kit import (
@@ -89,7 +90,8 @@ async def test_how_an_answer_is_read_follows_from_its_content_type(content_type:
 async def test_an_answer_of_the_other_kind_is_handed_over_to_the_access_log(needs: Needs, head: Event) -> None:
     filter = filter_of(needs=Needs.REQUEST_BODY | needs)
     exchange = await asked(filter)
-    assert await last(exchange, head) == Proceed(metadata={"settle": "access_log"}, last=True)
+    settling = {"settle": "access_log", "lease": written(terms_of(exchange._request))}
+    assert await last(exchange, head) == Proceed(metadata=settling, last=True)
     assert outcome(exchange, filter).cause is Cause.HANDED_OFF
 
 

@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from headrace.ext_proc.core.effects import Price, Release, Settle
-from headrace.ext_proc.core.settlement import Finished, costs_nothing, price_metadata, price_of, settlement
+from headrace.ext_proc.core.effects import Release, Settle
+from headrace.ext_proc.core.endpoint import Endpoint
+from headrace.ext_proc.core.price import Price
+from headrace.ext_proc.core.settlement import Finished, costs_nothing, settlement
+from headrace.ext_proc.core.terms import Terms, written
 from headrace.ext_proc.core.usage import Usage
 
-TOLD = {"exchange": "e1", "lease": "l1", "organisation": "acme", "settle": "access_log", "model": "m", "price_input": "0.6"}
+TERMS = Terms(1, "acme", None, None, None, None, "m", "m", Endpoint.CHAT, True, (8, 100), Price("0.6", "0.8"), None)
+TOLD = {"exchange": "e1", "settle": "access_log", "lease": written(TERMS)}
 USAGE = {"prompt_tokens": 3.0, "completion_tokens": 4.0, "cached_tokens": 2.0, "reasoning_tokens": 1.0}
 
 
@@ -21,24 +24,31 @@ def entry(
     return Finished(metadata, usage, status, reached_upstream, duration_ms=12.5, start_ms=1000)
 
 
+def told_of(**changes: Any) -> Mapping[str, Any]:
+    """What the gateway was told, with other terms."""
+    return {**TOLD, "lease": written(msgspec.structs.replace(TERMS, **changes))}
+
+
 def test_reported_usage_is_settled_with_the_price_told_at_admission() -> None:
-    priced = {**TOLD, "price_output": "0.8", "price_cached_input": "0.1", "price_revision": "r7"}
-    (effect,) = settlement(entry(metadata=priced))
+    (effect,) = settlement(entry())
     assert isinstance(effect, Settle)
-    assert (effect.organisation, effect.lease) == ("acme", "l1")
+    assert (effect.organisation, effect.lease) == ("acme", "e1")
     assert effect.usage == Usage(3, 4, 2, 1)
-    assert effect.price == Price("0.6", "0.8", "0.1", "r7")
+    assert effect.price == Price("0.6", "0.8")
+    assert effect.reserved == Usage(8, 100)
 
 
 def test_the_record_shows_what_was_told_and_seen_and_nothing_else() -> None:
-    told = {**TOLD, "route": "gpu", "endpoint": "chat", "stream": 1.0, "secret": "x"}
+    told = {**TOLD, "route": "gpu", "secret": "x"}
     (effect,) = settlement(entry(metadata=told))
+    assert isinstance(effect, Settle)
     seen = {"status": 200, "duration_ms": 12.5, "start_ms": 1000}
-    named = {"exchange": "e1", "organisation": "acme", "model": "m", "route": "gpu", "endpoint": "chat", "stream": 1.0}
-    assert effect == Settle("acme", "l1", Usage(3, 4, 2, 1), None, named | seen)
+    assert effect.context == {"exchange": "e1", "route": "gpu"} | TERMS.members | seen
     (timed,) = settlement(Finished(told, {}, 200, True, first_byte_ms=3.5))
     assert isinstance(timed, Settle)
     assert timed.context["first_byte_ms"] == 3.5
+    (odd,) = settlement(entry(metadata={**TOLD, "route": 7.0}))
+    assert isinstance(odd, Settle) and "route" not in odd.context
 
 
 @pytest.mark.parametrize(
@@ -49,19 +59,19 @@ def test_the_record_shows_what_was_told_and_seen_and_nothing_else() -> None:
         {name: value for name, value in TOLD.items() if name != "settle"},
         {name: value for name, value in TOLD.items() if name != "exchange"},
         {**TOLD, "exchange": 7.0},
+        {**TOLD, "exchange": ""},
+        {**TOLD, "lease": "e1"},
     ],
-    ids=["not ours", "settled from the stream", "handed over unasked", "no exchange", "exchange is no name"],
+    ids=["not ours", "settled from the stream", "handed over unasked", "no exchange", "no name", "empty name", "no terms"],
 )
 def test_entries_that_are_nothing_of_ours(told: Mapping[str, Any]) -> None:
     assert settlement(entry(metadata=told)) == ()
 
 
-@pytest.mark.parametrize("missing", ["lease", "organisation"])
-def test_usage_without_a_lease_is_only_recorded(missing: str) -> None:
-    told = {name: value for name, value in TOLD.items() if name != missing}
-    (effect,) = settlement(entry(metadata=told))
+def test_usage_without_a_lease_is_only_recorded() -> None:
+    (effect,) = settlement(entry(metadata=told_of(reserved=None)))
     assert isinstance(effect, Settle)
-    assert (effect.lease, effect.usage) == (None, Usage(3, 4, 2, 1))
+    assert (effect.lease, effect.usage, effect.context["exchange"]) == (None, Usage(3, 4, 2, 1), "e1")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +86,7 @@ def test_usage_without_a_lease_is_only_recorded(missing: str) -> None:
 def test_usage_without_the_answers_part_is_no_sum_unless_there_is_no_answer(
     endpoint: str, usage: Mapping[str, Any], expected: Usage | None
 ) -> None:
-    (effect,) = settlement(entry(metadata={**TOLD, "endpoint": endpoint}, usage=usage))
+    (effect,) = settlement(entry(metadata=told_of(endpoint=Endpoint(endpoint)), usage=usage))
     assert isinstance(effect, Settle)
     assert effect.usage == expected
 
@@ -98,7 +108,7 @@ def test_without_usage_the_reserved_amount_stands_unless_the_upstream_never_took
     (effect,) = settlement(entry(usage={}, status=status, reached_upstream=reached))
     if becomes == "released":
         assert isinstance(effect, Release)
-        assert effect.lease == "l1"
+        assert effect.lease == "e1"
     else:
         assert isinstance(effect, Settle)
         assert effect.usage is None
@@ -111,10 +121,10 @@ def test_usage_counts_whatever_the_status() -> None:
 
 
 def test_anthropics_flat_keys() -> None:
-    usage = {"input_tokens": 3, "output_tokens": 4, "cache_read_input_tokens": 2, "cache_creation_input_tokens": 1}
-    (effect,) = settlement(entry(usage=usage))
+    caches = {"cache_read_input_tokens": 2, "cache_creation_input_tokens": 10, "cache_creation_1h_input_tokens": 6}
+    (effect,) = settlement(entry(usage={"input_tokens": 3, "output_tokens": 4, **caches, "service_tier": "batch"}))
     assert isinstance(effect, Settle)
-    assert effect.usage == Usage(6, 4, 2)
+    assert effect.usage == Usage(15, 4, 2, cache_write_tokens=10, cache_write_1h_tokens=6, service_tier="batch")
 
 
 @pytest.mark.parametrize(
@@ -123,25 +133,3 @@ def test_anthropics_flat_keys() -> None:
 )
 def test_what_costs_nothing(status: int | None, reached: bool, free: bool) -> None:
     assert costs_nothing(status, reached_upstream=reached) is free
-
-
-PRICE = st.decimals(min_value=0, max_value=1000, places=4).map(str)
-
-
-@given(st.builds(Price, input=PRICE, output=PRICE, cached_input=st.none() | PRICE, revision=st.text()))
-def test_a_price_survives_the_way_through_the_gateway(price: Price) -> None:
-    assert price_of(price_metadata(price)) == price
-
-
-NO_PRICE = [{}, {"price_input": "1"}, {"price_output": "1"}, {"price_input": 1.0, "price_output": "1"}]
-NO_AMOUNTS = [{"price_input": "1", "price_output": amount} for amount in ("", "free", "NaN", "Infinity", "-1", "1 USD")]
-
-
-@pytest.mark.parametrize("told", [*NO_PRICE, *NO_AMOUNTS])
-def test_half_a_price_is_none(told: Mapping[str, Any]) -> None:
-    assert price_of(told) is None
-
-
-def test_a_price_whose_other_members_are_no_strings() -> None:
-    told = {"price_input": "1", "price_output": "2", "price_cached_input": 3.0, "price_revision": 4.0}
-    assert price_of(told) == Price("1", "2")

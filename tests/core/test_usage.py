@@ -23,12 +23,17 @@ RESPONSES = {
     "output_tokens_details": {"reasoning_tokens": 2},
 }
 ANTHROPIC = {"input_tokens": 21, "cache_creation_input_tokens": 188, "cache_read_input_tokens": 5, "output_tokens": 393}
+HOUR = {"cache_creation_input_tokens": 10, "cache_creation": {"ephemeral_1h_input_tokens": 6, "ephemeral_5m_input_tokens": 4}}
 
 READ: list[tuple[Any, Usage | None]] = [
     (OPENAI_CHAT, Usage(19, 10, 8, 4)),
     ({"prompt_tokens": 8, "total_tokens": 8}, Usage(8, 0)),
     (RESPONSES, Usage(36, 87, 3, 2)),
-    (ANTHROPIC, Usage(21 + 188 + 5, 393, 5)),
+    (ANTHROPIC, Usage(21 + 188 + 5, 393, 5, cache_write_tokens=188)),
+    ({"input_tokens": 5, **HOUR, "output_tokens": 2}, Usage(15, 2, cache_write_tokens=10, cache_write_1h_tokens=6)),
+    ({"input_tokens": 5, "service_tier": "batch"}, Usage(5, 0, service_tier="batch")),
+    ({"input_tokens": 5, "service_tier": 7}, Usage(5, 0)),
+    ({"input_tokens": 5, "service_tier": "x" * 99}, Usage(5, 0, service_tier="x" * 32)),
     ({"output_tokens": 15}, Usage(0, 15)),
     ({"prompt_tokens": 3.0, "completion_tokens": 4.0}, Usage(3, 4)),
     ({"prompt_tokens": None, "input_tokens": 7}, Usage(7, 0)),
@@ -57,6 +62,8 @@ WHERE: list[tuple[Any, Usage | None]] = [
     ({"type": "response.completed", "response": {"usage": RESPONSES}}, Usage(36, 87, 3, 2)),
     ({"type": "message_start", "message": {"usage": {"input_tokens": 5, "output_tokens": 1}}}, Usage(5, 1)),
     ({"type": "message_delta", "usage": {"output_tokens": 15}}, Usage(0, 15)),
+    ({"usage": {"prompt_tokens": 1}, "service_tier": "flex"}, Usage(1, 0, service_tier="flex")),
+    ({"response": {"usage": {"input_tokens": 1}, "service_tier": "priority"}}, Usage(1, 0, service_tier="priority")),
     ({"usage": None}, None),
     ({"usage": None, "response": "gone", "message": {"usage": None}}, None),
     ([], None),

@@ -2,15 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
 
-from headrace.ext_proc.core.effects import Effect, Price, Record, Release, Settle
-from headrace.ext_proc.core.ledger import Spent
+from headrace.ext_proc.core.effects import Effect, Record, Release, Settle
+from headrace.ext_proc.core.ledger import Closed, Closing, Fixed, Reached
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
+from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.usage import Usage
 from headrace.ext_proc.engine import effects as runners
 from headrace.ext_proc.engine.effects import AT_ONCE, EffectRunner
@@ -18,7 +19,7 @@ from tests.filters.compiled import NOON_MS, ManualClock
 from tests.transcripts.site import WAIT, until
 
 USAGE = Usage(1_000_000, 500_000, 200_000, 7)
-PRICE = Price("0.60", "0.80", "0.10")
+PRICE = Price("0.60", "0.80", "0.10", "r7")
 
 
 class ScriptedStore:
@@ -26,23 +27,23 @@ class ScriptedStore:
 
     def __init__(self, *errors: Exception, applies: bool = True, gate: asyncio.Event | None = None) -> None:
         self.asked: list[tuple[Any, ...]] = []
+        self.entries: list[Mapping[str, str]] = []
+        self.reached: tuple[Reached, ...] = ()
+        self.refuses = ""
         self._errors = list(errors)
         self._applies = applies
         self._gate = gate
 
-    async def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> bool:
-        return await self._answer("settle", organisation, lease, dict(spent), now_ms)
-
-    async def release(self, organisation: str, lease: str, *, now_ms: int) -> bool:
-        return await self._answer("release", organisation, lease, now_ms)
-
-    async def _answer(self, *asked: Any) -> bool:
-        self.asked.append(asked)
+    async def settle_many(self, organisation: str, closings: Sequence[Closing], *, now_ms: int) -> Sequence[Closed]:
+        self.asked.append((organisation, [(closing.lease, closing.spent) for closing in closings], now_ms))
+        self.entries += [closing.record for closing in closings]
         if self._gate is not None:
             await self._gate.wait()
+        if any(closing.lease == self.refuses for closing in closings):
+            raise ValueError("no")
         if self._errors:
             raise self._errors.pop(0)
-        return self._applies
+        return [Closed(self._applies, self.reached) for _ in closings]
 
 
 @asynccontextmanager
@@ -52,7 +53,6 @@ async def running(
     """A runner and the records it made."""
     records: list[Mapping[str, Any]] = []
     runner = EffectRunner(cast(Store, store), ManualClock(), [lambda record: records.append(record.members)], queue=queue)
-    await runner.start()
     yield runner, records
     await runner.drain(drain)
 
@@ -74,15 +74,16 @@ async def outcome_of(effect: Effect, store: ScriptedStore) -> Mapping[str, Any]:
 
 async def test_a_settlement_reaches_the_store_in_every_unit_and_is_recorded_with_its_cost() -> None:
     store = ScriptedStore()
-    record = await outcome_of(Settle("acme", "e1", USAGE, PRICE, {"status": 200}), store)
+    record = await outcome_of(Settle("acme", "e1", USAGE, PRICE, context={"status": 200}), store)
     spent = {"tokens": 1_500_000, "input_tokens": 1_000_000, "output_tokens": 500_000, "nano_usd": 900_000_000}
-    assert store.asked == [("settle", "acme", "e1", spent, NOON_MS)]
+    assert store.asked == [("acme", [("e1", spent)], NOON_MS)]
     usage = {"input_tokens": 1_000_000, "output_tokens": 500_000, "cached_tokens": 200_000, "reasoning_tokens": 7}
     assert {name: value for name, value in record.items() if name != "usd"} == {
         "exchange": "e1",
         "organisation": "acme",
         "status": 200,
         "usage": usage,
+        "price_revision": "r7",
         "outcome": "settled",
     }
     assert float(record["usd"]) == 0.9
@@ -91,7 +92,7 @@ async def test_a_settlement_reaches_the_store_in_every_unit_and_is_recorded_with
 async def test_usage_nobody_reported_leaves_the_reserved_amount_standing() -> None:
     store = ScriptedStore()
     record = await outcome_of(Settle("acme", "e1", None, PRICE), store)
-    assert store.asked == [("settle", "acme", "e1", {}, NOON_MS)]
+    assert store.asked == [("acme", [("e1", {})], NOON_MS)]
     assert record["outcome"] == "kept"
     assert "usd" not in record
 
@@ -99,13 +100,13 @@ async def test_usage_nobody_reported_leaves_the_reserved_amount_standing() -> No
 async def test_usage_without_a_price_has_no_money() -> None:
     store = ScriptedStore()
     record = await outcome_of(Settle("acme", "e1", Usage(1, 2)), store)
-    assert "nano_usd" not in store.asked[0][3]
+    assert "nano_usd" not in store.asked[0][1][0][1]
     assert "usd" not in record
 
 
 async def test_usage_without_a_lease_is_recorded_and_the_store_left_alone() -> None:
     store = ScriptedStore()
-    record = await outcome_of(Settle("", None, USAGE, PRICE, {"exchange": "e1"}), store)
+    record = await outcome_of(Settle("", None, USAGE, PRICE, context={"exchange": "e1"}), store)
     assert store.asked == []
     assert (record["outcome"], record["exchange"]) == ("unbudgeted", "e1")
 
@@ -113,7 +114,7 @@ async def test_usage_without_a_lease_is_recorded_and_the_store_left_alone() -> N
 async def test_a_release_reaches_the_store() -> None:
     store = ScriptedStore()
     record = await outcome_of(Release("acme", "e1", {"status": 503}), store)
-    assert store.asked == [("release", "acme", "e1", NOON_MS)]
+    assert store.asked == [("acme", [("e1", None)], NOON_MS)]
     assert (record["outcome"], record["status"]) == ("released", 503)
 
 
@@ -134,7 +135,6 @@ async def test_an_observer_that_fails_stops_neither_the_others_nor_the_settlemen
 
     records: list[Record] = []
     runner = EffectRunner(cast(Store, ScriptedStore()), ManualClock(), [broken, records.append])
-    await runner.start()
     with caplog.at_level(logging.ERROR):
         runner.submit([Release("acme", f"e{index}") for index in range(AT_ONCE + 1)])
         await runner.drain(WAIT)
@@ -165,15 +165,75 @@ async def test_a_settlement_that_finds_the_queue_full_is_dropped_and_counted() -
     assert [record["outcome"] for record in records] == ["dropped", "released", "released"]
 
 
-async def test_the_depth_counts_what_waits_and_what_is_under_way() -> None:
+async def test_what_gathers_while_a_call_is_under_way_goes_together(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = asyncio.Event()
     store = ScriptedStore(gate=gate)
-    async with running(store) as (runner, _):
+    async with running(store) as (runner, records):
+        runner.submit([Release("acme", "first")])
+        await until(lambda: len(store.asked) == 1, "the call to be under way")
         runner.submit([Release("acme", f"e{index}") for index in range(AT_ONCE + 3)])
-        await until(lambda: len(store.asked) == AT_ONCE, "all workers to be at work")
-        assert runner.depth == AT_ONCE + 3
+        assert runner.depth == AT_ONCE + 4
         gate.set()
+    assert [len(closings) for _, closings, _ in store.asked] == [1, AT_ONCE, 3]
+    assert [record["exchange"] for record in records] == ["first", *(f"e{index}" for index in range(AT_ONCE + 3))]
     assert runner.depth == 0
+
+
+async def test_an_organisation_that_cannot_be_settled_holds_up_no_other() -> None:
+    store = ScriptedStore(*[StoreUnavailable("away")] * 3)
+    async with running(store) as (runner, records):
+        runner.submit([Release("acme", "e1"), Release("other", "e2")])
+        await until(lambda: len(records) == 2, "both to be settled")
+    assert {organisation for organisation, _, _ in store.asked} == {"acme", "other"}
+
+
+async def test_one_that_no_store_takes_costs_the_others_of_its_batch_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    store = ScriptedStore()
+    store.refuses = "e1"
+    with caplog.at_level(logging.ERROR):
+        async with running(store) as (runner, records):
+            runner.submit([Release("acme", f"e{index}") for index in range(3)])
+    assert [(record["exchange"], record["outcome"]) for record in records] == [
+        ("e0", "released"),
+        ("e1", "dropped"),
+        ("e2", "released"),
+    ]
+    assert [entry.__dict__["lease"] for entry in caplog.records] == ["e1"]
+
+
+async def test_a_threshold_that_a_settlement_reached_is_recorded() -> None:
+    store = ScriptedStore()
+    window = Fixed(0, 9)
+    store.reached = (Reached("team-month:blue/ann", "tokens", 100, 80, 85, window),)
+    async with running(store) as (runner, records):
+        runner.submit([Settle("acme", "e1", USAGE)])
+    counter = {"organisation": "acme", "budget": "team-month", "counter": "blue/ann"}
+    amounts = {"unit": "tokens", "limit": 100, "threshold": 80, "used": 85, "window": window, "at_ms": NOON_MS}
+    assert records[1] == counter | amounts
+
+
+async def test_the_ledgers_entry_says_who_was_charged_what() -> None:
+    store = ScriptedStore()
+    who = {"team": "blue", "user": "ann", "asked": "gpt", "model": "gpt-*", "endpoint": "chat", "stream": True}
+    seen = {"route": "standard", "status": 200, "duration_ms": 12.5, "start_ms": 7}
+    await outcome_of(Settle("acme", "e1", USAGE, PRICE, context=who | seen), store)
+    assert store.entries == [
+        {
+            "exchange": "e1", "organisation": "acme", "team": "blue", "user": "ann", "model": "gpt", "served": "gpt-*",
+            "endpoint": "chat", "stream": "1", "route": "standard", "status": "200", "duration_ms": "12",
+            "input_tokens": "1000000", "cached_tokens": "200000", "output_tokens": "500000", "reasoning_tokens": "7",
+            "nano_usd": "900000000", "price_revision": "r7",
+        }
+    ]  # fmt: skip
+
+
+async def test_the_ledgers_entry_without_usage_says_what_was_reserved() -> None:
+    store = ScriptedStore()
+    await outcome_of(Settle("acme", "e1", None, PRICE, Usage(10, 100)), store)
+    assert store.entries[0].items() >= {"input_tokens": "10", "output_tokens": "100", "nano_usd": "86000"}.items()
+    await outcome_of(Settle("acme", "e2", None), store)
+    await outcome_of(Release("acme", "e3"), store)
+    assert [set(entry) for entry in store.entries[1:]] == [{"exchange", "organisation"}] * 2
 
 
 async def test_draining_waits_until_all_is_carried_out() -> None:
@@ -189,7 +249,7 @@ async def test_what_is_left_when_draining_must_end_is_dropped_and_counted(caplog
     with caplog.at_level(logging.ERROR):
         async with running(store, drain=0.01) as (runner, records):
             runner.submit([Release("acme", f"e{index}") for index in range(AT_ONCE + 5)])
-            await until(lambda: len(store.asked) == AT_ONCE, "all workers to be at work")
+            await until(lambda: bool(store.asked), "the first call to be under way")
     assert runner.dropped == AT_ONCE + 5
     assert [record["outcome"] for record in records] == ["dropped"] * (AT_ONCE + 5)
     assert runner.depth == 0

@@ -6,15 +6,19 @@ from typing import Any
 
 import pytest
 
-from headrace.ext_proc.core.effects import Effect, Price, Release, Settle
+from headrace.ext_proc.core.effects import Effect, Release, Settle
+from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.errors import ProtocolError
+from headrace.ext_proc.core.price import Price
+from headrace.ext_proc.core.terms import Terms, written
 from headrace.ext_proc.core.usage import Usage
 from headrace.ext_proc.envoy.access_log import AccessLog, finished
 from headrace.ext_proc.envoy.health import Health
 from headrace.ext_proc.envoy.pb import headrace_access_log_pb2 as pb
 from tests.envoy.messages import EnvoyStruct, accesslog, core, log_data
 
-TOLD = {"exchange": "e1", "lease": "e1", "organisation": "acme", "settle": "access_log", "price_input": "0.6", "price_output": "1"}
+TERMS = Terms(1, "acme", None, None, None, None, "m", "m", Endpoint.CHAT, False, (8, 100), Price("0.6", "1"), None)
+TOLD = {"exchange": "e1", "settle": "access_log", "lease": written(TERMS)}
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4}
 
 
@@ -86,7 +90,7 @@ def test_values_that_are_no_scalars_are_empty() -> None:
 
 def test_every_entry_of_a_message_is_settled_and_those_of_others_are_not() -> None:
     others = entry(told={"exchange": "e9"})
-    refused = entry(usage=None, status=429, told=TOLD | {"lease": "e2"})
+    refused = entry(usage=None, status=429, told=TOLD | {"exchange": "e2"})
     settle, release = received(entry(), others, entry(told=None), refused)
     assert isinstance(settle, Settle)
     assert (settle.organisation, settle.lease, settle.usage, settle.price) == ("acme", "e1", Usage(3, 4), Price("0.6", "1"))

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from headrace.ext_proc.core.effects import Cause
+from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.events import Answer, Deliver, Proceed, ResponseBody
 from headrace.ext_proc.core.exchange import Exchange
 from headrace.ext_proc.core.needs import Capability
 from headrace.ext_proc.core.sse import SseParser
+from headrace.ext_proc.core.terms import read
 from tests.filters.compiled import compiled, exchange_with
 from tests.kit import STREAM, answer_head, body, chunk, decision_in, delta, last, post, told
 
@@ -76,8 +78,11 @@ async def test_apis_that_always_report_are_left_alone(tmp_path: Path, path: str)
 async def test_the_settlement_is_told_model_and_price(tmp_path: Path) -> None:
     answer = await last(exchange(tmp_path), post(), body(chat()))
     assert isinstance(answer, Proceed)
-    expected = {"model": "m", "endpoint": "chat", "stream": 0, "price_input": "2", "price_output": "4"}
-    assert expected.items() <= answer.metadata.items()
+    terms = read(answer.metadata["lease"])
+    assert terms is not None and terms.price is not None
+    assert (terms.model, terms.endpoint, terms.stream, terms.reserved) == ("m", Endpoint.CHAT, False, None)
+    assert (terms.price.input, terms.price.output) == ("2", "4")
+    assert answer.metadata["model"] == "m"
 
 
 async def test_without_an_access_log_the_answer_is_read_here(tmp_path: Path) -> None:

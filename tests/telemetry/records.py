@@ -27,7 +27,8 @@ def decision(**members: Any) -> Record:
         "model": "what the client wrote",
         "stream": False,
         "outcome": "handed_off",
-        "metadata": {"model": "llama", "route": "standard", "traceparent": PARENT},
+        "metadata": {"model": "llama", "route": "standard"},
+        "traceparent": PARENT,
         "steps": [{"filter": "routing", "phase": "request", "outcome": "continue", "reason": "routing.first_pool", "us": 120.0}],
         "elapsed_us": 340.0,
     }

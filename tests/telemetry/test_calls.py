@@ -52,8 +52,7 @@ def test_a_settled_call_s_error_is_its_status(status: int, error: str) -> None:
 
 
 def test_usage_is_counted_once_per_exchange() -> None:
-    told = {"lease": "hx1", "model": "llama"}
-    assert counted_usage(decision(outcome="completed", usage=USAGE, metadata=told)) is None
+    assert counted_usage(decision(outcome="completed", usage=USAGE, reserved=USAGE)) is None
     assert counted_usage(settled_on_the_stream()) == USAGE
     assert counted_usage(decision(outcome="completed", usage=USAGE)) == USAGE
     assert counted_usage(settlement()) == USAGE

@@ -47,9 +47,9 @@ def test_a_settlement_counts_tokens_money_and_the_call() -> None:
 
 def test_an_answer_that_went_through_us_is_counted_once() -> None:
     counted = metrics()
-    told = {"lease": "hx1", "model": "llama"}
+    told = {"model": "llama"}
     counted.observe(settled_on_the_stream())
-    counted.observe(decision(outcome="completed", status=200, usage=USAGE, metadata=told))
+    counted.observe(decision(outcome="completed", status=200, usage=USAGE, metadata=told, reserved=USAGE))
     assert values(counted, "headrace_tokens_total")["llama", "input"] == 100
     assert values(counted, "gen_ai_client_operation_duration_seconds_count") == {("chat", "openai", "llama", ""): 1}
 

@@ -171,7 +171,7 @@ def _flat(documents: Any, places: Any) -> Iterator[tuple[str, Any]]:
     for document in documents:
         for place, members in places:
             for path, key in members.items():
-                value = _at(document, f"{place}.{path}".split("."))
+                value = _at(document, f"{place}.{path}".removeprefix(".").split("."))
                 if isinstance(value, SCALARS):
                     yield key, value
 

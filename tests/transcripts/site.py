@@ -34,7 +34,6 @@ class Site:
         self._changed = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
-        await self._runner.start()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -14,6 +14,7 @@ from headrace.ext_proc.engine.policy.values import (
     ClaimPath,
     Dimension,
     Encoding,
+    Factor,
     FileName,
     HeaderName,
     HttpUrl,
@@ -61,6 +62,15 @@ class Price(Part):
     cached_input: UsdPerMillion | None = Field(
         None, description="USD per million prompt tokens the provider served from its cache; the input price when absent."
     )
+    cache_write: UsdPerMillion | None = Field(
+        None, description="USD per million prompt tokens the provider put into its cache; the input price when absent."
+    )
+    cache_write_1h: UsdPerMillion | None = Field(
+        None, description="The same for tokens it keeps for an hour; the price of cache_write when absent."
+    )
+    reasoning: UsdPerMillion | None = Field(
+        None, description="USD per million tokens of the answer that are reasoning; the output price when absent."
+    )
 
 
 class Pool(Part):
@@ -86,6 +96,10 @@ class Model(Part):
         Annotated[Literal["auto"], Tag("word")] | Annotated[Price, Tag("mapping")],
         word_or_mapping("must be auto or {input: USD, output: USD} per million tokens"),
     ] = Field("auto", description="USD per million tokens, or auto: the published price of a model of this name.")
+    service_tiers: dict[Annotated[str, Field(min_length=1, max_length=32)], Factor] = Field(
+        {},
+        description="Service tier, as the provider reports it, to the factor on every price, such as {batch: 0.5, priority: 2}.",
+    )
     max_output: Tokens = Field(4096, description="Tokens of answer assumed when the request names no cap.")
     pools: tuple[Pool, ...] = Field((), description="In order; the first that holds prompt and answer serves the request.")
 

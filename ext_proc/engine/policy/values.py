@@ -114,6 +114,11 @@ UsdPerMillion = Annotated[
     Field(ge=0, le=1_000_000),
     BeforeValidator(_as_written, json_schema_input_type=Annotated[float, Field(ge=0, le=1_000_000)]),
 ]
+Factor = Annotated[
+    Decimal,
+    Field(ge=0, le=100),
+    BeforeValidator(_as_written, json_schema_input_type=Annotated[float, Field(ge=0, le=100)]),
+]
 Usd = Annotated[
     Decimal,
     Field(gt=0, le=1_000_000_000),

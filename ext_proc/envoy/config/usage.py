@@ -40,13 +40,18 @@ MESSAGES: Final[Mapping[str, str]] = {
     "output_tokens": "output_tokens",
     "cache_read_input_tokens": "cache_read_input_tokens",
     "cache_creation_input_tokens": "cache_creation_input_tokens",
+    "cache_creation.ephemeral_1h_input_tokens": "cache_creation_1h_input_tokens",
+    "service_tier": "service_tier",
 }
 """Anthropic's. Its cached tokens are counted beside `input_tokens`, OpenAI's within them: hence keys of their own."""
 
 JSON_CONTENT_TYPE: Final = r"(?i)application/json\s*(;.*)?"
 """`allow_content_types` compares the whole value, so that `application/json; charset=utf-8` would go unread."""
 
-IN_ANSWER: Final = (("usage", {**CHAT, **RESPONSES, **MESSAGES}),)
+_TIER: Final = {"service_tier": "service_tier"}
+"""OpenAI says beside `usage` which tier served the request; Anthropic within."""
+
+IN_ANSWER: Final = (("usage", {**CHAT, **RESPONSES, **MESSAGES}), ("", _TIER))
 _STARTED: Final = {name: key for name, key in MESSAGES.items() if name != "output_tokens"}
 """Anthropic's `message_start`. Its count of the answer is of one that has only begun: read, it would pass for the whole answer's
 when the caller hangs up before the `message_delta` at the end."""
@@ -55,8 +60,10 @@ IN_EVENTS: Final = (
     ("response.usage", RESPONSES),
     ("message.usage", _STARTED),
     ("usage", {**CHAT, **MESSAGES}),
+    ("response", _TIER),
+    ("", _TIER),
 )
-"""Path of the `usage` object → what to read from it."""
+"""Path of an object, "" for the whole, → what to read from it."""
 
 
 def json_usage_filter() -> hcm.HttpFilter:
@@ -115,7 +122,8 @@ def _has_settle_key() -> xds_matcher.MatcherMatcherListPredicateSinglePredicate:
 def _rules(places: Iterable[tuple[str, Mapping[str, str]]]) -> Iterable[json_filter.JsonToMetadataRule]:
     for place, members in places:
         for member, key in members.items():
+            path = f"{place}.{member}" if place else member
             yield json_filter.JsonToMetadataRule(
-                selectors=[json_filter.JsonToMetadataSelector(key=step) for step in f"{place}.{member}".split(".")],
+                selectors=[json_filter.JsonToMetadataSelector(key=step) for step in path.split(".")],
                 on_present=json_filter.JsonToMetadataKeyValuePair(metadata_namespace=USAGE_NAMESPACE, key=key),
             )

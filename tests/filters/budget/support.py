@@ -147,7 +147,6 @@ class Rig:
     async def carry_out(self, effects: Sequence[Effect]) -> list[Record]:
         records: list[Record] = []
         runner = EffectRunner(self.store, self.clock, [records.append])
-        await runner.start()
         runner.submit(effects)
         await runner.drain(10)
         return records

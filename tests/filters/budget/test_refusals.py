@@ -6,6 +6,7 @@ import pytest
 
 from headrace.ext_proc.core.events import Proceed, Refuse
 from headrace.ext_proc.core.ledger import Charge, Fixed, Unit
+from headrace.ext_proc.core.terms import read
 from headrace.filters.budget.words import quantity, ratelimit
 from tests.filters.budget.support import (
     BODY,
@@ -119,7 +120,9 @@ async def test_money_beyond_exact_counting_is_found_when_the_policy_is_compiled(
 async def test_budgets_that_count_no_money_need_no_price(rig: Rig) -> None:
     rig.models = [{"name": "in-house-1"}]
     _, answer = await rig.ask({**BODY, "model": "in-house-1"})
-    assert isinstance(answer, Proceed) and "price_input" not in answer.metadata
+    assert isinstance(answer, Proceed)
+    terms = read(answer.metadata["lease"])
+    assert terms is not None and terms.price is None
     assert rig.problems == []
 
 

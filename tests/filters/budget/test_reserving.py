@@ -5,6 +5,8 @@ import asyncio
 from headrace.ext_proc.core.events import Proceed
 from headrace.ext_proc.core.ledger import Sliding
 from headrace.ext_proc.core.principal import Principal
+from headrace.ext_proc.core.terms import read
+from headrace.ext_proc.core.usage import Usage
 from headrace.ext_proc.engine.offload import ThreadOffload
 from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.stores.embedded import EmbeddedStore
@@ -40,18 +42,12 @@ async def test_the_access_log_is_told_what_it_takes_to_settle(rig: Rig) -> None:
     _, answer = await rig.ask()
     assert isinstance(answer, Proceed)
     told = {key: value for key, value in answer.metadata.items() if not key.startswith("ratelimit")}
-    assert told == {
-        "exchange": "x1",
-        "lease": "x1",
-        "organisation": "acme",
-        "model": "gpt-x",
-        "endpoint": "chat",
-        "stream": 0,
-        "price_input": "1",
-        "price_output": "2",
-        "price_revision": "policy",
-        "settle": "access_log",
-    }
+    terms = read(told.pop("lease"))
+    assert told == {"exchange": "x1", "model": "gpt-x", "settle": "access_log"}
+    assert terms is not None and terms.price is not None
+    named = {"organisation": "acme", "team": "research", "user": "ann", "asked": "gpt-x", "model": "gpt-x"}
+    assert terms.members == named | {"endpoint": "chat", "stream": False}
+    assert (terms.price.input, terms.price.output, terms.most) == ("1", "2", Usage(PROMPT, 92))
 
 
 async def test_the_callers_headers_show_the_tightest_budget_of_each_unit(rig: Rig) -> None:

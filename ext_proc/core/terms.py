@@ -1,0 +1,106 @@
+"""What a settlement must know of an exchange, wherever it takes place and under whichever policy: one compact string.
+
+It goes out with the request, as the gateway's metadata, and comes back with its access log. One string costs the gateway and
+us a fifth of what a key for each of its members does.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from headrace.ext_proc.core.endpoint import Endpoint
+from headrace.ext_proc.core.facts import MODEL, Fact
+from headrace.ext_proc.core.ledger import AMOUNT_MAX
+from headrace.ext_proc.core.price import Price, is_price
+from headrace.ext_proc.core.principal import ANONYMOUS, MAX_PART, PRINCIPAL
+from headrace.ext_proc.core.request import Request
+from headrace.ext_proc.core.traceparent import FORM, traceparent_of
+from headrace.ext_proc.core.usage import Usage
+
+MAX_MODEL = 200
+"""Characters of a model's name; what a client asks for is cut there."""
+
+PRICE: Fact[Price] = Fact("price")
+"""What a token of this exchange costs."""
+RESERVED: Fact[Usage] = Fact("reserved")
+"""What budgets hold for this exchange, in a lease of its id: the most it may use."""
+
+Part = Annotated[str, Meta(min_length=1, max_length=MAX_PART)]
+Name = Annotated[str, Meta(max_length=MAX_MODEL)]
+Tokens = Annotated[int, Meta(ge=0, le=AMOUNT_MAX)]
+
+
+class Terms(Struct, frozen=True, array_like=True):
+    """asked: the model's name as the client wrote it. model: the catalogue's entry. reserved: prompt and answer; None: no lease."""
+
+    version: Literal[1]
+    organisation: Part
+    team: Part | None
+    app: Part | None
+    user: Part | None
+    key: Part | None
+    asked: Name
+    model: Name | None
+    endpoint: Endpoint
+    stream: bool
+    reserved: tuple[Tokens, Tokens] | None
+    price: Price | None
+    traceparent: Annotated[str, Meta(pattern=f"^(?:{FORM})$")] | None
+
+    @property
+    def most(self) -> Usage | None:
+        """The reserved usage."""
+        return None if self.reserved is None else Usage(*self.reserved)
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """For records; absent values are left out."""
+        named = ("organisation", "team", "app", "user", "key", "asked", "model", "stream", "traceparent")
+        values = {name: getattr(self, name) for name in named} | {"endpoint": self.endpoint.value}
+        return {name: value for name, value in values.items() if value not in (None, "")}
+
+
+def terms_of(request: Request) -> Terms:
+    """The terms of a request on one of the endpoints, as its facts are by now."""
+    assert request.endpoint is not None, "other paths are not settled"
+    facts = request.facts
+    call = request.call if request.document is not None else None
+    principal = facts.get(PRINCIPAL) or ANONYMOUS
+    reserved = facts.get(RESERVED)
+    return Terms(
+        version=1,
+        organisation=principal.organisation,
+        team=principal.team,
+        app=principal.app,
+        user=principal.user,
+        key=principal.key,
+        asked=call.model[:MAX_MODEL] if call else "",
+        model=facts.get(MODEL),
+        endpoint=request.endpoint,
+        stream=bool(call and call.stream),
+        reserved=None if reserved is None else (reserved.input_tokens, reserved.output_tokens),
+        price=facts.get(PRICE),
+        traceparent=traceparent_of(request.headers),
+    )
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Terms).decode
+
+
+def written(terms: Terms) -> str:
+    """Compact JSON."""
+    return _encode(terms).decode()
+
+
+def read(text: Any) -> Terms | None:
+    """The other direction; None for anything that this version has not written, or could not have."""
+    if not isinstance(text, str):
+        return None
+    try:
+        terms = _decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return None
+    return terms if terms.price is None or is_price(terms.price) else None
+

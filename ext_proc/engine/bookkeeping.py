@@ -1,0 +1,91 @@
+"""From effects to what the store is told, and what the records and the ledger say of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from headrace.ext_proc.core.effects import Record, Release, Settle
+from headrace.ext_proc.core.ledger import Closed, Closing, Reached
+from headrace.ext_proc.core.usage import Usage
+from headrace.ext_proc.engine.prices import nano_usd, spent_of, usd
+
+Money = Settle | Release
+
+_TOLD = ("exchange", "team", "app", "user", "key", "route", "endpoint", "stream", "status", "duration_ms")
+_COUNTS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "cache_write_tokens", "service_tier")
+
+
+def closing_of(effect: Money) -> Closing:
+    """What the store is told. The effect must have a lease."""
+    assert effect.lease is not None, "what no budget holds is not settled"
+    if isinstance(effect, Release):
+        return Closing(effect.lease, None, _entry(effect))
+    if effect.usage is None:
+        return Closing(effect.lease, {}, {**_entry(effect), **_charged(effect, effect.reserved)})
+    return Closing(effect.lease, spent_of(effect.usage, effect.price), {**_entry(effect), **_charged(effect, effect.usage)})
+
+
+def _entry(effect: Money) -> dict[str, str]:
+    """The ledger's entry, as far as it is known here. Absent: unknown."""
+    context = effect.context
+    told = {name: _spelled(context[name]) for name in _TOLD if name in context}
+    served = context.get("model", "")
+    models = {"model": context.get("asked") or served, "served": served}
+    named = {"exchange": str(effect.lease), "organisation": effect.organisation, **models}
+    return {**told, **{name: value for name, value in named.items() if value}}
+
+
+def _spelled(value: Any) -> str:
+    return str(int(value)) if isinstance(value, bool | float) else str(value)
+
+
+def _charged(effect: Settle, usage: Usage | None) -> Mapping[str, str]:
+    """What the lease's counters hold of it, at which price. Where no usage was reported, that is what was reserved."""
+    revision = {"price_revision": effect.price.revision} if effect.price else {}
+    if usage is None:
+        return revision
+    members = usage.members
+    counts = {name: str(members[name]) for name in _COUNTS if name in members}
+    return {**counts, **({"nano_usd": str(nano_usd(usage, effect.price))} if effect.price else {}), **revision}
+
+
+def settled(effect: Money, closed: Closed) -> Record:
+    """The record of a settlement that the store has carried out."""
+    if not closed.applied:
+        return record_of(effect, "unknown_lease")
+    if isinstance(effect, Release):
+        return record_of(effect, "released")
+    return record_of(effect, "settled" if effect.usage else "kept")
+
+
+def record_of(effect: Money, outcome: str) -> Record:
+    """What became of it: settled, kept (as reserved), released, unknown_lease, unbudgeted, dropped."""
+    known = {"exchange": effect.lease, "organisation": effect.organisation} if effect.lease else {}
+    money = _money(effect) if isinstance(effect, Settle) and outcome != "dropped" else {}
+    return Record("settlement", {**known, **effect.context, **money, "outcome": outcome})
+
+
+def _money(effect: Settle) -> Mapping[str, Any]:
+    """usage as tokens; usd as a decimal string, with the revision of the price."""
+    if effect.usage is None:
+        return {}
+    cost = usd(effect.usage, effect.price)
+    if effect.price is None or cost is None:
+        return {"usage": effect.usage.members}
+    return {"usage": effect.usage.members, "usd": str(cost), "price_revision": effect.price.revision}
+
+
+def warning_of(organisation: str, reached: Reached, now_ms: int) -> Record:
+    """A budget's counter has reached one of its thresholds, told once over all workers."""
+    budget, _, whom = reached.counter.partition(":")
+    members = {
+        "organisation": organisation,
+        "budget": budget,
+        "counter": whom,
+        "unit": reached.unit,
+        "limit": reached.limit,
+        "threshold": reached.threshold,
+        "used": reached.used,
+        "window": reached.window,
+        "at_ms": now_ms,
+    }
+    return Record("budget_warning", members)
