@@ -1,4 +1,4 @@
-"""What the first request would otherwise wait for: vocabularies take 300 ms to load, the price table 100."""
+"""What the first request would otherwise wait for: vocabularies take 300 ms to load, the price table 100, a language model 500."""
 
 from headrace.ext_proc.core.ports import Offload
 from headrace.ext_proc.engine.policy.compile import Policy
@@ -7,9 +7,9 @@ from headrace.ext_proc.engine.tokens import Tokens
 
 
 def warm(policy: Policy, offload: Offload) -> Policy:
-    """`policy`, with the tokenizers and prices of its models loaded. Blocking.
+    """`policy`, with the tokenizers and prices of its models loaded, and its filters warm. Blocking.
 
-    A tokenizer that cannot be loaded is left for the filters to report: they know how to fail.
+    What cannot be loaded is left for the filters to report: they know how to fail.
     """
     tokens, prices = Tokens(policy.path.parent, offload), Prices(policy.catalogue)
     for model in policy.catalogue:
@@ -18,4 +18,7 @@ def warm(policy: Policy, offload: Offload) -> Policy:
         except (OSError, ValueError):
             continue
         prices.of(model, model.name)
+    for filter in policy.filters:
+        if (begin := getattr(filter, "warm", None)) is not None:
+            begin()
     return policy

@@ -1,7 +1,8 @@
 """Text cut into segments, the unit of detection: the same segments however the text comes in.
 
-A segment ends after a line feed; after a sentence's end with white space and one more character, so that `jane.` is not taken for
-a sentence before `doe@example.com` has come; or after 40 words. A cut after 40 words, or within a run without any blank, is no
+A segment has at least 12 words, or 120 characters, so that the lines of an address and short sentences stand together. It ends
+with the next line feed; with the next sentence's end, white space and one more character, so that `jane.` is not taken for a
+sentence before `doe@example.com` has come; or after 40 words. A cut after 40 words, or within a run without any blank, is no
 natural end: it keeps clear of findings and leaves the last words for the next segment.
 """
 
@@ -16,6 +17,9 @@ _CLOSERS = "\"'”’)]"
 _CLOSING = rf"[{re.escape(_CLOSERS)}]*+[^\S\n]++"
 _SENTENCE = re.compile(rf"\n|[。！？]|(?<!\d)[.!?]{_CLOSING}(?=\S)|(?<=\d)[.!?]{_CLOSING}(?=[^\s\d(+])")
 _BLANK = re.compile(r"\s")
+LEAST_WORDS = 12
+LEAST_CHARACTERS = 120
+_LEAST = re.compile(rf"\s*+(?:\S++\s++){{{LEAST_WORDS - 1}}}\S")
 WORDS = 40
 _WORDS = re.compile(rf"\s*+(?:\S++\s++){{{WORDS}}}(?=\S)")
 # The longest finding of several words is a telephone number written digit by digit.
@@ -73,8 +77,10 @@ class Cutter:
         """The next segment, or None while it may go on."""
         self._swallow()
         at, held = self._at, self._held
+        least = _least(held, at)
         words = _WORDS.match(held, at, at + LONGEST) if len(held) - at > 2 * WORDS else None
-        end = _SENTENCE.search(held, max(at, self._searched), words.end() + 1 if words else at + LONGEST)
+        last = words.end() + 1 if words else at + LONGEST
+        end = _SENTENCE.search(held, max(least, self._searched), last) if least is not None else None
         if end is not None and (words is None or end.end() <= words.end()):
             return self._give(end.end(), self._search(held[at : end.end()]))
         if words is not None:
@@ -107,6 +113,13 @@ class Cutter:
             blank = _BLANK.search(self._held, self._at)
             self._at = self._searched = blank.start() if blank else len(self._held)
             self._swallowing = blank is None
+
+
+def _least(text: str, at: int) -> int | None:
+    """Where the shortest segment that begins at `at` may end, or None while that is not known."""
+    if words := _LEAST.match(text, at, at + LEAST_CHARACTERS):
+        return words.end() - 1
+    return at + LEAST_CHARACTERS if len(text) - at >= LEAST_CHARACTERS else None
 
 
 def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:

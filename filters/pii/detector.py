@@ -12,10 +12,6 @@ from headrace.filters.pii.phone import PhoneFinder
 from headrace.filters.pii.presidio import PHONE_ENTITY, PHONE_SCORE, pattern_recognizers, phone_regions
 from headrace.filters.pii.spans import Span, without_duplicates
 
-# No default pattern matches a newline, so whole lines are searched apart: one finding does not make a recognizer read 200 KB,
-# and cost stays linear. 1 KB is a paragraph; smaller blocks cost more calls than they save.
-BLOCK = 1024
-
 
 class PatternDetector:
     """Presidio's default recognizers for `thresholds`: entity to the score a finding must reach."""
@@ -30,13 +26,9 @@ class PatternDetector:
         self._gate = gate_for(self._recognizers, phone=wants_phone) if self._recognizers or wants_phone else None
 
     def detect(self, text: str) -> tuple[Span, ...]:
-        if self._gate is None:
+        if self._gate is None or not self._gate.open(text):
             return ()
-        found: list[Span] = []
-        for start, block in blocks(text):
-            if self._gate.open(block):
-                found += _moved(findings(block, self.segment), start)
-        return tuple(found)
+        return tuple(findings(text, self.segment))
 
     def segment(self, text: str) -> tuple[Span, ...]:
         opened = self._gate.open(text) if self._gate is not None else None
@@ -52,19 +44,6 @@ class PatternDetector:
 
 
 _NEVER = 2.0
-
-
-def _moved(spans: Iterator[Span], by: int) -> Iterator[Span]:
-    return (Span(span.start + by, span.end + by, span.entity, span.score) for span in spans) if by else spans
-
-
-def blocks(text: str, size: int = BLOCK) -> Iterator[tuple[int, str]]:
-    """`text` cut after line ends into pieces of `size` characters or more, each with its start."""
-    start = 0
-    while len(text) - start > size and (cut := text.find("\n", start + size)) >= 0:
-        yield start, text[start : cut + 1]
-        start = cut + 1
-    yield start, text[start:] if start else text
 
 
 def entities() -> tuple[str, ...]:

@@ -12,15 +12,44 @@ from headrace.filters.pii.spans import Detector, Span
 SIZE = 65_536
 
 
-class MemoDetector:
-    """A detector with a memory of keyed hashes: no text is kept, and hashes of one process mean nothing to another."""
+class Memory:
+    """Findings by the keyed hash of their text: no text is kept, and hashes of one process mean nothing to another."""
 
-    def __init__(self, detector: Detector, size: int = SIZE) -> None:
-        self._detector = detector
+    def __init__(self, size: int = SIZE) -> None:
         self._size = size
         self._left = size
         self._key = urandom(32)
         self._known: OrderedDict[bytes, Sequence[Span]] = OrderedDict()
+
+    def name(self, text: str) -> bytes:
+        """What `text` is remembered under."""
+        return blake2b(text.encode("utf-8", "surrogatepass"), key=self._key, digest_size=16).digest()
+
+    def get(self, name: bytes) -> Sequence[Span] | None:
+        spans = self._known.get(name)
+        if spans is not None:
+            with suppress(KeyError):  # another thread may have dropped it since
+                self._known.move_to_end(name)
+        return spans
+
+    def keep(self, name: bytes, spans: Sequence[Span]) -> None:
+        """Drops what was not asked for the longest. A text with very many findings is not kept."""
+        if len(spans) >= self._size // 4:
+            return
+        self._known[name] = spans
+        self._left -= 1 + len(spans)
+        with suppress(KeyError):
+            while self._left < 0:
+                _, dropped = self._known.popitem(last=False)
+                self._left += 1 + len(dropped)
+
+
+class MemoDetector:
+    """A detector with a memory."""
+
+    def __init__(self, detector: Detector, size: int = SIZE) -> None:
+        self._detector = detector
+        self._memory = Memory(size)
 
     @property
     def waits(self) -> bool:
@@ -29,37 +58,17 @@ class MemoDetector:
 
     def recall(self, text: str) -> Sequence[Span] | None:
         """The findings in `text` if it was searched lately, else None."""
-        name = self._name(text)
-        spans = self._known.get(name)
-        if spans is not None:
-            self._refresh(name)
-        return spans
+        return self._memory.get(self._memory.name(text))
 
     def detect(self, text: str) -> Sequence[Span]:
         """Findings by place in the text; they may overlap. Raises DetectionTimeout."""
-        name = self._name(text)
-        spans = self._known.get(name)
+        name = self._memory.name(text)
+        spans = self._memory.get(name)
         if spans is None:
             spans = self._detector.detect(text)
-            if len(spans) < self._size // 4:
-                self._keep(name, spans)
+            self._memory.keep(name, spans)
         return spans
 
     def segment(self, text: str) -> Sequence[Span]:
         """Findings in a text that is one segment. Raises DetectionTimeout."""
         return self._detector.segment(text)
-
-    def _name(self, text: str) -> bytes:
-        return blake2b(text.encode("utf-8", "surrogatepass"), key=self._key, digest_size=16).digest()
-
-    def _refresh(self, name: bytes) -> None:
-        with suppress(KeyError):  # another thread may have dropped it since
-            self._known.move_to_end(name)
-
-    def _keep(self, name: bytes, spans: Sequence[Span]) -> None:
-        self._known[name] = spans
-        self._left -= 1 + len(spans)
-        with suppress(KeyError):
-            while self._left < 0:
-                _, dropped = self._known.popitem(last=False)
-                self._left += 1 + len(dropped)

@@ -27,10 +27,17 @@ class PiiSettings(FilterSettings):
     restore: bool = Field(
         True, description="Put the values back where the model's answer repeats their placeholders (request: replace)."
     )
+    model: tuple[str, ...] | str | None = Field(
+        None,
+        description="The language models that find names, places and organisations: none, rampart, spacy:<package or path>, "
+        "onnx:<path>, or a list of them, the best first. Absent: rampart where it is installed, else none. A model is loaded only "
+        "where entities need it.",
+    )
     entities: tuple[str, ...] | None = Field(
         None,
         min_length=1,
-        description="What is looked for. Absent: every entity of Presidio's default recognizers that needs no model.",
+        description="What is looked for. Absent: what Presidio's default recognizers find, and PERSON, LOCATION and "
+        "ORGANIZATION where a model finds them.",
     )
     min_score: Score = Field(
         MIN_SCORE, description="The score (0 to 1) a finding must reach, for entities that thresholds does not name."

@@ -47,6 +47,8 @@ class Policy:
     chain: tuple[Choice, ...]
     files: frozenset[Path]
     private_headers: tuple[str, ...] = ()
+    filters: tuple[Filter, ...] = ()
+    """Those built with the policy. One that has `warm()` is made ready by it; one that has a `remark` is summed up with it."""
 
     @property
     def refuse_other_paths(self) -> bool:
@@ -88,6 +90,7 @@ class _Compiler:
     problems: list[Problem] = field(default_factory=list)
     files: set[Path] = field(default_factory=set)
     private: set[str] = field(default_factory=set)
+    built: list[Filter] = field(default_factory=list)
 
     def compile(self, content: bytes) -> Policy:
         document = validated(PolicyDocument, self.located.value, self.problem)
@@ -104,7 +107,8 @@ class _Compiler:
         if self.problems:
             raise PolicyErrors(self.problems, self.files)
         private = tuple(sorted(self.private))
-        return Policy(self.path, self._revision(content), document, catalogue, chain, frozenset(self.files), private)
+        revision = self._revision(content)
+        return Policy(self.path, revision, document, catalogue, chain, frozenset(self.files), private, tuple(self.built))
 
     def _named(self) -> Sequence[tuple[str, Where, Mapping[str, Any]]]:
         """The chain as the document lists it, and what ends every chain."""
@@ -147,7 +151,8 @@ class _Compiler:
 
     def _built(self, entry: _Entry, settings: FilterSettings, where: Where, build: Build) -> Filter | None:
         try:
-            return _construct(entry.cls, settings, replace(build, at=where))
+            self.built.append(_construct(entry.cls, settings, replace(build, at=where)))
+            return self.built[-1]
         except FilterError as error:
             self.problem(where, str(error))
         except PolicyErrors as errors:  # of a file that the filter reads

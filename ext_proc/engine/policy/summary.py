@@ -24,11 +24,13 @@ def summary(policy: Policy) -> str:
 
 
 def filters(policy: Policy) -> Iterable[str]:
-    """The names in the policy's chain, with the mode of those that do not enforce."""
+    """The names in the policy's chain, with the mode of those that do not enforce, and with what they remark."""
+    remarks = {getattr(each, "name", ""): getattr(each, "remark", "") for each in reversed(policy.filters)}
     for entry in policy.document.filters:
         for name, settings in entry.items():
             mode = settings.get("mode", "enforce")
-            yield name if mode == "enforce" else f"{name} ({mode})"
+            said = ", ".join(part for part in ("" if mode == "enforce" else str(mode), remarks.get(name, "")) if part)
+            yield f"{name} ({said})" if said else name
 
 
 def _budget(budget: Budget) -> str:

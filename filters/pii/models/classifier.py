@@ -8,30 +8,23 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from headrace.filters.pii.models.compose import Word, compose
 from headrace.filters.pii.models.int8 import in_int8
 from headrace.filters.pii.models.labels import entity_of
+from headrace.filters.pii.spans import Span
 
 MAX_TOKENS = 512
 OVERLAP = 64
 """Tokens that two windows of a text beyond `MAX_TOKENS` share; segments are shorter, but for runs without any blank."""
 
 OTHER = "O"
-
-
-class Word(NamedTuple):
-    """`text[start:end]` is most likely an `entity` (or `OTHER`), with this probability of not being OTHER."""
-
-    start: int
-    end: int
-    entity: str
-    score: float
 
 
 class TokenClassifier:
@@ -50,7 +43,18 @@ class TokenClassifier:
         self._limit = min(int(config.get("max_position_embeddings", MAX_TOKENS)), MAX_TOKENS)
         self._tokenizer = _tokenizer(directory / "tokenizer.json")
         self._session = _session(in_int8(model.read_bytes()))
+        self._last: tuple[str, Sequence[Word]] = "", ()
         self._inputs = [each.name for each in self._session.get_inputs()]
+
+    def find(self, text: str) -> Sequence[Span]:
+        """The findings in one segment, by place and apart from each other."""
+        self._last = text, self.words(text)
+        return compose(text, self._last[1])
+
+    def support(self, text: str, span: Span) -> float:
+        """The highest probability of a word of the span, in the text last searched, that it is an entity of any kind."""
+        assert self._last[0] == text, "support is asked for after the text was searched"
+        return max((word.score for word in self._last[1] if word.start < span.end and span.start < word.end), default=0.0)
 
     def words(self, text: str) -> Sequence[Word]:
         """Every word the tokenizer knows apart, in order."""

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.filters.pii.detector import BLOCK, PatternDetector, best_scores, blocks, entities
+from headrace.filters.pii.cutter import LONGEST
+from headrace.filters.pii.detector import PatternDetector, best_scores, entities
 from headrace.filters.pii.spans import DetectionTimeout, Span, disjoint
 
 from .texts import TEXTS, generate
@@ -85,17 +86,9 @@ def test_addresses_that_nearly_match_do_not_take_the_time_of_every_pair_of_chara
         EVERYTHING.detect(text)
 
 
-def test_blocks_are_whole_lines_that_make_up_the_text() -> None:
-    text = "\n".join("x" * (37 * n % 211) for n in range(200))
-    pieces = list(blocks(text))
-    assert "".join(piece for _, piece in pieces) == text
-    assert all(text[start : start + len(piece)] == piece for start, piece in pieces)
-    assert all(piece.endswith("\n") and len(piece) >= BLOCK for _, piece in pieces[:-1])
-
-
-def test_a_long_text_is_searched_line_by_line_with_the_same_findings() -> None:
+def test_a_long_text_is_searched_segment_by_segment_with_the_same_findings() -> None:
     text = "\n".join(generate(seed) for seed in range(60))
-    assert len(text) > 4 * BLOCK
+    assert len(text) > 2 * LONGEST
     assert set(EVERYTHING.detect(text)) == findings(text)
 
 

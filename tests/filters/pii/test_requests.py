@@ -17,8 +17,8 @@ from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.verdict import Continue
 from headrace.ext_proc.engine.policy.compile import Policy
 from headrace.filters.pii import PiiSettings
-from headrace.filters.pii.filter import detector_for
 from headrace.filters.pii.paths import RULES
+from headrace.filters.pii.plan import Plan, detector_for
 from headrace.filters.pii.scan import scan
 from headrace.filters.pii.session import Equipment, PiiSession
 
@@ -78,7 +78,8 @@ async def test_another_organisation_has_another_placeholder_for_the_same_value()
         request = Request("e1", headers, Endpoint.CHAT)
         request.facts.add({PRINCIPAL: Principal(organisation)})
         request.load(b"{}", user(EMAIL))
-        equipment = Equipment(PiiSettings.model_validate({}), detector_for((("EMAIL_ADDRESS", 0.4),)), Counted(), b"secret" * 6)
+        detector = detector_for(Plan((("EMAIL_ADDRESS", 0.4),)))
+        equipment = Equipment(PiiSettings.model_validate({}), detector, Counted(), b"secret" * 6)
         verdict = await PiiSession(equipment, Endpoint.CHAT, watches_answer=False).on_request(request)
         assert isinstance(verdict, Continue)
         sent.add(verdict.edits.members[0].value)
@@ -299,7 +300,7 @@ class Counted:
 
 
 async def test_a_large_prompt_is_searched_off_the_event_loop_and_one_that_is_remembered_is_not() -> None:
-    offload, detector = Counted(), detector_for((("EMAIL_ADDRESS", 0.4),))
+    offload, detector = Counted(), detector_for(Plan((("EMAIL_ADDRESS", 0.4),)))
     large = user("The committee met and agreed that more seating was needed. " * 400 + EMAIL)
     for jobs in (1, 1):
         result = await scan(large, RULES[Endpoint.CHAT], detector, offload)

@@ -1,0 +1,32 @@
+"""What a model's process and its owner say to each other: frames of msgpack, each after its length in four bytes."""
+
+import struct
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import msgspec
+
+_LENGTH = struct.Struct("<I")
+
+
+class Loaded(msgspec.Struct):
+    """The answer to the models' names. problem: why they cannot be loaded."""
+
+    entities: Sequence[str] = ()
+    problem: str | None = None
+
+
+def write_frame(out: BinaryIO, data: bytes) -> None:
+    """Raises OSError when nobody reads any more."""
+    out.write(_LENGTH.pack(len(data)) + data)
+    out.flush()
+
+
+def read_frame(source: BinaryIO) -> bytes | None:
+    """The next frame; None at the end, or where it ends in the middle of one."""
+    head = source.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack(head)
+    data = source.read(length)
+    return data if len(data) == length else None

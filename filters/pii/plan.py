@@ -1,0 +1,145 @@
+"""What a policy's settings ask the detector for, checked, and the detector that does it."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from headrace.ext_proc.engine.policy.problems import suggestion
+from headrace.ext_proc.engine.registry import Build
+from headrace.filters.pii.memo import MemoDetector
+from headrace.filters.pii.models.names import NONE, Model, UnknownModel, default_models, entities_of, model_of
+from headrace.filters.pii.models.pool import ModelUnusable, pool_for
+from headrace.filters.pii.settings import PiiSettings
+from headrace.filters.pii.spans import DetectionTimeout, Detector
+
+log = logging.getLogger(__name__)
+
+# What is looked for by default where a model finds it.
+NAMED = ("PERSON", "LOCATION", "ORGANIZATION")
+# What a model is believed of without being asked for it by name. Its other labels guess at numbers that patterns know better.
+_BELIEVED = frozenset({*NAMED, "PHONE_NUMBER", "EMAIL_ADDRESS", "URL", "US_DRIVER_LICENSE"})
+# The highest score a model gives.
+_BEST = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """thresholds: entity and the score a finding must reach, in alphabetical order. models: the best first.
+
+    named: the entities that models are believed of.
+    """
+
+    thresholds: tuple[tuple[str, float], ...]
+    models: tuple[Model, ...] = ()
+    named: frozenset[str] = frozenset()
+
+
+def plan(settings: PiiSettings, build: Build) -> Plan:
+    """What the settings ask for. Reports models that are missing, and entities that nothing here can find."""
+    from headrace.filters.pii.detector import best_scores  # imports Presidio
+
+    models = _models(settings, build)
+    patterns = best_scores()
+    named = {entity for model, at in models for entity in _entities(model, build, at)}
+    believed = named & (_BELIEVED | set(settings.entities or ()))
+    best = {**patterns, **dict.fromkeys(believed, _BEST)}
+    for index, entity in enumerate(settings.entities or ()):
+        _check_entity(entity, best, settings, build, ("entities", index))
+    for entity in settings.thresholds:
+        if entity not in best:
+            build.problem((*build.at, "thresholds", entity), _unknown(entity, best))
+    wanted = settings.entities or (*patterns, *(entity for entity in NAMED if entity in named))
+    thresholds = {entity: settings.thresholds.get(entity, settings.min_score) for entity in wanted if entity in best}
+    ordered = tuple(sorted(thresholds.items()))
+    # A model is for what no pattern finds: a policy that asks for nothing of that kind does not pay for one.
+    if all(patterns.get(entity, 0.0) >= least for entity, least in ordered if settings.entities or entity not in patterns):
+        return Plan(ordered)
+    return Plan(ordered, tuple(model for model, _ in models), frozenset(believed))
+
+
+# The suffix list and the telephone numbers of each region are read when they are first needed: 25 ms that no request should pay.
+_WARM_UP = "a@example.com +1 415-555-2671 030 123456 020 7946 0123"
+
+
+@lru_cache(maxsize=8)
+def detector_for(plan: Plan) -> MemoDetector:
+    """Shared by policy revisions, and by overrides that change something else: building one takes a quarter of a second."""
+    from headrace.filters.pii.detector import PatternDetector  # imports Presidio
+
+    patterns = PatternDetector(dict(plan.thresholds))
+    patterns.detect(_WARM_UP)
+    return MemoDetector(_with_models(patterns, plan))
+
+
+def _with_models(patterns: Detector, plan: Plan) -> Detector:
+    if not plan.models:
+        return patterns
+    from headrace.filters.pii.naming import NamingDetector
+
+    named = {entity: least for entity, least in plan.thresholds if entity in plan.named}
+    return NamingDetector(patterns, pool_for(plan.models), named)
+
+
+def warm(plan: Plan) -> None:
+    """Loads the plan's models. One that cannot be loaded is logged here, and fails the searches that need it."""
+    if plan.models:
+        try:
+            _ = pool_for(plan.models).entities
+        except (ModelUnusable, DetectionTimeout) as error:
+            log.error("model cannot be loaded", extra={"models": [model.name for model in plan.models], "error": str(error)})
+
+
+# --- models --------------------------------------------------------------------------------------------------------------------
+
+
+def _models(settings: PiiSettings, build: Build) -> Sequence[tuple[Model, tuple[str | int, ...]]]:
+    """The models of the settings, each with its place in them. Reports those that are not here."""
+    if settings.model is None:
+        return [(model, ("model",)) for name in default_models() if (model := _model(name, build, ("model",)))]
+    if isinstance(settings.model, str):
+        named: Sequence[tuple[str, tuple[str | int, ...]]] = [(settings.model, ("model",))]
+    else:
+        named = [(name, ("model", index)) for index, name in enumerate(settings.model)]
+    return [(model, at) for name, at in named if name != NONE and (model := _model(name, build, at))]
+
+
+def _model(name: str, build: Build, at: tuple[str | int, ...]) -> Model | None:
+    try:
+        return model_of(name, build.base)
+    except UnknownModel as error:
+        build.problem((*build.at, *at), str(error))
+        return None
+
+
+def _entities(model: Model, build: Build, at: tuple[str | int, ...]) -> Sequence[str]:
+    try:
+        return entities_of(model)
+    except UnknownModel as error:
+        build.problem((*build.at, *at), str(error))
+        return ()
+
+
+# --- entities ------------------------------------------------------------------------------------------------------------------
+
+# What Presidio's NLP recognizers report; they have no patterns.
+_OF_A_MODEL = frozenset({"PERSON", "LOCATION", "NRP", "ORGANIZATION", "FACILITY", "AGE"})
+
+
+def _check_entity(entity: str, best: Mapping[str, float], settings: PiiSettings, build: Build, at: tuple[str | int, ...]) -> None:
+    if entity not in best:
+        build.problem((*build.at, *at), _unknown(entity, best))
+        return
+    least = settings.thresholds.get(entity, settings.min_score)
+    if best[entity] < least:
+        message = (
+            f"{entity} never scores above {best[entity]:g} without a model, so {least:g} hides every finding; "
+            f"set thresholds: {{{entity}: {best[entity]:g}}} or leave it out"
+        )
+        build.problem((*build.at, *at), message)
+
+
+def _unknown(entity: str, known: Mapping[str, float]) -> str:
+    if entity in _OF_A_MODEL:
+        return f"{entity} is found by a language model only, and none that finds it is set; model: rampart, or spacy:<package>"
+    return f"{entity!r} is nothing that a recognizer here finds; {suggestion(entity, known)}"
