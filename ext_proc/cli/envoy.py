@@ -54,14 +54,15 @@ def config(
     """Write a complete bootstrap for the upstreams a policy names. Run it with `envoy -c`."""
     with _told():
         from headrace.ext_proc.envoy.config.bootstrap import render_bootstrap
-        from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
+        from headrace.ext_proc.envoy.config.settings import Address
+        from headrace.ext_proc.service.gateway import gateway_of
         from headrace.ext_proc.service.stack import read_document
 
-        upstreams = read_document(policy).upstreams
-        if not upstreams:
+        document = read_document(policy)
+        if not document.upstreams:
             raise ValueError(f"{policy}: there are no upstreams to send requests to; add them under upstreams")
-        settings = GatewaySettings(
-            upstreams=tuple(Upstream(name=name, url=upstream.url) for name, upstream in upstreams.items()),
+        settings = gateway_of(
+            document,
             service=_endpoints(socket, workers),
             listen=Address(host=host, port=port),
             body_limit=body_limit,

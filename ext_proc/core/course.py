@@ -47,6 +47,7 @@ class Course:
         self._meter = UsageMeter()
         self._cause: Cause | None = None
         self._status: int | None = None
+        self._upstream = ""
         self._forwarded = False
 
     def _needs(self) -> Needs:

@@ -29,6 +29,8 @@ class ResponseHeaders(Struct, frozen=True):
     end: bool = False
     from_upstream: bool = True
     """False for the proxy's own replies: never bill, cache or translate those."""
+    upstream: str = ""
+    """Who answered; empty where the proxy does not say."""
 
 
 class ResponseBody(Struct, frozen=True):

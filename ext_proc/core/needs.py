@@ -25,3 +25,5 @@ class Capability(Flag):
     NOTHING = 0
     ACCESS_LOG = auto()
     """The gateway reads `usage` of answers itself and reports it, with our metadata, in an access log that we receive."""
+    FAILOVER = auto()
+    """The gateway asks the next candidate where one fails, and calls us for every attempt that needs it."""

@@ -5,6 +5,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from headrace.ext_proc.core.candidates import KEY as CANDIDATES
+from headrace.ext_proc.core.candidates import answered_by, charged_as
 from headrace.ext_proc.core.effects import Effect, Release, Settle
 from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.terms import Terms, read
@@ -16,7 +18,7 @@ class Finished(Struct, frozen=True):
 
     metadata: what we returned under the namespace `headrace`. usage: what the gateway read of the provider's `usage`, flat.
     status: what the caller got, 0 for nothing. reached_upstream: an upstream had the request, whatever became of it then.
-    start_ms: epoch milliseconds.
+    start_ms: epoch milliseconds. upstream: who answered; empty where the gateway does not say.
     """
 
     metadata: Mapping[str, Any]
@@ -26,14 +28,20 @@ class Finished(Struct, frozen=True):
     duration_ms: float = 0.0
     first_byte_ms: float | None = None
     start_ms: int = 0
+    upstream: str = ""
 
 
-READ = ("exchange", "settle", "lease", "route")
+READ = ("exchange", "settle", "lease", "route", CANDIDATES)
 """The names of the metadata that a settlement reads; an adapter need not decode more."""
 
 
 def settlement(entry: Finished) -> Sequence[Effect]:
     """The effects of an entry. None for requests that are not ours, that were refused, or whose answer passed through us."""
+    answered = answered_by(entry.metadata, entry.upstream)
+    return tuple(charged_as(effect, answered) for effect in _effects(entry))
+
+
+def _effects(entry: Finished) -> Sequence[Effect]:
     told = entry.metadata
     exchange, terms = told.get("exchange"), read(told.get("lease"))
     if told.get("settle") != "access_log" or terms is None or not isinstance(exchange, str) or not exchange:

@@ -28,7 +28,7 @@ def _entry(effect: Money) -> dict[str, str]:
     """The ledger's entry, as far as it is known here. Absent: unknown."""
     context = effect.context
     told = {name: _spelled(context[name]) for name in _TOLD if name in context}
-    served = context.get("model", "")
+    served = context.get("served") or context.get("model", "")
     models = {"model": context.get("asked") or served, "served": served}
     named = {"exchange": str(effect.lease), "organisation": effect.organisation, **models}
     return {**told, **{name: value for name, value in named.items() if value}}

@@ -56,16 +56,26 @@ def finished(entry: pb.HTTPAccessLogEntry) -> Finished:
         metadata=_values(metadata[NAMESPACE], READ) if NAMESPACE in metadata else {},
         usage=_values(metadata[USAGE_NAMESPACE], USAGE) if USAGE_NAMESPACE in metadata else {},
         status=response.response_code.value,
-        reached_upstream=_reached_upstream(common),
+        reached_upstream=_reached_upstream(common, response.response_code.value),
         duration_ms=_milliseconds(common.duration),
         first_byte_ms=_first_byte(common),
         start_ms=common.start_time.ToMilliseconds(),
+        upstream=common.upstream_cluster,
     )
 
 
-def _reached_upstream(common: pb.AccessLogCommon) -> bool:
-    """Envoy had sent the first byte of the request to an upstream, and it was not the connection that failed."""
-    return common.HasField("time_to_first_upstream_tx_byte") and not common.response_flags.upstream_connection_failure
+def _reached_upstream(common: pb.AccessLogCommon, status: int) -> bool:
+    """Envoy had sent the first byte of the request to an upstream, and it was not the connection that failed.
+
+    The flag of a connection that failed stays where another attempt followed; then only Envoy's own 503 says that all failed.
+    """
+    if not common.HasField("time_to_first_upstream_tx_byte"):
+        return False
+    return not common.response_flags.upstream_connection_failure or (_retried(common) and status != 503)
+
+
+def _retried(common: pb.AccessLogCommon) -> bool:
+    return common.upstream_request_attempt_count > 1
 
 
 def _first_byte(common: pb.AccessLogCommon) -> float | None:

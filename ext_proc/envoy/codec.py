@@ -5,6 +5,7 @@ from typing import assert_never
 
 from google.protobuf.struct_pb2 import Struct
 
+from headrace.ext_proc.core.candidates import FIRST_TOKEN_KEY, candidates_of
 from headrace.ext_proc.core.errors import ProtocolError
 from headrace.ext_proc.core.events import (
     Answer,
@@ -46,9 +47,15 @@ MODES = {
 """What the answer to response headers overrides the configured mode with; the configuration must allow exactly these."""
 
 NAMESPACE = "headrace"
+CANDIDATES_NAMESPACE = "headrace.candidates"
+"""Read by Envoy's priority_group cluster specifier: the groups, here of one upstream each, in the order of the attempts."""
+RETRIES = "x-envoy-max-retries"
+FIRST_BYTE = "x-envoy-upstream-rq-per-try-timeout-ms"
+"""Counts until Envoy has begun to send the answer to the caller."""
 ATTRIBUTES = "envoy.filters.http.ext_proc"
 CODE_DETAILS = "response.code_details"
 VIA_UPSTREAM = "via_upstream"
+ANSWERED_BY = "xds.cluster_name"
 _OVERWRITE = pb.OVERWRITE_IF_EXISTS_OR_ADD
 
 
@@ -60,7 +67,7 @@ def decode(message: pb.ProcessingRequest, reading: Reading | None = None) -> Eve
     kind = message.WhichOneof("request")
     match kind:
         case "request_headers":
-            return RequestHeaders(_headers(message.request_headers), message.request_headers.end_of_stream)
+            return RequestHeaders(headers_of(message.request_headers), message.request_headers.end_of_stream)
         case "request_body":
             return RequestBody(message.request_body.body)
         case "response_headers":
@@ -73,7 +80,7 @@ def decode(message: pb.ProcessingRequest, reading: Reading | None = None) -> Eve
     raise ProtocolError(f"the proxy sent {kind or 'an empty message'}, which Headrace does not ask for")
 
 
-def _headers(message: pb.HttpHeaders) -> Headers:
+def headers_of(message: pb.HttpHeaders) -> Headers:
     return Headers([(pair.key, _value(pair)) for pair in message.headers.headers])
 
 
@@ -82,19 +89,23 @@ def _value(pair: pb.HeaderValue) -> str:
 
 
 def _response_headers(message: pb.ProcessingRequest) -> ResponseHeaders:
-    headers = _headers(message.response_headers)
+    headers = headers_of(message.response_headers)
     status = headers.get(":status")
     if not status.isdecimal():
         raise ProtocolError("the proxy sent response headers without a status")
-    return ResponseHeaders(int(status), headers, message.response_headers.end_of_stream, _from_upstream(message))
+    details = _attribute(message, CODE_DETAILS)
+    # True also where the attribute was not asked for: then nothing tells a reply of the proxy's own apart.
+    from_upstream = details in (None, VIA_UPSTREAM)
+    upstream = _attribute(message, ANSWERED_BY) or ""
+    return ResponseHeaders(int(status), headers, message.response_headers.end_of_stream, from_upstream, upstream)
 
 
-def _from_upstream(message: pb.ProcessingRequest) -> bool:
-    """True also where the attribute was not asked for: then nothing tells a reply of the proxy's own apart."""
+def _attribute(message: pb.ProcessingRequest, name: str) -> str | None:
+    """None where it was not asked for."""
     if ATTRIBUTES not in message.attributes:
-        return True
-    details = message.attributes[ATTRIBUTES].fields
-    return CODE_DETAILS not in details or details[CODE_DETAILS].string_value == VIA_UPSTREAM
+        return None
+    fields = message.attributes[ATTRIBUTES].fields
+    return fields[name].string_value if name in fields else None
 
 
 def encode(event: Event, answer: Answer, reading: Reading | None = None) -> Sequence[bytes]:
@@ -127,9 +138,10 @@ def _proceed(event: Event, answer: Proceed) -> pb.ProcessingResponse:
     if answer.body is not None:
         common.body_mutation.body = answer.body
         # Envoy answers 500 where the length of a buffered body changes without its header.
-        common.header_mutation.set_headers.append(_option("content-length", str(len(answer.body))))
+        common.header_mutation.set_headers.append(header_option("content-length", str(len(answer.body))))
     if answer.metadata:
         _metadata(response.dynamic_metadata, answer.metadata)
+        _order_attempts(response, common.header_mutation, answer.metadata)
     if answer.read is not None:
         response.mode_override.CopyFrom(MODES[answer.read])
     return response
@@ -162,19 +174,19 @@ def _whole(answer: Deliver) -> pb.ProcessingResponse:
         _mutate(common.header_mutation, answer.headers)
     if not answer.same:
         common.body_mutation.body = answer.data
-        common.header_mutation.set_headers.append(_option("content-length", str(len(answer.data))))
+        common.header_mutation.set_headers.append(header_option("content-length", str(len(answer.data))))
     return message
 
 
 def _deliver(answer: Deliver) -> Iterator[pb.ProcessingResponse]:
-    yield from _body(answer.data, end=answer.end)
+    yield from streamed_body(answer.data, end=answer.end)
     if answer.trailers:
         tail = pb.ProcessingResponse()
         tail.response_trailers.SetInParent()
         yield tail
 
 
-def _body(data: bytes, *, end: bool) -> Iterator[pb.ProcessingResponse]:
+def streamed_body(data: bytes, *, end: bool) -> Iterator[pb.ProcessingResponse]:
     chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)] or ([b""] if end else [])
     for index, chunk in enumerate(chunks):
         message = pb.ProcessingResponse()
@@ -190,12 +202,25 @@ def _mutate(mutation: pb.HeaderMutation, edits: Edits) -> None:
 
 
 def _options(headers: Mapping[str, str]) -> Iterable[pb.HeaderValueOption]:
-    return [_option(name, value) for name, value in headers.items()]
+    return [header_option(name, value) for name, value in headers.items()]
 
 
-def _option(name: str, value: str) -> pb.HeaderValueOption:
+def header_option(name: str, value: str) -> pb.HeaderValueOption:
     raw = value.encode("utf-8", "surrogateescape")
     return pb.HeaderValueOption(header=pb.HeaderValue(key=name, raw_value=raw), append_action=_OVERWRITE)
+
+
+def _order_attempts(response: pb.ProcessingResponse, mutation: pb.HeaderMutation, metadata: Metadata) -> None:
+    """Tells Envoy whom to ask, one attempt each."""
+    candidates = candidates_of(metadata)
+    if not candidates:
+        return
+    groups = response.dynamic_metadata.fields[CANDIDATES_NAMESPACE].struct_value.fields["priority_groups"].list_value
+    for candidate in candidates:
+        groups.values.add().struct_value.fields["name"].string_value = candidate.upstream
+    mutation.set_headers.append(header_option(RETRIES, str(len(candidates) - 1)))
+    if FIRST_TOKEN_KEY in metadata:
+        mutation.set_headers.append(header_option(FIRST_BYTE, str(metadata[FIRST_TOKEN_KEY])))
 
 
 def _metadata(struct: Struct, metadata: Metadata) -> None:

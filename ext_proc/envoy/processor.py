@@ -14,6 +14,7 @@ from headrace.ext_proc.core.session import Policy
 from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.engine.guard import shield
 from headrace.ext_proc.engine.step import step
+from headrace.ext_proc.envoy.attempt import UPSTREAM, Attempts, AttemptStream
 from headrace.ext_proc.envoy.codec import decode, encode
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 
@@ -36,7 +37,7 @@ class Processor:
     """Opens a stream for every HTTP request.
 
     policy: gives the current policy; a stream pins it. new_id: gives unique exchange ids. submit: takes the effects.
-    now_ms: epoch milliseconds, for the decision's record.
+    now_ms: epoch milliseconds, for the decision's record. attempts: for the streams of upstreams' own filters.
     """
 
     def __init__(
@@ -45,20 +46,29 @@ class Processor:
         new_id: Callable[[], str],
         submit: Callable[[Sequence[Effect]], None],
         now_ms: Callable[[], int] = _WALL.now_ms,
+        attempts: Attempts | None = None,
     ) -> None:
         self._policy = policy
         self._new_id = new_id
         self._submit = submit
         self._now_ms = now_ms
+        self._attempts = attempts or Attempts(dict)
         self.active = 0
 
-    def open(self, metadata: Mapping[str, str]) -> "ProcessStream":
-        """metadata: the gRPC stream's initial metadata."""
+    def open(self, metadata: Mapping[str, str]) -> "ProcessStream | AttemptStream":
+        """metadata: the gRPC stream's initial metadata. Raises UnknownUpstream."""
+        if (upstream := metadata.get(UPSTREAM)) is not None:
+            stream = self._attempts.open(upstream, self._finish_attempt)
+            self.active += 1
+            return stream
         words = metadata.get(CAPABILITIES, "").split(",")
         self.active += 1
         exchange = Exchange(self._new_id(), self._policy(), shield, capabilities=capabilities_of(words))
         exchange.decision.start_ms = self._now_ms()
         return ProcessStream(exchange, self._finish, reads_answers="mode-override" in words)
+
+    def _finish_attempt(self) -> None:
+        self.active -= 1
 
     def _finish(self, effects: Sequence[Effect]) -> None:
         self.active -= 1
@@ -67,7 +77,8 @@ class Processor:
 
 def capabilities_of(words: Sequence[str]) -> Capability:
     """What the core knows of them; words of later versions are passed over."""
-    return Capability.ACCESS_LOG if "access-log" in words else Capability.NOTHING
+    found = Capability.ACCESS_LOG if "access-log" in words else Capability.NOTHING
+    return found | Capability.FAILOVER if "failover" in words else found
 
 
 class ProcessStream:

@@ -7,8 +7,9 @@ from headrace.ext_proc.core.effects import Cause
 from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.envoy import access_log, health, processor
 from headrace.ext_proc.envoy.access_log import AccessLog
+from headrace.ext_proc.envoy.attempt import AttemptStream
 from headrace.ext_proc.envoy.health import Health
-from headrace.ext_proc.envoy.processor import Processor
+from headrace.ext_proc.envoy.processor import Processor, ProcessStream
 from headrace.ext_proc.envoy.transport import Aborted, Call, Handler, Methods, Status
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ def methods(processing: Processor, logged: AccessLog, checked: Health) -> Method
 
 def _process(processing: Processor) -> Handler:
     async def process(call: Call) -> None:
-        stream = processing.open(call.metadata)
+        stream = _opened(processing, call)
         cause = Cause.FAILED
         try:
             while (data := await call.read()) is not None:
@@ -46,6 +47,15 @@ def _process(processing: Processor) -> Handler:
             asyncio.get_running_loop().call_soon(stream.close, cause)
 
     return process
+
+
+def _opened(processing: Processor, call: Call) -> ProcessStream | AttemptStream:
+    """Raises Aborted for an attempt at an upstream that the policy does not have."""
+    try:
+        return processing.open(call.metadata)
+    except HeadraceError as error:
+        log.error("stream refused", extra={"error": type(error).__name__, "detail": str(error)})
+        raise Aborted(Status.FAILED_PRECONDITION, str(error)) from error
 
 
 def _log(logged: AccessLog) -> Handler:

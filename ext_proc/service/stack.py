@@ -20,10 +20,11 @@ from headrace.ext_proc.engine.policy.models import PolicyDocument
 from headrace.ext_proc.engine.policy.problems import PolicyErrors, Problem, Where, spelled
 from headrace.ext_proc.engine.policy.validation import validated
 from headrace.ext_proc.envoy.config.bootstrap import render_bootstrap
-from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
+from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings
 from headrace.ext_proc.envoy.process import EnvoyProcess
 from headrace.ext_proc.envoy.transport import DEFAULT, Transport
 from headrace.ext_proc.service.admin import Admin
+from headrace.ext_proc.service.gateway import gateway_of
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.run import administered
 from headrace.ext_proc.service.supervisor import Service
@@ -32,6 +33,8 @@ from headrace.ext_proc.stores.embedded import EmbeddedStore
 LOOPBACK = "127.0.0.1"
 EMBEDDED = "embedded"
 ANY_PORT = Address(host=LOOPBACK, port=0)
+NOT_YET = Address(path="/dev/null")
+"""In place of the service's addresses, until it has started."""
 
 
 class StackError(HeadraceError):
@@ -113,7 +116,7 @@ class Stack:
         await self._exit.aclose()
 
     async def _start(self) -> None:
-        upstreams = self._upstreams()
+        gateway = self._gateway()
         self.directory = Path(tempfile.mkdtemp(prefix="headrace-"))
         self._exit.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.store_url = await self._store()
@@ -121,17 +124,17 @@ class Stack:
         self._admin = await self._exit.enter_async_context(administered(self.service))
         await self.service.start()
         self._exit.push_async_callback(self.service.stop, notice=False)  # Envoy is gone by then
-        self.envoy = await self._exit.enter_async_context(self._envoy(upstreams))
+        self.envoy = await self._exit.enter_async_context(self._envoy(gateway))
         self._port = await self.envoy.port()
 
-    def _upstreams(self) -> tuple[Upstream, ...]:
-        """Raises PolicyErrors for a policy that cannot be read, StackError for one without upstreams."""
+    def _gateway(self) -> GatewaySettings:
+        """All but the service's addresses. Raises PolicyErrors for a policy that cannot be read, StackError without upstreams."""
         self.document = read_document(self.policy)
-        given = self.options.upstreams or {name: upstream.url for name, upstream in self.document.upstreams.items()}
-        if not given:
+        if not (self.options.upstreams or self.document.upstreams):
             raise StackError(f"{self.policy}: there are no upstreams to send requests to; add them under upstreams")
+        listen = Address(host=self.options.host, port=self.options.port)
         try:
-            return tuple(Upstream(name=name, url=url) for name, url in given.items())
+            return gateway_of(self.document, self.options.upstreams, service=(NOT_YET,), listen=listen)
         except ValueError as error:
             raise StackError(f"{self.policy}: upstreams: {error}") from None
 
@@ -158,14 +161,11 @@ class Stack:
             transport=self.options.transport,
         )
 
-    def _envoy(self, upstreams: tuple[Upstream, ...]) -> EnvoyProcess:
+    def _envoy(self, gateway: GatewaySettings) -> EnvoyProcess:
         folder = self.directory / "envoy"
         folder.mkdir(mode=0o700)
-        settings = GatewaySettings(
-            upstreams=upstreams,
-            service=tuple(Address.parse(address) for address in self.service.addresses),
-            listen=Address(host=self.options.host, port=self.options.port),
-        )
+        service = tuple(Address.parse(address) for address in self.service.addresses)
+        settings = gateway.model_copy(update={"service": service})
         return EnvoyProcess(render_bootstrap(settings), folder, concurrency=self.options.concurrency)
 
 

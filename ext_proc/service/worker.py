@@ -26,6 +26,7 @@ from headrace.ext_proc.engine.policy.problems import PolicyErrors
 from headrace.ext_proc.engine.policy.reload import Reloader
 from headrace.ext_proc.engine.registry import Ports, Registry
 from headrace.ext_proc.envoy.access_log import AccessLog
+from headrace.ext_proc.envoy.attempt import Attempts
 from headrace.ext_proc.envoy.health import Health
 from headrace.ext_proc.envoy.processor import Processor
 from headrace.ext_proc.envoy.services import methods
@@ -76,7 +77,8 @@ class Worker:
         self._decisions = self._decision_log(clock)
         self._tracing = self._traces(clock)
         self._effects = EffectRunner(self._store, clock, self._observers())
-        self._processor = Processor(self._policy, exchange_id, self._effects.submit)
+        attempts = Attempts(lambda: self._policy().destinations)
+        self._processor = Processor(self._policy, exchange_id, self._effects.submit, attempts=attempts)
         self._draining = Draining(self._processor)
         self._server = self._listen()
 

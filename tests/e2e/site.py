@@ -37,12 +37,16 @@ _numbers = count(1)
 
 
 def policy_of(upstreams: Mapping[str, str], **changes: Any) -> Policy:
-    """The full chain over a catalogue of one model for each kind of call. changes: top-level members set instead."""
+    """The full chain over a catalogue of one model for each kind of call.
+
+    changes: top-level members set instead; `of_upstreams` gives further members of single upstreams, by name.
+    """
+    further = changes.pop("of_upstreams", {})
     pools = [{"upstream": "standard", "max_tokens": 8192}, {"upstream": "large"}]
     each = {"price": {"input": 0.6, "output": 0.8}, "max_output": 256, "pools": pools}
     return {
         "version": 1,
-        "upstreams": {name: {"url": url} for name, url in upstreams.items()},
+        "upstreams": {name: {"url": url, **further.get(name, {})} for name, url in upstreams.items()},
         "models": [
             {"name": MODEL, "context": 131072, **each},
             {"name": "claude-*", "context": 200000, **each},
@@ -216,11 +220,14 @@ async def running_site(**changes: Any) -> AsyncIterator[Site]:
     """The stack over two pools.
 
     changes: members of the policy; `upstreams` overrides single URLs, `workers` is the number of the service's processes and of
-    Envoy's threads.
+    Envoy's threads, `files` are texts beside the policy, by name.
     """
+    files = changes.pop("files", {})
     upstreams, workers = changes.pop("upstreams", {}), changes.pop("workers", 1)
     with _policy_directory() as directory:
         async with SimulatedPool("standard") as standard, SimulatedPool("large") as large:
+            for name, text in files.items():
+                (directory / name).write_text(text)
             policy = directory / "policy.yaml"
             urls = {"standard": standard.url, "large": large.url} | upstreams
             policy.write_text(json.dumps(policy_of(urls, **changes)))

@@ -30,7 +30,9 @@ class Service:
         self.processor = Processor(lambda: policy_of(*filters), lambda: "e1", self.effects.append, lambda: 7)
 
     def open(self, words: str = ALL) -> ProcessStream:
-        return self.processor.open({CAPABILITIES: words})
+        stream = self.processor.open({CAPABILITIES: words})
+        assert isinstance(stream, ProcessStream)
+        return stream
 
 
 def headers(path: str = "/v1/chat/completions", **config: Any) -> bytes:

@@ -36,8 +36,10 @@ class Opened(Processor):
     latest: ProcessStream
 
     def open(self, metadata: Mapping[str, str]) -> ProcessStream:
-        self.latest = super().open(metadata)
-        return self.latest
+        stream = super().open(metadata)
+        assert isinstance(stream, ProcessStream), "an exchange, no attempt"
+        self.latest = stream
+        return stream
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from typing import Any
 from headrace.ext_proc.core.session import Choice, Filter, Link
 from headrace.ext_proc.engine.policy.catalogue import Catalogue
 from headrace.ext_proc.engine.policy.chain import Combination, Fixed, Scope, Varying, combinations, link_of, merged, same_filter
+from headrace.ext_proc.engine.policy.destinations import Destination, destinations_of
 from headrace.ext_proc.engine.policy.lines import MAX_BYTES, Located, parse, read_bytes
 from headrace.ext_proc.engine.policy.models import (
     ApiKeysSource,
@@ -49,6 +50,7 @@ class Policy:
     private_headers: tuple[str, ...] = ()
     filters: tuple[Filter, ...] = ()
     """Those built with the policy. One that has `warm()` is made ready by it; one that has a `remark` is summed up with it."""
+    destinations: Mapping[str, Destination] = field(default_factory=dict)
 
     @property
     def refuse_other_paths(self) -> bool:
@@ -103,12 +105,13 @@ class _Compiler:
         catalogue = Catalogue(document.models)
         build = Build(document, catalogue, self.path.parent, self.ports, (), self.problem, self.files)
         _check_files(build)
+        destinations = destinations_of(build)
         chain = tuple(self._place(entry, build) for entry in entries)
         if self.problems:
             raise PolicyErrors(self.problems, self.files)
         private = tuple(sorted(self.private))
-        revision = self._revision(content)
-        return Policy(self.path, revision, document, catalogue, chain, frozenset(self.files), private, tuple(self.built))
+        revision, files, built = self._revision(content), frozenset(self.files), tuple(self.built)
+        return Policy(self.path, revision, document, catalogue, chain, files, private, built, destinations)
 
     def _named(self) -> Sequence[tuple[str, Where, Mapping[str, Any]]]:
         """The chain as the document lists it, and what ends every chain."""

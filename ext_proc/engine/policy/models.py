@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, Tag
 
 from headrace.ext_proc.engine.policy.values import (
+    MAX_NAME,
     CalendarWindow,
     ClaimPath,
     Dimension,
@@ -36,10 +37,32 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class EnvSecret(Part):
+    """A secret in the environment of the service."""
+
+    env: Annotated[str, Field(min_length=1, max_length=MAX_NAME)] = Field(description="The name of the variable.")
+
+
+class FileSecret(Part):
+    """A secret in a file of its own."""
+
+    file: FileName = Field(description="The file, relative to the policy file; a line break at its end is not part of the secret.")
+
+
+Secret = Annotated[Annotated[EnvSecret, Tag("env")] | Annotated[FileSecret, Tag("file")], by_key("env", "file")]
+
+
 class Upstream(Part):
     """A server that answers requests."""
 
     url: HttpUrl = Field(description="Where it listens, such as http://10.0.0.7:8000. A path is put before the request's path.")
+    dialect: Literal["openai", "anthropic"] | None = Field(
+        None,
+        description="The one API it speaks; chats of callers that speak the other are translated. Absent: it understands both.",
+    )
+    api_key: Secret | None = Field(
+        None, description="The credential it asks for: {env: NAME} or {file: path}. Callers neither see it nor need it."
+    )
 
 
 class TokenizerFile(Part):
@@ -77,6 +100,9 @@ class Pool(Part):
     """One place a model is served."""
 
     upstream: Name = Field(description="The name of one of the upstreams.")
+    model: Name | None = Field(
+        None, description="What the upstream calls the model; the name the client asked for when absent."
+    )
     max_tokens: Tokens | None = Field(
         None, description="The most tokens, prompt and answer together, this pool holds; no limit when absent."
     )

@@ -31,6 +31,9 @@ def pools_have_upstreams(document: PolicyDocument) -> Found:
 
 
 def pools_can_be_reached(document: PolicyDocument) -> Found:
+    """Where nobody has failover, which reaches pools that are never chosen."""
+    if any("failover" in entry.get("routing", {}) for entry in (*document.filters, *(one.set for one in document.overrides))):
+        return
     for index, model in enumerate(document.models):
         for place in range(1, len(model.pools)):
             if message := _unreachable(model, model.pools[:place], model.pools[place]):

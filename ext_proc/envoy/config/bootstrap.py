@@ -17,7 +17,7 @@ from headrace.ext_proc.envoy.config.yaml import render
 
 def bootstrap(settings: GatewaySettings) -> envoy.Bootstrap:
     """Everything static, so that `envoy -c` alone runs it. Envoy's worker threads are its `--concurrency`, not in here."""
-    clusters = [upstream_cluster(upstream, settings.ca_file) for upstream in settings.upstreams]
+    clusters = [upstream_cluster(upstream, settings) for upstream in settings.upstreams]
     return envoy.Bootstrap(
         admin=envoy.Admin(address=socket(settings.admin)) if settings.admin else None,
         static_resources=envoy.BootstrapStaticResources(
@@ -51,13 +51,13 @@ def _manager(settings: GatewaySettings) -> hcm.HttpConnectionManager:
         early_header_mutation_extensions=[own_headers_removed()],
         access_log=[access_log()],
         http_filters=[
-            processing_filter(settings.message_timeout),
+            processing_filter(settings.message_timeout, candidates=settings.candidates),
             json_usage_filter(),
             sse_usage_filter(),
             router_filter(),
         ],
         local_reply_config=local_replies(),
-        route_config=route_table(settings.upstreams, settings.body_limit),
+        route_config=route_table(settings),
     )
 
 

@@ -3,13 +3,19 @@
 from datetime import timedelta
 
 from headrace.ext_proc.envoy.config.names import (
+    ATTEMPT_FILTER,
+    CANDIDATES_NAMESPACE,
     CAPABILITIES,
     CAPABILITIES_HEADER,
+    CLIENT_RETRY_HEADERS,
     CLUSTER,
     EARLY_HEADERS,
     EXT_PROC_FILTER,
+    FAILOVER,
     NAMESPACE,
     OWN_HEADER_PREFIX,
+    RETRY_HEADERS,
+    UPSTREAM_HEADER,
 )
 from headrace.ext_proc.envoy.config.stubs import (
     PackedAny,
@@ -20,6 +26,7 @@ from headrace.ext_proc.envoy.config.stubs import (
     mutation,
     previous_hosts,
     router,
+    upstream_codec,
     value_matcher,
 )
 
@@ -32,9 +39,10 @@ def to_service(*metadata: core.HeaderValue) -> core.GrpcService:
     return core.GrpcService(envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=CLUSTER), initial_metadata=list(metadata))
 
 
-def processing_filter(message_timeout: float) -> hcm.HttpFilter:
+def processing_filter(message_timeout: float, *, candidates: bool = False) -> hcm.HttpFilter:
     """ext_proc: the request whole; of the answer only what the service asks for. `message_timeout` in seconds per message."""
-    service = to_service(core.HeaderValue(key=CAPABILITIES_HEADER, value=",".join(CAPABILITIES)))
+    words = (*CAPABILITIES, FAILOVER) if candidates else CAPABILITIES
+    service = to_service(core.HeaderValue(key=CAPABILITIES_HEADER, value=",".join(words)))
     service.retry_policy = another_worker()
     processor = ext_proc.ExternalProcessor(
         grpc_service=service,
@@ -42,14 +50,44 @@ def processing_filter(message_timeout: float) -> hcm.HttpFilter:
         allow_mode_override=True,
         allowed_override_modes=[with_stream(), with_whole_answer()],
         message_timeout=timedelta(seconds=message_timeout),
-        response_attributes=["response.code_details"],
+        response_attributes=["response.code_details", *(["xds.cluster_name"] if candidates else [])],
         metadata_options=ext_proc.MetadataOptions(
-            receiving_namespaces=ext_proc.MetadataOptionsMetadataNamespaces(untyped=[NAMESPACE])
+            receiving_namespaces=ext_proc.MetadataOptionsMetadataNamespaces(
+                untyped=[NAMESPACE, CANDIDATES_NAMESPACE] if candidates else [NAMESPACE]
+            )
         ),
-        mutation_rules=mutation.HeaderMutationRules(disallow_is_error=True),
+        mutation_rules=_mutation_rules(candidates=candidates),
         stat_prefix=CLUSTER,
     )
     return hcm.HttpFilter(name=EXT_PROC_FILTER, typed_config=PackedAny.pack(processor))
+
+
+def _mutation_rules(*, candidates: bool) -> mutation.HeaderMutationRules:
+    rules = mutation.HeaderMutationRules(disallow_is_error=True)
+    if candidates:
+        rules.allow_expression = value_matcher.RegexMatcher(regex=RETRY_HEADERS)
+    return rules
+
+
+def attempt_filters(upstream: str, message_timeout: float) -> list[hcm.HttpFilter]:
+    """An upstream's own filters: the service is called for every attempt. It asks for bodies where it changes them."""
+    service = to_service(core.HeaderValue(key=UPSTREAM_HEADER, value=upstream))
+    service.retry_policy = another_worker()
+    processor = ext_proc.ExternalProcessor(
+        grpc_service=service,
+        processing_mode=ext_proc.ProcessingMode(request_header_mode=SEND, response_header_mode=SKIP),
+        allow_mode_override=True,
+        message_timeout=timedelta(seconds=message_timeout),
+        metadata_options=ext_proc.MetadataOptions(
+            forwarding_namespaces=ext_proc.MetadataOptionsMetadataNamespaces(untyped=[NAMESPACE])
+        ),
+        mutation_rules=mutation.HeaderMutationRules(disallow_is_error=True),
+        stat_prefix=ATTEMPT_FILTER,
+    )
+    codec = hcm.HttpFilter(
+        name="envoy.filters.http.upstream_codec", typed_config=PackedAny.pack(upstream_codec.UpstreamCodec())
+    )
+    return [hcm.HttpFilter(name=ATTEMPT_FILTER, typed_config=PackedAny.pack(processor)), codec]
 
 
 def another_worker() -> core.RetryPolicy:
@@ -105,7 +143,11 @@ def router_filter() -> hcm.HttpFilter:
 
 
 def own_headers_removed() -> core.TypedExtensionConfig:
-    """Drops every header of ours that a client sent, before Envoy chooses a route by it."""
+    """Drops every header of ours, and what Envoy's router obeys, that a client sent, before a route is chosen by it."""
     ours = mutation.HeaderMutationRemoveOnMatch(key_matcher=value_matcher.StringMatcher(prefix=OWN_HEADER_PREFIX, ignore_case=True))
-    removal = early_mutation.HeaderMutation(mutations=[mutation.HeaderMutation(remove_on_match=ours)])
+    retries = value_matcher.StringMatcher(safe_regex=value_matcher.RegexMatcher(regex=CLIENT_RETRY_HEADERS))
+    routers = mutation.HeaderMutationRemoveOnMatch(key_matcher=retries)
+    removal = early_mutation.HeaderMutation(
+        mutations=[mutation.HeaderMutation(remove_on_match=ours), mutation.HeaderMutation(remove_on_match=routers)]
+    )
     return core.TypedExtensionConfig(name=EARLY_HEADERS, typed_config=PackedAny.pack(removal))

@@ -21,12 +21,28 @@ CAPABILITIES: Final = ("access-log", "mode-override")
 """In ext_proc's gRPC initial metadata. access-log: usage is read natively and the gRPC access log is wired. mode-override: the
 answer leaves Envoy only where the service asks for it."""
 
+FAILOVER: Final = "failover"
+"""One more of them: the routes ask the next candidate where one fails."""
+
+CANDIDATES_NAMESPACE: Final = "headrace.candidates"
+"""Dynamic metadata the service returns: the upstreams of one request in their order, for Envoy's cluster specifier."""
+
+UPSTREAM_HEADER: Final = "headrace-upstream"
+"""In the gRPC initial metadata of an upstream's own ext_proc filter: which upstream the attempt goes to."""
+
+RETRY_HEADERS: Final = r"x-envoy-(max-retries|upstream-rq-per-try-timeout-ms)"
+"""Set by the service, read and removed by Envoy's router: the attempts of one request."""
+
+CLIENT_RETRY_HEADERS: Final = r"x-envoy-(max-retries|retr.*|retriable.*|hedge.*|upstream-.*)"
+"""What a client could ask Envoy's router for; removed at the door."""
+
 SETTLE_KEY: Final = "settle"
 """Present in the service's metadata where usage is to be read from the answer."""
 
 EXT_PROC_FILTER: Final = "headrace.ext_proc"
 JSON_FILTER: Final = "headrace.usage.json"
 SSE_FILTER: Final = "headrace.usage.sse"
+ATTEMPT_FILTER: Final = "headrace.attempt"
 EARLY_HEADERS: Final = "headrace.own_headers"
 LOG_NAME: Final = "headrace"
 

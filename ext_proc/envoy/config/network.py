@@ -2,8 +2,10 @@
 
 from datetime import timedelta
 
+from headrace.ext_proc.envoy.config.failover import nobody, outlier_detection, strictly_by_priority
+from headrace.ext_proc.envoy.config.filters import attempt_filters
 from headrace.ext_proc.envoy.config.names import CLUSTER, CONCURRENCY
-from headrace.ext_proc.envoy.config.settings import Address, Upstream
+from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
 from headrace.ext_proc.envoy.config.stubs import PackedAny, cluster, core, endpoint, http, tls, value_matcher
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -30,21 +32,30 @@ def service_cluster(service: tuple[Address, ...]) -> cluster.Cluster:
     )
 
 
-def upstream_cluster(upstream: Upstream, ca_file: str) -> cluster.Cluster:
+def upstream_cluster(upstream: Upstream, settings: GatewaySettings) -> cluster.Cluster:
     """The cluster of one model server, called by the upstream's name."""
     at = (upstream.address,)
-    return cluster.Cluster(
+    assignment = _assignment(upstream.name, at, upstream.authority)
+    options = _http_of(upstream)
+    if settings.attempts:
+        options.http_filters = attempt_filters(upstream.name, settings.message_timeout)
+    found = cluster.Cluster(
         name=upstream.name,
         type=_discovery(at),
         dns_lookup_family=_family(at),
-        load_assignment=_assignment(upstream.name, at),
+        load_assignment=assignment,
         connect_timeout=timedelta(seconds=5),
         lb_policy=cluster.ClusterLbPolicy.LEAST_REQUEST,
         circuit_breakers=_open_breakers(),
-        typed_extension_protocol_options={HTTP_OPTIONS: PackedAny.pack(_http_of(upstream))},
+        typed_extension_protocol_options={HTTP_OPTIONS: PackedAny.pack(options)},
         upstream_connection_options=cluster.UpstreamConnectionOptions(tcp_keepalive=core.TcpKeepalive(keepalive_time=60)),
-        transport_socket=_tls(upstream, ca_file) if upstream.tls else None,
+        transport_socket=_tls(upstream, settings.ca_file) if upstream.tls else None,
     )
+    if settings.failover is not None:
+        found.outlier_detection = outlier_detection(settings.failover)
+        assignment.endpoints.append(nobody())
+        assignment.policy = strictly_by_priority()
+    return found
 
 
 def _discovery(addresses: tuple[Address, ...]) -> cluster.ClusterDiscoveryType:
@@ -59,8 +70,11 @@ def _named(addresses: tuple[Address, ...]) -> bool:
     return any(address.is_name for address in addresses)
 
 
-def _assignment(name: str, addresses: tuple[Address, ...]) -> endpoint.ClusterLoadAssignment:
-    found = [endpoint.LbEndpoint(endpoint=endpoint.Endpoint(address=socket(address))) for address in addresses]
+def _assignment(name: str, addresses: tuple[Address, ...], hostname: str = "") -> endpoint.ClusterLoadAssignment:
+    """hostname: what requests to these endpoints name as their host."""
+    found = [
+        endpoint.LbEndpoint(endpoint=endpoint.Endpoint(address=socket(address), hostname=hostname)) for address in addresses
+    ]
     return endpoint.ClusterLoadAssignment(cluster_name=name, endpoints=[endpoint.LocalityLbEndpoints(lb_endpoints=found)])
 
 

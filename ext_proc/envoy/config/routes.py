@@ -1,12 +1,12 @@
 """The route table: one route per upstream, chosen by the header the service sets, and the first upstream for the rest."""
 
 import json
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
+from headrace.ext_proc.envoy.config.failover import candidates_of_route, retry_policy
 from headrace.ext_proc.envoy.config.names import NAMESPACE, RESPONSE_HEADERS, ROUTE_HEADER
-from headrace.ext_proc.envoy.config.settings import Upstream
+from headrace.ext_proc.envoy.config.settings import GatewaySettings, Upstream
 from headrace.ext_proc.envoy.config.stubs import core, route, value_matcher
 
 REMOVED_BEFORE_UPSTREAM: Final = (ROUTE_HEADER, "accept-encoding")
@@ -25,15 +25,17 @@ NO_SUCH_UPSTREAM: Final = json.dumps(
 )
 
 
-def route_table(upstreams: tuple[Upstream, ...], body_limit: int) -> route.RouteConfiguration:
+def route_table(settings: GatewaySettings) -> route.RouteConfiguration:
     """Routes for all hosts; a routing decision that no upstream matches is refused, never sent to the default."""
-    routes = [*map(_chosen, upstreams), _unknown(), _default(upstreams[0])]
-    host = route.VirtualHost(name="headrace", domains=["*"], routes=routes, request_body_buffer_limit=body_limit)
+    chosen = [_chosen(upstream, settings) for upstream in settings.upstreams]
+    routes = [*chosen, _unknown(), _default(settings.upstreams[0], settings)]
+    host = route.VirtualHost(name="headrace", domains=["*"], routes=routes, request_body_buffer_limit=settings.body_limit)
     return route.RouteConfiguration(
         name="headrace",
         virtual_hosts=[host],
         request_headers_to_remove=[*REMOVED_BEFORE_UPSTREAM, *ENVOY_HEADERS],
         response_headers_to_add=response_headers(),
+        most_specific_header_mutations_wins=settings.failover is not None,
     )
 
 
@@ -43,29 +45,41 @@ def response_headers() -> list[core.HeaderValueOption]:
 
 
 def _from_metadata(header: str, key: str) -> core.HeaderValueOption:
+    return _overwrite(header, f"%DYNAMIC_METADATA({NAMESPACE}:{key})%")
+
+
+def _overwrite(header: str, value: str) -> core.HeaderValueOption:
     return core.HeaderValueOption(
-        header=core.HeaderValue(key=header, value=f"%DYNAMIC_METADATA({NAMESPACE}:{key})%"),
+        header=core.HeaderValue(key=header, value=value),
         append_action=core.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
     )
 
 
-def _chosen(upstream: Upstream) -> route.Route:
+def _chosen(upstream: Upstream, settings: GatewaySettings) -> route.Route:
     exact = route.HeaderMatcher(name=ROUTE_HEADER, string_match=value_matcher.StringMatcher(exact=upstream.name))
-    return _to(upstream, f"routed to {upstream.name}", [exact])
+    match = route.RouteMatch(prefix="/", headers=[exact])
+    name, action = f"routed to {upstream.name}", _to(upstream, settings)
+    if settings.failover is None:
+        action.cluster = upstream.name
+        return route.Route(name=name, match=match, route=action)
+    action.inline_cluster_specifier_plugin = candidates_of_route(upstream, settings.upstreams)
+    action.retry_policy = retry_policy(settings.failover)
+    answered = [_overwrite(ROUTE_HEADER, "%UPSTREAM_CLUSTER%")]
+    return route.Route(name=name, match=match, route=action, response_headers_to_add=answered)
 
 
-def _default(upstream: Upstream) -> route.Route:
-    return _to(upstream, "default", ())
+def _default(upstream: Upstream, settings: GatewaySettings) -> route.Route:
+    action = _to(upstream, settings)
+    action.cluster = upstream.name
+    return route.Route(name="default", match=route.RouteMatch(prefix="/"), route=action)
 
 
-def _to(upstream: Upstream, name: str, headers: Iterable[route.HeaderMatcher]) -> route.Route:
-    action = route.RouteAction(
-        cluster=upstream.name,
-        host_rewrite_literal=upstream.authority,
-        prefix_rewrite=f"{upstream.prefix}/" if upstream.prefix else "",
-        timeout=timedelta(0),
-    )
-    return route.Route(name=name, match=route.RouteMatch(prefix="/", headers=list(headers)), route=action)
+def _to(upstream: Upstream, settings: GatewaySettings) -> route.RouteAction:
+    """All of an action but its cluster. The host is the one of the upstream that is asked; so is the path's prefix, which the
+    service sets where it is called at every attempt.
+    """
+    prefix = "" if settings.attempts or not upstream.prefix else f"{upstream.prefix}/"
+    return route.RouteAction(auto_host_rewrite=True, prefix_rewrite=prefix, timeout=timedelta(0))
 
 
 def _unknown() -> route.Route:

@@ -108,6 +108,16 @@ class Upstream(Frozen):
         return self.host or self._parts.netloc
 
 
+class Failover(Frozen):
+    """What Envoy does where an upstream fails. Durations are seconds."""
+
+    idle_timeout: float = Field(default=120.0, gt=0)
+    """Silence allowed within an answer; before its first byte, the next upstream is asked."""
+
+    ejection: float = Field(default=10.0, gt=0)
+    """How long an upstream that fails again and again is left out, times the number of its ejections."""
+
+
 class GatewaySettings(Frozen):
     """One Envoy in front of the service. Durations are seconds, sizes bytes."""
 
@@ -123,8 +133,19 @@ class GatewaySettings(Frozen):
     stream_idle_timeout: float = Field(default=600.0, gt=0)
     """Silence allowed before and within an answer; the OpenAI SDK gives up after 600 s too."""
 
+    failover: Failover | None = None
+    """None: a request goes to one upstream, and what that answers is the answer."""
+
+    attempts: bool = False
+    """The service is called at every attempt too, for credentials, other models and other dialects."""
+
     admin: Address | None = None
     ca_file: str = "/etc/ssl/certs/ca-certificates.crt"
+
+    @property
+    def candidates(self) -> bool:
+        """Whether the service says which upstreams a request may be sent to, and what each of them serves it with."""
+        return self.attempts or self.failover is not None
 
     @field_validator("upstreams")
     @classmethod

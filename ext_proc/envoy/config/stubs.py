@@ -25,6 +25,7 @@ with warnings.catch_warnings():
     from envoy_data_plane.envoy.extensions.filters.http.json_to_metadata import v3 as json_filter
     from envoy_data_plane.envoy.extensions.filters.http.router import v3 as router
     from envoy_data_plane.envoy.extensions.filters.http.sse_to_metadata import v3 as sse_filter
+    from envoy_data_plane.envoy.extensions.filters.http.upstream_codec import v3 as upstream_codec
     from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
     from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation import v3 as early_mutation
     from envoy_data_plane.envoy.extensions.matching.common_inputs.network import v3 as match_inputs
@@ -33,8 +34,10 @@ with warnings.catch_warnings():
     from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls
     from envoy_data_plane.envoy.extensions.upstreams.http import v3 as http
     from envoy_data_plane.envoy.type.matcher import v3 as value_matcher
+    from envoy_data_plane.google import protobuf as wrappers
     from envoy_data_plane.google.protobuf import Any as PackedAny
     from envoy_data_plane.google.protobuf import Struct
+    from envoy_data_plane.message_pool import default_message_pool as message_pool
     from envoy_data_plane.xds.core import v3 as xds_core
     from envoy_data_plane.xds.type.matcher import v3 as xds_matcher
 
@@ -58,6 +61,7 @@ __all__ = [
     "match_action",
     "match_inputs",
     "matching",
+    "message_pool",
     "metadata_matcher",
     "mutation",
     "previous_hosts",
@@ -65,7 +69,9 @@ __all__ = [
     "router",
     "sse_filter",
     "tls",
+    "upstream_codec",
     "value_matcher",
+    "wrappers",
     "xds_core",
     "xds_matcher",
 ]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from headrace.ext_proc.envoy.config.bootstrap import render_bootstrap
 from headrace.ext_proc.envoy.config.kubernetes import envoy_gateway, istio
-from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
+from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.envoy.config.yaml import render
+from headrace.ext_proc.service.gateway import gateway_of
 from headrace.ext_proc.service.stack import read_document
 
 ROOT = Path(__file__).parents[3]
@@ -21,9 +22,8 @@ SERVICE = Address(host="headrace.headrace.svc.cluster.local", port=9470)
 
 def samples() -> Mapping[str, str]:
     """File name below envoy/ → its text."""
-    upstreams = read_document(POLICY).upstreams
-    settings = GatewaySettings(
-        upstreams=tuple(Upstream(name=name, url=upstream.url) for name, upstream in upstreams.items()),
+    settings = gateway_of(
+        read_document(POLICY),
         service=(Address(host="headrace", port=9470),),
         listen=Address(host="0.0.0.0", port=10000),
     )

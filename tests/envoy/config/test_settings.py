@@ -106,8 +106,11 @@ def test_an_https_upstream_is_verified_by_name_and_asked_for_by_sni() -> None:
 
 def test_the_host_header_is_the_urls_unless_another_is_given() -> None:
     root = tree(bootstrap(gateway(Upstream(name="a", url="http://m:8000/p"), Upstream(name="b", url="http://m", host="x.example"))))
-    rewritten = [field(node, "host_rewrite_literal") for node in walk(root) if field(node, "host_rewrite_literal")]
-    assert rewritten == ["m:8000", "x.example", "m:8000"]
+    hosts = [field(node, "hostname") for node in walk(root) if field(node, "hostname")]
+    assert hosts == ["m:8000", "x.example"]
+    [host] = [node for node in walk(root) if field(node, "domains")]
+    actions = [route["route"] for route in host["routes"] if "route" in route]
+    assert [action["auto_host_rewrite"] for action in actions] == [True, True, True]
 
 
 def test_without_an_admin_address_there_is_no_admin_interface() -> None:

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from msgspec.structs import replace
+from pydantic import Field
+
 from headrace.ext_proc.core.facts import INPUT_TOKENS, MODEL, ROUTE, Fact
 from headrace.ext_proc.core.needs import Needs
 from headrace.ext_proc.core.request import Request
@@ -12,6 +15,7 @@ from headrace.ext_proc.engine.policy.models import Model, Pool
 from headrace.ext_proc.engine.registry import Build
 from headrace.ext_proc.engine.settings import FilterSettings
 from headrace.ext_proc.engine.tokens import Tokens
+from headrace.filters.routing.failover import Candidates, Failover
 
 HEADER = "x-headrace-route"
 """Names the upstream for the gateway's route table, which removes it before the upstream sees the request."""
@@ -19,6 +23,10 @@ HEADER = "x-headrace-route"
 
 class RoutingSettings(FilterSettings):
     """The pools are in the policy's model catalogue."""
+
+    failover: Failover | None = Field(
+        None, description="Where a pool fails, the next one that holds the request is asked. Absent: its failure is the answer."
+    )
 
 
 class RoutingFilter:
@@ -29,6 +37,7 @@ class RoutingFilter:
 
     def __init__(self, settings: RoutingSettings, build: Build) -> None:
         self.catalogue = build.catalogue
+        self.candidates = Candidates(settings.failover, build.catalogue)
         self.tokens = Tokens(build.base, build.ports.offload)
 
     def open(self, request: Request) -> Session:
@@ -50,7 +59,17 @@ class RoutingSession(Session):
         each = model.max_output if call.output_cap is None else call.output_cap
         if model.context is not None and prompt + each > model.context:
             return _too_long(model.context, prompt, each)
-        return _place(model, prompt, each * call.choices)
+        return self._placed(request, model, _place(model, prompt, each * call.choices))
+
+    def _placed(self, request: Request, model: Model, verdict: Verdict) -> Verdict:
+        """The verdict with the further candidates, where the request goes to a pool at all."""
+        if not isinstance(verdict, Continue) or ROUTE not in verdict.facts:
+            return verdict
+        need = verdict.note["input_tokens"] + verdict.note["output_cap"]
+        chosen = verdict.facts[ROUTE]
+        pools = sorted((pool for pool in model.pools if _holds(pool, need)), key=lambda pool: pool.upstream != chosen)
+        told = self._filter.candidates.told(request, model, pools, verdict.note["input_tokens"])
+        return replace(verdict, metadata={**verdict.metadata, **told})
 
 
 def _place(model: Model, prompt: int, answer: int) -> Verdict:

@@ -1,0 +1,57 @@
+"""The upstreams that may answer one request, in order, as the gateway is told of them and as a settlement reads them back."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import structs
+
+from headrace.ext_proc.core.effects import Effect, Settle
+from headrace.ext_proc.core.price import Price, is_price
+
+KEY: Final = "candidates"
+FIRST_TOKEN_KEY: Final = "first_token_ms"
+"""Milliseconds after which the next candidate is asked, where an answer is a stream and has not begun."""
+
+MAX_CANDIDATES: Final = 8
+"""Attempts of one request; each of them may hold a prompt in some upstream's memory."""
+
+
+class Candidate(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """An upstream, the model that it serves the request with, and what that model costs; None where that is unknown."""
+
+    upstream: str
+    model: str
+    price: Price | None = None
+
+
+def candidates_metadata(candidates: Sequence[Candidate], first_token_ms: int | None = None) -> Mapping[str, str | int]:
+    """What the gateway is told, in the order in which it is to ask them."""
+    told: dict[str, str | int] = {KEY: msgspec.json.encode(candidates).decode()}
+    return told if first_token_ms is None else {**told, FIRST_TOKEN_KEY: first_token_ms}
+
+
+def candidates_of(metadata: Mapping[str, Any]) -> Sequence[Candidate]:
+    """The other direction; empty where there are none, or what is there is not ours."""
+    told = metadata.get(KEY)
+    try:
+        found = _DECODER.decode(told) if isinstance(told, str) else ()
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return ()
+    return found if all(one.price is None or is_price(one.price) for one in found) else ()
+
+
+_DECODER: Final = msgspec.json.Decoder(list[Candidate])
+
+
+def answered_by(metadata: Mapping[str, Any], upstream: str) -> Candidate | None:
+    """The candidate of that name; None where none was told."""
+    return next((candidate for candidate in candidates_of(metadata) if candidate.upstream == upstream), None)
+
+
+def charged_as(effect: Effect, answered: Candidate | None) -> Effect:
+    """A settlement at the price of the candidate that answered; any other effect as it is."""
+    if answered is None or not isinstance(effect, Settle):
+        return effect
+    context = {**effect.context, "route": answered.upstream, "served": answered.model}
+    return structs.replace(effect, price=answered.price, context=context)
