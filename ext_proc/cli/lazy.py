@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "policy": ("policy", "The policy format: schema, and what a file says."),
     "envoy": ("envoy", "Envoy's configuration: write one, patch one, check one."),
     "keys": ("keys", "Create, list and revoke API keys."),
+    "pii": ("pii", "Try what a policy finds in samples of your own."),
     "budget": ("budget", "Show, set and raise budgets."),
 }
 """Name → module in this package, which has a Typer named `app`, and the line `--help` shows. Listed where the module exists."""

@@ -27,7 +27,7 @@ class PiiFilter:
 
     def __init__(self, settings: PiiSettings, build: Build) -> None:
         self.settings = settings
-        self._plan = plan(settings, build)
+        self._plan = plan(settings, build.base, lambda where, message: build.problem((*build.at, *where), message))
         self._equipment = Equipment(settings, detector_for(self._plan), build.ports.offload, _secret(settings, build))
 
     @property

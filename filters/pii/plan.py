@@ -1,17 +1,20 @@
 """What a policy's settings ask the detector for, checked, and the detector that does it."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
-from headrace.ext_proc.engine.policy.problems import suggestion
-from headrace.ext_proc.engine.registry import Build
+from headrace.ext_proc.engine.policy.problems import Where, suggestion
 from headrace.filters.pii.memo import MemoDetector
 from headrace.filters.pii.models.names import NONE, Model, UnknownModel, default_models, entities_of, model_of
 from headrace.filters.pii.models.pool import ModelUnusable, pool_for
 from headrace.filters.pii.settings import PiiSettings
 from headrace.filters.pii.spans import DetectionTimeout, Detector
+
+Report = Callable[[Where, str], None]
+"""Takes a place in the settings and what is wrong there, and what would be right."""
 
 log = logging.getLogger(__name__)
 
@@ -35,20 +38,20 @@ class Plan:
     named: frozenset[str] = frozenset()
 
 
-def plan(settings: PiiSettings, build: Build) -> Plan:
-    """What the settings ask for. Reports models that are missing, and entities that nothing here can find."""
+def plan(settings: PiiSettings, base: Path, report: Report) -> Plan:
+    """What the settings of a policy in `base` ask for. Reports models that are missing, and entities that nothing here finds."""
     from headrace.filters.pii.detector import best_scores  # imports Presidio
 
-    models = _models(settings, build)
+    models = _models(settings, base, report)
     patterns = best_scores()
-    named = {entity for model, at in models for entity in _entities(model, build, at)}
+    named = {entity for model, at in models for entity in _entities(model, report, at)}
     believed = named & (_BELIEVED | set(settings.entities or ()))
     best = {**patterns, **dict.fromkeys(believed, _BEST)}
     for index, entity in enumerate(settings.entities or ()):
-        _check_entity(entity, best, settings, build, ("entities", index))
+        _check_entity(entity, best, settings, report, ("entities", index))
     for entity in settings.thresholds:
         if entity not in best:
-            build.problem((*build.at, "thresholds", entity), _unknown(entity, best))
+            report(("thresholds", entity), _unknown(entity, best))
     wanted = settings.entities or (*patterns, *(entity for entity in NAMED if entity in named))
     thresholds = {entity: settings.thresholds.get(entity, settings.min_score) for entity in wanted if entity in best}
     ordered = tuple(sorted(thresholds.items()))
@@ -93,30 +96,30 @@ def warm(plan: Plan) -> None:
 # --- models --------------------------------------------------------------------------------------------------------------------
 
 
-def _models(settings: PiiSettings, build: Build) -> Sequence[tuple[Model, tuple[str | int, ...]]]:
+def _models(settings: PiiSettings, base: Path, report: Report) -> Sequence[tuple[Model, Where]]:
     """The models of the settings, each with its place in them. Reports those that are not here."""
     if settings.model is None:
-        return [(model, ("model",)) for name in default_models() if (model := _model(name, build, ("model",)))]
+        return [(model, ("model",)) for name in default_models() if (model := _model(name, base, report, ("model",)))]
     if isinstance(settings.model, str):
-        named: Sequence[tuple[str, tuple[str | int, ...]]] = [(settings.model, ("model",))]
+        named: Sequence[tuple[str, Where]] = [(settings.model, ("model",))]
     else:
         named = [(name, ("model", index)) for index, name in enumerate(settings.model)]
-    return [(model, at) for name, at in named if name != NONE and (model := _model(name, build, at))]
+    return [(model, at) for name, at in named if name != NONE and (model := _model(name, base, report, at))]
 
 
-def _model(name: str, build: Build, at: tuple[str | int, ...]) -> Model | None:
+def _model(name: str, base: Path, report: Report, at: Where) -> Model | None:
     try:
-        return model_of(name, build.base)
+        return model_of(name, base)
     except UnknownModel as error:
-        build.problem((*build.at, *at), str(error))
+        report(at, str(error))
         return None
 
 
-def _entities(model: Model, build: Build, at: tuple[str | int, ...]) -> Sequence[str]:
+def _entities(model: Model, report: Report, at: Where) -> Sequence[str]:
     try:
         return entities_of(model)
     except UnknownModel as error:
-        build.problem((*build.at, *at), str(error))
+        report(at, str(error))
         return ()
 
 
@@ -126,9 +129,9 @@ def _entities(model: Model, build: Build, at: tuple[str | int, ...]) -> Sequence
 _OF_A_MODEL = frozenset({"PERSON", "LOCATION", "NRP", "ORGANIZATION", "FACILITY", "AGE"})
 
 
-def _check_entity(entity: str, best: Mapping[str, float], settings: PiiSettings, build: Build, at: tuple[str | int, ...]) -> None:
+def _check_entity(entity: str, best: Mapping[str, float], settings: PiiSettings, report: Report, at: Where) -> None:
     if entity not in best:
-        build.problem((*build.at, *at), _unknown(entity, best))
+        report(at, _unknown(entity, best))
         return
     least = settings.thresholds.get(entity, settings.min_score)
     if best[entity] < least:
@@ -136,7 +139,7 @@ def _check_entity(entity: str, best: Mapping[str, float], settings: PiiSettings,
             f"{entity} never scores above {best[entity]:g} without a model, so {least:g} hides every finding; "
             f"set thresholds: {{{entity}: {best[entity]:g}}} or leave it out"
         )
-        build.problem((*build.at, *at), message)
+        report(at, message)
 
 
 def _unknown(entity: str, known: Mapping[str, float]) -> str:

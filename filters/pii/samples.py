@@ -1,0 +1,104 @@
+"""What a policy's detector finds in samples: plain text, JSON, JSON lines."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from headrace.ext_proc.engine.policy.problems import PolicyErrors, Problem, Where
+from headrace.ext_proc.engine.policy.problems import spelled as spelled_place
+from headrace.filters.pii.memo import MemoDetector
+from headrace.filters.pii.plan import Plan, detector_for, plan, warm
+from headrace.filters.pii.settings import PiiSettings
+from headrace.filters.pii.spans import Span
+from headrace.filters.pii.strings import Kind, collect, spelled
+
+AT_ONCE = 4
+"""Texts searched at once: enough to keep two models' processes busy."""
+
+
+class BadLine(ValueError):
+    """A line that is no JSON object with a text."""
+
+
+class Sample(NamedTuple):
+    """A text with its findings, and its place in the file: a line's number, a path of members, or nothing."""
+
+    place: str
+    text: str
+    spans: Sequence[Span]
+
+
+def planned(settings: PiiSettings, base: Path, file: str) -> Plan:
+    """Raises PolicyErrors with what is wrong in the settings."""
+    problems: list[Problem] = []
+
+    def report(where: Where, message: str) -> None:
+        problems.append(Problem(file, 0, spelled_place(where), message))
+
+    found = plan(settings, base, report)
+    if problems:
+        raise PolicyErrors(problems)
+    return found
+
+
+def detector_of(plan: Plan) -> MemoDetector:
+    """The plan's detector, its models loaded."""
+    warm(plan)
+    return detector_for(plan)
+
+
+def text_of(line: str, number: int) -> str:
+    """The member `text` of a line. Raises BadLine."""
+    try:
+        document = json.loads(line)
+    except ValueError as error:
+        raise BadLine(f"line {number}: {error}") from None
+    if not isinstance(document, dict) or not isinstance(document.get("text"), str):
+        raise BadLine(f'line {number}: no object with a member "text"')
+    return str(document["text"])
+
+
+def searched(detector: MemoDetector, texts: Iterator[str]) -> Iterator[tuple[str, Sequence[Span]]]:
+    """Each text with its findings, in order; some at once. Raises DetectionTimeout, ModelUnusable."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield from pool.map(lambda text: (text, detector.detect(text)), texts)
+
+
+def samples(detector: MemoDetector, content: str, name: str) -> Iterator[Sample]:
+    """Every text of a file: the strings of JSON (by its name's ending), else the lines' text as one. Raises BadLine."""
+    places = list(_texts(content, name))
+    for (place, _), (text, spans) in zip(places, searched(detector, iter([text for _, text in places])), strict=True):
+        yield Sample(place, text, spans)
+
+
+def _texts(content: str, name: str) -> Iterator[tuple[str, str]]:
+    if name.endswith(".jsonl"):
+        for number, line in enumerate(content.splitlines(), 1):
+            if line.strip():
+                yield from _strings(_document(line, f"line {number}"), f"{number}: ")
+    elif name.endswith(".json"):
+        yield from _strings(_document(content, "the file"), "")
+    else:
+        yield "", content
+
+
+def _document(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise BadLine(f"{where}: {error}") from None
+
+
+def _strings(document: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    for each in collect(document, Kind.FREE).texts:
+        yield f"{prefix}{spelled(each.path)}", each.text
+
+
+Mark = Callable[[Span, str], str]
+
+
+def as_json(spans: Sequence[Span]) -> str:
+    """One line: the spans, with offsets in code points."""
+    return json.dumps({"spans": [{"start": s.start, "end": s.end, "type": s.entity, "score": s.score} for s in spans]})
