@@ -11,7 +11,7 @@ from headrace.ext_proc.core.needs import Capability, Needs
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import Session
 from headrace.ext_proc.core.sse import SseEvent
-from headrace.ext_proc.core.terms import PRICE
+from headrace.ext_proc.core.terms import KEEPS_RESERVED, PRICE
 from headrace.ext_proc.core.verdict import NO_EDITS, Continue, Edits, SetMember, Verdict
 from headrace.ext_proc.engine.prices import Prices
 from headrace.ext_proc.engine.registry import Build
@@ -39,10 +39,10 @@ class UsageSettings(FilterSettings):
         description="The usage event that a client did not ask for. keep: it gets it, unless its stream is read here anyway. "
         "remove: its stream is read here so that the event can be taken out; this costs time per event.",
     )
-    on_hang_up: Literal["reserved", "count"] = Field(
-        "reserved",
-        description="What a stream that ends without usage costs. reserved: what was reserved. "
-        "count: what was streamed, counted here; this costs time per event.",
+    on_hang_up: Literal["auto", "reserved", "count"] = Field(
+        "auto",
+        description="What a stream that ends without usage costs. count: what was streamed, counted here; this costs time per "
+        "event. reserved: what was reserved. auto: what was streamed where the stream is read here anyway, else what was reserved.",
     )
 
 
@@ -84,8 +84,8 @@ class UsageSession(Session):
         if model is None:
             return Continue(edits)
         price = request.facts.get(PRICE) or self._prices.of(model, call.model, request.facts.get(INPUT_TOKENS) or 0)
-        facts: dict[Fact[Any], Any] = {MODEL: model.name} if price is None else {MODEL: model.name, PRICE: price}
-        return Continue(edits, facts=facts, metadata={"model": model.name})
+        facts: dict[Fact[Any], Any] = {MODEL: model.name, KEEPS_RESERVED: self._settings.on_hang_up == "reserved"}
+        return Continue(edits, facts=facts if price is None else {**facts, PRICE: price}, metadata={"model": model.name})
 
     def _watches(self, *, asked: bool) -> bool:
         return self._settings.on_hang_up == "count" or (self._settings.usage_chunk == "remove" and not asked)

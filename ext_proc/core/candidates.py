@@ -54,4 +54,5 @@ def charged_as(effect: Effect, answered: Candidate | None) -> Effect:
     if answered is None or not isinstance(effect, Settle):
         return effect
     context = {**effect.context, "route": answered.upstream, "served": answered.model}
-    return structs.replace(effect, price=answered.price, context=context)
+    price = effect.price if effect.usage is None else answered.price  # without usage, what was reserved stands at its price
+    return structs.replace(effect, price=price, context=context)

@@ -25,6 +25,8 @@ PRICE: Fact[Price] = Fact("price")
 """What a token of this exchange costs."""
 RESERVED: Fact[Usage] = Fact("reserved")
 """What budgets hold for this exchange, in a lease of its id: the most it may use."""
+KEEPS_RESERVED: Fact[bool] = Fact("keeps_reserved")
+"""A stream that ends without usage costs what was reserved, also where its words passed through here and can be counted."""
 
 Part = Annotated[str, Meta(min_length=1, max_length=MAX_PART)]
 Name = Annotated[str, Meta(max_length=MAX_MODEL)]

@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC
-from decimal import ROUND_FLOOR, Decimal
+from datetime import UTC, tzinfo
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import lru_cache
+from typing import cast
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
-from headrace.ext_proc.core.ledger import AMOUNT_MAX, Charge, Fixed, Sliding, Spent, Unit, Window
+from headrace.ext_proc.core.ledger import AMOUNT_MAX, HELD, Charge, Fixed, Held, Sliding, Spent, Unit, Window
 from headrace.ext_proc.core.principal import Principal
 from headrace.ext_proc.core.windows import WindowKind, window_at
+from headrace.ext_proc.engine.policy.budgets import Budget, UsdLimit, shares
+from headrace.ext_proc.engine.policy.budgets import Sliding as SlidingWindow
 from headrace.ext_proc.engine.policy.catalogue import is_glob
-from headrace.ext_proc.engine.policy.models import Budget, PolicyDocument, RequestLimit, TokenLimit, UsdLimit
+from headrace.ext_proc.engine.policy.models import PolicyDocument
 from headrace.ext_proc.engine.policy.problems import Where
 from headrace.ext_proc.engine.policy.values import Dimension
 from headrace.ext_proc.engine.prices import NANO, Prices
@@ -25,24 +29,32 @@ Problem = Callable[[Where, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One budget. limit: in whole units of the store."""
+    """One budget. limit, warn: in whole units of the store. zone: where its calendar windows begin."""
 
     name: str
     per: tuple[Dimension, ...]
     unit: Unit
     limit: int
-    window: WindowKind | Sliding
+    window: WindowKind | Sliding | Held
+    warn: tuple[int, ...] = ()
+    zone: tzinfo = UTC
 
     def slot(self, principal: Principal, model: str, minute: int) -> "Slot":
         """Where requests of `principal` for the catalogue's entry `model` are counted. minute: since the epoch."""
         levels = (model if level == "model" else getattr(principal, level) for level in self.per)
-        window = self.window if isinstance(self.window, Sliding) else _calendar_window(self.window, minute)
+        window = _calendar_window(self.window, minute, self.zone) if isinstance(self.window, str) else self.window
         return Slot(self, _counter(self.name, tuple(levels)), window)
 
     @property
     def every(self) -> str:
         """The window in words."""
-        return f"in {self.window.length_ms // 1000} seconds" if isinstance(self.window, Sliding) else f"per {self.window}"
+        match self.window:
+            case Sliding(length_ms=length_ms):
+                return f"in {length_ms // 1000} seconds"
+            case Held():
+                return "at once"
+            case kind:
+                return f"per {kind}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,33 +68,38 @@ class Slot:
     def charge(self, amounts: Spent) -> Charge:
         """What a request draws. An amount that no counter can hold becomes the largest there is, which no limit admits."""
         limit = self.limit
-        return Charge(self.counter, limit.unit, limit.limit, min(amounts[limit.unit], AMOUNT_MAX), self.window)
+        return Charge(self.counter, limit.unit, limit.limit, min(amounts[limit.unit], AMOUNT_MAX), self.window, limit.warn)
 
 
 def limits_of(document: PolicyDocument, problem: Problem) -> Sequence[Limit]:
     """The policy's budgets; `problem` is told of those that cannot be kept."""
     if any(isinstance(budget.limit, UsdLimit) for budget in document.budgets):
         _check_prices(document, problem)
-    return [_limit(budget, index, problem) for index, budget in enumerate(document.budgets)]
+    zone = ZoneInfo(document.time_zone)
+    return [_limit(budget, index, zone, problem) for index, budget in enumerate(document.budgets)]
 
 
-def _limit(budget: Budget, index: int, problem: Problem) -> Limit:
-    window = budget.window
+def _limit(budget: Budget, index: int, zone: tzinfo, problem: Problem) -> Limit:
     unit, limit = _amount(budget)
     if limit >= AMOUNT_MAX:
         problem(("budgets", index, "limit", "usd"), f"must be at most {USD_MAX:,} USD; split it over shorter windows")
-    kind = window if isinstance(window, str) else Sliding(window.sliding * 1000)
-    return Limit(budget.name, budget.per, unit, min(limit, AMOUNT_MAX), kind)
+    limit = min(limit, AMOUNT_MAX)
+    warn = tuple(int((share * limit).to_integral_value(ROUND_CEILING)) for share in shares(budget))
+    return Limit(budget.name, budget.per, unit, limit, _window(budget), warn, zone)
+
+
+def _window(budget: Budget) -> WindowKind | Sliding | Held:
+    """A budget without a window limits what runs at once: a rule of the policy."""
+    if budget.window is None:
+        return HELD
+    return Sliding(budget.window.sliding * 1000) if isinstance(budget.window, SlidingWindow) else budget.window
 
 
 def _amount(budget: Budget) -> tuple[Unit, int]:
-    match budget.limit:
-        case UsdLimit(usd=usd):
-            return "nano_usd", int((Decimal(usd) * NANO).to_integral_value(ROUND_FLOOR))
-        case TokenLimit(tokens=tokens):
-            return "tokens", tokens
-        case RequestLimit(requests=requests):
-            return "requests", requests
+    if isinstance(budget.limit, UsdLimit):
+        return "nano_usd", int((Decimal(budget.limit.usd) * NANO).to_integral_value(ROUND_FLOOR))
+    ((unit, amount),) = budget.limit.model_dump().items()
+    return cast(Unit, unit), amount  # the models of limits name their members as the store names its units
 
 
 def _check_prices(document: PolicyDocument, problem: Problem) -> None:
@@ -100,9 +117,9 @@ def _unpriced(document: PolicyDocument) -> Iterator[tuple[int, str]]:
 
 
 @lru_cache(256)
-def _calendar_window(kind: WindowKind, minute: int) -> Fixed:
+def _calendar_window(kind: WindowKind, minute: int, zone: tzinfo) -> Fixed:
     """Every calendar window begins at a full minute, so one look-up per minute does."""
-    return window_at(minute * MINUTE_MS, kind, UTC)
+    return window_at(minute * MINUTE_MS, kind, zone)
 
 
 @lru_cache(8192)

@@ -14,12 +14,20 @@ WORTH_WAITING_S = 60
 _HEADER_UNITS: tuple[Unit, ...] = ("tokens", "requests")
 
 
+UNAVAILABLE = Reply(
+    503,
+    "budget.unavailable",
+    "The gateway cannot check your budget at the moment, so the request was refused. Please try again.",
+    retry_after=1,
+)
+
+
 def quantity(unit: Unit, amount: int) -> str:
     """`1,200 tokens`, `1 request` or `$0.0042`."""
     if unit == "nano_usd":
         whole, _, parts = f"{Decimal(amount) / NANO:,.9f}".partition(".")
         return f"${whole}.{parts.rstrip('0').ljust(2, '0')}"
-    word = unit.replace("_", " ")
+    word = "requests" if unit == "concurrency" else unit.replace("_", " ")
     return f"{amount:,} {word.removesuffix('s') if amount == 1 else word}"
 
 
@@ -28,20 +36,42 @@ def refusal(limits: Sequence[Limit], charges: Sequence[Charge], refused: Exhaust
     never = next((index for index, charge in enumerate(charges) if charge.amount > charge.limit), None)
     index = refused.index if never is None else never
     limit, charge = limits[index], charges[index]
-    needs = f"this request needs up to {quantity(charge.unit, charge.amount)}"
     allows = f"The budget '{limit.name}' allows {quantity(charge.unit, charge.limit)} {limit.every}"
+    left = refused.remaining[index]
     headers = {f"x-{name.replace('_', '-')}": value for name, value in ratelimit(charges, refused.remaining, now_ms).items()}
-    note = {"budget": limit.name, "unit": charge.unit, "needed": charge.amount, "remaining": refused.remaining[index]}
+    note = {"budget": limit.name, "unit": charge.unit, "needed": charge.amount, "remaining": left}
+    if charge.unit == "concurrency":
+        message = f"{allows}, and they are running. Try again when one of them has ended."
+        return Reply(429, "budget.exhausted", message, retry_after=1, headers=headers, note=note)
+    needs = f"this request needs up to {quantity(charge.unit, charge.amount)}"
     if never is not None:
         message = f"{allows} at all, and {needs}. Shorten the prompt or ask for a shorter answer."
         return Reply(429, "budget.exhausted", message, headers=headers, note=note)
     wait_s = max(1, -(-(refused.resets_at_ms - now_ms) // 1000))
     until = datetime.fromtimestamp(now_ms // 1000 + wait_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    left = quantity(charge.unit, refused.remaining[index])
-    message = f"{allows}; {left} left, and {needs}. Try again at {until}."
+    message = f"{allows}; {quantity(charge.unit, left)} left, and {needs}. Try again at {until}."
     if wait_s > WORTH_WAITING_S:
         headers["x-should-retry"] = "false"
     return Reply(429, "budget.exhausted", message, retry_after=wait_s, headers=headers, note=note | {"resets_at": until})
+
+
+def ran_dry(limits: Sequence[Limit], charges: Sequence[Charge], refused: Exhausted | None) -> Reply:
+    """The end of a stream whose lease cannot grow; None: it has lapsed, or was settled without us."""
+    if refused is None:
+        message = "The answer took longer than the gateway's budgets hold a reservation, so it was ended here."
+        return Reply(429, "budget.lapsed", message)
+    limit, charge = limits[refused.index], charges[refused.index]
+    message = (
+        f"The budget '{limit.name}' allows {quantity(charge.unit, charge.limit)} {limit.every}. "
+        "It ran out while the answer was streamed, so the answer was ended here."
+    )
+    return Reply(429, "budget.exhausted", message)
+
+
+def unpriced(model: str, budget: str) -> Reply:
+    """403 where a budget of money cannot be charged."""
+    message = f"The model '{model}' has no price here, so it cannot be charged to the budget '{budget}'."
+    return Reply(403, "budget.unpriced", message, param="model")
 
 
 def ratelimit(charges: Sequence[Charge], remaining: Sequence[int], now_ms: int) -> dict[str, str]:

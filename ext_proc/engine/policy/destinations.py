@@ -7,7 +7,8 @@ from typing import assert_never
 from urllib.parse import urlsplit
 
 from headrace.ext_proc.core.endpoint import Dialect
-from headrace.ext_proc.engine.policy.models import EnvSecret, FileSecret, Upstream
+from headrace.ext_proc.engine.policy.models import Upstream
+from headrace.ext_proc.engine.policy.part import EnvSecret, FileSecret
 from headrace.ext_proc.engine.policy.problems import Where
 from headrace.ext_proc.engine.registry import Build
 
@@ -36,11 +37,12 @@ def _destination(name: str, upstream: Upstream, build: Build) -> Destination:
         name=name,
         prefix=urlsplit(upstream.url).path.rstrip("/"),
         dialect=Dialect(upstream.dialect) if upstream.dialect else None,
-        api_key=_secret(upstream.api_key, where, build) if upstream.api_key else None,
+        api_key=secret_of(upstream.api_key, where, build) if upstream.api_key else None,
     )
 
 
-def _secret(secret: EnvSecret | FileSecret, where: Where, build: Build) -> str | None:
+def secret_of(secret: EnvSecret | FileSecret, where: Where, build: Build) -> str | None:
+    """One line of printable ASCII. None where there is none; that, and any other text, is reported."""
     match secret:
         case EnvSecret():
             found, where, source = os.environ.get(secret.env), (*where, "env"), f"the environment variable {secret.env}"

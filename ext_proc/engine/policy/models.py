@@ -7,13 +7,12 @@ Descriptions end up in the JSON Schema, which editors show.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, Tag
+from pydantic import Field, JsonValue, Tag
 
+from headrace.ext_proc.engine.policy.budgets import Alerts, Budget
+from headrace.ext_proc.engine.policy.part import Part, Secret
 from headrace.ext_proc.engine.policy.values import (
-    MAX_NAME,
-    CalendarWindow,
     ClaimPath,
-    Dimension,
     Encoding,
     Factor,
     FileName,
@@ -22,34 +21,13 @@ from headrace.ext_proc.engine.policy.values import (
     Identifier,
     Name,
     PrincipalField,
+    TimeZone,
     Tokens,
-    Usd,
     UsdPerMillion,
     by_key,
     word_or_list,
     word_or_mapping,
 )
-
-
-class Part(BaseModel):
-    """A mapping of the document: unknown keys are refused, values are not changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class EnvSecret(Part):
-    """A secret in the environment of the service."""
-
-    env: Annotated[str, Field(min_length=1, max_length=MAX_NAME)] = Field(description="The name of the variable.")
-
-
-class FileSecret(Part):
-    """A secret in a file of its own."""
-
-    file: FileName = Field(description="The file, relative to the policy file; a line break at its end is not part of the secret.")
-
-
-Secret = Annotated[Annotated[EnvSecret, Tag("env")] | Annotated[FileSecret, Tag("file")], by_key("env", "file")]
 
 
 class Upstream(Part):
@@ -194,47 +172,6 @@ IdentitySource = Annotated[
 ]
 
 
-class UsdLimit(Part):
-    """Money per window."""
-
-    usd: Usd = Field(description="US dollars.")
-
-
-class TokenLimit(Part):
-    """Tokens per window, prompt and answer together."""
-
-    tokens: Tokens
-
-
-class RequestLimit(Part):
-    """Requests per window."""
-
-    requests: Tokens
-
-
-class Sliding(Part):
-    """The last seconds, whenever you look."""
-
-    sliding: int = Field(ge=1, le=31 * 86_400, description="Seconds; at most 31 days.")
-
-
-class Budget(Part):
-    """A limit on what each tenant may use in a window."""
-
-    name: Identifier = Field(description="Names the budget in refusals, in reports and in the store.")
-    per: tuple[Dimension, ...] = Field(
-        min_length=1, description="What a counter is kept for, such as [team, user]: each user of each team."
-    )
-    limit: Annotated[
-        Annotated[UsdLimit, Tag("usd")] | Annotated[TokenLimit, Tag("tokens")] | Annotated[RequestLimit, Tag("requests")],
-        by_key("usd", "tokens", "requests"),
-    ] = Field(description="How much: {usd: 500}, {tokens: 200000} or {requests: 60}.")
-    window: Annotated[
-        Annotated[CalendarWindow, Tag("word")] | Annotated[Sliding, Tag("mapping")],
-        word_or_mapping("must be one of minute, hour, day, week, month, or {sliding: seconds}"),
-    ] = Field(description="minute, hour, day, week or month (calendar, UTC), or {sliding: seconds}.")
-
-
 Globs = Annotated[
     Annotated[Name, Tag("word")] | Annotated[tuple[Name, ...], Field(min_length=1), Tag("list")],
     word_or_list(),
@@ -265,6 +202,8 @@ class PolicyDocument(Part):
     models: tuple[Model, ...] = Field((), description="The approved catalogue; a model that is not here is refused.")
     identity: tuple[IdentitySource, ...] = Field((), description="Tried in order; the first that applies names the principal.")
     budgets: tuple[Budget, ...] = Field((), description="All must admit a request.")
+    time_zone: TimeZone = Field("UTC", description="Where a budget's hours, days, weeks and months begin, such as Europe/Berlin.")
+    alerts: Alerts = Field(Alerts(), description="Who is told when a budget reaches one of its thresholds.")
     filters: tuple[Annotated[dict[str, Settings], Field(min_length=1, max_length=1)], ...] = Field(
         (), description="The chain, in order: a list of {filter: settings}."
     )

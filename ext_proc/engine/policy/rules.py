@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from headrace.ext_proc.engine.policy.budgets import ConcurrencyLimit
 from headrace.ext_proc.engine.policy.catalogue import covers, is_glob
 from headrace.ext_proc.engine.policy.models import Model, PolicyDocument, Pool
 from headrace.ext_proc.engine.policy.problems import Where, suggestion
@@ -73,6 +74,19 @@ def budget_levels_are_unique(document: PolicyDocument) -> Found:
             yield ("budgets", index, "per", place), f"{level!r} is given already"
 
 
+def budgets_have_the_window_they_need(document: PolicyDocument) -> Found:
+    for index, budget in enumerate(document.budgets):
+        at_once = isinstance(budget.limit, ConcurrencyLimit)
+        if at_once and budget.window is not None:
+            yield ("budgets", index, "window"), "a limit on concurrency counts what runs at the moment; it has no window"
+        if at_once and budget.warn_at:
+            yield ("budgets", index, "warn_at"), "a limit on concurrency has no thresholds"
+        if not at_once and budget.window is None:
+            yield ("budgets", index), "window is missing: minute, hour, day, week, month, or {sliding: seconds}"
+        for place, share in _repeated([str(share.normalize()) for share in budget.warn_at]):
+            yield ("budgets", index, "warn_at", place), f"{share} is given already"
+
+
 def filters_are_listed_once(document: PolicyDocument) -> Found:
     names = chain(document)
     for index, name in _repeated(names):
@@ -141,6 +155,7 @@ RULES: Sequence[Callable[[PolicyDocument], Found]] = (
     models_can_be_reached,
     answers_fit_the_context,
     budget_levels_are_unique,
+    budgets_have_the_window_they_need,
     filters_are_listed_once,
     parts_have_their_filter,
     filters_have_their_part,

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from headrace.ext_proc.engine.policy.budgets import Budget, Sliding, UsdLimit
 from headrace.ext_proc.engine.policy.compile import Policy
-from headrace.ext_proc.engine.policy.models import Budget, RequestLimit, Sliding, TokenLimit, UsdLimit
 
 _MOST_NAMES = 5
 
@@ -34,15 +34,21 @@ def filters(policy: Policy) -> Iterable[str]:
 
 
 def _budget(budget: Budget) -> str:
-    match budget.limit:
-        case UsdLimit(usd=usd):
-            amount = f"{usd:,f} USD"
-        case TokenLimit(tokens=tokens):
-            amount = f"{tokens:,} tokens"
-        case RequestLimit(requests=requests):
-            amount = f"{requests:,} requests"
-    window = f"any {budget.window.sliding:,} s" if isinstance(budget.window, Sliding) else budget.window
-    return f"{amount} per {', '.join(budget.per)} and {window}"
+    whom = ", ".join(budget.per)
+    match budget.window:
+        case None:
+            return f"{_amount(budget)} per {whom}"
+        case Sliding(sliding=seconds):
+            return f"{_amount(budget)} per {whom} and any {seconds:,} s"
+        case window:
+            return f"{_amount(budget)} per {whom} and {window}"
+
+
+def _amount(budget: Budget) -> str:
+    if isinstance(budget.limit, UsdLimit):
+        return f"{budget.limit.usd:,f} USD"
+    ((unit, amount),) = budget.limit.model_dump().items()
+    return f"{amount:,} requests at once" if unit == "concurrency" else f"{amount:,} {unit.replace('_', ' ')}"
 
 
 def _count(things: Sequence[object], name: str) -> str:

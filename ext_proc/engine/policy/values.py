@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Discriminator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -90,6 +91,16 @@ def _as_written(value: Any) -> Any:
     return Decimal(repr(value)) if isinstance(value, int | float) else value
 
 
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        message = "{shown} is no time zone, such as UTC or Europe/Berlin"
+        raise PydanticCustomError("pattern", message, {"shown": repr(name)}) from None
+    return name
+
+
+TimeZone = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_time_zone)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 FileName = Annotated[str, Field(min_length=1, max_length=4096)]
 Identifier = Annotated[
@@ -118,6 +129,11 @@ Factor = Annotated[
     Decimal,
     Field(ge=0, le=100),
     BeforeValidator(_as_written, json_schema_input_type=Annotated[float, Field(ge=0, le=100)]),
+]
+Share = Annotated[
+    Decimal,
+    Field(gt=0, le=1),
+    BeforeValidator(_as_written, json_schema_input_type=Annotated[float, Field(gt=0, le=1)]),
 ]
 Usd = Annotated[
     Decimal,

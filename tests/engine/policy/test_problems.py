@@ -114,7 +114,20 @@ CHANGES = [
     ("per: [team]", "per: []", ["15: budgets[0].per: must not be empty"]),
     ("per: [team]", "per: team", ["15: budgets[0].per: must be a list, not 'team'"]),
     ("per: [team]", "per: [team, team]", ["15: budgets[0].per[1]: 'team' is given already"]),
-    ("{usd: 500}", "{usd: 500, tokens: 1}", ["15: budgets[0].limit: must hold exactly one of usd, tokens, requests"]),
+    ("{usd: 500}", "{usd: 500, tokens: 1}", ["15: budgets[0].limit: must hold exactly one of usd, tokens, "
+        "input_tokens, output_tokens, requests, concurrency"]),
+    ("{usd: 500}", "{concurrency: 3}", [
+        "15: budgets[0].window: a limit on concurrency counts what runs at the moment; it has no window"
+    ]),
+    ("{usd: 500}, window: month", "{concurrency: 3}, warn_at: [0.5]", [
+        "15: budgets[0].warn_at: a limit on concurrency has no thresholds"
+    ]),
+    (", window: month", "", ["15: budgets[0]: window is missing: minute, hour, day, week, month, or {sliding: seconds}"]),
+    ("window: month", "window: month, warn_at: [0.5, 0.50]", ["15: budgets[0].warn_at[1]: 0.5 is given already"]),
+    ("window: month", "window: month, warn_at: [80]", ["15: budgets[0].warn_at[0]: must be at most 1, not 80"]),
+    ("version: 1", "version: 1\ntime_zone: Mars/Olympus", [
+        "3: time_zone: 'Mars/Olympus' is no time zone, such as UTC or Europe/Berlin"
+    ]),
     ("{usd: 500}", "{usd: 0}", ["15: budgets[0].limit.usd: must be more than 0, not 0"]),
     ("{usd: 500}", "{usd: lots}", ["15: budgets[0].limit.usd: 'lots' is not a number"]),
     ("window: month}", "window: month}\n  - {name: month, per: [team], limit: {usd: 1}, window: day}", [

@@ -15,7 +15,7 @@ SCHEMA = policy_schema(settings_by_name(registry()))
 BEYOND = (
     "cannot read", "the port of", "must be at most the context", "there is no upstream", "never reached", "already",
     "no filter acts on it", "there is nothing to route to", "there is no entity", "cannot be built", "floor must be",
-    "who calls is not known",
+    "who calls is not known", "a limit on concurrency", "window is missing", "no time zone",
 )  # fmt: skip
 
 

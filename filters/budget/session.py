@@ -1,0 +1,144 @@
+"""One exchange's part of the budget filter: a lease is reserved on every budget at once, and settled, released or left standing."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from headrace.ext_proc.core.effects import Cause, Effect, Outcome, Release, Settle
+from headrace.ext_proc.core.endpoint import Dialect
+from headrace.ext_proc.core.facts import INPUT_TOKENS, MODEL, ROUTE, Fact
+from headrace.ext_proc.core.ledger import Admitted, Exhausted
+from headrace.ext_proc.core.needs import Needs
+from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.core.principal import ANONYMOUS, PRINCIPAL
+from headrace.ext_proc.core.request import Request
+from headrace.ext_proc.core.session import Session
+from headrace.ext_proc.core.settlement import costs_nothing
+from headrace.ext_proc.core.sse import SseEvent
+from headrace.ext_proc.core.terms import KEEPS_RESERVED, PRICE, RESERVED, terms_of
+from headrace.ext_proc.core.usage import Usage
+from headrace.ext_proc.core.verdict import Continue, Reply, Verdict
+from headrace.ext_proc.engine.policy.models import Model
+from headrace.filters.budget.books import Books
+from headrace.filters.budget.lease import Lease
+from headrace.filters.budget.limits import MINUTE_MS
+from headrace.filters.budget.watch import Watch
+from headrace.filters.budget.words import UNAVAILABLE, ran_dry, ratelimit, refusal, unpriced
+from headrace.filters.routing import unknown_model
+
+
+class BudgetSession(Session):
+    """Where the gateway does not report usage, the usage filter has the answer read."""
+
+    needs = Needs.REQUEST_BODY
+
+    def __init__(self, books: Books, request: Request) -> None:
+        self._books = books
+        self._request = request
+        self._lease: Lease | None = None
+        """Set while the store may hold it."""
+        self._watch: Watch | None = None
+
+    async def on_request(self, request: Request) -> Verdict:
+        model = self._books.catalogue.find(request.call.model)
+        if model is None:
+            return unknown_model(request.call.model)
+        prompt = await self._books.tokens.of_request(request, model)
+        lease = self._asked(request, model, Usage(prompt, self._first(request, model)))
+        amounts = lease.amounts
+        without_price = next((limit for limit in self._books.limits if limit.unit not in amounts), None)
+        if without_price is not None:
+            return unpriced(model.name, without_price.name)
+        now_ms = self._books.clock.now_ms()
+        slots = self._books.slots(lease.principal, model.name, now_ms // MINUTE_MS)
+        lease.charges = [slot.charge(amounts) for slot in slots]
+        return await self._reserve(lease, now_ms)
+
+    def _asked(self, request: Request, model: Model, usage: Usage) -> Lease:
+        principal = request.facts.get(PRINCIPAL) or ANONYMOUS
+        price = self._books.prices.of(model, request.call.model, usage.input_tokens)
+        return Lease(request.id, principal, model, usage, price, self._books.ttl_ms)
+
+    def _first(self, request: Request, model: Model) -> int:
+        """Tokens of answer that are reserved at first: all there may be, unless it is streamed and reserved step by step."""
+        call = request.call
+        most = (model.max_output if call.output_cap is None else call.output_cap) * call.choices
+        return most if self._books.step_tokens is None or not call.stream else min(most, self._books.step_tokens)
+
+    async def _reserve(self, lease: Lease, now_ms: int) -> Verdict:
+        self._lease = lease  # before the call: when its reply is lost or not awaited, the store may hold the lease
+        try:
+            answer = await lease.reserve(self._books.store, now_ms)
+        except StoreUnavailable:
+            return self._continue(lease, {}, [], "budget.unavailable") if self._books.fails_open else UNAVAILABLE
+        if isinstance(answer, Exhausted):
+            self._lease = None
+            return refusal(self._books.limits, lease.charges, answer, now_ms)
+        if self._books.step_tokens is not None and self._request.call.stream:
+            self._follow(lease, self._books.step_tokens)
+        return self._admit(lease, answer, now_ms)
+
+    def _follow(self, lease: Lease, step: int) -> None:
+        """The stream is read here, and its lease grows with it."""
+        self.needs = Needs.REQUEST_BODY | Needs.RESPONSE_STREAM
+        books, count = self._books, self._books.tokens.counter(lease.model)
+
+        def ended(answer: Exhausted | None) -> Reply:
+            return ran_dry(books.limits, lease.charges, answer)
+
+        self._watch = Watch(
+            held=lease.usage.output_tokens,
+            step=step,
+            count=lambda words: count([words]),
+            extend=lambda tokens: lease.extend(books.store, books.clock, tokens),
+            ended=ended,
+            fails_open=books.fails_open,
+        )
+
+    def _admit(self, lease: Lease, answer: Admitted, now_ms: int) -> Continue:
+        held = zip(self._books.limits, lease.charges, answer.remaining, strict=True)
+        budgets = [
+            {"budget": limit.name, "unit": limit.unit, "reserved": charge.amount, "remaining": left} for limit, charge, left in held
+        ]
+        return self._continue(lease, ratelimit(lease.charges, answer.remaining, now_ms), budgets, "budget.reserved")
+
+    def _continue(self, lease: Lease, headers: dict[str, str], budgets: list[dict[str, Any]], reason: str) -> Continue:
+        facts: dict[Fact[Any], Any] = {INPUT_TOKENS: lease.usage.input_tokens, MODEL: lease.model.name, RESERVED: lease.usage}
+        return Continue(
+            facts=facts if lease.price is None else {**facts, PRICE: lease.price},
+            metadata=headers,
+            note={"input_tokens": lease.usage.input_tokens, "output_cap": lease.usage.output_tokens, "budgets": budgets},
+            reason=reason,
+        )
+
+    def on_event(self, event: SseEvent) -> Sequence[SseEvent]:
+        return (event,) if self._watch is None else self._watch.on_event(event)
+
+    def on_stream_end(self) -> Sequence[SseEvent]:
+        return () if self._watch is None else self._watch.on_stream_end()
+
+    def close(self, outcome: Outcome) -> Sequence[Effect]:
+        lease = self._lease
+        if self._watch is not None:
+            self._watch.close()
+        if lease is None or outcome.cause is Cause.HANDED_OFF:
+            return ()
+        usage, context = self._used(lease, outcome), self._context(outcome)
+        if not outcome.forwarded or (usage is None and costs_nothing(outcome.status, reached_upstream=True)):
+            return [Release(lease.organisation, lease.id, context)]
+        return [Settle(lease.organisation, lease.id, usage, lease.price, lease.usage, context)]
+
+    def _used(self, lease: Lease, outcome: Outcome) -> Usage | None:
+        """What the answer used, as far as it came through here; None where what was reserved must stand."""
+        reported = outcome.usage
+        # Anthropic reports usage from the first event on, so that of a stream cut short is no sum.
+        if reported and (outcome.cause is Cause.COMPLETED or self._request.dialect is not Dialect.ANTHROPIC):
+            return reported
+        if not outcome.streamed or self._request.facts.get(KEEPS_RESERVED):
+            return None
+        counted = self._books.tokens.of_answer(outcome.streamed, lease.model)
+        return Usage(reported.input_tokens if reported else lease.usage.input_tokens, counted)
+
+    def _context(self, outcome: Outcome) -> dict[str, Any]:
+        """What the settlement's record shows besides, as one from the access log does."""
+        seen = {"route": self._request.facts.get(ROUTE), "status": outcome.status}
+        return {**terms_of(self._request).members, **{name: value for name, value in seen.items() if value is not None}}
