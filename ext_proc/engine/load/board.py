@@ -1,0 +1,103 @@
+"""What is known of every server: its last metrics, what this worker has placed there since, and which conversations are warm."""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from msgspec import Struct
+
+from headrace.ext_proc.engine.load.metrics import Snapshot
+
+STALE_AFTER: Final = 3
+"""Times the interval between two readings. What has not been heard of for so long counts as full."""
+
+WARM_MS: Final = 5 * 60_000
+"""For which a server is taken to keep a conversation's prefix in its cache."""
+
+CONVERSATIONS: Final = 100_000
+"""Prefixes remembered by a worker; the one that was used longest ago goes first."""
+
+PLACED: Final = 10_000
+"""Placements remembered between two readings of one server."""
+
+
+class Need(Struct, frozen=True):
+    """A request to be placed. tokens: prompt and answer; prefix: equal for requests of one conversation, empty for none."""
+
+    tokens: int
+    prefix: str = ""
+
+
+@dataclass(slots=True)
+class _Server:
+    snapshot: Snapshot | None = None
+    read_ms: int = 0
+    placed: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=PLACED))
+    """(when, tokens) of what this worker has sent there since the metrics were read."""
+
+
+class State(Struct, frozen=True):
+    """A server as a choice sees it. queue: requests that wait; cache: the part in use, predicted: 0 to 1, or more."""
+
+    queue: int
+    cache: float
+    running: int = 0
+
+
+class Board:
+    """One worker's. Other workers' placements show in the metrics at their next reading, not before.
+
+    interval_ms: between two readings of a server.
+    """
+
+    def __init__(self, interval_ms: int) -> None:
+        self.interval_ms = interval_ms
+        self._servers: dict[str, _Server] = {}
+        self._warm: OrderedDict[str, tuple[str, int]] = OrderedDict()
+
+    def follow(self, servers: Iterable[str]) -> None:
+        """These and no others are read from now on."""
+        self._servers = {name: self._servers.get(name, _Server()) for name in servers}
+
+    def read(self, server: str, snapshot: Snapshot, asked_ms: int) -> None:
+        """Its metrics, asked for at `asked_ms`: what was placed before is in them."""
+        if (known := self._servers.get(server)) is None:
+            return
+        known.snapshot, known.read_ms = snapshot, asked_ms
+        while known.placed and known.placed[0][0] < asked_ms:
+            known.placed.popleft()
+
+    def place(self, server: str, need: Need, now_ms: int) -> None:
+        """A request of this worker goes there."""
+        if (known := self._servers.get(server)) is not None:
+            known.placed.append((now_ms, need.tokens))
+        if need.prefix:
+            self._warm[need.prefix] = (server, now_ms)
+            self._warm.move_to_end(need.prefix)
+            while len(self._warm) > CONVERSATIONS:
+                self._warm.popitem(last=False)
+
+    def state(self, server: str, need: Need, now_ms: int) -> State | None:
+        """None for one that is full for all we know: never heard of, or not for too long."""
+        known = self._servers.get(server)
+        if known is None or known.snapshot is None or now_ms - known.read_ms > STALE_AFTER * self.interval_ms:
+            return None
+        snapshot = known.snapshot
+        tokens = need.tokens + sum(tokens for _, tokens in known.placed)
+        predicted = tokens / snapshot.capacity if snapshot.capacity else 0.0
+        running = snapshot.running + len(known.placed)
+        return State(snapshot.waiting, (snapshot.cache or 0.0) + predicted, running)
+
+    def knows(self, server: str) -> bool:
+        """Whether its metrics are read at all."""
+        return server in self._servers
+
+    def warm(self, prefix: str, now_ms: int) -> str | None:
+        """The server that has served this conversation lately."""
+        found = self._warm.get(prefix)
+        return found[0] if found is not None and now_ms - found[1] <= WARM_MS else None
+
+    @property
+    def servers(self) -> Sequence[str]:
+        return tuple(self._servers)
