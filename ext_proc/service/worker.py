@@ -37,6 +37,7 @@ from headrace.ext_proc.service.draining import Draining
 from headrace.ext_proc.service.warming import warm
 from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.telemetry import logs
+from headrace.ext_proc.telemetry.alerts import Alerts
 from headrace.ext_proc.telemetry.counting import Metrics
 from headrace.ext_proc.telemetry.decisions import DecisionLog
 from headrace.ext_proc.telemetry.measured_store import MeasuredStore
@@ -76,6 +77,7 @@ class Worker:
         self._reloader = Reloader(Path(settings.policy), compiler, self._reloaded)
         self._decisions = self._decision_log(clock)
         self._tracing = self._traces(clock)
+        self._alerts = Alerts(lambda: self._policy().webhook, clock, self._metrics.alerts_dropped.add)
         self._effects = EffectRunner(self._store, clock, self._observers())
         attempts = Attempts(lambda: self._policy().destinations)
         self._processor = Processor(self._policy, exchange_id, self._effects.submit, attempts=attempts)
@@ -94,7 +96,7 @@ class Worker:
         return Tracing.to_collector(self._settings.otlp, clock)
 
     def _observers(self) -> Sequence[Observer]:
-        observers = [self._metrics.observe]
+        observers = [self._metrics.observe, self._alerts.observe]
         if self._decisions is not None:
             observers.append(self._decisions.write)
         if self._tracing is not None:
@@ -194,6 +196,7 @@ class Worker:
     async def _drain(self, order: Drain) -> None:
         await self._draining.run(self._server, order)
         await self._effects.drain(SETTLE_S)
+        await self._alerts.close()
         if self._decisions is not None:
             await self._decisions.close()
         if self._tracing is not None:

@@ -44,6 +44,8 @@ class Metrics:
         self.policy_info = Counter(metrics.POLICY_INFO)
         self.reload_failures = Counter(metrics.RELOAD_FAILURES)
         self.decisions_dropped = Counter(metrics.DECISIONS_DROPPED)
+        self._budget_warnings = Counter(metrics.BUDGET_WARNINGS)
+        self.alerts_dropped = Counter(metrics.ALERTS_DROPPED)
 
     def samples(self) -> Iterable[Sample]:
         """Every series as it stands."""
@@ -63,6 +65,8 @@ class Metrics:
             self._decision(members)
         elif record.kind == "settlement":
             self._settlement(members)
+        elif record.kind == "budget_warning":
+            self._budget_warnings.add((members["budget"],))
         if usage := counted_usage(record):
             self._count_tokens(_who(members, self._model(_model_of(members))), usage)
         if (finish := finished(record, self._clock.now_ms())) is not None:

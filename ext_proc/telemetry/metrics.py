@@ -77,6 +77,8 @@ OFFLOAD_WAITING = Family("headrace_offload_waiting", "gauge", "Heavy jobs off th
 POLICY_INFO = Family("headrace_policy_info", "gauge", "Workers that have this revision in force.", ("revision",))
 RELOAD_FAILURES = Family("headrace_policy_reload_failures", "counter", "Policies that were offered and refused.")
 DECISIONS_DROPPED = Family("headrace_decisions_dropped", "counter", "Records the decision log could not write.")
+BUDGET_WARNINGS = Family("headrace_budget_warnings", "counter", "Thresholds of budgets that were reached.", ("budget",))
+ALERTS_DROPPED = Family("headrace_alerts_dropped", "counter", "Events that the webhook did not take.")
 TOKEN_USAGE = Family(
     "gen_ai_client_token_usage",
     "histogram",
@@ -106,6 +108,6 @@ WORKER_RESTARTS = Family("headrace_worker_restarts", "counter", "Workers that en
 
 FAMILIES: Final = (
     REQUESTS, VERDICTS, ADDED, FILTER_DURATION, TOKEN_COUNT, SPEND, SETTLEMENTS, STORE_DURATION, STORE_ERRORS, EFFECTS_WAITING,
-    EFFECTS_DROPPED, ACTIVE_STREAMS, OFFLOAD_WAITING, POLICY_INFO, RELOAD_FAILURES, DECISIONS_DROPPED, TOKEN_USAGE,
-    OPERATION_DURATION, TIME_TO_FIRST_CHUNK, WORKERS_READY, WORKER_RESTARTS,
+    EFFECTS_DROPPED, ACTIVE_STREAMS, OFFLOAD_WAITING, POLICY_INFO, RELOAD_FAILURES, DECISIONS_DROPPED, BUDGET_WARNINGS,
+    ALERTS_DROPPED, TOKEN_USAGE, OPERATION_DURATION, TIME_TO_FIRST_CHUNK, WORKERS_READY, WORKER_RESTARTS,
 )  # fmt: skip

@@ -43,6 +43,11 @@ class Reply:
         self._writer.write(b"0\r\n\r\n")
         await self._writer.drain()
 
+    async def hang_up(self) -> None:
+        """Closes the connection."""
+        self._writer.close()
+        await self._writer.wait_closed()
+
     async def gone(self) -> None:
         """Returns when the gateway closed the connection."""
         await self._reader.read()
@@ -87,7 +92,8 @@ async def _requests(reader: asyncio.StreamReader) -> AsyncIterator[Received]:
     while True:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         method, path, _ = head[0].split(" ")
-        headers = dict(line.split(": ", 1) for line in head[1:] if line)
+        pairs = [line.split(": ", 1) for line in head[1:] if line]
+        headers = {name.lower(): value for name, value in pairs}
         yield Received(method, path, headers, await _body(reader, headers))
 
 

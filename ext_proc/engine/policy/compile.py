@@ -24,6 +24,7 @@ from headrace.ext_proc.engine.policy.models import (
 from headrace.ext_proc.engine.policy.problems import PolicyErrors, Problem, Where, spelled
 from headrace.ext_proc.engine.policy.rules import RULES
 from headrace.ext_proc.engine.policy.validation import validated
+from headrace.ext_proc.engine.policy.webhooks import Webhook, webhook_of
 from headrace.ext_proc.engine.registry import Build, FilterClass, FilterError, Ports, Registry, third_party
 from headrace.ext_proc.engine.settings import FilterSettings
 
@@ -51,6 +52,7 @@ class Policy:
     filters: tuple[Filter, ...] = ()
     """Those built with the policy. One that has `warm()` is made ready by it; one that has a `remark` is summed up with it."""
     destinations: Mapping[str, Destination] = field(default_factory=dict)
+    webhook: Webhook | None = None
 
     @property
     def refuse_other_paths(self) -> bool:
@@ -105,13 +107,13 @@ class _Compiler:
         catalogue = Catalogue(document.models)
         build = Build(document, catalogue, self.path.parent, self.ports, (), self.problem, self.files)
         _check_files(build)
-        destinations = destinations_of(build)
+        destinations, webhook = destinations_of(build), webhook_of(build)
         chain = tuple(self._place(entry, build) for entry in entries)
         if self.problems:
             raise PolicyErrors(self.problems, self.files)
         private = tuple(sorted(self.private))
         revision, files, built = self._revision(content), frozenset(self.files), tuple(self.built)
-        return Policy(self.path, revision, document, catalogue, chain, files, private, built, destinations)
+        return Policy(self.path, revision, document, catalogue, chain, files, private, built, destinations, webhook)
 
     def _named(self) -> Sequence[tuple[str, Where, Mapping[str, Any]]]:
         """The chain as the document lists it, and what ends every chain."""

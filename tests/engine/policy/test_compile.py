@@ -9,6 +9,7 @@ from headrace.ext_proc.core.principal import PRINCIPAL, Principal
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import Link
 from headrace.ext_proc.engine.policy.compile import MAX_COMBINATIONS, Policy
+from headrace.ext_proc.engine.policy.webhooks import Webhook
 from headrace.ext_proc.engine.registry import FilterError
 from tests.engine.policy.support import Pii, Plain, Workbench
 
@@ -185,3 +186,25 @@ class TestRevision:
     def test_the_files_named_are_told(self, bench: Workbench) -> None:
         self.revision(bench, self.TEXT, "{}")
         assert bench.compile(self.TEXT).files == {bench.directory / "t.json"}
+
+
+SECRETS = [
+    ("whsec_" + "A" * 32, b"\0" * 24),
+    ("a secret of twenty-four.", b"a secret of twenty-four."),
+    ("whsec_" + "A" * 28, None),
+    ("whsec_not base64 at all, though long", None),
+    ("short", None),
+]
+
+
+@pytest.mark.parametrize(("secret", "key"), SECRETS)
+def test_a_webhooks_secret_is_read_with_the_policy(bench: Workbench, secret: str, key: bytes | None) -> None:
+    (bench.directory / "hook.secret").write_text(secret + "\n")
+    text = b'version: 1\nalerts: {webhook: {url: "https://ops.example/hook", secret: {file: hook.secret}}}\n'
+    if key is None:
+        (problem,) = bench.problems(text)
+        assert "must be whsec_ and 24 to 64 bytes in base64, or at least 24 characters" in problem
+    else:
+        webhook = bench.compile(text).webhook
+        assert webhook == Webhook("https://ops.example/hook", key)
+        assert "AAA" not in repr(webhook) and "secret" not in repr(webhook)

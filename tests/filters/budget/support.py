@@ -100,6 +100,7 @@ class Rig:
     models: list[dict[str, Any]] = field(default_factory=lambda: [PRICED])
     settings: dict[str, Any] = field(default_factory=dict)
     usage: dict[str, Any] = field(default_factory=dict)
+    document: dict[str, Any] = field(default_factory=dict)
     principal: Principal = ANN
     later: Sequence[Filter] = ()
     capabilities: Capability = Capability.ACCESS_LOG
@@ -109,7 +110,7 @@ class Rig:
     def chain(self) -> Chain:
         filters = [{"budget": self.settings}, {"usage": self.usage}]
         document = PolicyDocument.model_validate(
-            {"version": 1, "budgets": self.budgets, "models": self.models, "filters": filters}
+            {"version": 1, "budgets": self.budgets, "models": self.models, "filters": filters, **self.document}
         )
         ports = Ports(self.store, self.clock, self.offload)
 
