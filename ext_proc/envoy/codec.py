@@ -108,10 +108,11 @@ def _attribute(message: pb.ProcessingRequest, name: str) -> str | None:
     return fields[name].string_value if name in fields else None
 
 
-def encode(event: Event, answer: Answer, reading: Reading | None = None) -> Sequence[bytes]:
+def encode(event: Event, answer: Answer, reading: Reading | None = None, *, every_chunk: bool = False) -> Sequence[bytes]:
     """The messages that carry `answer` to `event`, in order; none for an answer that is still to come.
 
-    reading: how the answer's body was asked for before this answer.
+    reading: how the answer's body was asked for before this answer. every_chunk: the gateway waits for one message, of whatever
+    length, in answer to each chunk of a stream.
     """
     match answer:
         case Proceed():
@@ -120,6 +121,8 @@ def encode(event: Event, answer: Answer, reading: Reading | None = None) -> Sequ
             return [_immediate(answer).SerializeToString()]
         case Deliver() if reading is Reading.WHOLE:
             return [_whole(answer).SerializeToString()]
+        case Deliver() if every_chunk:
+            return [_streamed(answer.data, end=answer.end).SerializeToString()]
         case Deliver():
             return [message.SerializeToString() for message in _deliver(answer)]
         case Hold():
@@ -189,11 +192,16 @@ def _deliver(answer: Deliver) -> Iterator[pb.ProcessingResponse]:
 def streamed_body(data: bytes, *, end: bool) -> Iterator[pb.ProcessingResponse]:
     chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)] or ([b""] if end else [])
     for index, chunk in enumerate(chunks):
-        message = pb.ProcessingResponse()
-        streamed = message.response_body.response.body_mutation.streamed_response
-        streamed.body = chunk
-        streamed.end_of_stream = end and index == len(chunks) - 1
-        yield message
+        yield _streamed(chunk, end=end and index == len(chunks) - 1)
+
+
+def _streamed(data: bytes, *, end: bool) -> pb.ProcessingResponse:
+    message = pb.ProcessingResponse()
+    streamed = message.response_body.response.body_mutation.streamed_response
+    streamed.SetInParent()
+    streamed.body = data
+    streamed.end_of_stream = end
+    return message
 
 
 def _mutate(mutation: pb.HeaderMutation, edits: Edits) -> None:

@@ -65,7 +65,7 @@ class Processor:
         self.active += 1
         exchange = Exchange(self._new_id(), self._policy(), shield, capabilities=capabilities_of(words))
         exchange.decision.start_ms = self._now_ms()
-        return ProcessStream(exchange, self._finish, reads_answers="mode-override" in words)
+        return ProcessStream(exchange, self._finish, reads_answers="mode-override" in words, every_chunk="every-chunk" in words)
 
     def _finish_attempt(self) -> None:
         self.active -= 1
@@ -88,9 +88,12 @@ class ProcessStream:
     Envoy to go on without us.
     """
 
-    def __init__(self, exchange: Exchange, finish: Callable[[Sequence[Effect]], None], *, reads_answers: bool) -> None:
+    def __init__(
+        self, exchange: Exchange, finish: Callable[[Sequence[Effect]], None], *, reads_answers: bool, every_chunk: bool = False
+    ) -> None:
         self.finished = False
         self._reads_answers = reads_answers
+        self._every_chunk = every_chunk
         self._reading: Reading | None = None
         self._exchange = exchange
         self._finish = finish
@@ -112,7 +115,7 @@ class ProcessStream:
             raise self._modes
         if not self._reads_answers and self._exchange.state is State.AWAIT_RESPONSE:
             raise ModeError("a filter must read the answer and the gateway does not offer it; run `headrace envoy doctor`")
-        messages = encode(event, answer, self._reading)
+        messages = encode(event, answer, self._reading, every_chunk=self._every_chunk)
         if isinstance(answer, Proceed) and answer.read is not None:
             self._reading = answer.read
         return messages
