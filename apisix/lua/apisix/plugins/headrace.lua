@@ -1,0 +1,115 @@
+-- Headrace behind Apache APISIX: asks the service what Envoy asks it, and does what it says. Nothing is decided here.
+--
+-- rewrite       the request goes to the service, whole; it is changed, or refused
+-- access        the route the service chose becomes an upstream, or an instance of ai-proxy-multi
+-- before_proxy  a plain route whose answer the service wants: called here. Behind ai-proxy: the stream's end
+-- lua_body_filter   behind ai-proxy, each piece of the answer
+-- header_filter     x-headrace-* and x-ratelimit-* of the answer
+
+local core = require("apisix.core")
+local answers = require("headrace.answers")
+local config = require("headrace.config")
+local exchange = require("headrace.exchange")
+local requests = require("headrace.requests")
+local words = require("headrace.words")
+
+local ngx = ngx
+local pairs = pairs
+
+local _M = {
+    version = 0.1,
+    priority = 1035,   -- below authentication, ai-proxy (1040) and ai-proxy-multi (1041); above ai-rate-limiting (1030)
+    name = "headrace",
+    schema = config.schema,
+}
+
+-- Metadata of the service as variables of APISIX's loggers: $headrace_route and so on.
+for _, name in ipairs({ "exchange", "route", "reason" }) do
+    core.ctx.register_var("headrace_" .. name, function(ctx)
+        return ctx.headrace and ctx.headrace.metadata[name]
+    end)
+end
+
+function _M.check_schema(conf)
+    local ok, err = core.schema.check(config.schema, conf)
+    if not ok then
+        return false, err
+    end
+    return config.check(conf)
+end
+
+local function refuse(ctx, status, code)
+    core.response.set_header("content-type", "application/json", "x-headrace-reason", code)
+    return status, words.error(ctx.var.uri, status, code)
+end
+
+-- What becomes of a request that the service could not look at.
+local function unchecked(conf, ctx, err)
+    core.log.error("headrace: the service has not answered: ", err)
+    if conf.failure_mode_allow.request then
+        requests.strip_ours(ctx)
+        return
+    end
+    return refuse(ctx, 503, "gateway.unavailable")
+end
+
+function _M.rewrite(conf, ctx)
+    if not config.prepared(conf) then
+        return refuse(ctx, 503, "gateway.misconfigured")
+    end
+    local body, err = core.request.get_body(conf.max_body_bytes, ctx)
+    if err then
+        return refuse(ctx, 413, "body.too_large")
+    end
+    local asked
+    asked, err = exchange.open(conf.prepared, config.turn())
+    if not asked then
+        return unchecked(conf, ctx, err)
+    end
+    local list
+    list, err = asked:request(requests.headers(ctx), body or "")
+    if not list then
+        asked:cancel()
+        return unchecked(conf, ctx, err)
+    end
+    ctx.headrace = asked
+    return requests.apply(ctx, list)
+end
+
+function _M.access(conf, ctx)
+    if ctx.headrace then
+        return requests.route(conf, ctx)
+    end
+end
+
+function _M.before_proxy(conf, ctx)
+    local asked = ctx.headrace
+    if not asked or ctx.headrace_passes then
+        return
+    elseif ctx.picked_ai_instance then
+        return answers.finish(conf, ctx)
+    elseif asked:stays() then
+        return answers.fetch(conf, ctx)
+    end
+    asked:close()
+end
+
+function _M.lua_body_filter(conf, ctx, headers, body)
+    if ctx.headrace then
+        return answers.filter(conf, ctx, headers, body)
+    end
+end
+
+function _M.header_filter(_, ctx)
+    local asked = ctx.headrace
+    if not asked then
+        return
+    end
+    for header, name in pairs(config.RESPONSE_HEADERS) do
+        if asked.metadata[name] then
+            ngx.header[header] = asked.metadata[name]
+        end
+    end
+end
+
+return _M

@@ -1,0 +1,272 @@
+-- The answer's half of an exchange in APISIX: what ai-proxy hands on piece by piece, and what a plain route's upstream is asked
+-- for here.
+
+local core = require("apisix.core")
+local requests = require("headrace.requests")
+local words = require("headrace.words")
+
+local ngx = ngx
+local ipairs, pairs, type = ipairs, pairs, type
+local concat = table.concat
+
+local _M = {}
+
+local PIECE = 65536
+local MAX_WHOLE = 67108864   -- bytes of an answer that is collected for the service; its own limit
+local NOTHING_YET = ":\n\n"  -- a comment: ai-proxy takes an empty replacement for the end of the stream
+local NOT_PASSED_ON = { connection = true, ["keep-alive"] = true, ["transfer-encoding"] = true, te = true, trailer = true,
+                        upgrade = true, ["proxy-authenticate"] = true, ["proxy-connection"] = true }
+
+local function header_list(status, headers)
+    local list = { { ":status", tostring(status) } }
+    for name, value in pairs(headers or {}) do
+        for _, single in ipairs(type(value) == "table" and value or { value }) do
+            list[#list + 1] = { tostring(name):lower(), tostring(single) }
+        end
+    end
+    return list
+end
+
+local function edit_headers(answer)
+    if ngx.headers_sent then
+        return
+    end
+    for _, name in ipairs(answer.remove) do
+        core.response.set_header(name, nil)
+    end
+    for _, header in ipairs(answer.set) do
+        core.response.set_header(header.name, header.value)
+    end
+end
+
+local function refuse(ctx, refusal)
+    ctx.headrace:close()
+    return requests.refuse(refusal)
+end
+
+-- The service has failed in the middle of an answer: true where the rest passes unchecked.
+local function passes_on(conf, ctx, err)
+    core.log.error("headrace: the service has not answered: ", err)
+    ctx.headrace:cancel()
+    ctx.headrace_passes = conf.failure_mode_allow.response
+    return ctx.headrace_passes
+end
+
+-- Asks how the answer is to be read, once its headers are known: "stream", "whole", or nil where it passes. A refusal comes as a
+-- table, a failure as nil, false and why.
+local function begin(ctx, status, headers)
+    local asked = ctx.headrace
+    if not asked:stays() then
+        return nil, true
+    end
+    local answer, err = asked:response_headers(header_list(status, headers), false)
+    if not answer then
+        return nil, err == nil, err
+    elseif answer.refusal then
+        return answer.refusal, true
+    end
+    edit_headers(answer)
+    return answer.reading, true
+end
+
+local function failed(ctx)
+    core.response.set_header("content-type", "application/json", "x-headrace-reason", "gateway.unavailable")
+    return 503, words.error(ctx.var.uri, 503, "gateway.unavailable")
+end
+
+local function first_piece(conf, ctx, headers)
+    local reading, fine, err = begin(ctx, ngx.status, headers)
+    if type(reading) == "table" then
+        return refuse(ctx, reading)
+    elseif not fine and not passes_on(conf, ctx, err) then
+        return failed(ctx)
+    end
+    ctx.headrace_reading = reading
+    ctx.headrace_passes = ctx.headrace_passes or reading == nil
+end
+
+local function whole(conf, ctx, body)
+    local answer, err = ctx.headrace:whole(body)
+    if not answer then
+        if passes_on(conf, ctx, err or "the service ended the exchange before its end") then
+            return nil, body
+        end
+        return failed(ctx)
+    elseif answer.refusal then
+        return refuse(ctx, answer.refusal)
+    end
+    ctx.headrace:close()
+    edit_headers(answer)
+    return nil, answer.body and answer.body.body or body
+end
+
+-- What the caller gets in place of a piece of a stream, and whether the stream ends there.
+local function piece(conf, ctx, body, ends)
+    local out, ended = ctx.headrace:chunk(body, ends)
+    if out then
+        return out, ended
+    elseif passes_on(conf, ctx, ended) then
+        return body, false
+    end
+    return words.event(ctx.var.uri, "gateway.cut"), true
+end
+
+-- ai-proxy's hook: nil keeps the piece; nil and a string replaces it; a status and a string ends the answer.
+function _M.filter(conf, ctx, headers, body)
+    if ctx.headrace_passes then
+        return
+    end
+    if ctx.headrace_reading == nil then
+        local status, said = first_piece(conf, ctx, headers)
+        if status or ctx.headrace_passes then
+            return status, said
+        end
+    end
+    if body == "" then
+        return
+    elseif ctx.headrace_reading == "whole" then
+        return whole(conf, ctx, body)
+    end
+    local out, ended = piece(conf, ctx, body, false)
+    if ended then
+        ctx.headrace:close()
+        ctx.headrace_passes = true
+        return ngx.OK, out
+    end
+    return nil, out ~= "" and out or NOTHING_YET
+end
+
+-- After ai-proxy has passed on all of a stream: what the service still holds.
+function _M.finish(conf, ctx)
+    if ctx.headrace_reading ~= "stream" then
+        ctx.headrace:close()
+        return
+    end
+    local out = piece(conf, ctx, "", true)
+    if out ~= "" then
+        ngx.print(out)
+        ngx.flush(true)
+    end
+    ctx.headrace:close()
+end
+
+local function connected(ctx)
+    local client = require("resty.http").new()
+    local server = ctx.picked_server
+    local ok, err = client:connect({
+        scheme = ctx.upstream_scheme or "http", host = server.host, port = server.port,
+        ssl_server_name = server.domain or server.host, ssl_verify = false,
+    })
+    return ok and client, err
+end
+
+local function request_of(ctx)
+    local headers = ngx.req.get_headers(0)
+    for name in pairs(NOT_PASSED_ON) do
+        headers[name] = nil
+    end
+    headers.host = ctx.var.upstream_host or headers.host
+    local path = ctx.var.upstream_uri
+    if path == nil or path == "" then
+        path = ctx.var.request_uri
+    end
+    return { method = core.request.get_method(), path = path, headers = headers, body = core.request.get_body() or "" }
+end
+
+local function send_headers(response)
+    ngx.status = response.status
+    for name, value in pairs(response.headers) do
+        if not NOT_PASSED_ON[name:lower()] then
+            ngx.header[name] = value
+        end
+    end
+end
+
+local function unreachable(ctx, err)
+    core.log.error("headrace: the upstream has not answered: ", err)
+    ctx.headrace:cancel()
+    core.response.set_header("content-type", "application/json", "x-headrace-reason", "upstream.unavailable")
+    return 503, words.error(ctx.var.uri, 503, "upstream.unavailable")
+end
+
+-- The body of an answer, in one string; nil and why where it cannot be had.
+local function collect(response)
+    local parts, size = {}, 0
+    while true do
+        local part, err = response.body_reader(PIECE)
+        if err then
+            return nil, err
+        elseif not part then
+            return concat(parts)
+        end
+        parts[#parts + 1], size = part, size + #part
+        if size > MAX_WHOLE then
+            return nil, "an answer of more than " .. MAX_WHOLE .. " bytes"
+        end
+    end
+end
+
+local function hand_on(data)
+    if data ~= "" then
+        local ok, err = ngx.print(data)
+        if ok then
+            ok, err = ngx.flush(true)
+        end
+        return ok, err
+    end
+    return true
+end
+
+-- Passes a stream on, piece by piece, each as the service gives it back. Cancels where the upstream, or the caller, is gone.
+local function relay(conf, ctx, response)
+    local reads = ctx.headrace_reading == "stream"
+    while true do
+        local part, err = response.body_reader(PIECE)
+        if err then
+            ctx.headrace:cancel()
+            return ngx.exit(ngx.ERROR)
+        end
+        local out, ended = part or "", not part
+        if reads and not ctx.headrace_passes then
+            out, ended = piece(conf, ctx, part or "", not part)
+        end
+        if not hand_on(out) then
+            ctx.headrace:cancel()
+            return ngx.exit(ngx.ERROR)
+        elseif ended or not part then
+            ctx.headrace:close()
+            return ngx.exit(ngx.HTTP_OK)
+        end
+    end
+end
+
+-- A plain route: the upstream is called here, so that the service can read its answer.
+function _M.fetch(conf, ctx)
+    local client, err = connected(ctx)
+    if not client then
+        return unreachable(ctx, err)
+    end
+    local response
+    response, err = client:request(request_of(ctx))
+    if not response then
+        return unreachable(ctx, err)
+    end
+    send_headers(response)
+    local status, said = first_piece(conf, ctx, response.headers)
+    if status then
+        ngx.header["content-length"] = nil
+        return status, said
+    elseif ctx.headrace_reading ~= "whole" then
+        return relay(conf, ctx, response)
+    end
+    local body
+    body, err = collect(response)
+    if not body then
+        return unreachable(ctx, err)
+    end
+    status, said = whole(conf, ctx, body)
+    ngx.header["content-length"] = status == nil and #said or nil
+    return status or response.status, said
+end
+
+return _M

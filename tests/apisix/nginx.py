@@ -1,0 +1,90 @@
+"""Debian's nginx with its Lua module, around the plugin and a stand-in for APISIX."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
+MODULES = Path("/usr/lib/nginx/modules")
+LUA_MODULE = MODULES / "ngx_http_lua_module.so"
+CJSON = Path("/usr/lib/x86_64-linux-gnu/lua/5.1/cjson.so")
+
+ROOT = Path(__file__).parents[2]
+LUA = f"{ROOT}/apisix/lua/?.lua;{ROOT}/tests/apisix/stand_in/?.lua;;"
+
+PARTS = {"nginx": Path(NGINX), "libnginx-mod-http-lua": LUA_MODULE, "lua-cjson": next(iter(Path("/usr/lib").glob("*/lua/5.1/cjson.so")), CJSON)}
+
+
+def missing() -> str:
+    """Why nginx cannot play APISIX here; empty where it can."""
+    absent = [name for name, path in PARTS.items() if not path.exists()]
+    return f"not installed: {', '.join(absent)} (Debian packages; libluajit2-5.1-2 by name beside them)" if absent else ""
+
+
+@dataclass(frozen=True)
+class Nginx:
+    """Where it listens (Unix sockets): one for a plain route, one for a route behind ai-proxy. log: its errors."""
+
+    plain: Path
+    ai: Path
+    log: Path
+
+
+def _configuration(folder: Path, conf: Mapping[str, Any], servers: Mapping[str, tuple[str, int]]) -> str:
+    given = {name: {"host": host, "port": port} for name, (host, port) in servers.items()}
+    setup = f"""
+        cjson = require("cjson.safe")
+        plays = require("apisix.plays")
+        conf = plays.configured(cjson.decode([==[{json.dumps(conf)}]==]))
+        servers = cjson.decode([==[{json.dumps(given)}]==])
+    """
+    location = """
+            client_max_body_size 64m; client_body_buffer_size 1m;
+            set $backend '';
+            access_by_lua_block { plays.%s(conf, servers) }
+            header_filter_by_lua_block { plays.header_filter() }
+            proxy_http_version 1.1; proxy_buffering off; proxy_pass http://$backend;
+    """
+    return f"""
+daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log warn;
+load_module {MODULES}/ndk_http_module.so; load_module {LUA_MODULE};
+events {{ worker_connections 4096; }}
+http {{
+    access_log off; lua_package_path "{LUA}"; lua_socket_log_errors off; postpone_output 0;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
+    uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; lua_check_client_abort on;
+    init_by_lua_block {{ {setup} }}
+    server {{ listen unix:{folder}/plain.sock; location / {{ {location % "plain"} }} }}
+    server {{ listen unix:{folder}/ai.sock; location / {{ {location % "behind_ai_proxy"} }} }}
+}}
+"""
+
+
+@asynccontextmanager
+async def running_nginx(folder: Path, conf: Mapping[str, Any], servers: Mapping[str, tuple[str, int]]) -> AsyncIterator[Nginx]:
+    """conf: the plugin's. servers: upstream name to address. Raises AssertionError with nginx's words where it does not start."""
+    written = folder / "nginx.conf"
+    written.write_text(_configuration(folder, conf, servers))
+    process = await asyncio.create_subprocess_exec(NGINX, "-c", str(written), "-p", str(folder), stderr=asyncio.subprocess.PIPE)
+    nginx = Nginx(folder / "plain.sock", folder / "ai.sock", folder / "error.log")
+    try:
+        await _listens(process, nginx)
+        yield nginx
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.communicate()
+
+
+async def _listens(process: asyncio.subprocess.Process, nginx: Nginx) -> None:
+    async with asyncio.timeout(20):
+        while not nginx.ai.exists():
+            if process.returncode is not None:
+                _, said = await process.communicate()
+                raise AssertionError(f"nginx ended: {said.decode()}{nginx.log.read_text()}")
+            await asyncio.sleep(0.01)

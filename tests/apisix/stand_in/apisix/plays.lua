@@ -1,0 +1,96 @@
+-- Plays APISIX's phases around the plugin, for a plain route and for one behind ai-proxy (as in APISIX 3.18).
+
+local core = require("apisix.core")
+local plugin = require("apisix.plugins.headrace")
+local http = require("resty.http")
+
+local _M = {}
+
+local function exit_with(code, body)
+    if code then return core.response.exit(code, body) end
+end
+
+local function context(conf)
+    local ctx = { upstream_scheme = "http", plugins = { plugin, conf } }
+    ctx.var = core.ctx.vars(ctx)
+    ngx.ctx.api_ctx, ngx.ctx.conf = ctx, conf
+    return ctx
+end
+
+-- As plugin.lua_response_filter.
+local function response_filter(conf, ctx, headers, body)
+    local code, new_body = plugin.lua_body_filter(conf, ctx, headers, body)
+    if code then
+        if code ~= ngx.OK then ngx.status = code end
+        ngx.print(new_body)
+        ngx.exit(ngx.OK)
+    end
+    local ok, err = ngx.print(new_body or body)
+    if not ok then return false, err end
+    return ngx.flush(true)
+end
+
+function _M.configured(conf)
+    assert(plugin.check_schema(conf))
+    return conf
+end
+
+function _M.plain(conf, servers)
+    local ctx = context(conf)
+    exit_with(plugin.rewrite(conf, ctx))
+    exit_with(plugin.access(conf, ctx))
+    ctx.picked_server = servers[ctx.upstream_id or "standard"]
+    ngx.var.backend = ctx.picked_server.host .. ":" .. ctx.picked_server.port
+    exit_with(plugin.before_proxy(conf, ctx))
+end
+
+local function instances(servers)
+    local list = {}
+    for name, server in pairs(servers) do list[#list + 1] = { name = name, server = server } end
+    return list
+end
+
+function _M.behind_ai_proxy(conf, servers)
+    local ctx = context(conf)
+    local multi = { instances = instances(servers) }
+    ctx.plugins = { { name = "ai-proxy-multi" }, multi, plugin, conf }
+    exit_with(plugin.rewrite(conf, ctx))
+    for _, instance in ipairs(multi.instances) do
+        if instance.name == "standard" then ctx.picked_ai_instance = instance end
+    end
+    exit_with(plugin.access(conf, ctx))
+    local client = http.new()
+    local server = ctx.picked_ai_instance.server
+    assert(client:connect({ host = server.host, port = server.port }))
+    local headers = ngx.req.get_headers(0)
+    headers.connection = nil
+    local response = assert(client:request({
+        method = ngx.req.get_method(), path = ngx.var.request_uri, headers = headers, body = core.request.get_body() or "",
+    }))
+    ngx.status = response.status
+    for name, value in pairs(response.headers) do
+        if name:lower() ~= "transfer-encoding" and name:lower() ~= "content-length" then ngx.header[name] = value end
+    end
+    if (response.headers["content-type"] or ""):find("event-stream", 1, true) then
+        while true do
+            local part, err = response.body_reader(65536)
+            if err then return ngx.exit(ngx.ERROR) end
+            if not part then break end
+            local ok = response_filter(conf, ctx, response.headers, part)
+            if not ok then return ngx.exit(ngx.ERROR) end
+        end
+    else
+        local parts = {}
+        for part in response.body_reader, 65536 do parts[#parts + 1] = part end
+        response_filter(conf, ctx, response.headers, table.concat(parts))
+    end
+    exit_with(plugin.before_proxy(conf, ctx))
+    ngx.exit(ngx.OK)
+end
+
+function _M.header_filter()
+    local ctx = ngx.ctx.api_ctx
+    if ctx then plugin.header_filter(ngx.ctx.conf, ctx) end
+end
+
+return _M

@@ -1,0 +1,90 @@
+-- As much of lua-resty-http as the plugin uses.
+
+local _M = {}
+local Client = {}
+Client.__index = Client
+
+function _M.new() return setmetatable({ sock = ngx.socket.tcp() }, Client) end
+
+function Client:connect(options)
+    self.sock:settimeouts(1000, 60000, 60000)
+    return self.sock:connect(options.host, options.port)
+end
+
+local function read_head(sock)
+    local line, err = sock:receive("*l")
+    if not line then return nil, err end
+    local response = { status = tonumber(line:match("^HTTP/1%.%d (%d+)")), headers = {} }
+    while true do
+        line, err = sock:receive("*l")
+        if not line then return nil, err end
+        if line == "" then return response end
+        local name, value = line:match("^([^:]+):%s*(.*)$")
+        response.headers[name] = value
+    end
+end
+
+local function chunked(sock)
+    local left, over = 0, false
+    return function(most)
+        if over then return nil end
+        if left == 0 then
+            local size, err = sock:receive("*l")
+            if not size then return nil, err end
+            left = tonumber(size:match("^%x+"), 16)
+            if left == 0 then sock:receive("*l") over = true return nil end
+        end
+        local part, err = sock:receive(math.min(left, most))
+        if not part then return nil, err end
+        left = left - #part
+        if left == 0 then sock:receive(2) end
+        return part
+    end
+end
+
+local function counted(sock, length)
+    return function(most)
+        if length == 0 then return nil end
+        local part, err = sock:receive(math.min(length, most))
+        if not part then return nil, err end
+        length = length - #part
+        return part
+    end
+end
+
+local function to_the_end(sock)
+    return function(most)
+        local part, err, rest = sock:receiveany(most)
+        if part then return part end
+        if err == "closed" then return rest ~= "" and rest or nil end
+        return nil, err
+    end
+end
+
+function Client:request(request)
+    local out = { request.method, " ", request.path, " HTTP/1.1\r\n" }
+    request.headers["content-length"] = #request.body
+    for name, value in pairs(request.headers) do
+        for _, single in ipairs(type(value) == "table" and value or { value }) do
+            out[#out + 1] = name .. ": " .. tostring(single) .. "\r\n"
+        end
+    end
+    out[#out + 1] = "\r\n" .. request.body
+    local sent, err = self.sock:send(out)
+    if not sent then return nil, err end
+    local response
+    response, err = read_head(self.sock)
+    if not response then return nil, err end
+    local headers = {}
+    for name, value in pairs(response.headers) do headers[name:lower()] = value end
+    if (headers["transfer-encoding"] or ""):find("chunked") then
+        response.body_reader = chunked(self.sock)
+    elseif headers["content-length"] then
+        response.body_reader = counted(self.sock, tonumber(headers["content-length"]))
+    else
+        response.body_reader = to_the_end(self.sock)
+    end
+    return response
+end
+
+return _M

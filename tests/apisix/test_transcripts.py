@@ -1,0 +1,57 @@
+"""Every transcript through the Lua plugin, on a plain route and behind ai-proxy, against the service in this process."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from headrace.ext_proc.envoy.access_log import AccessLog
+from headrace.ext_proc.envoy.health import Health
+from headrace.ext_proc.envoy.services import methods
+from headrace.ext_proc.envoy.transport import Transport, listen
+from tests.apisix.nginx import missing, running_nginx
+from tests.e2e.envoy_process import short_directory
+from tests.envoy.stub_upstream import StubUpstream
+from tests.transcripts.checks import check
+from tests.transcripts.model import Transcript
+from tests.transcripts.real_envoy import POOLS, Stand
+from tests.transcripts.site import WAIT, Site
+from tests.transcripts.test_transcripts import cases
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(bool(missing()), reason=missing()),
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["plain", "ai"])
+async def stand(request: pytest.FixtureRequest) -> AsyncIterator[Stand]:
+    stand = Stand()
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(short_directory())
+        stand.upstreams = [await stack.enter_async_context(StubUpstream(name)) for name in POOLS]
+        served = methods(stand.processor(), AccessLog(stand.submit), Health(lambda: True))
+        server = listen(Transport.GRPCIO, served, f"unix:{folder}/w.sock")
+        await server.start()
+        stack.push_async_callback(server.stop, 0)
+        servers = {upstream.name: ("127.0.0.1", httpx.URL(upstream.url).port or 80) for upstream in stand.upstreams}
+        nginx = await stack.enter_async_context(running_nginx(folder, {"service": [f"unix:{folder}/w.sock"]}, servers))
+        route = httpx.AsyncHTTPTransport(uds=str(getattr(nginx, request.param)))
+        stand.client = await stack.enter_async_context(httpx.AsyncClient(base_url="http://gateway", transport=route, timeout=WAIT))
+        yield stand
+        print(nginx.log.read_text())
+
+
+@pytest.mark.parametrize(("transcript", "cut"), cases("apisix"))
+async def test_through_the_plugin(transcript: Transcript, cut: int | None, tmp_path: Path, stand: Stand) -> None:
+    async with Site(transcript, tmp_path) as site:
+        stand.site = site
+        for turn in transcript.before:
+            await stand.play(turn, cut, settled=1)
+            site.forget()
+        seen = await stand.play(transcript.turn, cut, settled=len(transcript.expect.get("settled", ())))
+        check(transcript, seen)
