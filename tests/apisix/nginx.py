@@ -12,12 +12,12 @@ from typing import Any
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 MODULES = Path("/usr/lib/nginx/modules")
 LUA_MODULE = MODULES / "ngx_http_lua_module.so"
-CJSON = Path("/usr/lib/x86_64-linux-gnu/lua/5.1/cjson.so")
+CJSON = next(iter(Path("/usr/lib").glob("*/lua/5.1/cjson.so")), Path("cjson.so"))
 
 ROOT = Path(__file__).parents[2]
 LUA = f"{ROOT}/apisix/lua/?.lua;{ROOT}/tests/apisix/stand_in/?.lua;;"
 
-PARTS = {"nginx": Path(NGINX), "libnginx-mod-http-lua": LUA_MODULE, "lua-cjson": next(iter(Path("/usr/lib").glob("*/lua/5.1/cjson.so")), CJSON)}
+PARTS = {"nginx": Path(NGINX), "libnginx-mod-http-lua": LUA_MODULE, "lua-cjson": CJSON}
 
 
 def missing() -> str:

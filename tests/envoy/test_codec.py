@@ -198,6 +198,12 @@ def test_the_end_of_a_stream_without_data_is_a_message() -> None:
     assert [streamed(message) for message in several(CHUNK_EVENT, Deliver(b"", end=True), Reading.STREAM)] == [(b"", True)]
 
 
+@pytest.mark.parametrize("answer", [Deliver(b""), Deliver(bytes(3 * CHUNK)), Deliver(b"x", end=True)])
+def test_a_gateway_that_waits_for_an_answer_to_every_chunk_gets_one(answer: Deliver) -> None:
+    (data,) = encode(CHUNK_EVENT, answer, Reading.STREAM, every_chunk=True)
+    assert streamed(pb.ProcessingResponse.FromString(data)) == (answer.data, answer.end)
+
+
 def test_trailers_follow_what_was_held_back() -> None:
     body, tail = several(ResponseTrailers(), Deliver(b"x", trailers=True), Reading.STREAM)
     assert streamed(body) == (b"x", False)

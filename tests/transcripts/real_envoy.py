@@ -27,11 +27,12 @@ POOLS = ("standard", "high-memory")
 
 @dataclass
 class Stand:
-    """`site` is the transcript's that is being played."""
+    """`site` is the transcript's that is being played. noise: what the gateway puts into streams of its own accord."""
 
     upstreams: Sequence[StubUpstream] = ()
     client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
     site: Site | None = None
+    noise: bytes = b""
 
     @property
     def now(self) -> Site:
@@ -64,7 +65,7 @@ class Stand:
         async with self.client.stream(asked.method, asked.path, content=body, headers=dict(asked.headers)) as answer:
             got = b""
             async for piece in answer.aiter_raw():
-                got += piece
+                got = (got + piece).replace(self.noise, b"") if self.noise else got + piece
                 if enough is not None and len(got) >= enough:
                     break
         return Seen(status=answer.status_code, headers=dict(answer.headers), body=got)
