@@ -113,9 +113,6 @@ class BudgetSession(Session):
     def on_event(self, event: SseEvent) -> Sequence[SseEvent]:
         return (event,) if self._watch is None else self._watch.on_event(event)
 
-    def on_stream_end(self) -> Sequence[SseEvent]:
-        return () if self._watch is None else self._watch.on_stream_end()
-
     def close(self, outcome: Outcome) -> Sequence[Effect]:
         lease = self._lease
         if self._watch is not None:

@@ -18,6 +18,7 @@ SMALLEST = 16
 """Tokens. A step that is refused is halved down to this, so that a stream is cut within so many tokens of the budget's end."""
 TRIES = 3
 """Calls in a row that the store may leave unanswered before the stream is cut, where the policy fails closed."""
+RETRY_S = 0.5
 
 
 class State(Enum):
@@ -27,7 +28,9 @@ class State(Enum):
 
 
 class Watch:
-    """Counts what is streamed; nothing beyond what the lease holds is passed on.
+    """Counts what is streamed, and has the lease hold it.
+
+    Nothing is held back while the store is asked: what the upstream has generated is spent, whoever gets to read it.
 
     held: tokens of answer that the lease holds at first. step: how many more are asked for at a time, half a step ahead.
     extend: has the lease hold so many tokens in all. ended: the last event's reply, told why the lease does not grow.
@@ -54,33 +57,24 @@ class Watch:
         self._tokens = 0
         self._failures = 0
         self._asking: asyncio.Task[None] | None = None
-        self._back: list[SseEvent] = []
-        """Events that the lease does not hold yet."""
 
     def on_event(self, event: SseEvent) -> Sequence[SseEvent]:
-        """Raises EndStream where the lease cannot hold what has come."""
+        """Raises EndStream where the lease does not hold what has come, and will not."""
         self._follow(event)
-        if self._state is State.GROWING and self._asking is None and self._tokens > self._held - self._step // 2:
-            self._asking = asyncio.create_task(self._ask(max(self._held, self._tokens) + self._step))
-        self._back.append(event)
-        if self._state is not State.LEFT_ALONE and self._tokens > self._held:
-            if self._state is State.OVER:
-                raise EndStream(self._reply)
-            return ()
-        return self._given()
-
-    def on_stream_end(self) -> Sequence[SseEvent]:
-        """The answer is over and will be settled as it is."""
-        return self._given()
+        if self._state is State.OVER and self._tokens > self._held:
+            raise EndStream(self._reply)
+        if self._is_short and self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+        return (event,)
 
     def close(self) -> None:
         """An extension that is under way finds the lease settled, or is settled with it."""
         if self._asking is not None:
             self._asking.cancel()
 
-    def _given(self) -> Sequence[SseEvent]:
-        given, self._back = self._back, []
-        return given
+    @property
+    def _is_short(self) -> bool:
+        return self._state is State.GROWING and self._tokens > self._held - self._step // 2
 
     def _follow(self, event: SseEvent) -> None:
         """What the provider reports on the way counts; else the words do, event by event: no fewer than in one piece."""
@@ -92,13 +86,14 @@ class Watch:
         if (usage := usage_in(document)) is not None:
             self._tokens = max(self._tokens, usage.output_tokens)
 
-    async def _ask(self, tokens: int) -> None:
-        try:
-            answer = await self._extend(tokens)
-        except StoreUnavailable:
-            self._unanswered()
-        else:
-            self._answered(tokens, answer)
+    async def _ask(self) -> None:
+        while self._is_short:
+            tokens = max(self._held, self._tokens) + self._step
+            try:
+                self._answered(tokens, await self._extend(tokens))
+            except StoreUnavailable:
+                self._unanswered()
+                await asyncio.sleep(RETRY_S)
         self._asking = None
 
     def _answered(self, tokens: int, answer: Answer) -> None:

@@ -12,10 +12,16 @@ from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.core.session import EndStream
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.core.verdict import Reply
+from headrace.filters.budget import watch as watching
 from headrace.filters.budget.watch import SMALLEST, TRIES, Answer, Watch
 
 REFUSED = Exhausted(0, (0,), 0)
 ENDED = Reply(429, "budget.exhausted", "over")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "RETRY_S", 0.0)
 
 
 class Store:
@@ -63,7 +69,7 @@ async def stream(watched: Watch, *events: SseEvent) -> Sequence[SseEvent]:
 
 async def turns() -> None:
     """The store, where it answers, does so within a turn of the loop."""
-    for _ in range(3):
+    for _ in range(6):
         await asyncio.sleep(0)
 
 
@@ -73,33 +79,35 @@ async def ends(watched: Watch, *events: SseEvent) -> Reply:
     return ended.value.reply
 
 
-async def test_more_is_asked_for_half_a_step_ahead_and_nothing_is_held_back() -> None:
+async def test_more_is_asked_for_half_a_step_ahead() -> None:
     store = Store()
     events = [says(1) for _ in range(100)]
     assert await stream(watch(store), *events) == events
     assert store.asked == [64, 96, 128]
 
 
-async def test_what_the_lease_does_not_hold_waits_for_the_answer() -> None:
+async def test_what_comes_while_the_store_is_asked_is_passed_on_and_asked_for_next() -> None:
     store = Store()
     store.open.clear()
     watched = watch(store)
-    events = [says(30), says(5), says(1), says(1)]
-    assert await stream(watched, *events[:3]) == events[:1]
+    events = [says(30), says(70), says(1)]
+    assert await stream(watched, *events) == events
+    assert store.asked == [64]
     store.open.set()
     await turns()
-    assert list(watched.on_event(events[3])) == events[1:]
-    assert store.asked == [64]
+    assert store.asked == [64, 133]
+    watched.close()
 
 
-async def test_a_stream_that_ends_while_it_waits_is_delivered() -> None:
+async def test_a_stream_that_ends_while_the_store_is_asked_asks_no_more() -> None:
     store = Store()
     store.open.clear()
     watched = watch(store)
-    first, second = says(30), says(5)
-    assert await stream(watched, first, second) == [first]
-    assert watched.on_stream_end() == [second]
+    await stream(watched, says(30))
     watched.close()
+    store.open.set()
+    await turns()
+    assert store.asked == [64]
 
 
 async def test_an_event_larger_than_a_step_is_asked_for_as_it_is() -> None:
