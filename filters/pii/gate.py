@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 import hyperscan as hs
 
 from headrace.filters.pii.addresses import top_level_domains
-from headrace.filters.pii.presidio import PHONE_ENTITY
-from headrace.filters.pii.recognizers import Recognizer
+from headrace.filters.pii.recognizers import Finder, Recognizer
 
 _ABOVE = r"\x{80}-\x{10ffff}"
 _DIGIT = rf"[0-9{_ABOVE}]"
@@ -26,6 +25,9 @@ PHONE_MIN_DIGITS = 4
 _PHONE_GATE = rf"{_DIGIT}(?:[-x .()\[\]/~{_ABOVE}]{{0,4}}{_DIGIT}){{{PHONE_MIN_DIGITS - 1}}}"
 
 _GATES: Mapping[str, Sequence[str]] = {
+    "PHONE_NUMBER": [_PHONE_GATE],
+    "ZaMobileNumberRecognizer": [_PHONE_GATE],
+    "ZaTelephoneNumberRecognizer": [_PHONE_GATE],
     "CreditCardRecognizer": [rf"{_DIGIT}(?:[- ]?{_DIGIT}){{12}}"],
     "UsBankRecognizer": ["[0-9]{8}"],
     "UsLicenseRecognizer": ["[A-Z][0-9]", "[0-9]{3}[A-Z]", "[0-9]{6}"],
@@ -42,33 +44,44 @@ _GATES: Mapping[str, Sequence[str]] = {
     "MacAddressRecognizer": ["[0-9A-F]{2}[:-][0-9A-F]{2}[:-]", r"[0-9A-F]{4}\.[0-9A-F]{4}\."],
     "UuidRecognizer": ["[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-"],
 }
-_FLAGS = hs.HS_FLAG_PREFILTER | hs.HS_FLAG_SINGLEMATCH | hs.HS_FLAG_UTF8 | hs.HS_FLAG_CASELESS
+_BASE = hs.HS_FLAG_PREFILTER | hs.HS_FLAG_SINGLEMATCH | hs.HS_FLAG_UTF8 | hs.HS_FLAG_CASELESS
+# What the patterns of recognizers are compiled with, as Presidio does.
+_OWN = _BASE | hs.HS_FLAG_DOTALL | hs.HS_FLAG_MULTILINE
 
 
 class Gate:
-    """Which of `keys` may find something in a text; shared by threads, which must not share hyperscan's scratch space."""
+    """Which of some keys may find something in a text; shared by threads, which must not share hyperscan's scratch space.
 
-    def __init__(self, expressions: Mapping[str, Sequence[str]]) -> None:
-        """At least one expression."""
-        flat = [(key, expression) for key, each in expressions.items() for expression in each]
-        self._keys = [key for key, _ in flat]
-        self._everything = frozenset(expressions)
+    expressions: key → gate expressions. ascii: key → its own patterns, which say nothing of text beyond ASCII: there the key is
+    always among those that may. One of the two holds something.
+    """
+
+    def __init__(self, expressions: Mapping[str, Sequence[str]], ascii: Mapping[str, Sequence[str]] | None = None) -> None:
+        own = ascii or {}
+        flat = [(key, each, _BASE) for key, listed in expressions.items() for each in listed]
+        flat += [(key, each, _OWN) for key, listed in own.items() for each in listed]
+        self._keys = [key for key, _, _ in flat]
+        self._everything = frozenset(self._keys)
+        self._beyond_ascii = frozenset(own)
         self._database = hs.Database(mode=hs.HS_MODE_BLOCK)
         self._database.compile(
-            expressions=[expression.encode() for _, expression in flat],
+            expressions=[each.encode() for _, each, _ in flat],
             ids=list(range(len(flat))),
             elements=len(flat),
-            flags=[_FLAGS] * len(flat),
+            flags=[flags for _, _, flags in flat],
         )
         self._local = threading.local()
 
     def open(self, text: str) -> frozenset[str]:
         """The keys whose gate opens for `text`."""
-        if not text.isascii() and any(character in text for character in _FOLDING):
-            return self._everything
+        beyond = _NOTHING
+        if not text.isascii():
+            if any(character in text for character in _FOLDING):
+                return self._everything
+            beyond = self._beyond_ascii
         hits: list[int] = []
         self._database.scan(_utf8(text), match_event_handler=lambda id, *_: hits.append(id), scratch=self._scratch())
-        return frozenset([self._keys[hit] for hit in hits]) if hits else _NOTHING
+        return beyond.union([self._keys[hit] for hit in hits]) if hits else beyond
 
     def _scratch(self) -> hs.Scratch:
         try:
@@ -89,18 +102,33 @@ def _utf8(text: str) -> bytes:
         return text.encode(errors="replace")
 
 
-def gate_for(recognizers: Sequence[Recognizer], *, phone: bool) -> Gate:
-    """The gate for these recognizers, by their names, and for phone numbers under the name of that entity."""
-    expressions = {each.name: _expressions(each) for each in recognizers}
-    if phone:
-        expressions[PHONE_ENTITY] = [_PHONE_GATE]
-    return Gate(expressions)
+def gate_for(recognizers: Sequence[Finder]) -> Gate:
+    """The gate for these recognizers, by their names. At least one."""
+    loose = {each.name: _expressions(each) for each in recognizers if _is_known(each) or not _own(each)}
+    return Gate(loose, {each.name: each.gates for each in recognizers if each.name not in loose})
 
 
-def _expressions(recognizer: Recognizer) -> Sequence[str]:
-    if recognizer.name == "UrlRecognizer":
+_URL = "UrlRecognizer"
+
+
+def _is_known(recognizer: Finder) -> bool:
+    return recognizer.name in _GATES or recognizer.name == _URL or bool(recognizer.hints)
+
+
+def _own(recognizer: Finder) -> bool:
+    """Whether its own patterns may serve as gates: hyperscan can compile them."""
+    try:
+        for each in recognizer.gates:
+            hs.Database(mode=hs.HS_MODE_BLOCK).compile(expressions=[each.encode()], ids=[0], elements=1, flags=[_OWN])
+    except hs.error:
+        return False
+    return bool(recognizer.gates)
+
+
+def _expressions(recognizer: Finder) -> Sequence[str]:
+    if isinstance(recognizer, Recognizer) and recognizer.name == _URL:
         return [_domain_gate(recognizer)]
-    return _GATES.get(recognizer.name, ANYTHING)
+    return recognizer.hints or _GATES.get(recognizer.name, ANYTHING)
 
 
 ANYTHING = (r"[\x00-\x{10ffff}]",)

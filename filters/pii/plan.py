@@ -2,15 +2,16 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from headrace.ext_proc.engine.policy.problems import Where, suggestion
+from headrace.filters.pii.allowing import AllowingDetector
 from headrace.filters.pii.memo import MemoDetector
 from headrace.filters.pii.models.names import NONE, Model, UnknownModel, default_models, entities_of, model_of
 from headrace.filters.pii.models.pool import ModelUnusable, pool_for
-from headrace.filters.pii.settings import PiiSettings
+from headrace.filters.pii.settings import PiiSettings, Recognizer
 from headrace.filters.pii.spans import DetectionTimeout, Detector
 
 Report = Callable[[Where, str], None]
@@ -30,35 +31,51 @@ _BEST = 1.0
 class Plan:
     """thresholds: entity and the score a finding must reach, in alphabetical order. models: the best first.
 
-    named: the entities that models are believed of.
+    named: the entities that models are believed of. allowed: values, folded, that are no findings.
     """
 
     thresholds: tuple[tuple[str, float], ...]
     models: tuple[Model, ...] = ()
     named: frozenset[str] = frozenset()
+    recognizers: tuple[Recognizer, ...] = ()
+    languages: frozenset[str] = frozenset({"en"})
+    countries: frozenset[str] | None = None
+    layers: frozenset[str] = frozenset()
+    allowed: frozenset[str] = frozenset()
 
 
 def plan(settings: PiiSettings, base: Path, report: Report) -> Plan:
     """What the settings of a policy in `base` ask for. Reports models that are missing, and entities that nothing here finds."""
-    from headrace.filters.pii.detector import best_scores  # imports Presidio
+    from headrace.filters.pii.offer import check_languages, offered  # imports Presidio
 
+    check_languages(settings, report)
     models = _models(settings, base, report)
-    patterns = best_scores()
+    offer = offered(settings, report)
     named = {entity for model, at in models for entity in _entities(model, report, at)}
     believed = named & (_BELIEVED | set(settings.entities or ()))
-    best = {**patterns, **dict.fromkeys(believed, _BEST)}
+    best = {**offer.everything, **dict.fromkeys(believed, _BEST)}
     for index, entity in enumerate(settings.entities or ()):
         _check_entity(entity, best, settings, report, ("entities", index))
+    wanted = settings.entities or (*offer.default, *(entity for entity in NAMED if entity in named))
     for entity in settings.thresholds:
         if entity not in best:
             report(("thresholds", entity), _unknown(entity, best))
-    wanted = settings.entities or (*patterns, *(entity for entity in NAMED if entity in named))
+        elif entity not in (*wanted, *offer.default):
+            report(("thresholds", entity), f"{entity} is not looked for; name it in entities")
     thresholds = {entity: settings.thresholds.get(entity, settings.min_score) for entity in wanted if entity in best}
-    ordered = tuple(sorted(thresholds.items()))
+    found = Plan(
+        tuple(sorted(thresholds.items())),
+        recognizers=settings.recognizers,
+        languages=frozenset(settings.languages),
+        countries=frozenset(settings.countries) if settings.countries is not None else None,
+        layers=frozenset(settings.layers),
+        allowed=frozenset(value.casefold() for value in settings.allow_list),
+    )
     # A model is for what no pattern finds: a policy that asks for nothing of that kind does not pay for one.
-    if all(patterns.get(entity, 0.0) >= least for entity, least in ordered if settings.entities or entity not in patterns):
-        return Plan(ordered)
-    return Plan(ordered, tuple(model for model, _ in models), frozenset(believed))
+    reached = (offer.everything.get(entity, 0.0) >= least for entity, least in thresholds.items() if settings.entities)
+    if settings.entities and all(reached):
+        return found
+    return replace(found, models=tuple(model for model, _ in models), named=frozenset(believed))
 
 
 # The suffix list and the telephone numbers of each region are read when they are first needed: 25 ms that no request should pay.
@@ -69,10 +86,12 @@ _WARM_UP = "a@example.com +1 415-555-2671 030 123456 020 7946 0123"
 def detector_for(plan: Plan) -> MemoDetector:
     """Shared by policy revisions, and by overrides that change something else: building one takes a quarter of a second."""
     from headrace.filters.pii.detector import PatternDetector  # imports Presidio
+    from headrace.filters.pii.offer import finders_of
 
-    patterns = PatternDetector(dict(plan.thresholds))
+    patterns = PatternDetector(dict(plan.thresholds), finders_of(plan), context="context" in plan.layers)
     patterns.detect(_WARM_UP)
-    return MemoDetector(_with_models(patterns, plan))
+    detector = _with_models(patterns, plan)
+    return MemoDetector(AllowingDetector(detector, plan.allowed) if plan.allowed else detector)
 
 
 def _with_models(patterns: Detector, plan: Plan) -> Detector:

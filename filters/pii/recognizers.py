@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import regex  # type: ignore[import-untyped]
 
+from headrace.filters.pii.context import raised
 from headrace.filters.pii.spans import DetectionTimeout, Span
 
 # One pattern over one block of text. The default patterns need milliseconds; this bounds the quadratic ones on hostile text.
@@ -13,6 +15,41 @@ MAX_SCORE = 1.0
 MIN_SCORE = 0.0
 
 Verdict = Callable[[str], bool | None]
+
+
+class Finder(Protocol):
+    """A recognizer. name: no two have the same. best: the highest score without context. context: words, in lower case."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def entity(self) -> str: ...
+
+    @property
+    def best(self) -> float: ...
+
+    @property
+    def context(self) -> tuple[str, ...]: ...
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """Expressions of which one matches wherever this finds something in ASCII text; empty when nothing is known."""
+        ...
+
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """The same for any text, and quickly compiled; they are preferred. Empty when there are none."""
+        ...
+
+    def find(self, text: str) -> Iterator[Span]:
+        """What is found in one segment, duplicates included. Raises DetectionTimeout."""
+        ...
+
+
+def best_of(found: Finder, *, context: bool) -> float:
+    """The highest score a recognizer can give, with or without context words."""
+    return raised(found.best) if context and found.context else found.best
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +65,7 @@ class CompiledPattern:
 class Recognizer:
     """One entity's patterns with Presidio's own validation.
 
-    name: Presidio's class name. best: the highest score a match can get.
+    name: Presidio's class name. best: the highest score a match can get. context: words, in lower case, that raise it.
     """
 
     name: str
@@ -37,6 +74,15 @@ class Recognizer:
     validate: Verdict
     invalidate: Verdict
     best: float
+    context: tuple[str, ...] = ()
+
+    @property
+    def hints(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        return tuple(pattern.expression.pattern for pattern in self.patterns)
 
     def find(self, text: str) -> Iterator[Span]:
         """What `PatternRecognizer.analyze` finds, before duplicates are removed. Raises DetectionTimeout, where Presidio skips."""

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from headrace.ext_proc.engine.policy.values import FileName
+from headrace.ext_proc.engine.policy.values import FileName, Matching
 from headrace.ext_proc.engine.settings import FilterSettings
 
 Action = Literal["replace", "redact", "mask", "block", "report", "off"]
@@ -17,6 +17,44 @@ ACTIONS = (
     "replace: a placeholder such as <EMAIL_ADDRESS_k3f9q2ma>, the same one for the same value. redact: the entity's name, "
     "<EMAIL_ADDRESS>. mask: a star for every character. block: refused. report: only recorded. off: not searched."
 )
+
+
+Entity = Annotated[str, Matching("[A-Z][A-Z0-9_]{1,63}", "a name in capitals, such as EMPLOYEE_ID")]
+Word = Annotated[str, Field(min_length=1, max_length=200)]
+Layer = Literal["context", "code", "decode"]
+
+LAYERS = (
+    "context: words beside a finding raise its score, as Presidio's do with a language model. code: in source code, what only "
+    "looks like a name, a place or a domain is none. decode: text in base64, percent-encoding, HTML entities, escapes, full-width "
+    "letters or broken by invisible characters is searched decoded, too."
+)
+
+
+class Pattern(BaseModel):
+    """A regular expression and what its matches score."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    regex: Annotated[str, Field(min_length=1)] = Field(
+        description="In RE2's syntax, letters in either case; the first group, where there is one, is the finding."
+    )
+    score: Score = Field(0.5, description="From 0 to 1.")
+
+
+class Recognizer(BaseModel):
+    """A recognizer of the policy's own: patterns, words, or code of an installed package."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    entity: Entity = Field(description="What its findings are called.")
+    patterns: tuple[Pattern, ...] = Field((), description="Searched in order.")
+    context: tuple[Word, ...] = Field((), description="Words that raise a score by 0.35, to 0.4 at least, among the five before.")
+    validator: Literal["luhn", "mod97", "verhoeff"] | None = Field(None, description="A check digit that findings must have.")
+    deny_list: tuple[Word, ...] = Field((), description="Words that are findings wherever they stand alone, with a score of 1.")
+    allow_list: tuple[Word, ...] = Field((), description="Values that are no findings of this recognizer.")
+    python: str | None = Field(
+        None, description="A recognizer in Python: its name in the entry-point group headrace.recognizers of an installed package."
+    )
 
 
 class PiiSettings(FilterSettings):
@@ -33,6 +71,17 @@ class PiiSettings(FilterSettings):
         "onnx:<path>, or a list of them, the best first. Absent: rampart where it is installed, else none. A model is loaded only "
         "where entities need it.",
     )
+    recognizers: tuple[Recognizer, ...] = Field((), description="Recognizers of the policy's own.")
+    languages: tuple[str, ...] = Field(
+        ("en",), min_length=1, description="Languages whose recognizers of Presidio's are run, such as en, de, es."
+    )
+    countries: tuple[str, ...] | None = Field(
+        None, description="Countries whose recognizers of Presidio's are run, such as us, uk, de. Absent: those that Presidio runs."
+    )
+    layers: tuple[Layer, ...] = Field(
+        ("context", "code", "decode"), description=f"What is done beyond Presidio's own findings; []: nothing. {LAYERS}"
+    )
+    allow_list: tuple[Word, ...] = Field((), description="Values that are no findings, whatever they look like.")
     entities: tuple[str, ...] | None = Field(
         None,
         min_length=1,

@@ -26,14 +26,21 @@ def test_an_entity_that_only_a_model_finds_is_a_problem_that_says_so(tmp_path: P
 def test_an_unknown_entity_is_a_problem_with_a_suggestion(tmp_path: Path) -> None:
     (problem,) = _problems(tmp_path, "entities: [EMAIL_ADRESS]")
     assert "did you mean 'EMAIL_ADDRESS'?" in problem
+    (problem,) = _problems(tmp_path, "thresholds: {UK_NINNO: 0.1}")
+    assert "did you mean 'UK_NINO'?" in problem and "thresholds" in problem
+
+
+def test_a_threshold_for_an_entity_that_is_not_looked_for_is_a_problem(tmp_path: Path) -> None:
     (problem,) = _problems(tmp_path, "thresholds: {UK_NINO: 0.1}")
-    assert "UK_NINO" in problem and "thresholds" in problem
+    assert "UK_NINO is not looked for" in problem
+    policy(tmp_path, "thresholds: {UK_NINO: 0.1}, entities: [UK_NINO]")
+    policy(tmp_path, "thresholds: {US_ITIN: 0.1}")
 
 
 def test_an_entity_that_its_threshold_hides_is_a_problem_with_the_threshold_that_does_not(tmp_path: Path) -> None:
-    (problem,) = _problems(tmp_path, "entities: [US_BANK_NUMBER]")
+    (problem,) = _problems(tmp_path, "entities: [US_BANK_NUMBER], layers: []")
     assert "US_BANK_NUMBER never scores above 0.05" in problem and "thresholds: {US_BANK_NUMBER: 0.05}" in problem
-    talk = Talk(policy(tmp_path, "entities: [US_BANK_NUMBER], thresholds: {US_BANK_NUMBER: 0.05}"))
+    talk = Talk(policy(tmp_path, "entities: [US_BANK_NUMBER], layers: [], thresholds: {US_BANK_NUMBER: 0.05}"))
     assert talk.sent(user("account 12345678"))["messages"][0]["content"].startswith("account <US_BANK_NUMBER_")
 
 
@@ -73,3 +80,70 @@ def test_both_directions_off_cost_nothing(tmp_path: Path) -> None:
 def test_importing_the_filter_does_not_import_presidio() -> None:
     script = "import sys, headrace.filters.pii; assert not {'presidio_analyzer', 'spacy', 'hyperscan'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+# --- recognizers -------------------------------------------------------------------------------------------------------------
+
+
+def _content(talk: Talk, text: str) -> str:
+    return str(talk.sent(user(text))["messages"][0]["content"])
+
+
+def test_recognizers_of_presidio_that_are_off_by_default_run_for_their_entity_or_their_country(tmp_path: Path) -> None:
+    text = "My national insurance number nino is AA 12 34 56 B."
+    assert _content(Talk(policy(tmp_path, "request: redact")), text) == text
+    for settings in ("entities: [UK_NINO]", "countries: [uk], entities: [UK_NINO, UK_PASSPORT]"):
+        assert "<UK_NINO>" in _content(Talk(policy(tmp_path, f"request: redact, {settings}")), text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "place", "said"),
+    [
+        ("languages: [en, dee]", "languages[1]", "did you mean 'de'?"),
+        ("countries: [gb]", "countries[0]", "Presidio has no recognizers for 'gb'"),
+        ("recognizers: [{entity: A_B}]", "recognizers[0]", "give it patterns, deny_list or python"),
+        ("recognizers: [{entity: A_B, python: nobody}]", "recognizers[0].python", "no installed package has a recognizer 'nobody'"),
+        ("recognizers: [{entity: A_B, patterns: [{regex: '(a+)+(?=b)'}]}]", "patterns[0].regex", "RE2 does not take it"),
+        ("recognizers: [{entity: A_B, patterns: [{regex: 'a*'}]}]", "patterns[0].regex", "it matches an empty text"),
+        ("recognizers: [{entity: A_B, patterns: [{regex: '(a)\\1'}]}]", "patterns[0].regex", "RE2 does not take it"),
+        ("recognizers: [{entity: a b, deny_list: [x]}]", "recognizers[0].entity", "is not a name in capitals"),
+        ("recognizers: [{entity: A_B, deny_list: [x], validator: crc}]", "recognizers[0].validator", "luhn"),
+        ("model: [rampart, nope]", "model[1]", "'nope' is none of none, rampart, spacy:<package or path>, onnx:<path>"),
+        ("model: 'onnx:here'", "model", "has no config.json"),
+        ("model: 'spacy:nope'", "model", "there is no spaCy model 'nope'"),
+    ],
+)
+def test_what_cannot_work_is_said_with_its_place(tmp_path: Path, settings: str, place: str, said: str) -> None:
+    (problem,) = _problems(tmp_path, settings)
+    assert place in problem
+    assert said in problem
+
+
+def test_a_recognizer_of_the_policy_finds_patterns_and_words_and_passes_over_what_is_allowed(tmp_path: Path) -> None:
+    own = (
+        "request: redact, entities: [EMPLOYEE, PROJECT], recognizers: ["
+        "{entity: EMPLOYEE, patterns: [{regex: 'no\\. (E[0-9]{6})', score: 0.2}], context: [staff], allow_list: [E000000]}, "
+        "{entity: PROJECT, deny_list: [Blue Heron, C++]}]"
+    )
+    talk = Talk(policy(tmp_path, own))
+    assert _content(talk, "staff no. E123456, guest no. E123456") == "staff no. <EMPLOYEE>, guest no. <EMPLOYEE>"
+    assert _content(Talk(talk.policy), "a dozen words of another kind stand here before the no. E123456").endswith("E123456")
+    assert _content(Talk(talk.policy), "staff no. E000000 of blue heron, Blue Herons and C++.") == (
+        "staff no. E000000 of <PROJECT>, Blue Herons and <PROJECT>."
+    )
+
+
+def test_a_check_digit_decides_where_a_validator_is_named(tmp_path: Path) -> None:
+    own = "request: redact, entities: [MEMBER], recognizers: [{entity: MEMBER, validator: luhn, patterns: [{regex: 'M[0-9]{8}'}]}]"
+    assert _content(Talk(policy(tmp_path, own)), "M12345674 M12345675") == "<MEMBER> M12345675"
+
+
+def test_values_on_the_allow_list_are_no_findings(tmp_path: Path) -> None:
+    talk = Talk(policy(tmp_path, "request: redact, entities: [EMAIL_ADDRESS], allow_list: [Help@Example.com]"))
+    assert _content(talk, "help@example.com a@example.com") == "help@example.com <EMAIL_ADDRESS>"
+
+
+def test_secrets_are_found_without_being_asked_for(tmp_path: Path) -> None:
+    text = "key sk-ant-api03-abcdefghijklmnopqrstuvwx, db postgres://bob:hunter22@db/x, password: fT9-xQ2-81zz"
+    sent = _content(Talk(policy(tmp_path, "request: redact")), text)
+    assert sent == "key <API_KEY>, db <CONNECTION_STRING>, password: <SECRET>"
