@@ -81,7 +81,7 @@ class Transport(StrEnum):
     GRPCIO = "grpcio"
 
 
-DEFAULT = Transport.GRPCIO
+DEFAULT = Transport.H2
 
 
 @dataclass(frozen=True, slots=True)

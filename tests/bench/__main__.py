@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+
+from headrace.ext_proc.envoy.transport import Transport
 
 from .figures import Run, summarise
 from .gateways import Plan, plan_bare, plan_headrace, plan_noop, run
@@ -20,17 +23,24 @@ from .report import document, show, write
 from .rounds import CONNECTIONS, FULL, QUICK, Effort, measure
 from .upstream import upstream
 
-PLANS = (plan_bare, plan_noop, plan_headrace)
+Make = Callable[[str, Path], Plan]
+PLANS: Mapping[str, Make] = {
+    "bare": plan_bare,
+    "noop": plan_noop,
+    "noop-h2": partial(plan_noop, transport=Transport.H2),
+    "headrace": plan_headrace,
+}
 
 
 def main(
     out: Annotated[Path, typer.Option(help="where the figures go")] = Path("build/bench.json"),
     quick: Annotated[bool, typer.Option("--quick", help="seconds instead of minutes: that it works, not how fast")] = False,
+    with_grpcio: Annotated[bool, typer.Option("--with-grpcio", help="Headrace on grpcio, too")] = False,
 ) -> None:
     """Measure the gateways and print the table. Exit status 1 when a run is invalid or a tool is missing."""
     try:
         wrk()
-        found, runs = asyncio.run(bench(QUICK if quick else FULL))
+        found, runs = asyncio.run(bench(QUICK if quick else FULL, _plans(with_grpcio)))
     except MissingToolError as error:
         sys.exit(str(error))
     write(out, found | {"quick": quick})
@@ -40,27 +50,31 @@ def main(
     raise typer.Exit(0 if found["valid"] else 1)
 
 
-async def bench(effort: Effort) -> tuple[dict[str, object], list[Run]]:
+def _plans(with_grpcio: bool) -> Mapping[str, Make]:
+    return {**PLANS, "headrace-grpcio": partial(plan_headrace, transport=Transport.GRPCIO)} if with_grpcio else PLANS
+
+
+async def bench(effort: Effort, plans: Mapping[str, Make]) -> tuple[dict[str, object], list[Run]]:
     """The document and its runs."""
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name:
         async with upstream(_folder(name, "upstream")) as (kind, url):
             tell("the upstream alone")
             ceiling = await load(url, "none", connections=CONNECTIONS, seconds=effort.alone)
-            runs = await _compare(url, effort, Path(name))
+            runs = await _compare(url, effort, plans, Path(name))
     about = {"rounds": effort.rounds, "upstream": kind, "upstream_rps": round(ceiling.rps, 1)}
     return document(runs, **about, taken=datetime.now(UTC).isoformat(timespec="seconds")), runs
 
 
-async def _compare(url: str, effort: Effort, directory: Path) -> list[Run]:
+async def _compare(url: str, effort: Effort, plans: Mapping[str, Make], directory: Path) -> list[Run]:
     async with contextlib.AsyncExitStack() as stack:
-        gateways = [await stack.enter_async_context(run(plan, folder)) for plan, folder in _plans(url, directory)]
+        gateways = [await stack.enter_async_context(run(plan, folder)) for plan, folder in _made(plans, url, directory)]
         samples = await measure(gateways, effort, tell)
         return [summarise(gateway.name, samples[gateway.name], peak_by_part(gateway.roots)) for gateway in gateways]
 
 
-def _plans(url: str, directory: Path) -> Sequence[tuple[Plan, Path]]:
-    folders = [_folder(directory, make.__name__) for make in PLANS]
-    return [(make(url, folder), folder) for make, folder in zip(PLANS, folders, strict=True)]
+def _made(plans: Mapping[str, Make], url: str, directory: Path) -> Sequence[tuple[Plan, Path]]:
+    folders = {name: _folder(directory, name) for name in plans}
+    return [(make(url, folders[name]), folders[name]) for name, make in plans.items()]
 
 
 def _folder(parent: str | Path, name: str) -> Path:

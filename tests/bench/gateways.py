@@ -1,4 +1,4 @@
-"""The three gateways that are compared. They differ in the processor; bare Envoy proxies and does nothing else."""
+"""The gateways that are compared. They differ in the processor; bare Envoy proxies and does nothing else."""
 
 import asyncio
 import contextlib
@@ -21,6 +21,7 @@ from headrace.ext_proc.envoy.config.bootstrap import bootstrap
 from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
 from headrace.ext_proc.envoy.config.tree import tree
 from headrace.ext_proc.envoy.process import EnvoyProcess
+from headrace.ext_proc.envoy.transport import DEFAULT, Transport
 
 from .rounds import Gateway
 from .upstream import free_port
@@ -51,25 +52,30 @@ async def _nothing_to_settle() -> float:
     return math.inf
 
 
-def plan_noop(upstream: str, directory: Path) -> Plan:
-    """The floor of a processor in Python, behind the same configuration as Headrace."""
+def plan_noop(upstream: str, directory: Path, transport: Transport = Transport.GRPCIO) -> Plan:
+    """The floor of a processor in Python, behind the same configuration as Headrace; `noop-h2` on Headrace's own transport."""
     socket, count = directory / "noop.sock", directory / "settled"
-    command = (sys.executable, "-m", "tests.bench.noop", f"unix:{socket}", str(count))
+    command = (sys.executable, "-m", "tests.bench.noop", transport, f"unix:{socket}", str(count))
 
     async def settled() -> float:
         return float(count.read_text())
 
-    return Plan("noop", full(upstream, socket), settled, command)
+    return Plan(_named("noop", transport, Transport.GRPCIO), full(upstream, socket), settled, command)
 
 
-def plan_headrace(upstream: str, directory: Path) -> Plan:
+def plan_headrace(upstream: str, directory: Path, transport: Transport = DEFAULT) -> Plan:
     """The full chain, as `headrace serve` runs it with one worker and its private Valkey."""
     socket, admin = directory / "worker.sock", f"{LOOPBACK}:{free_port()}"
     key = write_policy(directory, upstream)
     headrace = Path(sys.executable).with_name("headrace")
-    options = ("--listen", f"unix:{socket}", "--workers", "1", "--admin", admin, "--log-level", "warning")
+    options = ("--listen", f"unix:{socket}", "--workers", "1", "--admin", admin, "--log-level", "warning", "--transport", transport)
     command = (str(headrace), "serve", str(directory / "policy.yaml"), *options)
-    return Plan("headrace", full(upstream, socket), partial(_settlements, f"http://{admin}"), command, key)
+    settled = partial(_settlements, f"http://{admin}")
+    return Plan(_named("headrace", transport, DEFAULT), full(upstream, socket), settled, command, key)
+
+
+def _named(name: str, transport: Transport, usual: Transport) -> str:
+    return name if transport is usual else f"{name}-{transport}"
 
 
 def write_policy(directory: Path, upstream: str) -> str:

@@ -26,7 +26,7 @@ def test_a_quick_bench_writes_figures_for_every_gateway(tmp_path: Path) -> None:
     done = bench("--quick", "--out", str(out))
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
-    assert [run["name"] for run in found["runs"]] == ["bare", "noop", "headrace"]
+    assert [run["name"] for run in found["runs"]] == ["bare", "noop", "noop-h2", "headrace"]
     for run in found["runs"]:
         assert run["problems"] == []
         assert min(run[figure] for figure in ("rps", "p50_ms", "p99_ms", "cpu_s_per_1000", "rss_mb")) > 0

@@ -19,6 +19,8 @@ UNREAD = 256 * 1024
 """Bytes of messages that may wait for the handler before the peer is told no more to send."""
 SMALL = 16 * 1024
 """Bytes in the inbox that are not counted: the next turn of the loop reads them."""
+LARGE = 64 * 1024
+"""Bytes of messages that are sent at once, without waiting for others: then the socket tells whether it takes more."""
 STALL_S = 300.0
 """Seconds for the peer to read what waits; as long as Envoy lets a stream idle."""
 
@@ -35,6 +37,9 @@ class Line(Protocol):
 
     def flush_soon(self) -> None:
         """Sends what is to be sent, together with whatever else this turn of the loop brings."""
+
+    def flush(self) -> None:
+        """Sends it now."""
 
     def gone(self, stream: int) -> None:
         """The call has ended and nothing of it is left to be sent."""
@@ -83,7 +88,10 @@ class H2Call:
     async def write(self, message: bytes) -> None:
         line = self._line
         line.connection.message(self._stream, message)
-        line.flush_soon()
+        if line.connection.size < LARGE:
+            line.flush_soon()
+        else:
+            line.flush()
         while line.writable is not None:
             await asyncio.shield(line.writable)
         if line.connection.unsent(self._stream):

@@ -89,8 +89,13 @@ class Connection(Control):
 
     def take(self) -> bytes:
         """What is to be sent now."""
-        out, self._sender.out = self._sender.out, []
+        out, self._sender.out, self._sender.size = self._sender.out, [], 0
         return b"".join(out)
+
+    @property
+    def size(self) -> int:
+        """Bytes of messages in what is to be sent."""
+        return self._sender.size
 
     def message(self, stream_id: int, message: bytes) -> None:
         """Sends one gRPC message."""

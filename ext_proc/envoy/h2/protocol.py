@@ -129,9 +129,9 @@ class H2Protocol(asyncio.Protocol):
     def flush_soon(self) -> None:
         if not self._flushing:
             self._flushing = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         self._flushing = False
         if out := self.connection.take():
             self._transport.write(out)
@@ -152,7 +152,7 @@ class H2Protocol(asyncio.Protocol):
 
     def close(self) -> None:
         """Sends what is to be sent, and closes."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
 

@@ -19,10 +19,11 @@ _END = Flag.END_HEADERS | Flag.END_STREAM
 
 
 class Sender:
-    """out: frames for the transport, in order. drained: streams whose last waiting byte has gone, since somebody looked."""
+    """out: frames for the transport, in order. size: bytes of messages in them. drained: streams that wait no more."""
 
     def __init__(self) -> None:
         self.out: list[bytes] = []
+        self.size = 0
         self.drained: list[int] = []
         self.first_window = DEFAULT_WINDOW
         self.max_frame = frames.MAX_FRAME
@@ -41,8 +42,7 @@ class Sender:
             stream.unsent += framed(message)
             self._pump(stream)
             return
-        stream.window -= size
-        self._window -= size
+        self._spend(stream, size)
         self.out.append(_MESSAGE_HEAD.pack(size >> 16, size & 0xFFFF, Kind.DATA, 0, stream.id, 0, len(message)))
         self.out.append(message)
 
@@ -99,12 +99,16 @@ class Sender:
     def _send_some(self, stream: Stream) -> None:
         """One DATA frame, of as much as the windows and the frame's limit let through."""
         size = min(len(stream.unsent), stream.window, self._window, self.max_frame)
-        stream.window -= size
-        self._window -= size
+        self._spend(stream, size)
         self.out.append(frames.frame(Kind.DATA, 0, stream.id, bytes(stream.unsent[:size])))
         del stream.unsent[:size]
         if not stream.unsent:
             self.drained.append(stream.id)
+
+    def _spend(self, stream: Stream, size: int) -> None:
+        stream.window -= size
+        self._window -= size
+        self.size += size
 
     def _ended(self, stream: Stream) -> bool:
         if stream.trailers is None or stream.unsent:

@@ -1,0 +1,165 @@
+"""Other people's HTTP/2 at the other end: nghttp2's tools, and grpcio over TLS; test_transport has grpcio in the clear."""
+
+import asyncio
+import shutil
+import socket
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from headrace.ext_proc.envoy.h2.messages import framed
+from headrace.ext_proc.envoy.transport import Call, ListenError, Methods, Tls, Transport, listen
+from tests.envoy.h2.certificates import Authority
+from tests.envoy.h2.served import PATH, echo, served
+from tests.transcripts.site import WAIT
+
+GRPC = ("-H", "content-type: application/grpc", "-H", "te: trailers", "-H", "headrace-capabilities: access-log")
+
+
+async def ran(tool: str, *arguments: str) -> str:
+    """What the tool printed. Skips the test where it is not installed."""
+    if (path := shutil.which(tool)) is None:
+        pytest.skip(f"needs {tool}: apt-get install nghttp2-client")
+    process = await asyncio.create_subprocess_exec(
+        path, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    async with asyncio.timeout(WAIT):
+        output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    return output.decode(errors="replace")
+
+
+@pytest.fixture
+def body(tmp_path: Path) -> Path:
+    path = tmp_path / "message"
+    path.write_bytes(framed(b"hello " * 5_000))
+    return path
+
+
+async def test_nghttp_gets_its_message_back_and_the_status(body: Path) -> None:
+    async with served() as run:
+        told = await ran("nghttp", "-v", "-n", "-d", str(body), *GRPC, f"http://127.0.0.1:{run.server.port}{PATH}")
+    assert ":status: 200" in told
+    assert "grpc-status: 0" in told
+    assert "GOAWAY" not in told.split("grpc-status: 0")[0]
+
+
+@pytest.mark.parametrize("padding", ["0", "255"])
+async def test_nghttp_pads_and_uses_small_windows(body: Path, padding: str) -> None:
+    options = (
+        "--window-bits=10",
+        "--connection-window-bits=11",
+        f"--padding={padding}",
+        "--encoder-header-table-size=0",
+    )
+    async with served() as run:
+        url = f"http://127.0.0.1:{run.server.port}{PATH}"
+        told = await ran("nghttp", "-v", "-n", *options, "-m", "20", "-d", str(body), *GRPC, "-H", f"x-long: {'y' * 9_000}", url)
+    assert told.count("grpc-status: 0") == 20
+
+
+@pytest.mark.parametrize("streams", ["1", "100"])
+async def test_h2load_has_all_its_calls_answered(body: Path, streams: str) -> None:
+    async with served() as run:
+        url = f"http://127.0.0.1:{run.server.port}{PATH}"
+        told = await ran("h2load", "-n", "1000", "-c", "4", "-m", streams, "-d", str(body), *GRPC, url)
+    assert "1000 succeeded, 0 failed, 0 errored, 0 timeout" in told
+
+
+async def test_a_browser_is_told_that_this_is_no_web_server() -> None:
+    async with served() as run:
+        told = await ran("nghttp", "-v", "-n", f"http://127.0.0.1:{run.server.port}/")
+    assert ":status: 405" in told
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls"))
+
+
+async def greet(channel: grpc.aio.Channel) -> bytes:
+    call: Any = channel.unary_unary(PATH)
+    return bytes(await call(b"hello", timeout=WAIT))
+
+
+METHODS: Methods = {PATH: echo}
+
+
+@pytest.mark.parametrize("transport", Transport)
+async def test_tls_with_a_clients_certificate_and_without(authority: Authority, transport: Transport) -> None:
+    own = authority.issue("server")
+    for client_ca, shown in (("", None), (authority.path, authority.issue("client"))):
+        server = listen(transport, METHODS, "127.0.0.1:0", Tls(*own, client_ca))
+        await server.start()
+        credentials = grpc.ssl_channel_credentials(_read(authority.path), *(map(_read, reversed(shown)) if shown else ()))
+        async with grpc.aio.secure_channel(f"127.0.0.1:{server.port}", credentials) as channel:
+            assert await greet(channel) == b"hello"
+        await server.stop(0)
+
+
+@pytest.mark.parametrize("transport", Transport)
+async def test_without_the_certificate_that_is_asked_for_nobody_is_served(authority: Authority, transport: Transport) -> None:
+    server = listen(transport, METHODS, "127.0.0.1:0", Tls(*authority.issue("server"), authority.path))
+    await server.start()
+    credentials = grpc.ssl_channel_credentials(_read(authority.path))
+    async with grpc.aio.secure_channel(f"127.0.0.1:{server.port}", credentials) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await greet(channel)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    await server.stop(0)
+
+
+async def test_under_tls_who_does_not_ask_for_h2_is_not_served(authority: Authority) -> None:
+    async with served(tls=Tls(*authority.issue("server"))) as run:
+        context = ssl.create_default_context(cafile=authority.path)
+        reader, writer = await asyncio.open_connection("127.0.0.1", run.server.port, ssl=context, server_hostname="localhost")
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            assert not await asyncio.wait_for(reader.read(), WAIT)
+            raise ConnectionResetError
+        writer.close()
+
+
+@pytest.mark.parametrize("transport", Transport)
+async def test_a_certificate_that_is_none_is_said(tmp_path: Path, transport: Transport) -> None:
+    (tmp_path / "x.pem").write_text("nothing")
+    with pytest.raises(ListenError, match=r"cannot listen on 127\.0\.0\.1:0"):
+        listen(transport, METHODS, "127.0.0.1:0", Tls(str(tmp_path / "none.pem"), str(tmp_path / "x.pem")))
+
+
+def _read(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+async def test_metadata_is_the_same_on_both_transports() -> None:
+    seen: list[dict[str, str]] = []
+
+    async def keep(call: Call) -> None:
+        seen.append(dict(call.metadata))
+
+    pairs: Sequence[tuple[str, str]] = (("headrace-capabilities", "a,b"), ("twice", "1"), ("twice", "2"), ("empty", ""))
+    for transport in Transport:
+        server = listen(transport, {PATH: keep}, "127.0.0.1:0")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            call: Any = channel.stream_stream(PATH)(metadata=pairs, timeout=WAIT)
+            assert await call.code() is grpc.StatusCode.OK
+        await server.stop(0)
+    ours, theirs = ({name: fields.get(name) for name, _ in pairs} for fields in seen)
+    assert ours == theirs == {"headrace-capabilities": "a,b", "twice": "2", "empty": ""}
+
+
+async def test_http1_is_turned_away() -> None:
+    async with served() as run:
+        reader, writer = await asyncio.open_connection("127.0.0.1", run.server.port)
+        assert writer.get_extra_info("socket").family == socket.AF_INET
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert b"this is no HTTP/2" in await asyncio.wait_for(reader.read(), WAIT)
+        writer.close()
