@@ -13,7 +13,7 @@ from headrace.ext_proc.core.endpoint import endpoint_of
 from headrace.ext_proc.envoy.access_log import AccessLog
 from headrace.ext_proc.envoy.health import Health
 from headrace.ext_proc.envoy.services import methods
-from headrace.ext_proc.envoy.transport import Transport, listen
+from headrace.ext_proc.envoy.transport import DEFAULT, listen
 from tests.apisix.nginx import missing, running_nginx
 from tests.e2e.envoy_process import short_directory
 from tests.envoy.stub_upstream import StubUpstream
@@ -41,7 +41,7 @@ async def stand(request: pytest.FixtureRequest) -> AsyncIterator[Stand]:
         folder = stack.enter_context(short_directory())
         stand.upstreams = [await stack.enter_async_context(StubUpstream(name)) for name in POOLS]
         served = methods(stand.processor(), AccessLog(stand.submit), Health(lambda: True))
-        server = listen(Transport.GRPCIO, served, f"unix:{folder}/w.sock")
+        server = listen(DEFAULT, served, f"unix:{folder}/w.sock")
         await server.start()
         stack.push_async_callback(server.stop, 0)
         servers = {upstream.name: ("127.0.0.1", httpx.URL(upstream.url).port or 80) for upstream in stand.upstreams}

@@ -11,8 +11,8 @@ MAX_STREAMS = 10_000
 MAX_CALLS = 100_000
 """Under way at once in a worker, as many as the gateway's circuit breakers let through. A call whose stream was reset counts until
 it has ended: resetting streams gains nobody more than this."""
-MAX_CONNECTIONS = 4_096
-"""Each of Envoy's threads opens one or two; this is for a hundred Envoys with many threads."""
+MAX_CONNECTIONS = 20_000
+"""Each of Envoy's threads opens one or two; APISIX opens one for each request under way. One that idles costs ten kilobytes."""
 MAX_HELD = 512 * MIB
 """Bytes of a worker's messages that are half received, unread, or wait for the peer's window: two of the largest messages."""
 
