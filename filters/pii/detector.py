@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from headrace.filters.pii.context import Surroundings
 from headrace.filters.pii.cutter import findings
 from headrace.filters.pii.gate import gate_for
+from headrace.filters.pii.layers import Layer, through
 from headrace.filters.pii.presidio import finders
 from headrace.filters.pii.recognizers import Finder, best_of
 from headrace.filters.pii.spans import Span, without_duplicates
@@ -17,16 +18,22 @@ from headrace.filters.pii.spans import Span, without_duplicates
 class PatternDetector:
     """Finds what `recognizers` do (by default Presidio's own) for `thresholds`: entity to the score a finding must reach.
 
-    context: whether context words raise scores.
+    context: whether context words raise scores. layers: what findings go through at the end.
     """
 
     waits = False
 
     def __init__(
-        self, thresholds: Mapping[str, float], recognizers: Iterable[Finder] | None = None, *, context: bool = False
+        self,
+        thresholds: Mapping[str, float],
+        recognizers: Iterable[Finder] | None = None,
+        *,
+        context: bool = False,
+        layers: Sequence[Layer] = (),
     ) -> None:
         self._thresholds = dict(thresholds)
         self._context = context
+        self._layers = layers
         known = finders() if recognizers is None else recognizers
         self._recognizers = [each for each in known if best_of(each, context=context) >= thresholds.get(each.entity, _NEVER)]
         self._gate = gate_for(self._recognizers) if self._recognizers else None
@@ -38,7 +45,7 @@ class PatternDetector:
 
     def segment(self, text: str) -> tuple[Span, ...]:
         opened = self._gate.open(text) if self._gate is not None else None
-        return without_duplicates(self._search(text, opened)) if opened else ()
+        return through(self._layers, text, without_duplicates(self._search(text, opened))) if opened else ()
 
     def _search(self, text: str, opened: frozenset[str]) -> Iterator[Span]:
         surroundings = Surroundings(text)

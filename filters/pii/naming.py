@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from headrace.filters.pii.cutter import findings, windows
 from headrace.filters.pii.fusion import fuse
+from headrace.filters.pii.layers import Layer, through
 from headrace.filters.pii.memo import Memory
 from headrace.filters.pii.models.pool import ModelPool
 from headrace.filters.pii.places import PLACE
@@ -18,10 +19,13 @@ class NamingDetector:
 
     waits = True
 
-    def __init__(self, patterns: Detector, pool: ModelPool, thresholds: Mapping[str, float]) -> None:
+    def __init__(
+        self, patterns: Detector, pool: ModelPool, thresholds: Mapping[str, float], layers: Sequence[Layer] = ()
+    ) -> None:
         self._patterns = patterns
         self._pool = pool
         self._thresholds = dict(thresholds)
+        self._layers = layers
         self._memory = Memory()
 
     def detect(self, text: str) -> tuple[Span, ...]:
@@ -38,7 +42,8 @@ class NamingDetector:
         if found is None:
             found = self._named([text])[text]
         wanted = [span for span in found if span.score >= self._thresholds.get(span.entity, _NEVER)]
-        return fuse(text, self._patterns.segment(text), wanted, places=PLACE in self._thresholds)
+        fused = fuse(text, self._patterns.segment(text), wanted, places=PLACE in self._thresholds)
+        return through(self._layers, text, fused)
 
     def _named(self, texts: Sequence[str]) -> dict[str, Sequence[Span]]:
         """What the models find in each of `texts`: from memory, or from the pool, which is asked once."""

@@ -7,12 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from headrace.ext_proc.engine.policy.problems import Where, suggestion
-from headrace.filters.pii.allowing import AllowingDetector
 from headrace.filters.pii.memo import MemoDetector
 from headrace.filters.pii.models.names import NONE, Model, UnknownModel, default_models, entities_of, model_of
 from headrace.filters.pii.models.pool import ModelUnusable, pool_for
 from headrace.filters.pii.settings import PiiSettings, Recognizer
-from headrace.filters.pii.spans import DetectionTimeout, Detector
+from headrace.filters.pii.spans import DetectionTimeout
 
 Report = Callable[[Where, str], None]
 """Takes a place in the settings and what is wrong there, and what would be right."""
@@ -86,21 +85,18 @@ _WARM_UP = "a@example.com +1 415-555-2671 030 123456 020 7946 0123"
 def detector_for(plan: Plan) -> MemoDetector:
     """Shared by policy revisions, and by overrides that change something else: building one takes a quarter of a second."""
     from headrace.filters.pii.detector import PatternDetector  # imports Presidio
+    from headrace.filters.pii.layers import layers_of
+    from headrace.filters.pii.naming import NamingDetector
     from headrace.filters.pii.offer import finders_of
 
-    patterns = PatternDetector(dict(plan.thresholds), finders_of(plan), context="context" in plan.layers)
+    thresholds, context = dict(plan.thresholds), "context" in plan.layers
+    layers = layers_of(plan.layers, plan.allowed)
+    patterns = PatternDetector(thresholds, finders_of(plan), context=context, layers=() if plan.models else layers)
     patterns.detect(_WARM_UP)
-    detector = _with_models(patterns, plan)
-    return MemoDetector(AllowingDetector(detector, plan.allowed) if plan.allowed else detector)
-
-
-def _with_models(patterns: Detector, plan: Plan) -> Detector:
     if not plan.models:
-        return patterns
-    from headrace.filters.pii.naming import NamingDetector
-
+        return MemoDetector(patterns)
     named = {entity: least for entity, least in plan.thresholds if entity in plan.named}
-    return NamingDetector(patterns, pool_for(plan.models), named)
+    return MemoDetector(NamingDetector(patterns, pool_for(plan.models), named, layers))
 
 
 def warm(plan: Plan) -> None:
