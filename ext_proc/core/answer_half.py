@@ -20,7 +20,7 @@ from headrace.ext_proc.core.events import (
 from headrace.ext_proc.core.json_body import parse_lenient, render
 from headrace.ext_proc.core.needs import Needs
 from headrace.ext_proc.core.request import Response
-from headrace.ext_proc.core.seats import Seated, drain, through
+from headrace.ext_proc.core.seats import Ask, Resolution, Seated, drain, through
 from headrace.ext_proc.core.session import EndStream, Policy
 from headrace.ext_proc.core.sse import SseEvent, SseParser
 from headrace.ext_proc.core.verdict import Edits, Reply
@@ -89,33 +89,66 @@ class AnswerHalf(Course):
         self._end(Cause.COMPLETED)
         return Deliver(body, not trailers, self._pending.take(), trailers, same=body == self._body)
 
-    def _on_chunk(self, event: ResponseBody) -> Answer:
+    def _on_chunk(self, event: ResponseBody) -> Answer | Flow:
         return self._pass_on(event.data, end=event.end, trailers=False)
 
-    def _on_stream_trailers(self, _: ResponseTrailers) -> Answer:
+    def _on_stream_trailers(self, _: ResponseTrailers) -> Answer | Flow:
         return self._pass_on(b"", end=True, trailers=True)
 
-    def _pass_on(self, data: bytes, *, end: bool, trailers: bool) -> Answer:
+    def _pass_on(self, data: bytes, *, end: bool, trailers: bool) -> Answer | Flow:
+        try:
+            events = self._parser.feed(data)
+            if end:
+                events += self._parser.finish()
+        except StreamError as error:
+            return self._cut([], Reply(502, "response.unreadable", f"The upstream's stream could not be read: {error}."))
+        if any(seat.may_wait for seat in self._watchers):
+            return self._paced(events, end=end, trailers=trailers)
         out: list[bytes] = []
         try:
-            for event in self._events(data, end=end):
-                out += [passed.raw for passed in through(self._watchers, event)]
-            if end:
-                out += [held.raw for held in drain(self._watchers)]
-                self._end(Cause.COMPLETED)
+            for event in events:
+                self._put_through(event, out)
+            return self._delivered(out, end=end, trailers=trailers)
         except EndStream as cut:
             return self._cut(out, cut.reply)
-        except StreamError as error:
-            return self._cut(out, Reply(502, "response.unreadable", f"The upstream's stream could not be read: {error}."))
-        return Deliver(b"".join(out), end and not trailers, trailers=trailers)
 
-    def _events(self, data: bytes, *, end: bool) -> Sequence[SseEvent]:
-        events = self._parser.feed(data)
+    def _paced(self, events: Sequence[SseEvent], *, end: bool, trailers: bool) -> Flow:
+        """As above, where a session may have to wait between two events."""
+        out: list[bytes] = []
+        try:
+            for event in events:
+                for seat in self._watchers:
+                    if seat.session.behind:
+                        ask = seat.catch_up()
+                        if (reply := self._waited(ask, (yield ask))) is not None:
+                            return self._cut(out, reply)
+                self._put_through(event, out)
+            return self._delivered(out, end=end, trailers=trailers)
+        except EndStream as cut:
+            return self._cut(out, cut.reply)
+
+    def _waited(self, ask: Ask, resolution: Resolution) -> Reply | None:
+        """The reply that ends the stream. A stream that goes on leaves one trace at most: it may wait a thousand times."""
+        verdict, link = resolution.verdict, ask.link
+        if isinstance(verdict, Reply) and not link.shadow:
+            return self._fold(ask, resolution)
+        if isinstance(verdict, Reply):
+            self.decision.passed_over(link, "would_reply", verdict.reason)
+        elif resolution.error:
+            self.decision.passed_over(link, "failed", f"{link.name}.failed")
+        return None
+
+    def _put_through(self, event: SseEvent, out: list[bytes]) -> None:
+        """Raises EndStream."""
+        self._meter.event(event)
+        out += [passed.raw for passed in through(self._watchers, event)]
+
+    def _delivered(self, out: list[bytes], *, end: bool, trailers: bool) -> Deliver:
+        """Raises EndStream."""
         if end:
-            events += self._parser.finish()
-        for event in events:
-            self._meter.event(event)
-        return events
+            out += [held.raw for held in drain(self._watchers)]
+            self._end(Cause.COMPLETED)
+        return Deliver(b"".join(out), end and not trailers, trailers=trailers)
 
     def _cut(self, out: list[bytes], reply: Reply) -> Deliver:
         self._end(Cause.CUT)

@@ -77,6 +77,10 @@ class Seated(Struct, frozen=True):
     def watches_stream(self) -> bool:
         return self._sees(Needs.RESPONSE_STREAM)
 
+    @property
+    def may_wait(self) -> bool:
+        return self.watches_stream and type(self.session).catch_up is not Session.catch_up
+
     def _sees(self, part: Needs) -> bool:
         return part in self.session.needs or part in self.session.joins
 
@@ -88,6 +92,9 @@ class Seated(Struct, frozen=True):
 
     def on_response(self, response: Response) -> Ask:
         return Ask(self.link, "response", lambda: self.session.on_response(response))
+
+    def catch_up(self) -> Ask:
+        return Ask(self.link, "stream", lambda: self.session.catch_up())
 
     def on_event(self, event: SseEvent) -> Sequence[SseEvent]:
         """Raises EndStream."""

@@ -29,6 +29,9 @@ class Session:
     joins: Needs = Needs.NOTHING
     """What this session takes part in when it passes through anyway, without asking for it."""
 
+    behind: bool = False
+    """Set by `on_event`: `catch_up` is awaited before the stream goes on."""
+
     async def on_headers(self, request: Request) -> Verdict:
         """The request headers have come; the body has not."""
         return PASS
@@ -44,6 +47,10 @@ class Session:
     def on_event(self, event: SseEvent) -> Sequence[SseEvent]:
         """What goes out in place of one event of a stream. Sync: per-chunk code never waits. May raise EndStream."""
         return (event,)
+
+    async def catch_up(self) -> Verdict:
+        """What a stream must wait for now and then, such as a call to the store; asked only while `behind`. A `Reply` ends it."""
+        return PASS
 
     def on_stream_end(self) -> Sequence[SseEvent]:
         """What was held back when the stream ended. May raise EndStream."""

@@ -11,12 +11,12 @@ from headrace.ext_proc.core.needs import Needs
 from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.core.principal import ANONYMOUS, PRINCIPAL
 from headrace.ext_proc.core.request import Request
-from headrace.ext_proc.core.session import Session
+from headrace.ext_proc.core.session import EndStream, Session
 from headrace.ext_proc.core.settlement import costs_nothing
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.core.terms import KEEPS_RESERVED, PRICE, RESERVED, terms_of
 from headrace.ext_proc.core.usage import Usage
-from headrace.ext_proc.core.verdict import Continue, Reply, Verdict
+from headrace.ext_proc.core.verdict import PASS, Continue, Reply, Verdict
 from headrace.ext_proc.engine.policy.models import Model
 from headrace.filters.budget.books import Books
 from headrace.filters.budget.lease import Lease
@@ -111,12 +111,21 @@ class BudgetSession(Session):
         )
 
     def on_event(self, event: SseEvent) -> Sequence[SseEvent]:
-        return (event,) if self._watch is None else self._watch.on_event(event)
+        if self._watch is None:
+            return (event,)
+        if (reply := self._watch.follow(event)) is not None:
+            raise EndStream(reply)
+        self.behind = self._watch.is_short
+        return (event,)
+
+    async def catch_up(self) -> Verdict:
+        assert self._watch is not None, "only a stream that is watched falls behind"
+        await self._watch.grow()
+        self.behind = self._watch.is_short
+        return PASS
 
     def close(self, outcome: Outcome) -> Sequence[Effect]:
         lease = self._lease
-        if self._watch is not None:
-            self._watch.close()
         if lease is None or outcome.cause is Cause.HANDED_OFF:
             return ()
         usage, context = self._used(lease, outcome), self._context(outcome)

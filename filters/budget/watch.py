@@ -1,12 +1,10 @@
 """A stream whose lease grows with it, step by step and ahead of what is streamed; cut where no budget holds the next step."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from enum import Enum
 
 from headrace.ext_proc.core.ledger import Admitted, Exhausted
 from headrace.ext_proc.core.ports import StoreUnavailable
-from headrace.ext_proc.core.session import EndStream
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.core.usage import text_of, usage_in
 from headrace.ext_proc.core.verdict import Reply
@@ -16,9 +14,6 @@ Answer = Admitted | Exhausted | None
 
 SMALLEST = 16
 """Tokens. A step that is refused is halved down to this, so that a stream is cut within so many tokens of the budget's end."""
-TRIES = 3
-"""Calls in a row that the store may leave unanswered before the stream is cut, where the policy fails closed."""
-RETRY_S = 0.5
 
 
 class State(Enum):
@@ -29,8 +24,6 @@ class State(Enum):
 
 class Watch:
     """Counts what is streamed, and has the lease hold it.
-
-    Nothing is held back while the store is asked: what the upstream has generated is spent, whoever gets to read it.
 
     held: tokens of answer that the lease holds at first. step: how many more are asked for at a time, half a step ahead.
     extend: has the lease hold so many tokens in all. ended: the last event's reply, told why the lease does not grow.
@@ -55,49 +48,37 @@ class Watch:
         self._state = State.GROWING
         self._reply = UNAVAILABLE
         self._tokens = 0
-        self._failures = 0
-        self._asking: asyncio.Task[None] | None = None
 
-    def on_event(self, event: SseEvent) -> Sequence[SseEvent]:
-        """Raises EndStream where the lease does not hold what has come, and will not."""
-        self._follow(event)
-        if self._state is State.OVER and self._tokens > self._held:
-            raise EndStream(self._reply)
-        if self._is_short and self._asking is None:
-            self._asking = asyncio.create_task(self._ask())
-        return (event,)
+    def follow(self, event: SseEvent) -> Reply | None:
+        """Counts what has come: usage that the provider reports on the way, else the words, no fewer than in one piece.
 
-    def close(self) -> None:
-        """An extension that is under way finds the lease settled, or is settled with it."""
-        if self._asking is not None:
-            self._asking.cancel()
+        The stream's end, where the lease does not hold it and will not.
+        """
+        document = event.json
+        if isinstance(document, dict):
+            if words := text_of(document):
+                self._tokens += self._count(words)
+            if (usage := usage_in(document)) is not None:
+                self._tokens = max(self._tokens, usage.output_tokens)
+        return self._reply if self._state is State.OVER and self._tokens > self._held else None
 
     @property
-    def _is_short(self) -> bool:
+    def is_short(self) -> bool:
+        """Whether the lease should grow now."""
         return self._state is State.GROWING and self._tokens > self._held - self._step // 2
 
-    def _follow(self, event: SseEvent) -> None:
-        """What the provider reports on the way counts; else the words do, event by event: no fewer than in one piece."""
-        document = event.json
-        if not isinstance(document, dict):
-            return
-        if words := text_of(document):
-            self._tokens += self._count(words)
-        if (usage := usage_in(document)) is not None:
-            self._tokens = max(self._tokens, usage.output_tokens)
-
-    async def _ask(self) -> None:
-        while self._is_short:
+    async def grow(self) -> None:
+        """Half a step is how long the store may be away before a stream is cut, where the policy fails closed."""
+        while self.is_short:
             tokens = max(self._held, self._tokens) + self._step
             try:
-                self._answered(tokens, await self._extend(tokens))
+                answer = await self._extend(tokens)
             except StoreUnavailable:
                 self._unanswered()
-                await asyncio.sleep(RETRY_S)
-        self._asking = None
+                return
+            self._answered(tokens, answer)
 
     def _answered(self, tokens: int, answer: Answer) -> None:
-        self._failures = 0
         if isinstance(answer, Admitted):
             self._held = tokens
         elif isinstance(answer, Exhausted) and self._step > SMALLEST:
@@ -106,8 +87,7 @@ class Watch:
             self._state, self._reply = State.OVER, self._ended(answer)
 
     def _unanswered(self) -> None:
-        self._failures += 1
         if self._fails_open:
             self._state = State.LEFT_ALONE
-        elif self._failures >= TRIES:
+        elif self._tokens > self._held:
             self._state = State.OVER

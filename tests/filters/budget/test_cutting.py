@@ -1,6 +1,5 @@
 """Streams under `on_exhausted: cut`, and requests at once, from the request to what the counters hold."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -35,7 +34,6 @@ async def streamed(rig: Rig, exchange: Exchange, words: int) -> tuple[str, bool]
         text += answer.data.decode()
         if answer.end:
             return text, True
-        await asyncio.sleep(0)  # a call to the memory store takes one turn of the loop
     return text, False
 
 
