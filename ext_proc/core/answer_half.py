@@ -39,7 +39,7 @@ class AnswerHalf(Course):
         self._body = bytearray()
 
     def _on_response_headers(self, event: ResponseHeaders) -> Answer:
-        self._status, self._upstream = event.status, event.upstream
+        self._status, self._upstream, self._server = event.status, event.upstream, event.server
         if event.end or not event.from_upstream:
             self._end(Cause.COMPLETED)
             return Proceed(last=True)

@@ -13,6 +13,9 @@ KEY: Final = "candidates"
 FIRST_TOKEN_KEY: Final = "first_token_ms"
 """Milliseconds after which the next candidate is asked, where an answer is a stream and has not begun."""
 
+PICKED_KEY: Final = "servers"
+"""The servers to ask, as ip:port, best first, joined by commas."""
+
 MAX_CANDIDATES: Final = 8
 """Attempts of one request; each of them may hold a prompt in some upstream's memory."""
 

@@ -48,6 +48,7 @@ class Course:
         self._cause: Cause | None = None
         self._status: int | None = None
         self._upstream = ""
+        self._server = ""
         self._forwarded = False
 
     def _needs(self) -> Needs:

@@ -32,7 +32,7 @@ class Outcome(Struct, frozen=True):
 
     status: of the upstream's answer, None when none was seen. usage: what the provider reported to us, None when it did not or when
     the answer did not pass through us. streamed: the words of the answer that passed through us. forwarded: the request was sent
-    on to the gateway's upstream.
+    on to the gateway's upstream. server: who answered, as ip:port, where the gateway says so.
     """
 
     cause: Cause
@@ -40,6 +40,7 @@ class Outcome(Struct, frozen=True):
     usage: Usage | None = None
     streamed: str = ""
     forwarded: bool = False
+    server: str = ""
 
 
 class Settle(Struct, frozen=True):

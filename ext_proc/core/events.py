@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import Enum
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -15,6 +16,8 @@ class RequestHeaders(Struct, frozen=True):
     headers: Headers
     end: bool = False
     """No body follows."""
+    hint: Any = None
+    """The servers the request may go to, as the gateway says it; None where it says nothing."""
 
 
 class RequestBody(Struct, frozen=True):
@@ -31,6 +34,8 @@ class ResponseHeaders(Struct, frozen=True):
     """False for the proxy's own replies: never bill, cache or translate those."""
     upstream: str = ""
     """Who answered; empty where the proxy does not say."""
+    server: str = ""
+    """Which of its servers, as ip:port; empty where the proxy does not say."""
 
 
 class ResponseBody(Struct, frozen=True):

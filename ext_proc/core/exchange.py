@@ -76,7 +76,7 @@ class Exchange(RequestHalf, AnswerHalf):
         self.state = State.CLOSED
         if self._flow is not None:
             self._flow.close()
-        outcome = Outcome(self._cause or cause, self._status, self._meter.usage, self._meter.text, self._forwarded)
+        outcome = Outcome(self._cause or cause, self._status, self._meter.usage, self._meter.text, self._forwarded, self._server)
         effects = [effect for seat in reversed(self._seats) for effect in self._close_seat(seat, outcome)]
         answered = answered_by(self.decision.metadata, self._upstream)
         return [*(charged_as(effect, answered) for effect in effects), self.decision.record(outcome)]

@@ -17,10 +17,13 @@ BESIDE_THE_PROMPT = frozenset({"stream_options", "stream", "model"})
 class Request:
     """One request. Filters read it; only the exchange writes it, by applying verdicts.
 
-    id: the exchange's id. document: the parsed body as edited so far, None until the body has come.
+    id: the exchange's id. hint: the servers it may go to, as the gateway says it; None where it says nothing.
+    document: the parsed body as edited so far, None until the body has come.
     """
 
-    __slots__ = ("_call", "body", "capabilities", "dialect", "document", "endpoint", "facts", "headers", "id", "method", "path")
+    __slots__ = (
+        "_call", "body", "capabilities", "dialect", "document", "endpoint", "facts", "headers", "hint", "id", "method", "path"
+    )  # fmt: skip
 
     def __init__(
         self, id: str, headers: Headers, endpoint: Endpoint | None, *, capabilities: Capability = Capability.NOTHING
@@ -33,6 +36,7 @@ class Request:
         self.dialect = _dialect(endpoint, headers)
         self.capabilities = capabilities
         self.facts = Facts()
+        self.hint: Any = None
         self.body = b""
         self.document: dict[str, Any] | None = None
         self._call: Call | None = None

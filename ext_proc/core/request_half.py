@@ -31,6 +31,7 @@ class RequestHalf(Course):
         headers = event.headers
         endpoint = endpoint_of(headers.get(":method"), headers.get(":path"))
         self._request = request = Request(self.id, headers, endpoint, capabilities=self._capabilities)
+        request.hint = event.hint
         self.decision.request(request)
         self._pending.strip_ours(headers)
         if endpoint is None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -10,12 +10,16 @@ from typing import Any, ClassVar, Protocol
 from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.core.ports import Clock, Offload, Store
 from headrace.ext_proc.core.session import Filter
+from headrace.ext_proc.engine.load.board import Board
 from headrace.ext_proc.engine.policy.catalogue import Catalogue
 from headrace.ext_proc.engine.policy.models import PolicyDocument
 from headrace.ext_proc.engine.policy.problems import PolicyErrors, Where, suggestion
 from headrace.ext_proc.engine.settings import FilterSettings
 
 GROUP = "headrace.filters"
+
+METRICS_MS = 250
+"""Milliseconds between two readings of a server's metrics: a prompt of average length is computed in that time."""
 
 
 class FilterError(HeadraceError):
@@ -29,6 +33,7 @@ class Ports:
     store: Store
     clock: Clock
     offload: Offload
+    load: Board = field(default_factory=lambda: Board(METRICS_MS))
 
 
 @dataclass(frozen=True, slots=True)

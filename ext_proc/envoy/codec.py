@@ -1,11 +1,12 @@
 """Between Envoy's ext_proc messages and the core's events and answers. Bytes in, bytes out."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import assert_never
+from typing import Any, assert_never
 
+from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 
-from headrace.ext_proc.core.candidates import FIRST_TOKEN_KEY, candidates_of
+from headrace.ext_proc.core.candidates import FIRST_TOKEN_KEY, PICKED_KEY, candidates_of
 from headrace.ext_proc.core.errors import ProtocolError
 from headrace.ext_proc.core.events import (
     Answer,
@@ -49,6 +50,12 @@ MODES = {
 NAMESPACE = "headrace"
 CANDIDATES_NAMESPACE = "headrace.candidates"
 """Read by Envoy's priority_group cluster specifier: the groups, here of one upstream each, in the order of the attempts."""
+PICKED_NAMESPACE = "envoy.lb"
+PICKED = "x-gateway-destination-endpoint"
+SERVED = "x-gateway-destination-endpoint-served"
+SUBSET_NAMESPACE = "envoy.lb.subset_hint"
+SUBSET = "x-gateway-destination-endpoint-subset"
+"""Of the Endpoint Picker Protocol: https://github.com/kubernetes-sigs/gateway-api-inference-extension, proposal 004."""
 RETRIES = "x-envoy-max-retries"
 FIRST_BYTE = "x-envoy-upstream-rq-per-try-timeout-ms"
 """Counts until Envoy has begun to send the answer to the caller."""
@@ -67,7 +74,8 @@ def decode(message: pb.ProcessingRequest, reading: Reading | None = None) -> Eve
     kind = message.WhichOneof("request")
     match kind:
         case "request_headers":
-            return RequestHeaders(headers_of(message.request_headers), message.request_headers.end_of_stream)
+            head = message.request_headers
+            return RequestHeaders(headers_of(head), head.end_of_stream, _told_by_gateway(message, SUBSET_NAMESPACE, SUBSET))
         case "request_body":
             return RequestBody(message.request_body.body)
         case "response_headers":
@@ -97,7 +105,17 @@ def _response_headers(message: pb.ProcessingRequest) -> ResponseHeaders:
     # True also where the attribute was not asked for: then nothing tells a reply of the proxy's own apart.
     from_upstream = details in (None, VIA_UPSTREAM)
     upstream = _attribute(message, ANSWERED_BY) or ""
-    return ResponseHeaders(int(status), headers, message.response_headers.end_of_stream, from_upstream, upstream)
+    served = _told_by_gateway(message, PICKED_NAMESPACE, SERVED)
+    server = served if isinstance(served, str) else ""
+    return ResponseHeaders(int(status), headers, message.response_headers.end_of_stream, from_upstream, upstream, server)
+
+
+def _told_by_gateway(message: pb.ProcessingRequest, namespace: str, name: str) -> Any:
+    """A value of the request's dynamic metadata that the gateway forwards; None where there is none."""
+    spaces = message.metadata_context.filter_metadata
+    if namespace not in spaces or name not in spaces[namespace].fields:
+        return None
+    return json_format.MessageToDict(spaces[namespace].fields[name])
 
 
 def _attribute(message: pb.ProcessingRequest, name: str) -> str | None:
@@ -145,6 +163,9 @@ def _proceed(event: Event, answer: Proceed) -> pb.ProcessingResponse:
     if answer.metadata:
         _metadata(response.dynamic_metadata, answer.metadata)
         _order_attempts(response, common.header_mutation, answer.metadata)
+        if isinstance(picked := answer.metadata.get(PICKED_KEY), str):
+            response.dynamic_metadata.fields[PICKED_NAMESPACE].struct_value.fields[PICKED].string_value = picked
+            common.header_mutation.set_headers.append(header_option(PICKED, picked))
     if answer.read is not None:
         response.mode_override.CopyFrom(MODES[answer.read])
     return response

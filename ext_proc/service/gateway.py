@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headrace.ext_proc.engine.policy.models import PolicyDocument
-from headrace.ext_proc.envoy.config.settings import Failover, GatewaySettings, Upstream
+from headrace.ext_proc.envoy.config.settings import Address, Failover, GatewaySettings, Upstream
 
 
 def gateway_of(document: PolicyDocument, upstreams: Mapping[str, str] | None = None, **settings: Any) -> GatewaySettings:
@@ -13,9 +13,10 @@ def gateway_of(document: PolicyDocument, upstreams: Mapping[str, str] | None = N
     Raises ValueError for settings or upstreams that no gateway can have.
     """
     named = upstreams or {name: upstream.url for name, upstream in document.upstreams.items()}
+    servers = {name: tuple(map(Address.parse, upstream.servers)) for name, upstream in document.upstreams.items()}
     failovers = list(_failovers(document))
     return GatewaySettings(
-        upstreams=tuple(Upstream(name=name, url=url) for name, url in named.items()),
+        upstreams=tuple(Upstream(name=name, url=url, servers=servers.get(name, ())) for name, url in named.items()),
         failover=_failover(failovers),
         attempts=_calls_at_attempts(document, failovers),
         **settings,

@@ -20,11 +20,14 @@ import uvloop
 from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.engine.effects import EffectRunner, Observer
+from headrace.ext_proc.engine.load.board import Board
+from headrace.ext_proc.engine.load.scrape import Scraper
 from headrace.ext_proc.engine.offload import ThreadOffload
 from headrace.ext_proc.engine.policy.compile import Policy, compile_policy
+from headrace.ext_proc.engine.policy.destinations import targets_of
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
 from headrace.ext_proc.engine.policy.reload import Reloader
-from headrace.ext_proc.engine.registry import Ports, Registry
+from headrace.ext_proc.engine.registry import METRICS_MS, Ports, Registry
 from headrace.ext_proc.envoy.access_log import AccessLog
 from headrace.ext_proc.envoy.attempt import Attempts
 from headrace.ext_proc.envoy.health import Health
@@ -73,7 +76,9 @@ class Worker:
         self._metrics = Metrics(self._is_model, clock)
         self._store = MeasuredStore(open_store(settings.store), self._metrics.store, self._metrics.store_errors)
         self._offload = ThreadOffload()
-        compiler = partial(compiled, Path(settings.policy), Registry.installed(), Ports(self._store, clock, self._offload))
+        board = Board(METRICS_MS)
+        self._scraper = Scraper(board, clock)
+        compiler = partial(compiled, Path(settings.policy), Registry.installed(), Ports(self._store, clock, self._offload, board))
         self._reloader = Reloader(Path(settings.policy), compiler, self._reloaded)
         self._decisions = self._decision_log(clock)
         self._tracing = self._traces(clock)
@@ -127,9 +132,10 @@ class Worker:
         gc.collect()
         gc.set_threshold(20_000, 10, 100)  # a request makes hundreds of objects and no cycles: look for those seldom
         gc.freeze()  # a full collection over the 190,000 objects that start-up made would stop everything for 50 ms
-        watch = asyncio.create_task(self._reloader.run())
+        beside = [asyncio.create_task(self._reloader.run()), asyncio.create_task(self._scraper.run())]
         await self._until_over()
-        watch.cancel()
+        for task in beside:
+            task.cancel()
 
     def _address(self) -> str:
         given = parse_address(self._settings.listen)
@@ -190,6 +196,7 @@ class Worker:
         holder = self._reloader.holder
         self._models = frozenset(model.name for model in holder.current.catalogue)
         self._metrics.policy(holder.current.revision)
+        self._scraper.follow(targets_of(holder.current.document))
         problems = tuple(map(str, holder.problems))
         self._channel.send(PolicyState(holder.current.revision, time_ns() // 1_000_000, problems))
 

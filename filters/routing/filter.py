@@ -1,6 +1,6 @@
 """Sends a request to the first pool of its model that holds the prompt and the answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from msgspec.structs import replace
@@ -16,6 +16,7 @@ from headrace.ext_proc.engine.registry import Build
 from headrace.ext_proc.engine.settings import FilterSettings
 from headrace.ext_proc.engine.tokens import Tokens
 from headrace.filters.routing.failover import Candidates, Failover
+from headrace.filters.routing.servers import Placed, Servers, need_of, subset_of
 
 HEADER = "x-headrace-route"
 """Names the upstream for the gateway's route table, which removes it before the upstream sees the request."""
@@ -37,6 +38,8 @@ class RoutingFilter:
 
     def __init__(self, settings: RoutingSettings, build: Build) -> None:
         self.catalogue = build.catalogue
+        self.clock = build.ports.clock
+        self.servers = Servers(build.document.upstreams, build.ports.load)
         self.candidates = Candidates(settings.failover, build.catalogue)
         self.tokens = Tokens(build.base, build.ports.offload)
 
@@ -62,14 +65,19 @@ class RoutingSession(Session):
         return self._placed(request, model, _place(model, prompt, each * call.choices))
 
     def _placed(self, request: Request, model: Model, verdict: Verdict) -> Verdict:
-        """The verdict with the further candidates, where the request goes to a pool at all."""
+        """The verdict with the servers and the further candidates, where the request goes to a pool at all."""
         if not isinstance(verdict, Continue) or ROUTE not in verdict.facts:
             return verdict
-        need = verdict.note["input_tokens"] + verdict.note["output_cap"]
-        chosen = verdict.facts[ROUTE]
-        pools = sorted((pool for pool in model.pools if _holds(pool, need)), key=lambda pool: pool.upstream != chosen)
-        told = self._filter.candidates.told(request, model, pools, verdict.note["input_tokens"])
-        return replace(verdict, metadata={**verdict.metadata, **told})
+        prompt, tokens = verdict.note["input_tokens"], verdict.note["input_tokens"] + verdict.note["output_cap"]
+        need, now_ms = need_of(request, tokens), self._filter.clock.now_ms()
+        fitting = [pool for pool in model.pools if _holds(pool, tokens)]
+        placed = self._filter.servers.place(fitting, need, now_ms, subset_of(request.hint))
+        if isinstance(placed, Reply):
+            return replace(placed, note=verdict.note)
+        first = placed[0]
+        self._filter.servers.sent(first, need, now_ms)
+        told = self._filter.candidates.told(request, model, [one.pool for one in placed], prompt)
+        return _going_to(first, verdict, {**first.metadata, **told})
 
 
 def _place(model: Model, prompt: int, answer: int) -> Verdict:
@@ -89,6 +97,20 @@ def _place(model: Model, prompt: int, answer: int) -> Verdict:
         metadata={"route": pool.upstream, "reason": reason},
         note=note,
         reason=reason,
+    )
+
+
+def _going_to(placed: Placed, verdict: Continue, told: Mapping[str, str | int]) -> Continue:
+    """The verdict with its pool, unless that has no room: then with the next one that has."""
+    upstream = placed.pool.upstream
+    if upstream == verdict.facts[ROUTE]:
+        return replace(verdict, metadata={**verdict.metadata, **told})
+    return replace(
+        verdict,
+        edits=replace(verdict.edits, set_headers={HEADER: upstream}),
+        facts={**verdict.facts, ROUTE: upstream},
+        metadata={**verdict.metadata, "route": upstream, "reason": "routing.load", **told},
+        reason="routing.load",
     )
 
 

@@ -1,13 +1,14 @@
 """Where requests may go, as the attempts need to know it: the upstreams of the policy with their credentials read."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 from urllib.parse import urlsplit
 
 from headrace.ext_proc.core.endpoint import Dialect
-from headrace.ext_proc.engine.policy.models import Upstream
+from headrace.ext_proc.engine.load.scrape import Target
+from headrace.ext_proc.engine.policy.models import PolicyDocument, Upstream
 from headrace.ext_proc.engine.policy.part import EnvSecret, FileSecret
 from headrace.ext_proc.engine.policy.problems import Where
 from headrace.ext_proc.engine.registry import Build
@@ -24,6 +25,21 @@ class Destination:
     prefix: str = ""
     dialect: Dialect | None = None
     api_key: str | None = field(default=None, repr=False)
+
+
+def targets_of(document: PolicyDocument) -> Mapping[str, Target]:
+    """The metrics pages of every server that has one, by `ip:port`, or by the URL's own host where an upstream lists none."""
+    return {
+        server: Target(f"{urlsplit(upstream.url).scheme}://{server}/metrics", upstream.metrics)
+        for upstream in document.upstreams.values()
+        if upstream.metrics is not None
+        for server in servers_of(upstream)
+    }
+
+
+def servers_of(upstream: Upstream) -> Sequence[str]:
+    """Where its metrics are read."""
+    return upstream.servers or (urlsplit(upstream.url).netloc,)
 
 
 def destinations_of(build: Build) -> Mapping[str, Destination]:

@@ -19,6 +19,7 @@ from headrace.ext_proc.engine.policy.values import (
     HeaderName,
     HttpUrl,
     Identifier,
+    IpPort,
     Name,
     PrincipalField,
     TimeZone,
@@ -28,6 +29,8 @@ from headrace.ext_proc.engine.policy.values import (
     word_or_list,
     word_or_mapping,
 )
+
+MAX_SERVERS = 256
 
 
 class Upstream(Part):
@@ -40,6 +43,15 @@ class Upstream(Part):
     )
     api_key: Secret | None = Field(
         None, description="The credential it asks for: {env: NAME} or {file: path}. Callers neither see it nor need it."
+    )
+    servers: tuple[IpPort, ...] = Field(
+        (), max_length=MAX_SERVERS, description="The servers behind it, as ip:port; one is picked for each request by its metrics."
+    )
+    metrics: Literal["vllm", "sglang", "tensorrt-llm", "llama.cpp"] | None = Field(
+        None, description="The engine whose metrics its servers have at /metrics. Absent: nothing is known of their load."
+    )
+    max_queue: int = Field(
+        4, ge=0, le=1_000_000, description="Requests that may wait at a server; one with more gets none until they are fewer."
     )
 
 

@@ -31,6 +31,15 @@ def pools_have_upstreams(document: PolicyDocument) -> Found:
                 yield ("models", index, "pools", place, "upstream"), message
 
 
+def servers_have_metrics(document: PolicyDocument) -> Found:
+    for name, upstream in document.upstreams.items():
+        if upstream.servers and upstream.metrics is None:
+            message = "must name the servers' engine, by whose metrics one of them is picked: vllm, sglang, tensorrt-llm, llama.cpp"
+            yield ("upstreams", name, "metrics"), message
+        if len(set(upstream.servers)) < len(upstream.servers):
+            yield ("upstreams", name, "servers"), "names a server twice"
+
+
 def pools_can_be_reached(document: PolicyDocument) -> Found:
     """Where nobody has failover, which reaches pools that are never chosen."""
     if any("failover" in entry.get("routing", {}) for entry in (*document.filters, *(one.set for one in document.overrides))):
@@ -151,6 +160,7 @@ def chain(document: PolicyDocument) -> Sequence[str]:
 RULES: Sequence[Callable[[PolicyDocument], Found]] = (
     names_are_unique,
     pools_have_upstreams,
+    servers_have_metrics,
     pools_can_be_reached,
     models_can_be_reached,
     answers_fit_the_context,

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -84,6 +85,17 @@ def _http_url(url: str) -> str:
     return url
 
 
+def _ip_port(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        port = "0"
+    if not 0 < int(port) < 2**16:
+        raise PydanticCustomError("pattern", "{shown} is no ip:port", {"shown": repr(text)})
+    return text
+
+
 def _as_written(value: Any) -> Any:
     """Numbers as the decimals they were written as: 0.1 is a tenth. Text is no number, as the JSON Schema says."""
     if isinstance(value, str | bool):
@@ -118,6 +130,11 @@ HttpUrl = Annotated[
         "an http:// or https:// URL of host, port and path (no credentials, query or fragment)",
     ),
     AfterValidator(_http_url),
+]
+IpPort = Annotated[
+    str,
+    Matching(r"([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}", "an ip:port, such as 10.0.0.7:8000 or [fd00::7]:8000"),
+    AfterValidator(_ip_port),
 ]
 Tokens = Annotated[int, Field(ge=1, le=1_000_000_000_000)]
 UsdPerMillion = Annotated[

@@ -51,7 +51,7 @@ def _manager(settings: GatewaySettings) -> hcm.HttpConnectionManager:
         early_header_mutation_extensions=[own_headers_removed()],
         access_log=[access_log()],
         http_filters=[
-            processing_filter(settings.message_timeout, candidates=settings.candidates),
+            processing_filter(settings.message_timeout, candidates=settings.candidates, picks=settings.picks),
             json_usage_filter(),
             sse_usage_filter(),
             router_filter(),

@@ -14,7 +14,9 @@ from headrace.ext_proc.envoy.config.names import (
     FAILOVER,
     NAMESPACE,
     OWN_HEADER_PREFIX,
+    PICKED_NAMESPACE,
     RETRY_HEADERS,
+    SUBSET_NAMESPACE,
     UPSTREAM_HEADER,
 )
 from headrace.ext_proc.envoy.config.stubs import (
@@ -39,7 +41,7 @@ def to_service(*metadata: core.HeaderValue) -> core.GrpcService:
     return core.GrpcService(envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=CLUSTER), initial_metadata=list(metadata))
 
 
-def processing_filter(message_timeout: float, *, candidates: bool = False) -> hcm.HttpFilter:
+def processing_filter(message_timeout: float, *, candidates: bool = False, picks: bool = False) -> hcm.HttpFilter:
     """ext_proc: the request whole; of the answer only what the service asks for. `message_timeout` in seconds per message."""
     words = (*CAPABILITIES, FAILOVER) if candidates else CAPABILITIES
     service = to_service(core.HeaderValue(key=CAPABILITIES_HEADER, value=",".join(words)))
@@ -51,15 +53,20 @@ def processing_filter(message_timeout: float, *, candidates: bool = False) -> hc
         allowed_override_modes=[with_stream(), with_whole_answer()],
         message_timeout=timedelta(seconds=message_timeout),
         response_attributes=["response.code_details", *(["xds.cluster_name"] if candidates else [])],
-        metadata_options=ext_proc.MetadataOptions(
-            receiving_namespaces=ext_proc.MetadataOptionsMetadataNamespaces(
-                untyped=[NAMESPACE, CANDIDATES_NAMESPACE] if candidates else [NAMESPACE]
-            )
-        ),
+        metadata_options=_metadata(candidates=candidates, picks=picks),
         mutation_rules=_mutation_rules(candidates=candidates),
         stat_prefix=CLUSTER,
     )
     return hcm.HttpFilter(name=EXT_PROC_FILTER, typed_config=PackedAny.pack(processor))
+
+
+def _metadata(*, candidates: bool, picks: bool) -> ext_proc.MetadataOptions:
+    received = [NAMESPACE, *([CANDIDATES_NAMESPACE] if candidates else []), *([PICKED_NAMESPACE] if picks else [])]
+    options = ext_proc.MetadataOptions(receiving_namespaces=ext_proc.MetadataOptionsMetadataNamespaces(untyped=received))
+    if picks:
+        sent = [SUBSET_NAMESPACE, PICKED_NAMESPACE]
+        options.forwarding_namespaces = ext_proc.MetadataOptionsMetadataNamespaces(untyped=sent)
+    return options
 
 
 def _mutation_rules(*, candidates: bool) -> mutation.HeaderMutationRules:

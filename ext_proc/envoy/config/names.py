@@ -27,6 +27,12 @@ FAILOVER: Final = "failover"
 CANDIDATES_NAMESPACE: Final = "headrace.candidates"
 """Dynamic metadata the service returns: the upstreams of one request in their order, for Envoy's cluster specifier."""
 
+PICKED_NAMESPACE: Final = "envoy.lb"
+SUBSET_NAMESPACE: Final = "envoy.lb.subset_hint"
+PICKED: Final = "x-gateway-destination-endpoint"
+SERVED: Final = "x-gateway-destination-endpoint-served"
+"""Of the Endpoint Picker Protocol, proposal 004 of the Gateway API Inference Extension."""
+
 UPSTREAM_HEADER: Final = "headrace-upstream"
 """In the gRPC initial metadata of an upstream's own ext_proc filter: which upstream the attempt goes to."""
 

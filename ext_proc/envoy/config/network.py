@@ -5,6 +5,7 @@ from datetime import timedelta
 from headrace.ext_proc.envoy.config.failover import nobody, outlier_detection, strictly_by_priority
 from headrace.ext_proc.envoy.config.filters import attempt_filters
 from headrace.ext_proc.envoy.config.names import CLUSTER, CONCURRENCY
+from headrace.ext_proc.envoy.config.picker import picked_server
 from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
 from headrace.ext_proc.envoy.config.stubs import PackedAny, cluster, core, endpoint, http, tls, value_matcher
 
@@ -34,7 +35,7 @@ def service_cluster(service: tuple[Address, ...]) -> cluster.Cluster:
 
 def upstream_cluster(upstream: Upstream, settings: GatewaySettings) -> cluster.Cluster:
     """The cluster of one model server, called by the upstream's name."""
-    at = (upstream.address,)
+    at = upstream.addresses
     assignment = _assignment(upstream.name, at, upstream.authority)
     options = _http_of(upstream)
     if settings.attempts:
@@ -51,6 +52,9 @@ def upstream_cluster(upstream: Upstream, settings: GatewaySettings) -> cluster.C
         upstream_connection_options=cluster.UpstreamConnectionOptions(tcp_keepalive=core.TcpKeepalive(keepalive_time=60)),
         transport_socket=_tls(upstream, settings.ca_file) if upstream.tls else None,
     )
+    if upstream.servers:
+        found.load_balancing_policy = picked_server()
+        found.lb_policy = cluster.ClusterLbPolicy.ROUND_ROBIN  # the default, which the other setting replaces
     if settings.failover is not None:
         found.outlier_detection = outlier_detection(settings.failover)
         assignment.endpoints.append(nobody())

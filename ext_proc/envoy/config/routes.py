@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Final
 
 from headrace.ext_proc.envoy.config.failover import candidates_of_route, retry_policy
-from headrace.ext_proc.envoy.config.names import NAMESPACE, RESPONSE_HEADERS, ROUTE_HEADER
+from headrace.ext_proc.envoy.config.names import NAMESPACE, PICKED, RESPONSE_HEADERS, ROUTE_HEADER
 from headrace.ext_proc.envoy.config.settings import GatewaySettings, Upstream
 from headrace.ext_proc.envoy.config.stubs import core, route, value_matcher
 
@@ -33,7 +33,7 @@ def route_table(settings: GatewaySettings) -> route.RouteConfiguration:
     return route.RouteConfiguration(
         name="headrace",
         virtual_hosts=[host],
-        request_headers_to_remove=[*REMOVED_BEFORE_UPSTREAM, *ENVOY_HEADERS],
+        request_headers_to_remove=[*REMOVED_BEFORE_UPSTREAM, *ENVOY_HEADERS, *([PICKED] if settings.picks else [])],
         response_headers_to_add=response_headers(),
         most_specific_header_mutations_wins=settings.failover is not None,
     )

@@ -64,6 +64,9 @@ class Upstream(Frozen):
     host: str | None = None
     """Host header the upstream gets; the URL's own host and port when it is None."""
 
+    servers: tuple[Address, ...] = ()
+    """Where it listens, instead of at the URL's own host; the service picks one for each request."""
+
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
@@ -97,6 +100,10 @@ class Upstream(Frozen):
     @property
     def address(self) -> Address:
         return Address(host=self._parts.hostname, port=self._parts.port or DEFAULT_PORTS[self._parts.scheme])
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        return self.servers or (self.address,)
 
     @property
     def prefix(self) -> str:
@@ -146,6 +153,11 @@ class GatewaySettings(Frozen):
     def candidates(self) -> bool:
         """Whether the service says which upstreams a request may be sent to, and what each of them serves it with."""
         return self.attempts or self.failover is not None
+
+    @property
+    def picks(self) -> bool:
+        """Whether the service picks single servers."""
+        return any(upstream.servers for upstream in self.upstreams)
 
     @field_validator("upstreams")
     @classmethod

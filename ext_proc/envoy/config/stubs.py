@@ -28,12 +28,15 @@ with warnings.catch_warnings():
     from envoy_data_plane.envoy.extensions.filters.http.upstream_codec import v3 as upstream_codec
     from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
     from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation import v3 as early_mutation
+    from envoy_data_plane.envoy.extensions.load_balancing_policies.least_request import v3 as least_request
+    from envoy_data_plane.envoy.extensions.load_balancing_policies.override_host import v3 as override_host
     from envoy_data_plane.envoy.extensions.matching.common_inputs.network import v3 as match_inputs
     from envoy_data_plane.envoy.extensions.matching.input_matchers.metadata import v3 as metadata_matcher
     from envoy_data_plane.envoy.extensions.retry.host.previous_hosts import v3 as previous_hosts
     from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls
     from envoy_data_plane.envoy.extensions.upstreams.http import v3 as http
     from envoy_data_plane.envoy.type.matcher import v3 as value_matcher
+    from envoy_data_plane.envoy.type.metadata import v3 as metadata_key
     from envoy_data_plane.google import protobuf as wrappers
     from envoy_data_plane.google.protobuf import Any as PackedAny
     from envoy_data_plane.google.protobuf import Struct
@@ -57,13 +60,16 @@ __all__ = [
     "http",
     "json_filter",
     "json_parser",
+    "least_request",
     "listener",
     "match_action",
     "match_inputs",
     "matching",
     "message_pool",
+    "metadata_key",
     "metadata_matcher",
     "mutation",
+    "override_host",
     "previous_hosts",
     "route",
     "router",
