@@ -134,9 +134,9 @@ def encode(event: Event, answer: Answer, reading: Reading | None = None, *, ever
     """
     match answer:
         case Proceed():
-            return [_proceed(event, answer).SerializeToString()]
+            return [proceed(event, answer).SerializeToString()]
         case Refuse():
-            return [_immediate(answer).SerializeToString()]
+            return [immediate(answer).SerializeToString()]
         case Deliver() if reading is Reading.WHOLE:
             return [_whole(answer).SerializeToString()]
         case Deliver() if every_chunk:
@@ -149,7 +149,7 @@ def encode(event: Event, answer: Answer, reading: Reading | None = None, *, ever
             assert_never(answer)
 
 
-def _proceed(event: Event, answer: Proceed) -> pb.ProcessingResponse:
+def proceed(event: Event, answer: Proceed) -> pb.ProcessingResponse:
     response = pb.ProcessingResponse()
     common = _common(event, response)
     edits = answer.edits
@@ -183,7 +183,7 @@ def _common(event: Event, response: pb.ProcessingResponse) -> pb.CommonResponse:
     return part.response
 
 
-def _immediate(answer: Refuse) -> pb.ProcessingResponse:
+def immediate(answer: Refuse) -> pb.ProcessingResponse:
     reply = pb.ImmediateResponse(status=pb.HttpStatus(code=answer.status), body=answer.body, details=answer.reason)
     reply.headers.set_headers.extend(_options(answer.headers))
     return pb.ProcessingResponse(immediate_response=reply)
@@ -210,15 +210,29 @@ def _deliver(answer: Deliver) -> Iterator[pb.ProcessingResponse]:
         yield tail
 
 
-def streamed_body(data: bytes, *, end: bool) -> Iterator[pb.ProcessingResponse]:
+def streamed_body(data: bytes, *, end: bool, request: bool = False) -> Iterator[pb.ProcessingResponse]:
+    """request: of the request's body; of the answer's otherwise."""
     chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)] or ([b""] if end else [])
     for index, chunk in enumerate(chunks):
-        yield _streamed(chunk, end=end and index == len(chunks) - 1)
+        yield _streamed(chunk, end=end and index == len(chunks) - 1, request=request)
 
 
-def _streamed(data: bytes, *, end: bool) -> pb.ProcessingResponse:
+def streamed_trailers(*, request: bool = False) -> pb.ProcessingResponse:
     message = pb.ProcessingResponse()
-    streamed = message.response_body.response.body_mutation.streamed_response
+    (message.request_trailers if request else message.response_trailers).SetInParent()
+    return message
+
+
+def headers_answer() -> pb.ProcessingResponse:
+    """The head of an answer, as it is."""
+    message = pb.ProcessingResponse()
+    message.response_headers.SetInParent()
+    return message
+
+
+def _streamed(data: bytes, *, end: bool, request: bool = False) -> pb.ProcessingResponse:
+    message = pb.ProcessingResponse()
+    streamed = (message.request_body if request else message.response_body).response.body_mutation.streamed_response
     streamed.SetInParent()
     streamed.body = data
     streamed.end_of_stream = end

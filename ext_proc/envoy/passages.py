@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from headrace.ext_proc.core.errors import ProtocolError
-from headrace.ext_proc.envoy.codec import headers_of, streamed_body
+from headrace.ext_proc.envoy.codec import headers_answer, headers_of, streamed_body, streamed_trailers
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 
 Messages = Sequence[pb.ProcessingResponse]
@@ -39,14 +39,14 @@ class FirstToken:
                 return [*self._release(), *self._body(message.response_body)]
             case "response_trailers":
                 self.over = True
-                return [*self._release(), trailers()]
+                return [*self._release(), streamed_trailers()]
         raise ProtocolError("the proxy sent what an answer does not have")
 
     def _head(self, head: pb.HttpHeaders) -> Messages:
         headers = headers_of(head)
         self.over = head.end_of_stream
         self._held = not head.end_of_stream and headers.get(":status") == "200"
-        return [] if self._held else [response_headers()]
+        return [] if self._held else [headers_answer()]
 
     def _body(self, body: pb.HttpBody) -> Messages:
         self.over = body.end_of_stream
@@ -56,16 +56,4 @@ class FirstToken:
         if not self._held:
             return []
         self._held = False
-        return [response_headers()]
-
-
-def response_headers() -> pb.ProcessingResponse:
-    answer = pb.ProcessingResponse()
-    answer.response_headers.SetInParent()
-    return answer
-
-
-def trailers() -> pb.ProcessingResponse:
-    answer = pb.ProcessingResponse()
-    answer.response_trailers.SetInParent()
-    return answer
+        return [headers_answer()]

@@ -16,6 +16,7 @@ from headrace.ext_proc.engine.guard import shield
 from headrace.ext_proc.engine.step import step
 from headrace.ext_proc.envoy.attempt import UPSTREAM, Attempts, AttemptStream
 from headrace.ext_proc.envoy.codec import decode, encode
+from headrace.ext_proc.envoy.duplex import Duplex
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 
 METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
@@ -99,6 +100,7 @@ class ProcessStream:
         self._finish = finish
         self._modes: ModeError | None = None
         self._first = True
+        self._duplex: Duplex | None = None
 
     async def receive(self, data: bytes) -> Sequence[bytes]:
         """The messages to send in answer to one message.
@@ -108,6 +110,11 @@ class ProcessStream:
         message = _parse(data)
         if self._first:
             self._modes, self._first = _check_modes(message), False
+            self._duplex = Duplex(self._exchange) if _streams_both_ways(message) else None
+        if self._duplex is not None:
+            answers = await self._duplex.receive(message)
+            self.finished = self._duplex.refused
+            return [one.SerializeToString() for one in answers]
         event = decode(message, self._reading)
         answer = await step(self._exchange, event, deadline=asyncio.get_running_loop().time() + ANSWER_WITHIN)
         self.finished = isinstance(answer, Refuse) or (isinstance(answer, Proceed) and answer.last)
@@ -123,7 +130,7 @@ class ProcessStream:
     @property
     def over(self) -> bool:
         """The exchange has come to its end; the proxy closing the stream now is no accident."""
-        return self._exchange.state is State.DONE
+        return self._exchange.state is State.DONE if self._duplex is None else self._duplex.over
 
     def close(self, cause: Cause) -> None:
         """Call exactly once, however the stream ends; `cause` counts where the exchange had not ended by itself."""
@@ -137,12 +144,19 @@ def _parse(data: bytes) -> pb.ProcessingRequest:
         raise ProtocolError("the proxy sent bytes that are no ProcessingRequest") from error
 
 
+def _streams_both_ways(first: pb.ProcessingRequest) -> bool:
+    modes = first.protocol_config
+    return modes.request_body_mode == modes.response_body_mode == pb.FULL_DUPLEX_STREAMED
+
+
 def _check_modes(first: pb.ProcessingRequest) -> ModeError | None:
     """What is wrong with the modes in force, which the first message of a stream names."""
     if first.observability_mode:
         return ModeError("observability_mode is on: Envoy ignores every answer; remove it from the ext_proc filter")
     if not first.HasField("protocol_config"):
         return ModeError("the proxy does not say which processing mode is in force; Envoy 1.34 or newer is needed")
+    if _streams_both_ways(first):
+        return None
     config = first.protocol_config
     if config.request_body_mode != pb.BUFFERED:
         return ModeError("request_body_mode must be BUFFERED; run `headrace envoy doctor` on the gateway's configuration")

@@ -48,6 +48,10 @@ class Candidates:
         self._catalogue = catalogue
         self._prices = Prices(catalogue)
 
+    @property
+    def attempts(self) -> int:
+        return self._failover.attempts if self._failover else 1
+
     def told(self, request: Request, model: Model, pools: Sequence[Pool], prompt: int) -> Mapping[str, str | int]:
         """The pools in the order in which the gateway is to ask them; nothing where it does not ask for them.
 
@@ -56,8 +60,7 @@ class Candidates:
         if Capability.FAILOVER not in request.capabilities:
             return NOTHING
         asked, failover = request.call.model, self._failover
-        several = pools[: failover.attempts if failover else 1]
-        candidates = [self._candidate(pool, asked, model, prompt) for pool in several]
+        candidates = [self._candidate(pool, asked, model, prompt) for pool in pools[: self.attempts]]
         limit = failover.first_token_timeout if failover and request.call.stream else None
         told = candidates_metadata(candidates, None if limit is None else round(limit * 1000))
         return {**told, "path": quote(request.path.encode("utf-8", "surrogateescape"), safe=_AS_IT_IS), "asked": asked}

@@ -77,7 +77,7 @@ class RoutingSession(Session):
         first = placed[0]
         self._filter.servers.sent(first, need, now_ms)
         told = self._filter.candidates.told(request, model, [one.pool for one in placed], prompt)
-        return _going_to(first, verdict, {**first.metadata, **told})
+        return _going_to(first, verdict, {**first.metadata(self._filter.candidates.attempts), **told})
 
 
 def _place(model: Model, prompt: int, answer: int) -> Verdict:

@@ -15,9 +15,6 @@ from headrace.ext_proc.engine.load.choice import NoServer, order
 from headrace.ext_proc.engine.policy.destinations import servers_of
 from headrace.ext_proc.engine.policy.models import Pool, Upstream
 
-FALLBACKS: Final = 3
-"""Servers named for one request; the gateway asks the further ones where the first is gone."""
-
 PREFIX_CHARS: Final = 4096
 """Of a prompt that has no turns: enough to tell two of them apart."""
 
@@ -28,9 +25,9 @@ class Placed(NamedTuple):
     pool: Pool
     servers: Sequence[str]
 
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        return {PICKED_KEY: ",".join(self.servers[:FALLBACKS])} if self.servers else {}
+    def metadata(self, attempts: int) -> Mapping[str, str]:
+        """attempts: servers to name; a gateway with an ORIGINAL_DST cluster takes one alone."""
+        return {PICKED_KEY: ",".join(self.servers[:attempts])} if self.servers else {}
 
 
 class Servers:
