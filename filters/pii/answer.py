@@ -12,7 +12,7 @@ from headrace.filters.pii.actions import Blocked, Counting
 from headrace.filters.pii.answers import Beside, Then, changes, logprobs_of, texts
 from headrace.filters.pii.channels import SHAPES
 from headrace.filters.pii.memo import MemoDetector
-from headrace.filters.pii.restore import Restorer, TextFlow, Tokens, in_json
+from headrace.filters.pii.restore import Restorer, TextFlow, Tokens
 from headrace.filters.pii.scan import is_heavy, scrubbed_json
 from headrace.filters.pii.segments import ArgumentsTooLong, JsonScrubber, Scrubber
 from headrace.filters.pii.settings import Action
@@ -42,7 +42,7 @@ class Answer:
     """
 
     def __init__(self, values: Mapping[str, str], scrubbing: Scrubbing | None, *, structured: bool = False) -> None:
-        self._json = Tokens(in_json(values)) if values else None
+        self._json = Tokens(values, json=True) if values else None
         self._plain = self._json if structured or not values else Tokens(values)
         self._scrubbing = scrubbing
         self._rewriter: StreamRewriter | None = None

@@ -12,15 +12,18 @@ from hashlib import blake2b
 
 SUFFIX = 8
 """Characters of base32: 40 bits."""
-_LOOK_ALIKE = re.compile(rf"(?:<|\\u003c)([A-Z][A-Z0-9_]*_[a-z2-7]{{{SUFFIX}}})(?:>|\\u003e)", re.IGNORECASE)
+# As `restore` reads placeholders: brackets as JSON or HTML escapes them, underscores as Markdown does (in JSON, twice).
+_LOOK_ALIKE = re.compile(
+    rf"(?:<|\\u003c|&lt;)([A-Z](?:[A-Z0-9]|\\{{0,2}}_)*\\{{0,2}}_[a-z2-7]{{{SUFFIX}}})\\{{0,2}}(?:>|\\?u003e|&gt;)", re.IGNORECASE
+)
 _TRIES = 1000
 
 
 def look_alikes(text: str) -> Iterable[str]:
-    """What in `text` could be taken for a placeholder, in lower case; brackets may be spelled as JSON's escapes."""
-    if "<" not in text and "\\" not in text:
+    """What in `text` could be taken for a placeholder, in lower case and without escapes."""
+    if "<" not in text and "\\" not in text and "&" not in text:
         return ()
-    return (f"<{found.lower()}>" for found in _LOOK_ALIKE.findall(text))
+    return (f"<{found.lower()}>".replace("\\", "") for found in _LOOK_ALIKE.findall(text))
 
 
 class Placeholders:

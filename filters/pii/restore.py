@@ -1,10 +1,15 @@
-"""Placeholders become values again, in text that comes in pieces cut anywhere."""
+"""Placeholders become values again, in text that comes in pieces cut anywhere.
+
+A model may write a placeholder in other letters than it was given, with Markdown's backslashes (`<EMAIL\\_ADDRESS\\_k3f9q2ma>`) or
+with HTML's entities for its brackets; JSON doubles the backslashes, and some servers escape the brackets.
+"""
 
 import json
-import re
 from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Protocol
+
+import regex  # type: ignore[import-untyped]
 
 
 class TextFlow(Protocol):
@@ -24,33 +29,57 @@ class TextFlow(Protocol):
         ...
 
 
+# Of the regex package for its partial matches, which tell what may still become a placeholder. No name of an entity is longer than
+# 64 letters, so that what is held back has a bound.
+_FLAGS = regex.IGNORECASE | regex.ASCII
+_PLAIN = regex.compile(r"(\\?)(?:<|&lt;)((?:[A-Z0-9]|\\?_){1,80})(\\?)(?:>|&gt;)", _FLAGS)
+_JSON = regex.compile(r"((?:\\\\)?)(?:<|&lt;|\\u003c)((?:[A-Z0-9]|(?:\\\\)?_){1,80})((?:\\\\)?)(?:>|&gt;|\\u003e)", _FLAGS)
+_START = regex.compile(r"[<&\\]")
+# What a cut may leave of an escape: it says nothing of the name before it.
+_CUT_ESCAPE = regex.compile(r"(?:&(?:g|gt)?|\\{1,2}(?:u(?:0(?:0(?:3)?)?)?)?)$", _FLAGS)
+_OPENING = regex.compile(r"^(?:\\\\|\\)?(?:<|&lt;|u003c)", _FLAGS)
+
+
 class Tokens:
-    """The placeholders of one exchange, prepared for search: shared by all its channels.
+    """The placeholders of one exchange, prepared for search: shared by all its channels. json: for text that is JSON."""
 
-    In `values` no key is a prefix of another. A model may change a placeholder's case: letters match in either case.
-    """
-
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self._values = {token.lower(): value for token, value in values.items()}
+    def __init__(self, values: Mapping[str, str], *, json: bool = False) -> None:
+        self._values = {token[1:-1].lower(): _in_json(value) if json else value for token, value in values.items()}
         self._sorted = sorted(self._values)
-        self._lengths = sorted({len(token) for token in self._values})
-        self.start = re.compile("|".join(sorted({re.escape(token[0]) for token in self._values})) or r"(?!)")
+        self._spelled = _JSON if json else _PLAIN
+        self.json = json
 
     def at(self, text: str, index: int) -> tuple[int, str] | None:
         """The end and the value of the token that starts at `index`."""
-        for length in self._lengths:
-            value = self._values.get(text[index : index + length].lower())
-            if value is not None:
-                return index + length, value
-        return None
+        match = self._spelled.match(text, index)
+        value = self._values.get(_name(match[2])) if match else None
+        if match is None or value is None:
+            return None
+        # A backslash before the token alone is not Markdown's: it ends a path.
+        return match.end(), value if match[3] else match[1] + value
 
     def may_start_at(self, text: str, index: int) -> bool:
         """Whether the text from `index` on is the beginning of a token and ends before it does."""
-        if len(text) - index >= self._lengths[-1]:
+        match = self._spelled.fullmatch(text, index, partial=True)
+        if match is None or not match.partial:
             return False
-        tail = text[index:].lower()
-        place = bisect_left(self._sorted, tail)
-        return place < len(self._sorted) and self._sorted[place].startswith(tail)
+        tail = text[index:]
+        opening = _OPENING.match(tail)
+        if opening is None:
+            return bool(self._sorted)
+        name = _name(_CUT_ESCAPE.sub("", tail[opening.end() :]))
+        place = bisect_left(self._sorted, name)
+        return place < len(self._sorted) and self._sorted[place].startswith(name)
+
+
+def _name(spelled: str) -> str:
+    """A token's name without escapes."""
+    return spelled.replace("\\", "").lower()
+
+
+def _in_json(value: str) -> str:
+    """The value as it stands inside a JSON string."""
+    return json.dumps(value, ensure_ascii=False)[1:-1]
 
 
 class Restorer:
@@ -64,7 +93,7 @@ class Restorer:
         data, self._held = self._held + text, ""
         out: list[str] = []
         done = 0
-        while (start := self._tokens.start.search(data, done)) is not None:
+        while (start := _START.search(data, done)) is not None:
             index = start.start()
             out.append(data[done:index])
             if (found := self._tokens.at(data, index)) is not None:
@@ -73,8 +102,8 @@ class Restorer:
             elif self._tokens.may_start_at(data, index):
                 self._held = data[index:]
                 return "".join(out)
-            else:
-                done = index + (2 if data[index] == "\\" else 1)  # in JSON the character after a backslash starts nothing
+            else:  # in JSON the character after a backslash starts nothing
+                done = index + (2 if self._tokens.json and data[index] == "\\" else 1)
                 out.append(data[index:done])
         out.append(data[done:])
         return "".join(out)
@@ -92,16 +121,3 @@ def restored(tokens: Tokens, text: str) -> str:
     """A whole text with its tokens restored."""
     restorer = Restorer(tokens)
     return restorer.feed(text) + restorer.flush()
-
-
-def in_json(values: Mapping[str, str]) -> dict[str, str]:
-    """The same values for text that is JSON, where tokens stand inside strings: values are escaped.
-
-    Some servers escape `<` and `>` in JSON, so a token has two spellings.
-    """
-    escaped: dict[str, str] = {}
-    for token, value in values.items():
-        inside = json.dumps(value, ensure_ascii=False)[1:-1]
-        escaped[token] = inside
-        escaped[token.replace("<", "\\u003c").replace(">", "\\u003e")] = inside
-    return escaped

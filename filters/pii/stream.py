@@ -10,6 +10,9 @@ from headrace.filters.pii.channels import Document, Key, Shape, Slot
 from headrace.filters.pii.restore import TextFlow
 from headrace.filters.pii.segments import ArgumentsTooLong
 
+_SIGNS = (b"<", b"&", b"\\")
+"""Without one of them no placeholder begins, however it is escaped."""
+
 MAX_CHANNELS = 1024
 """Of one answer: 128 choices with a few tool calls each. More is an attack on our memory."""
 
@@ -60,7 +63,7 @@ class StreamRewriter:
         return list(self._flush(()))
 
     def _passes_unread(self, event: SseEvent) -> bool:
-        return not self._strict and self._quiet and b"<" not in event.raw and b"\\" not in event.raw
+        return not self._strict and self._quiet and not any(sign in event.raw for sign in _SIGNS)
 
     def _other(self, event: SseEvent) -> Sequence[SseEvent]:
         """What comes before an event that is no JSON object: the end mark, a comment, or something that nobody can read."""

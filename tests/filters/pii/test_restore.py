@@ -1,6 +1,7 @@
 """Placeholders become values again, however the text is cut, and nothing else does."""
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.filters.pii.placeholders import Placeholders, look_alikes, tenant_key
-from headrace.filters.pii.restore import Restorer, Tokens, in_json, restored
+from headrace.filters.pii.restore import Restorer, Tokens, restored
 
 KEY = tenant_key(b"secret", "acme")
 
@@ -23,12 +24,22 @@ def _holding(*values: tuple[str, str]) -> Placeholders:
 HELD = _holding(("EMAIL_ADDRESS", 'jane"\\@example.com'), ("PHONE_NUMBER", "+1 415 555 2671"), ("URL", "http://é.com\n"))
 VALUES = dict(HELD.values)
 TOKENS = list(VALUES)
-_WHOLE = [spelled for token in TOKENS for spelled in (token, token.lower(), token.replace("<", "\\u003c").replace(">", "\\u003e"))]
-PIECES = st.sampled_from([*_WHOLE, *(token[:-1] for token in TOKENS), "<", ">", "\\", "\\u003c", "a", " é", "<URL_", "**"])
+_SPELLINGS: list[Callable[[str], str]] = [
+    str,
+    str.lower,
+    lambda token: token.replace("<", "\\u003c").replace(">", "\\u003E"),
+    lambda token: token.replace("_", "\\_"),
+    lambda token: token.replace("_", "\\\\_").replace(">", "\\\\>"),
+    lambda token: token.replace("<", "\\<").replace(">", "\\>"),
+    lambda token: token.replace("<", "&lt;").replace(">", "&gt;"),
+]
+_WHOLE = [spell(token) for token in TOKENS for spell in _SPELLINGS]
+_BITS = ["<", ">", "\\", "\\u003c", "\\u00", "&", "&l", "a", " é", "<URL_", "**", "_"]
+PIECES = st.sampled_from([*_WHOLE, *(spelled[:-1] for spelled in _WHOLE), *_BITS])
 
 
-def _in_pieces(text: str, cuts: list[int], values: dict[str, str]) -> str:
-    restorer = Restorer(Tokens(values))
+def _in_pieces(text: str, cuts: list[int], tokens: Tokens) -> str:
+    restorer = Restorer(tokens)
     bounds = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
     pieces = [text[start:end] for start, end in pairwise(bounds)]
     return "".join(map(restorer.feed, pieces)) + restorer.flush()
@@ -37,8 +48,8 @@ def _in_pieces(text: str, cuts: list[int], values: dict[str, str]) -> str:
 @given(st.lists(PIECES, max_size=12).map("".join), st.lists(st.integers(0, 500), max_size=20))
 @settings(max_examples=2000, deadline=None)
 def test_the_cuts_make_no_difference(text: str, cuts: list[int]) -> None:
-    for values in (VALUES, in_json(VALUES)):
-        assert _in_pieces(text, cuts, values) == restored(Tokens(values), text)
+    for tokens in (Tokens(VALUES), Tokens(VALUES, json=True)):
+        assert _in_pieces(text, cuts, tokens) == restored(tokens, text)
 
 
 @given(st.lists(PIECES, max_size=12).map("".join))
@@ -52,6 +63,22 @@ def test_a_token_is_restored_in_any_case_and_amid_markdown() -> None:
     assert restored(Tokens(VALUES), f"**{token.lower()}**, `{token.upper()}`") == "**+1 415 555 2671**, `+1 415 555 2671`"
 
 
+def test_a_token_is_restored_with_the_escapes_of_markdown_and_html() -> None:
+    token = TOKENS[1]
+    for spelled in (
+        token.replace("_", "\\_"),
+        "\\" + token.replace("_", "\\_").replace(">", "\\>"),
+        token.replace("<", "&lt;").replace(">", "&gt;"),
+    ):
+        assert restored(Tokens(VALUES), f"**{spelled}**") == "**+1 415 555 2671**"
+        assert restored(Tokens(VALUES, json=True), json.dumps(spelled)) == '"+1 415 555 2671"'
+        assert set(look_alikes(spelled)) == set(look_alikes(json.dumps(spelled))) == {token.lower()}
+
+
+def test_a_backslash_that_ends_a_path_stays_before_a_value() -> None:
+    assert restored(Tokens(VALUES), f"C:\\{TOKENS[1]}") == "C:\\+1 415 555 2671"
+
+
 def test_text_without_a_beginning_of_a_token_is_not_held() -> None:
     restorer = Restorer(Tokens(VALUES))
     assert restorer.feed("a < b and <em>") == "a < b and <em>"
@@ -59,7 +86,7 @@ def test_text_without_a_beginning_of_a_token_is_not_held() -> None:
     assert restorer.feed("S>") == "<EMAILS>"
 
 
-def test_what_is_held_is_never_longer_than_a_token() -> None:
+def test_what_is_held_is_never_longer_than_a_token_with_its_escapes() -> None:
     restorer = Restorer(Tokens(VALUES))
     longest = max(map(len, TOKENS))
     given_out = 0
@@ -83,14 +110,14 @@ def test_arguments_stay_valid_json_when_a_value_is_put_into_them(value: str) -> 
     values = _holding(("SECRET", value)).values
     (token,) = values
     for spelling in (token, token.replace("<", "\\u003c").replace(">", "\\u003e")):
-        arguments = restored(Tokens(in_json(values)), f'{{"to": "x {spelling}", "path": "C:\\\\u003c"}}')
+        arguments = restored(Tokens(values, json=True), f'{{"to": "x {spelling}", "path": "C:\\\\u003c"}}')
         assert json.loads(arguments) == {"to": f"x {value}", "path": "C:\\u003c"}
 
 
 def test_an_escaped_backslash_before_a_token_is_not_taken_for_an_escape() -> None:
     spelled = TOKENS[0].replace("<", "\\u003c").replace(">", "\\u003e")
     arguments = f'{{"a": "\\{spelled}"}}'  # a backslash, then the letters u003c
-    assert restored(Tokens(in_json(VALUES)), arguments) == arguments
+    assert restored(Tokens(VALUES, json=True), arguments) == arguments
 
 
 # --- placeholders ----------------------------------------------------------------------------------------------------------------
