@@ -125,3 +125,14 @@ class Closed(Struct, frozen=True):
 
     applied: bool
     reached: tuple[Reached, ...] = ()
+
+
+class Entry(Struct, frozen=True):
+    """One record of the ledger, of a lease that was closed.
+
+    id: its place in the ledger, `<epoch ms>-<number>` by the store's clock; later ones are larger. members: `at_ms` (epoch ms, of
+    whoever closed the lease), `outcome` (settled, released, …), and what Closing.record said.
+    """
+
+    id: str
+    members: Mapping[str, str]

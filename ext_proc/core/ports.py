@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar, TypeVarTuple
 
 from headrace.ext_proc.core.errors import HeadraceError
-from headrace.ext_proc.core.ledger import Admitted, Charge, Closed, Closing, Exhausted, Spent
+from headrace.ext_proc.core.ledger import Admitted, Charge, Closed, Closing, Entry, Exhausted, Spent
 
 Result = TypeVar("Result")
 Args = TypeVarTuple("Args")
@@ -78,6 +78,14 @@ class Store(Protocol):
 
     async def read(self, organisation: str, charges: Sequence[Charge], *, now_ms: int) -> tuple[int, ...]:
         """What each of these counters holds now; limits and amounts are not looked at. Changes nothing."""
+        ...
+
+    async def entries(self, organisation: str, *, after: str = "", limit: int = 1000) -> Sequence[Entry]:
+        """The ledger's next records after the one with this id, oldest first, `limit` at most; all of them from the start on "".
+
+        A bare `<epoch ms>` is a time rather than a record. The ledger keeps a bounded number of records; older ones are gone.
+        Raises ValueError for an id that is none.
+        """
         ...
 
     async def get_key(self, digest: str) -> bytes | None:

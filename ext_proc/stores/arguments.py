@@ -1,5 +1,6 @@
 """What every store refuses before it does anything, so that all of them refuse the same."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from headrace.ext_proc.core.ledger import AMOUNT_MAX, Charge, Closing, Exhausted, Fixed, Held, Spent, Unit, Window, bounded
@@ -62,3 +63,21 @@ def tightest(remaining: Iterable[int], resets: Sequence[int]) -> Exhausted:
     latest = max(resets)
     return Exhausted(resets.index(latest), tuple(remaining), latest)
 
+
+_ENTRY = re.compile(r"(\d{1,16})(?:-(\d{1,16}))?", re.ASCII)
+
+
+def entry_id(after: str) -> tuple[int, int]:
+    """The id of the last record that is not wanted, (-1, 0) for "". Raises ValueError for what is no id."""
+    if not after:
+        return (-1, 0)
+    match = _ENTRY.fullmatch(after)
+    if match is None:
+        raise ValueError(f"after: {after[:40]!r} is neither the id of a record (1795000000000-0) nor a time in epoch milliseconds")
+    time, number = match.groups()
+    return (int(time), int(number)) if number else (int(time) - 1, 2**53)
+
+
+def outcome_of(closing: Closing) -> str:
+    """What the ledger calls the end of this lease; its record may know better."""
+    return closing.record.get("outcome", "released" if closing.spent is None else "settled")

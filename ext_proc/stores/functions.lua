@@ -9,16 +9,22 @@
 --   lease           a MessagePack record {state, lapses, remaining, what reserve was told, its keys}
 --   fixed window    a hash, counter -> sum; the window's bounds are in the key
 --   sliding counter a hash, bucket -> sum; bucket n covers [n * width, (n + 1) * width), width = length / 60 rounded up
+--   held counter    a sorted set, amount:lease -> when it lapses; and TOTAL -> minus the sum of the amounts, minus one
+--   ledger          a stream with a record of each lease that was closed
+-- In the hashes, !threshold:counter -> when it was told that the counter has reached that threshold.
 --
--- What reserve is told: {now, ttl, groups}; groups[i] = {ends, length, fields, units, limits, amounts, places} is of keys[i + 1].
--- A group is a fixed window and its counters, or (length > 0) one sliding counter, whose only field is not used. places are
--- where the reply is to have them, from 1.
+-- What reserve is told: {now, ttl, groups}; groups[i] = {ends, length, fields, units, limits, amounts, places, warn} is of
+-- keys[i + 1]. A group is a fixed window and its counters, or one counter of its own: sliding (length > 0), or held (length < 0).
+-- places are where the reply is to have them, from 1; warn, where it is not false, has thresholds for each counter.
 
 local BUCKETS = 60
 -- Numbers are doubles here; up to 2^53 every integer is exact.
 local EXACT = 9007199254740992
 -- A worker whose clock lags by less still meets the counter it charged, instead of beginning a second one.
 local SLACK = 60000
+-- Records of an organisation that its ledger keeps, some 300 bytes each.
+local LEDGER = 1000000
+local TOTAL = 'total'
 -- A reservation overtaken by its release arrives within milliseconds; a minute is ample.
 local OVERTAKEN = 60000
 
@@ -61,7 +67,9 @@ local function look_sliding(key, now, length)
   local fields = redis.call('HGETALL', key)
   for i = 1, #fields, 2 do
     local bucket, amount = tonumber(fields[i]), tonumber(fields[i + 1])
-    if bucket >= horizon then
+    if not bucket then
+      -- a threshold that was told
+    elseif bucket >= horizon then
       live[bucket], used = amount, used + amount
     else
       lapsed[#lapsed + 1] = fields[i]
@@ -70,9 +78,25 @@ local function look_sliding(key, now, length)
   return {used = {used}, live = live, lapsed = lapsed}
 end
 
+local function amount_of(member)
+  return tonumber(string.match(member, '^%d+'))
+end
+
+-- {used = {sum}, lapsed = {member, ...}}
+local function look_held(key, now)
+  local used = -1 - tonumber(redis.call('ZSCORE', key, TOTAL) or -1)
+  local lapsed = redis.call('ZRANGEBYSCORE', key, 0, digits(now))
+  for _, member in ipairs(lapsed) do
+    used = used - amount_of(member)
+  end
+  return {used = {used}, lapsed = lapsed}
+end
+
 local function look(key, now, length, fields)
   if length > 0 then
     return look_sliding(key, now, length)
+  elseif length < 0 then
+    return look_held(key, now)
   end
   return look_fixed(key, fields)
 end
@@ -94,6 +118,21 @@ local function draw_sliding(key, seen, now, length, amount)
     redis.call('HDEL', key, unpack(seen.lapsed))
   end
   redis.call('PEXPIRE', key, digits(length + width_of(length) + SLACK))
+end
+
+-- A member lives as long as its lease; the set, as long as the last of them.
+local function draw_held(key, seen, now, member, amount, lapses)
+  if #seen.lapsed > 0 then
+    redis.call('ZREM', key, unpack(seen.lapsed))
+  end
+  redis.call('ZADD', key, digits(lapses), member, digits(-1 - seen.used[1] - amount), TOTAL)
+  if redis.call('PTTL', key) < lapses - now then
+    redis.call('PEXPIRE', key, digits(lapses - now + SLACK))
+  end
+end
+
+local function member_of(amount, lease)
+  return digits(amount) .. ':' .. lease
 end
 
 -- The instant at which enough buckets have lapsed for `amount` to fit, or the last of them has.
@@ -128,6 +167,8 @@ local function admit(keys, told, packed, seen)
     local ends, length, fields, _, limits, amounts, places = unpack(group)
     if length > 0 then
       draw_sliding(keys[g + 1], seen[g], now, length, amounts[1])
+    elseif length < 0 then
+      draw_held(keys[g + 1], seen[g], now, member_of(amounts[1], keys[1]), amounts[1], now + ttl)
     else
       draw_fixed(keys[g + 1], seen[g], now, ends, fields, amounts)
     end
@@ -139,6 +180,14 @@ local function admit(keys, told, packed, seen)
   return reply
 end
 
+-- When a counter that cannot hold `amount` more may hold it.
+local function resets_at(seen, now, ends, length, limit, amount)
+  if length > 0 then
+    return refits_at(seen, now, length, limit, amount)
+  end
+  return length < 0 and now or ends
+end
+
 -- {0, remaining, resets, remaining, resets...}, resets 0 for a counter that could hold its charge.
 local function refuse(told, seen)
   local now, _, groups = unpack(told)
@@ -148,7 +197,7 @@ local function refuse(told, seen)
     for i, limit in ipairs(limits) do
       local used, resets = seen[g].used[i], 0
       if amounts[i] > limit - used then
-        resets = length > 0 and refits_at(seen[g], now, length, limit, amounts[i]) or ends
+        resets = resets_at(seen[g], now, ends, length, limit, amounts[i])
       end
       reply[2 * places[i]], reply[2 * places[i] + 1] = math.max(limit - used, 0), resets
     end
@@ -186,6 +235,88 @@ local function reserve(keys, args)
   return refuse(told, seen)
 end
 
+-- Whether what was charged at `reserved_at` still counts.
+local function counts(group, now, reserved_at)
+  local ends, length = group[1], group[2]
+  if length > 0 then
+    return bucket_of(reserved_at, length) >= horizon_of(now, length)
+  end
+  return length < 0 or now < ends
+end
+
+-- How much more each counter of a group is to hold: {more, ...}
+local function growth(group, totals)
+  local more = {}
+  for i, unit in ipairs(group[4]) do
+    more[i] = math.max((totals[unit] or 0) - group[6][i], 0)
+  end
+  return more
+end
+
+-- The reply to an extension, and whether it is one that admits: {1, remaining...} or {0, remaining, resets...}
+local function weigh(groups, mores, seen, now, reserved_at)
+  local admitted, refused, all = {1}, {0}, true
+  for g, group in ipairs(groups) do
+    local ends, length, _, _, limits, amounts, places = unpack(group)
+    local alive = counts(group, now, reserved_at)
+    for i, limit in ipairs(limits) do
+      local rest, more, resets = limit - seen[g].used[i], mores[g][i], 0
+      if more > rest and (more > 0 or amounts[i] == 0) and alive then
+        all, resets = false, resets_at(seen[g], now, ends, length, limit, more)
+      end
+      admitted[1 + places[i]] = math.max(rest - more, 0)
+      refused[2 * places[i]], refused[2 * places[i] + 1] = math.max(rest, 0), resets
+    end
+  end
+  return all and admitted or refused, all
+end
+
+-- Adds to what a lease has drawn on one group, in the window it was charged to.
+local function grow(key, lease, group, more, seen, now, reserved_at, lapses)
+  local ends, length, fields, _, _, amounts = unpack(group)
+  if length < 0 then
+    redis.call('ZREM', key, member_of(amounts[1], lease))
+    draw_held(key, seen, now, member_of(amounts[1] + more[1], lease), more[1], lapses)
+  elseif counts(group, now, reserved_at) then
+    for i, field in ipairs(fields) do
+      if more[i] > 0 then
+        redis.call('HINCRBY', key, length > 0 and digits(bucket_of(reserved_at, length)) or field, digits(more[i]))
+      end
+    end
+    if length == 0 and not seen.known then
+      redis.call('PEXPIRE', key, digits(ends - now + SLACK))
+    end
+  end
+  for i in ipairs(amounts) do
+    amounts[i] = amounts[i] + more[i]
+  end
+end
+
+-- keys: lease; {now, ttl, {unit = total}}. 0 for a lease that is not open, else as reserve.
+local function extend(keys, args)
+  local now, ttl, totals = unpack(cmsgpack.unpack(args[1]))
+  local record = record_of(keys[1], now)
+  if not record or record[1] ~= OPEN then
+    return 0
+  end
+  local told = cmsgpack.unpack(record[4])
+  local reserved_at, _, groups = unpack(told)
+  local mores, seen = {}, {}
+  for g, group in ipairs(groups) do
+    mores[g], seen[g] = growth(group, totals), look(record[5][g + 1], now, group[2], group[3])
+  end
+  local reply, all = weigh(groups, mores, seen, now, reserved_at)
+  if all then
+    local lapses = math.max(record[2], now + ttl)
+    for g, group in ipairs(groups) do
+      grow(record[5][g + 1], keys[1], group, mores[g], seen[g], now, reserved_at, lapses)
+    end
+    record[2], record[4] = lapses, cmsgpack.pack(told)
+    redis.call('SET', keys[1], cmsgpack.pack(record), 'PX', digits(lapses - now + SLACK))
+  end
+  return reply
+end
+
 -- Counters and buckets that are no longer there stay away: their time has gone.
 local function correct_fixed(key, fields, reserved, actuals)
   local sums = {}
@@ -207,8 +338,19 @@ local function correct_sliding(key, bucket, reserved, actual)
   end
 end
 
-local function correct(key, group, reserved_at, actual_of)
+-- What a lease holds ends with it, whatever it was.
+local function give_back(key, lease, amount)
+  if redis.call('ZREM', key, member_of(amount, lease)) == 1 then
+    redis.call('ZINCRBY', key, digits(amount), TOTAL)
+  end
+end
+
+local function correct(key, lease, group, reserved_at, actual_of)
   local _, length, fields, units, _, amounts = unpack(group)
+  if length < 0 then
+    give_back(key, lease, amounts[1])
+    return
+  end
   local actuals = {}
   for i, unit in ipairs(units) do
     actuals[i] = actual_of(unit) or amounts[i]
@@ -220,36 +362,76 @@ local function correct(key, group, reserved_at, actual_of)
   end
 end
 
-local function close(lease, record, actual_of)
+-- Whether this is the first time in the window that the threshold is found reached; from now on it is not.
+local function first_time(key, field, threshold, now, length)
+  local mark = '!' .. digits(threshold) .. ':' .. field
+  local told_at = redis.call('HGET', key, mark)
+  if told_at and (length == 0 or now < tonumber(told_at) + length) then
+    return false
+  end
+  redis.call('HSET', key, mark, digits(now))
+  return true
+end
+
+-- Appends {key, field, limit, threshold, used} for each threshold that is told now.
+local function thresholds(reached, key, group, now)
+  local _, length, fields, _, limits, _, _, warn = unpack(group)
+  local used = look(key, now, length, fields).used
+  for i, field in ipairs(fields) do
+    for _, threshold in ipairs(warn[i]) do
+      if used[i] >= threshold and first_time(key, field, threshold, now, length) then
+        reached[#reached + 1] = {key, field, limits[i], threshold, used[i]}
+      end
+    end
+  end
+end
+
+-- {1, reached...}
+local function close(lease, record, now, spent)
   local reserved_at, _, groups = unpack(cmsgpack.unpack(record[4]))
+  local reply = {1}
+  local actual_of = spent and function(unit) return spent[unit] end or function() return 0 end
   for g, group in ipairs(groups) do
-    correct(record[5][g + 1], group, reserved_at, actual_of)
+    correct(record[5][g + 1], lease, group, reserved_at, actual_of)
+  end
+  for g, group in ipairs(groups) do
+    if spent and group[8] and group[2] >= 0 and counts(group, now, reserved_at) then
+      thresholds(reply, record[5][g + 1], group, now)
+    end
   end
   redis.call('SET', lease, cmsgpack.pack({CLOSED, record[2], record[3]}), 'KEEPTTL')
-  return 1
+  return reply
 end
 
--- keys: lease; {now, {unit = actual}}. 1 when this call settled the lease.
-local function settle(keys, args)
-  local now, spent = unpack(cmsgpack.unpack(args[1]))
-  local record = record_of(keys[1], now)
-  if not record or record[1] ~= OPEN then
-    return 0
-  end
-  return close(keys[1], record, function(unit) return spent[unit] end)
-end
-
--- keys: lease; {now}. 1 when this call released the lease.
-local function release(keys, args)
-  local now = unpack(cmsgpack.unpack(args[1]))
-  local record = record_of(keys[1], now)
+-- {1, reached...} when this call settled the lease (spent: {unit = actual}) or released it (spent: false), else {0}.
+local function end_lease(lease, now, spent)
+  local record = record_of(lease, now)
   if record and record[1] == OPEN then
-    return close(keys[1], record, function() return 0 end)
+    return close(lease, record, now, spent)
   end
-  if not record then
-    redis.call('SET', keys[1], cmsgpack.pack({RELEASED_FIRST, now + OVERTAKEN}), 'PX', digits(OVERTAKEN + SLACK))
+  if not record and not spent then
+    redis.call('SET', lease, cmsgpack.pack({RELEASED_FIRST, now + OVERTAKEN}), 'PX', digits(OVERTAKEN + SLACK))
   end
-  return 0
+  return {0}
+end
+
+local function write_down(ledger, now, outcome, record)
+  redis.call('XADD', ledger, 'MAXLEN', '~', LEDGER, '*', 'at_ms', digits(now), 'outcome', outcome, unpack(record))
+end
+
+-- keys: ledger, leases; {now, {{spent or false, outcome, {name, value, ...}}, ...}}. A reply of end_lease for each lease; what it
+-- closes is written down, unless its record is empty.
+local function settle(keys, args)
+  local now, closings = unpack(cmsgpack.unpack(args[1]))
+  local replies = {}
+  for i, closing in ipairs(closings) do
+    local spent, outcome, record = unpack(closing)
+    replies[i] = end_lease(keys[i + 1], now, spent)
+    if replies[i][1] == 1 and #record > 0 then
+      write_down(keys[1], now, outcome, record)
+    end
+  end
+  return replies
 end
 
 -- keys: one per group; {now, {{length, fields, places}, ...}}. What each counter holds.
@@ -267,5 +449,5 @@ end
 
 redis.register_function('headrace_VERSION_reserve', reserve)
 redis.register_function('headrace_VERSION_settle', settle)
-redis.register_function('headrace_VERSION_release', release)
+redis.register_function('headrace_VERSION_extend', extend)
 redis.register_function{function_name = 'headrace_VERSION_read', callback = read, flags = {'no-writes'}}

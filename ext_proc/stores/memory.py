@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from headrace.ext_proc.core.ledger import (
     AMOUNT_MAX,
@@ -9,6 +10,7 @@ from headrace.ext_proc.core.ledger import (
     Charge,
     Closed,
     Closing,
+    Entry,
     Exhausted,
     Fixed,
     Held,
@@ -25,6 +27,8 @@ from headrace.ext_proc.stores.arguments import (
     check_names,
     check_ttl,
     checked_spent,
+    entry_id,
+    outcome_of,
     tightest,
 )
 
@@ -82,6 +86,7 @@ class MemoryStore:
         self._told: dict[tuple[Key, int], int] = {}
         """(counter, threshold) → when it was told to be reached, epoch ms."""
         self._leases: dict[tuple[str, str], _Lease] = {}
+        self._ledger: dict[str, list[tuple[tuple[int, int], Mapping[str, str]]]] = {}
         self._keys: dict[str, bytes] = {}
         self._closed = False
 
@@ -146,11 +151,25 @@ class MemoryStore:
         if known is None or known.closed:
             return Closed(False)
         draws, known.draws, known.closed = known.draws, [], True
+        self._write_down(organisation, closing, now_ms)
         if closing.spent is None:
             self._correct(draws, {draw.charge.unit: 0 for draw in draws})
             return Closed(True)
         self._correct(draws, checked_spent(closing.spent))
         return Closed(True, tuple(reached for draw in draws for reached in self._reached(draw, now_ms)))
+
+    def _write_down(self, organisation: str, closing: Closing, now_ms: int) -> None:
+        if closing.record:
+            records = self._ledger.setdefault(organisation, [])
+            number = records[-1][0][1] + 1 if records and records[-1][0][0] >= now_ms else 0
+            place = (max(now_ms, records[-1][0][0]) if records else now_ms, number)
+            records.append((place, {"at_ms": str(now_ms), **closing.record, "outcome": outcome_of(closing)}))
+
+    async def entries(self, organisation: str, *, after: str = "", limit: int = 1000) -> Sequence[Entry]:
+        self._check(organisation, "entries")
+        last = entry_id(after)
+        later = (record for record in self._ledger.get(organisation, ()) if record[0] > last)
+        return [Entry(f"{time}-{number}", members) for (time, number), members in islice(later, limit)]
 
     async def read(self, organisation: str, charges: Sequence[Charge], *, now_ms: int) -> tuple[int, ...]:
         self._check(organisation, "read")

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Sequence
 from time import perf_counter
 from typing import TypeVar
 
-from headrace.ext_proc.core.ledger import Admitted, Charge, Closed, Closing, Exhausted, Spent
+from headrace.ext_proc.core.ledger import Admitted, Charge, Closed, Closing, Entry, Exhausted, Spent
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
 from headrace.ext_proc.telemetry.tally import Counter, Histogram
 
@@ -50,6 +50,9 @@ class MeasuredStore:
 
     async def read(self, organisation: str, charges: Sequence[Charge], *, now_ms: int) -> tuple[int, ...]:
         return await self._timed("read", self._store.read(organisation, charges, now_ms=now_ms))
+
+    async def entries(self, organisation: str, *, after: str = "", limit: int = 1000) -> Sequence[Entry]:
+        return await self._timed("entries", self._store.entries(organisation, after=after, limit=limit))
 
     async def get_key(self, digest: str) -> bytes | None:
         return await self._timed("get_key", self._store.get_key(digest))

@@ -15,17 +15,18 @@ from headrace.ext_proc.core.ledger import (
     Window,
 )
 from headrace.ext_proc.core.ports import Store
-from headrace.ext_proc.stores.memory import MemoryStore
 
 NOW = 1_795_000_000_000
 DAY = Fixed(NOW - 1_000, NOW + 10_000)
 MINUTE = Sliding(60_000)  # in buckets of a second
 TTL = 600_000
+ORGANISATION = ""
+"""Of the test that runs: the server is shared."""
 
 
-@pytest.fixture
-def store() -> Store:
-    return MemoryStore()
+@pytest.fixture(autouse=True)
+def own_organisation(monkeypatch: pytest.MonkeyPatch, organisation: str) -> None:
+    monkeypatch.setattr(f"{__name__}.ORGANISATION", organisation)
 
 
 def charge(amount: int, *, limit: int = 100, unit: Unit = "tokens", window: Window = DAY, warn: tuple[int, ...] = ()) -> Charge:
@@ -37,11 +38,11 @@ def running(limit: int = 2) -> Charge:
 
 
 async def reserve(store: Store, lease: str, *charges: Charge, at: int = NOW, ttl: int = TTL) -> Admitted | Exhausted:
-    return await store.reserve("o", lease, charges, now_ms=at, ttl_ms=ttl)
+    return await store.reserve(ORGANISATION, lease, charges, now_ms=at, ttl_ms=ttl)
 
 
 async def used(store: Store, *charges: Charge, at: int = NOW) -> tuple[int, ...]:
-    return await store.read("o", charges, now_ms=at)
+    return await store.read(ORGANISATION, charges, now_ms=at)
 
 
 async def test_what_runs_at_once_is_held_until_it_ends(store: Store) -> None:
@@ -49,10 +50,10 @@ async def test_what_runs_at_once_is_held_until_it_ends(store: Store) -> None:
     assert await reserve(store, "b", charge(10), running()) == Admitted((80, 0))
     assert await reserve(store, "c", charge(10), running()) == Exhausted(1, (80, 0), NOW)
     assert await used(store, charge(0), running()) == (20, 2)
-    assert await store.settle("o", "a", {"tokens": 4}, now_ms=NOW)
+    assert await store.settle(ORGANISATION, "a", {"tokens": 4}, now_ms=NOW)
     assert await reserve(store, "c", charge(10), running()) == Admitted((76, 0))
-    assert await store.release("o", "b", now_ms=NOW)
-    assert not await store.release("o", "b", now_ms=NOW)
+    assert await store.release(ORGANISATION, "b", now_ms=NOW)
+    assert not await store.release(ORGANISATION, "b", now_ms=NOW)
     assert await used(store, charge(0), running()) == (14, 1)
 
 
@@ -81,7 +82,7 @@ async def test_concurrency_has_no_window_and_nothing_else_has_none(store: Store,
 
 async def extend(store: Store, lease: str, *, at: int = NOW, ttl: int = TTL, **totals: int) -> Admitted | Exhausted | None:
     amounts: dict[Unit, int] = {"tokens": totals.get("tokens", 0), "nano_usd": totals.get("nano_usd", 0)}
-    return await store.extend("o", lease, amounts, now_ms=at, ttl_ms=ttl)
+    return await store.extend(ORGANISATION, lease, amounts, now_ms=at, ttl_ms=ttl)
 
 
 async def test_a_lease_is_extended_to_a_total_however_often_that_is_said(store: Store) -> None:
@@ -91,7 +92,7 @@ async def test_a_lease_is_extended_to_a_total_however_often_that_is_said(store: 
         assert await extend(store, "a", tokens=50, nano_usd=70) == Admitted((50, 430, 2, 1))
     assert await extend(store, "a", tokens=40) == Admitted((50, 430, 2, 1))
     assert await used(store, *charges) == (50, 70, 1, 1)
-    assert await store.settle("o", "a", {"tokens": 44, "nano_usd": 61}, now_ms=NOW)
+    assert await store.settle(ORGANISATION, "a", {"tokens": 44, "nano_usd": 61}, now_ms=NOW)
     assert await used(store, *charges) == (44, 61, 1, 0)
 
 
@@ -100,14 +101,14 @@ async def test_an_extension_that_one_counter_cannot_hold_charges_none(store: Sto
     await reserve(store, "a", *charges)
     assert await extend(store, "a", tokens=50, nano_usd=61) == Exhausted(1, (970, 30), DAY.end_ms)
     assert await used(store, *charges) == (30, 30)
-    assert await store.release("o", "a", now_ms=NOW)
+    assert await store.release(ORGANISATION, "a", now_ms=NOW)
     assert await used(store, *charges) == (0, 0)
 
 
 async def test_a_counter_that_stays_as_it_is_refuses_no_extension(store: Store) -> None:
     await reserve(store, "a", charge(30), charge(5, unit="nano_usd", limit=10))
     await reserve(store, "b", charge(0), charge(5, unit="nano_usd", limit=10))
-    await store.settle("o", "b", {"nano_usd": 50}, now_ms=NOW)
+    await store.settle(ORGANISATION, "b", {"nano_usd": 50}, now_ms=NOW)
     assert await extend(store, "a", tokens=40) == Admitted((60, 0))
 
 
@@ -122,7 +123,7 @@ async def test_an_extended_lease_lives_on_and_keeps_what_runs(store: Store) -> N
 async def test_what_is_not_open_is_not_extended(store: Store) -> None:
     assert await extend(store, "a", tokens=50) is None
     await reserve(store, "a", charge(30))
-    await store.settle("o", "a", {"tokens": 30}, now_ms=NOW)
+    await store.settle(ORGANISATION, "a", {"tokens": 30}, now_ms=NOW)
     assert await extend(store, "a", tokens=50) is None
     assert await used(store, charge(0)) == (30,)
 
@@ -138,23 +139,23 @@ async def test_leases_are_closed_together_each_as_by_itself(store: Store) -> Non
     for lease in "abcd":
         await reserve(store, lease, charge(10))
     closings = [Closing("a", {"tokens": 1}), Closing("b"), Closing("x", {"tokens": 1}), Closing("c", {}), Closing("a")]
-    closed = await store.settle_many("o", closings, now_ms=NOW)
+    closed = await store.settle_many(ORGANISATION, closings, now_ms=NOW)
     assert [one.applied for one in closed] == [True, True, False, True, False]
     assert await used(store, charge(0)) == (1 + 0 + 10 + 10,)
-    assert await store.settle_many("o", [], now_ms=NOW) == []
+    assert await store.settle_many(ORGANISATION, [], now_ms=NOW) == []
 
 
 async def test_closings_that_no_store_takes_close_nothing(store: Store) -> None:
     await reserve(store, "a", charge(10))
     with pytest.raises(ValueError, match="tokens: -1"):
-        await store.settle_many("o", [Closing("a"), Closing("b", {"tokens": -1})], now_ms=NOW)
+        await store.settle_many(ORGANISATION, [Closing("a"), Closing("b", {"tokens": -1})], now_ms=NOW)
     with pytest.raises(ValueError, match="must not be empty"):
-        await store.settle_many("o", [Closing("a"), Closing("")], now_ms=NOW)
+        await store.settle_many(ORGANISATION, [Closing("a"), Closing("")], now_ms=NOW)
     assert await used(store, charge(0)) == (10,)
 
 
 async def told(store: Store, lease: str, spent: int, *, at: int = NOW) -> tuple[Reached, ...]:
-    (closed,) = await store.settle_many("o", [Closing(lease, {"tokens": spent})], now_ms=at)
+    (closed,) = await store.settle_many(ORGANISATION, [Closing(lease, {"tokens": spent})], now_ms=at)
     return closed.reached
 
 
@@ -178,7 +179,7 @@ async def test_every_threshold_that_one_settlement_passes_is_told(store: Store) 
 async def test_a_release_tells_nothing_and_a_settlement_without_usage_does(store: Store) -> None:
     for lease in ("a", "b"):
         await reserve(store, lease, charge(45, warn=(40,)))
-    released, kept = await store.settle_many("o", [Closing("a"), Closing("b", {})], now_ms=NOW)
+    released, kept = await store.settle_many(ORGANISATION, [Closing("a"), Closing("b", {})], now_ms=NOW)
     assert (len(released.reached), len(kept.reached)) == (0, 1)
 
 

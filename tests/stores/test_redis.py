@@ -69,6 +69,8 @@ def admin(place: Path) -> Iterator["redis.Redis"]:
 
 
 Answer = Callable[[bytes], bytes | None]
+CLOSED = b"*1\r\n*1\r\n:1\r\n"
+"""One lease was closed by this call."""
 
 
 @asynccontextmanager
@@ -198,7 +200,7 @@ async def test_calls_due_at_once_go_out_in_one_write(tmp_path: Path) -> None:
 
     def answer(data: bytes) -> bytes:
         seen.append(data.count(b"FCALL"))
-        return b":1\r\n" * seen[-1]
+        return CLOSED * seen[-1]
 
     async with peer(tmp_path / "s", answer) as store:
         assert all(await asyncio.gather(*(store.release("org", f"{n}", now_ms=NOW) for n in range(50))))
@@ -211,7 +213,7 @@ async def test_a_caller_who_gave_up_in_time_costs_the_server_nothing(tmp_path: P
 
     def answer(data: bytes) -> bytes:
         seen.append(data)
-        return b":1\r\n" * data.count(b"FCALL")
+        return CLOSED * data.count(b"FCALL")
 
     async with peer(tmp_path / "s", answer) as store:
         gone = asyncio.ensure_future(store.release("org", "gone", now_ms=NOW))
@@ -227,7 +229,7 @@ async def test_a_reply_whose_caller_has_gone_is_not_given_to_another(tmp_path: P
 
     def answer(data: bytes) -> bytes:
         held.set()
-        return b":0\r\n:1\r\n" if b"lease:stays" in data else b""
+        return b"*1\r\n*1\r\n:0\r\n" + CLOSED if b"lease:stays" in data else b""
 
     async with peer(tmp_path / "s", answer) as store:
         gone = asyncio.ensure_future(store.release("org", "gone", now_ms=NOW))
@@ -238,7 +240,7 @@ async def test_a_reply_whose_caller_has_gone_is_not_given_to_another(tmp_path: P
 
 async def test_what_waits_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "WAITING_MAX", 3)
-    async with peer(tmp_path / "s", lambda data: b":1\r\n" * data.count(b"FCALL")) as store:
+    async with peer(tmp_path / "s", lambda data: CLOSED * data.count(b"FCALL")) as store:
         calls = [store.release("org", f"{n}", now_ms=NOW) for n in range(5)]
         answers = await asyncio.gather(*calls, return_exceptions=True)
         assert answers[:3] == [True] * 3

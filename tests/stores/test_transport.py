@@ -38,7 +38,7 @@ def self_signed(path: Path) -> ssl.SSLContext:
 async def test_a_server_is_reached_over_tcp_and_tls(tmp_path: Path, tls: bool) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert b"lease:a" in await reader.read(1 << 20)
-        writer.write(b":1\r\n")
+        writer.write(b"*1\r\n*1\r\n:1\r\n")
         await reader.read()
         writer.close()
 

@@ -1,0 +1,170 @@
+"""Where counters live in the server, and how the functions of `functions.lua` are told of them and answer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import quote
+
+from headrace.ext_proc.core.ledger import (
+    HELD,
+    UNITS,
+    Admitted,
+    Charge,
+    Closed,
+    Closing,
+    Entry,
+    Exhausted,
+    Fixed,
+    Held,
+    Reached,
+    Sliding,
+    Spent,
+    Unit,
+    Window,
+)
+from headrace.ext_proc.stores.arguments import check_counters, check_windows, checked_spent, outcome_of, tightest
+
+Reply = Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The counters behind one key, as the functions take them: the charges of one fixed window, or one sliding counter.
+
+    ends: of a fixed window, epoch ms, else 0. length: of a sliding one, ms; -1 for what is held; else 0. places: where its
+    charges stand in the caller's sequence.
+    """
+
+    key: str
+    ends: int
+    length: int
+    fields: tuple[str, ...]
+    units: tuple[str, ...]
+    places: tuple[int, ...]
+    ordinals: tuple[int, ...]
+    """The places, counted from one, as Lua counts."""
+
+
+@lru_cache(maxsize=1024)
+def _prefix(organisation: str) -> str:
+    """The hash tag keeps an organisation in one slot; quoting keeps a brace or colon in its name from ending it early."""
+    return f"hr:{{{quote(organisation, safe='')}}}:"
+
+
+def lease_key(organisation: str, lease: str) -> str:
+    return f"{_prefix(organisation)}lease:{lease}"
+
+
+def api_key(digest: str) -> str:
+    return f"hr:key:{digest}"
+
+
+def ledger_key(organisation: str) -> str:
+    return f"{_prefix(organisation)}ledger"
+
+
+Counter = tuple[Window, Unit, str]
+
+
+def groups_of(organisation: str, charges: Sequence[Charge], now_ms: int) -> Sequence[Group]:
+    """Raises ValueError as check_windows and check_counters do."""
+    check_windows(charges, now_ms)
+    return _grouped(organisation, tuple([(charge.window, charge.unit, charge.counter) for charge in charges]))
+
+
+@lru_cache(maxsize=4096)
+def _grouped(organisation: str, counters: Sequence[Counter]) -> Sequence[Group]:
+    """Counters by the key that holds them, in the order they come; a caller's requests of one minute share the work."""
+    check_counters(counters)
+    places: dict[str, list[int]] = {}
+    for place, counter in enumerate(counters):
+        places.setdefault(_window_key(organisation, counter), []).append(place)
+    return [_group(key, counters, tuple(found)) for key, found in places.items()]
+
+
+def _group(key: str, counters: Sequence[Counter], places: tuple[int, ...]) -> Group:
+    window = counters[places[0]][0]
+    return Group(
+        key,
+        ends=window.end_ms if isinstance(window, Fixed) else 0,
+        length=_length(window),
+        fields=tuple(_field(counters[place]) for place in places),
+        units=tuple(counters[place][1] for place in places),
+        places=places,
+        ordinals=tuple(place + 1 for place in places),
+    )
+
+
+def _length(window: Window) -> int:
+    if isinstance(window, Held):
+        return -1
+    return window.length_ms if isinstance(window, Sliding) else 0
+
+
+def _window_key(organisation: str, counter: Counter) -> str:
+    window = counter[0]
+    if isinstance(window, Fixed):
+        return f"{_prefix(organisation)}fixed:{window.start_ms}-{window.end_ms}"
+    if isinstance(window, Held):
+        return f"{_prefix(organisation)}held:{_field(counter)}"
+    return f"{_prefix(organisation)}sliding:{window.length_ms}:{_field(counter)}"
+
+
+def _field(counter: Counter) -> str:
+    return f"{counter[1]}:{counter[2]}"
+
+
+def told(group: Group, charges: Sequence[Charge]) -> Sequence[object]:
+    """{ends, length, fields, units, limits, amounts, places, warn}, see functions.lua."""
+    own = [charges[place] for place in group.places]
+    limits, amounts = [charge.limit for charge in own], [charge.amount for charge in own]
+    warn = [charge.warn for charge in own]
+    return (group.ends, group.length, group.fields, group.units, limits, amounts, group.ordinals, warn if any(warn) else False)
+
+
+def answer(reply: Reply) -> Admitted | Exhausted:
+    if reply[0]:
+        return Admitted(tuple(reply[1:]))
+    return tightest(reply[1::2], reply[2::2])
+
+
+def closing_told(closing: Closing) -> Sequence[object]:
+    """{spent or false, outcome, {name, value, ...}}, see functions.lua. The record may name its own outcome."""
+    spent: Spent | bool = False if closing.spent is None else checked_spent(closing.spent)
+    outcome = outcome_of(closing)
+    record = [word for pair in closing.record.items() if pair[0] != "outcome" for word in pair]
+    return (spent, outcome, record)
+
+
+def closed(organisation: str, reply: Sequence[object]) -> Closed:
+    applied, *found = reply
+    return Closed(bool(applied), tuple(_reached(organisation, one) for one in found if isinstance(one, Sequence)))
+
+
+def _reached(organisation: str, found: Sequence[object]) -> Reached:
+    """{key, field, limit, threshold, used}"""
+    key, field, limit, threshold, used = found
+    assert isinstance(key, bytes) and isinstance(field, bytes), "as functions.lua has them"
+    unit, _, counter = field.decode().partition(":")
+    window = _window_of(key.decode().removeprefix(_prefix(organisation)))
+    return Reached(counter, _UNITS[unit], int(str(limit)), int(str(threshold)), int(str(used)), window)
+
+
+def entry(found: Sequence[object]) -> Entry:
+    """{id, {name, value, ...}}, as the server gives a stream's records."""
+    name, members = found
+    assert isinstance(name, bytes) and isinstance(members, list), "as XRANGE has them"
+    words = [word.decode() for word in members]
+    return Entry(name.decode(), dict(zip(words[::2], words[1::2], strict=True)))
+
+
+_UNITS: Mapping[str, Unit] = {unit: unit for unit in UNITS}
+
+
+def _window_of(name: str) -> Window:
+    """The other direction of `_window_key`."""
+    kind, _, rest = name.partition(":")
+    if kind == "fixed":
+        start, _, end = rest.partition("-")
+        return Fixed(int(start), int(end))
+    return Sliding(int(rest.partition(":")[0])) if kind == "sliding" else HELD
