@@ -47,3 +47,11 @@ def test_without_wrk_it_says_how_to_get_it(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "apt-get install wrk" in done.stderr
     assert not (tmp_path / "bench.json").exists()
+
+
+@pytest.mark.e2e
+def test_the_transports_are_measured_by_themselves() -> None:
+    command = (sys.executable, "-m", "tests.bench.transport", "--count", "64", "--seconds", "0.2")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^(\w+): \d+ µs of CPU per call, \d+\.\d per event, [1-9]\d* MiB$", done.stdout, re.MULTILINE) == ["h2", "grpcio"]

@@ -1,8 +1,9 @@
 """HTTP/2 frames (RFC 9113, sections 4 and 6): cut from bytes, and written."""
 
 from collections.abc import Iterator
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from struct import Struct as Layout
+from typing import Final
 
 from msgspec import Struct
 
@@ -32,14 +33,14 @@ class Kind(IntEnum):
     CONTINUATION = 0x9
 
 
-class Flag(IntFlag):
-    """END_STREAM and ACK share a bit: their frames differ."""
+class Flag:
+    """Plain integers: the operators of enum.IntFlag cost as much as the rest of a frame. END_STREAM and ACK have one bit."""
 
-    END_STREAM = 0x1
-    ACK = 0x1
-    END_HEADERS = 0x4
-    PADDED = 0x8
-    PRIORITY = 0x20
+    END_STREAM: Final = 0x1
+    ACK: Final = 0x1
+    END_HEADERS: Final = 0x4
+    PADDED: Final = 0x8
+    PRIORITY: Final = 0x20
 
 
 class Setting(IntEnum):
