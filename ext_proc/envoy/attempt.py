@@ -10,16 +10,20 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
-from headrace.ext_proc.core.candidates import FIRST_TOKEN_KEY, answered_by
+from headrace.ext_proc.core.candidates import FIRST_TOKEN_KEY, answered_by, candidates_of
+from headrace.ext_proc.core.dialect import error_body
 from headrace.ext_proc.core.effects import Cause
-from headrace.ext_proc.core.endpoint import Dialect
+from headrace.ext_proc.core.endpoint import Dialect, endpoint_of
 from headrace.ext_proc.core.errors import HeadraceError, ProtocolError
+from headrace.ext_proc.core.events import Refuse
 from headrace.ext_proc.core.headers import Headers
-from headrace.ext_proc.core.json_body import render
-from headrace.ext_proc.core.verdict import SetMember
+from headrace.ext_proc.core.json_body import encode, parse, render
+from headrace.ext_proc.core.verdict import Reply, SetMember
+from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.engine.policy.destinations import Destination
-from headrace.ext_proc.envoy.codec import NAMESPACE, header_option, headers_of
-from headrace.ext_proc.envoy.passages import FirstToken, Passage
+from headrace.ext_proc.engine.translate import TO_OPENAI, Translator, Untranslatable, translator_for
+from headrace.ext_proc.envoy.codec import NAMESPACE, header_option, headers_of, immediate
+from headrace.ext_proc.envoy.passages import FirstToken, Passage, Translated
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 
 UPSTREAM: Final = "headrace-upstream"
@@ -29,6 +33,9 @@ CREDENTIALS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key",
 """Of the caller, or of the attempt before."""
 
 ANTHROPIC_VERSION: Final = "2023-06-01"
+
+
+_WALL = SystemClock()
 
 
 class UnknownUpstream(HeadraceError):
@@ -52,12 +59,14 @@ class Attempts:
 class AttemptStream:
     """The conversation about one attempt; `finished` and `over` as ProcessStream's."""
 
-    def __init__(self, destination: Destination, finish: Callable[[], None]) -> None:
+    def __init__(self, destination: Destination, finish: Callable[[], None], now_ms: Callable[[], int] = _WALL.now_ms) -> None:
         self.finished = False
         self.over = False
         self._destination = destination
         self._finish = finish
+        self._now_ms = now_ms
         self._model: str | None = None
+        self._translator: Translator | None = None
         self._passage: Passage | None = None
 
     async def receive(self, data: bytes) -> Sequence[bytes]:
@@ -79,29 +88,48 @@ class AttemptStream:
     def _on_request_headers(self, message: pb.ProcessingRequest) -> pb.ProcessingResponse:
         told = _told(message)
         headers = headers_of(message.request_headers)
+        path = _path(told, headers)
         self._model = _other_model(told, self._destination.name)
         self._passage = FirstToken() if FIRST_TOKEN_KEY in told else None
+        if "settle" in told:  # nothing else has been admitted
+            self._translator = translator_for(endpoint_of("POST", path), self._destination.dialect)
         answer = pb.ProcessingResponse()
         answer.request_headers.SetInParent()
         mutation = answer.request_headers.response.header_mutation
-        mutation.set_headers.append(header_option(":path", self._destination.prefix + _path(told, headers)))
-        if "settle" in told:  # nothing else has been admitted
+        at = self._destination.prefix + (self._translator.path if self._translator else path)
+        mutation.set_headers.append(header_option(":path", at))
+        if "settle" in told:
             _credential(mutation, headers, self._destination)
-        if self._model is not None or self._passage is not None:
-            answer.mode_override.CopyFrom(_modes(body=self._model is not None, answer=self._passage is not None))
-        self._end_request(body_follows=self._model is not None)
+        body = self._model is not None or self._translator is not None or _follows(told, self._destination.name)
+        if body or self._passage is not None:
+            answer.mode_override.CopyFrom(_modes(body=body, answer=bool(self._passage or self._translator)))
+        self._end_request(body_follows=body)
         return answer
 
     def _on_request_body(self, body: bytes) -> pb.ProcessingResponse:
-        answer = pb.ProcessingResponse()
-        answer.request_body.SetInParent()
         if self._model is not None:
             body = render(body, [SetMember(("model",), self._model)])
-            common = answer.request_body.response
-            common.body_mutation.body = body
-            common.header_mutation.set_headers.append(header_option("content-length", str(len(body))))
+        if self._translator is not None:
+            asked = parse(body)
+            try:
+                body = encode(self._translator.request(asked))
+            except Untranslatable as error:
+                return self._refuse(error, asked)
+            self._passage = Translated(self._translator, asked, self._now_ms() // 1000)
+        answer = pb.ProcessingResponse()
+        common = answer.request_body.response
+        common.body_mutation.body = body
+        common.header_mutation.set_headers.append(header_option("content-length", str(len(body))))
         self._end_request(body_follows=False)
         return answer
+
+    def _refuse(self, error: Untranslatable, asked: Mapping[str, Any]) -> pb.ProcessingResponse:
+        """In the caller's dialect; 400 is an answer of Envoy's that it does not try elsewhere."""
+        self.finished = True
+        dialect = Dialect.ANTHROPIC if self._translator is TO_OPENAI else Dialect.OPENAI
+        reply = Reply(400, "translate.unavailable", f"{error} {str(asked.get('model'))[:100]!r}.", param=error.param)
+        headers = {"content-type": "application/json", "x-should-retry": "false"}
+        return immediate(Refuse(reply.status, headers, error_body(reply, dialect, ""), reply.reason))
 
     def _end_request(self, *, body_follows: bool) -> None:
         self.finished = self._passage is None and not body_follows
@@ -132,6 +160,12 @@ def _other_model(told: Mapping[str, Any], upstream: str) -> str | None:
     """The model that this upstream serves instead of the one that was asked for."""
     candidate = answered_by(told, upstream)
     return None if candidate is None or candidate.model == told.get("asked") else candidate.model
+
+
+def _follows(told: Mapping[str, Any], upstream: str) -> bool:
+    """Whether another upstream was asked before, and may have left the length of another body in the headers."""
+    candidates = candidates_of(told)
+    return bool(candidates) and candidates[0].upstream != upstream
 
 
 def _path(told: Mapping[str, Any], headers: Headers) -> str:

@@ -1,0 +1,198 @@
+"""Streams of one API, event by event, as the other one's. However the bytes were cut: events come whole (see core/sse)."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from headrace.ext_proc.core.sse import SseEvent
+from headrace.ext_proc.engine.translate.answers import error_to_anthropic, error_to_openai, usage_to_anthropic, usage_to_openai
+from headrace.ext_proc.engine.translate.values import FINISH, STOP, Document, mapping, mappings, string
+
+
+class Stream(Protocol):
+    """One answer. `failed`: the stream has ended in an error."""
+
+    def event(self, event: SseEvent) -> Sequence[SseEvent]:
+        """What goes out in place of one event."""
+        ...
+
+    def end(self) -> Sequence[SseEvent]:
+        """What is missing where the stream ends."""
+        ...
+
+
+class ToOpenAI:
+    """Anthropic's events as chunks of a chat completion. created: epoch seconds; with_usage: the caller asked for its chunk."""
+
+    def __init__(self, created: int, *, with_usage: bool) -> None:
+        self._head: Document = {"id": "", "object": "chat.completion.chunk", "created": created, "model": ""}
+        self._with_usage = with_usage
+        self._usage: Document = {}
+        self._calls = -1
+        self._done = False
+
+    def event(self, event: SseEvent) -> Sequence[SseEvent]:
+        document = mapping(event.json)
+        match document.get("type"):
+            case "message_start":
+                return self._start(mapping(document.get("message")))
+            case "content_block_start":
+                return self._block(mapping(document.get("content_block")))
+            case "content_block_delta":
+                return self._delta(mapping(document.get("delta")))
+            case "message_delta":
+                return self._finish(document)
+            case "message_stop":
+                return self._stop()
+            case "error":
+                self._done = True
+                return [_data(error_to_openai(document))]
+        return []  # pings, and the ends of blocks
+
+    def end(self) -> Sequence[SseEvent]:
+        """Nothing: a stream without its `message_stop` was cut off, and must not look whole."""
+        return []
+
+    def _start(self, message: Mapping[str, Any]) -> Sequence[SseEvent]:
+        self._head |= {"id": string(message.get("id")), "model": string(message.get("model"))}
+        self._usage = mapping(message.get("usage"))
+        return [self._chunk({"role": "assistant", "content": ""})]
+
+    def _block(self, block: Mapping[str, Any]) -> Sequence[SseEvent]:
+        if block.get("type") == "tool_use":
+            self._calls += 1
+            function = {"name": block.get("name"), "arguments": ""}
+            call = {"index": self._calls, "id": block.get("id"), "type": "function", "function": function}
+            return [self._chunk({"tool_calls": [call]})]
+        text = string(block.get("text"))
+        return [self._chunk({"content": text})] if text else []
+
+    def _delta(self, delta: Mapping[str, Any]) -> Sequence[SseEvent]:
+        match delta.get("type"):
+            case "text_delta":
+                return [self._chunk({"content": string(delta.get("text"))})]
+            case "thinking_delta":
+                return [self._chunk({"reasoning_content": string(delta.get("thinking"))})]
+            case "input_json_delta":
+                function = {"arguments": string(delta.get("partial_json"))}
+                return [self._chunk({"tool_calls": [{"index": max(self._calls, 0), "function": function}]})]
+        return []  # signatures and citations
+
+    def _finish(self, document: Mapping[str, Any]) -> Sequence[SseEvent]:
+        later = {name: value for name, value in mapping(document.get("usage")).items() if value is not None}
+        self._usage = {**self._usage, **later}
+        return [self._chunk({}, FINISH.get(string(mapping(document.get("delta")).get("stop_reason")), "stop"))]
+
+    def _stop(self) -> Sequence[SseEvent]:
+        if self._done:
+            return []
+        self._done = True
+        usage = [_data({**self._head, "choices": [], "usage": usage_to_openai(self._usage)})] if self._with_usage else []
+        return [*usage, SseEvent.of("[DONE]")]
+
+    def _chunk(self, delta: Document, finish: str | None = None) -> SseEvent:
+        return _data({**self._head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+
+
+class ToAnthropic:
+    """Chunks of a chat completion as Anthropic's events. One block is open at a time, as Anthropic's clients expect."""
+
+    def __init__(self) -> None:
+        self._started = False
+        self._stopped = False
+        self._block = -1
+        self._open: tuple[str, Any] | None = None
+        """The open block: its kind, and for a tool the index of its call."""
+        self._reason: str | None = None
+        self._usage: Document = {}
+
+    def event(self, event: SseEvent) -> Sequence[SseEvent]:
+        if event.is_done:
+            return self._stop()
+        document = mapping(event.json)
+        if "error" in document:
+            self._stopped = True
+            return [_named(error_to_anthropic(document, 500))]
+        return list(self._chunk(document)) if "choices" in document else []
+
+    def end(self) -> Sequence[SseEvent]:
+        """Nothing: a stream without `[DONE]` was cut off, and must not look whole."""
+        return []
+
+    def _chunk(self, document: Mapping[str, Any]) -> Iterator[SseEvent]:
+        if not self._started:
+            self._started = True
+            yield self._start(document)
+        if usage := mapping(document.get("usage")):
+            self._usage = usage_to_anthropic(usage)
+        for choice in mappings(document.get("choices"))[:1]:
+            yield from self._delta(mapping(choice.get("delta")))
+            if isinstance(finish := choice.get("finish_reason"), str):
+                self._reason = STOP.get(finish, "end_turn")
+
+    def _start(self, document: Mapping[str, Any]) -> SseEvent:
+        message: Document = {
+            "id": string(document.get("id")),
+            "type": "message",
+            "role": "assistant",
+            "model": string(document.get("model")),
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": {"input_tokens": 0, "output_tokens": 0},
+        }
+        return _named({"type": "message_start", "message": message})
+
+    def _delta(self, delta: Mapping[str, Any]) -> Iterator[SseEvent]:
+        if thought := string(delta.get("reasoning_content")):
+            yield from self._block_of("thinking", None, {"type": "thinking", "thinking": "", "signature": ""})
+            yield self._part({"type": "thinking_delta", "thinking": thought})
+        if text := string(delta.get("content")) or string(delta.get("refusal")):
+            yield from self._block_of("text", None, {"type": "text", "text": ""})
+            yield self._part({"type": "text_delta", "text": text})
+        for call in mappings(delta.get("tool_calls")):
+            yield from self._call(call)
+
+    def _call(self, call: Mapping[str, Any]) -> Iterator[SseEvent]:
+        function = mapping(call.get("function"))
+        if call.get("id") or self._open is None or self._open[0] != "tool":
+            block: Document = {"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": {}}
+            yield from self._block_of("tool", call.get("index"), block)
+        if part := string(function.get("arguments")):
+            yield self._part({"type": "input_json_delta", "partial_json": part})
+
+    def _block_of(self, kind: str, index: Any, block: Document) -> Iterator[SseEvent]:
+        """Opens a block of that kind, unless it is open."""
+        if self._open == (kind, index):
+            return
+        yield from self._close()
+        self._open, self._block = (kind, index), self._block + 1
+        yield _named({"type": "content_block_start", "index": self._block, "content_block": block})
+
+    def _close(self) -> Iterator[SseEvent]:
+        if self._open is not None:
+            self._open = None
+            yield _named({"type": "content_block_stop", "index": self._block})
+
+    def _part(self, delta: Document) -> SseEvent:
+        return _named({"type": "content_block_delta", "index": self._block, "delta": delta})
+
+    def _stop(self) -> Sequence[SseEvent]:
+        if self._stopped or not self._started:
+            return []
+        self._stopped = True
+        reason = {"stop_reason": self._reason or "end_turn", "stop_sequence": None}
+        usage = self._usage or {"output_tokens": 0}
+        return [
+            *self._close(),
+            _named({"type": "message_delta", "delta": reason, "usage": usage}),
+            _named({"type": "message_stop"}),
+        ]
+
+
+def _data(document: Document) -> SseEvent:
+    return SseEvent.of(json.dumps(document))
+
+
+def _named(document: Document) -> SseEvent:
+    return SseEvent.of(json.dumps(document), str(document["type"]))

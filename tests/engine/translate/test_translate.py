@@ -1,0 +1,247 @@
+"""Between OpenAI's and Anthropic's chats: what a request asks for, an answer says and a stream adds up to stays the same."""
+
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.ext_proc.core.endpoint import Dialect, Endpoint
+from headrace.ext_proc.core.sse import SseEvent, SseParser
+from headrace.ext_proc.engine.translate import TO_ANTHROPIC, TO_OPENAI, Translator, Untranslatable, translator_for
+from headrace.ext_proc.engine.translate.streams import Stream
+
+SCHEMA = {"type": "object", "properties": {}}
+TOOL = {"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": SCHEMA}}
+CHAT: dict[str, Any] = {
+    "model": "m",
+    "max_tokens": 7,
+    "temperature": 1.5,
+    "stop": "END",
+    "user": "ann",
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "What is it?"},
+                                     {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]},
+        {"role": "assistant", "content": None,
+         "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"at": "it"}'}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "a cat"},
+        {"role": "user", "content": "Sure?"},
+    ],
+    "tools": [TOOL],
+    "tool_choice": "required",
+    "parallel_tool_calls": False,
+}  # fmt: skip
+MESSAGES: dict[str, Any] = {
+    "model": "m",
+    "max_tokens": 7,
+    "temperature": 1.0,
+    "stop_sequences": ["END"],
+    "metadata": {"user_id": "ann"},
+    "system": "Be brief.",
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "What is it?"},
+                                     {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}]},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "look", "input": {"at": "it"}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "a cat"},
+                                     {"type": "text", "text": "Sure?"}]},
+    ],
+    "tools": [{"name": "look", "description": "Looks.", "input_schema": {"type": "object", "properties": {}}}],
+    "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
+}  # fmt: skip
+
+
+def test_a_chat_in_anthropics_words() -> None:
+    assert TO_ANTHROPIC.request(CHAT) == MESSAGES
+
+
+def test_a_message_in_openais_words() -> None:
+    there = TO_OPENAI.request(MESSAGES)
+    assert there == {
+        **{name: CHAT[name] for name in ("model", "user", "tools", "tool_choice", "parallel_tool_calls")},
+        "messages": [
+            *CHAT["messages"][:2],
+            {"role": "assistant", "content": None, "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"at":"it"}'}}]},
+            *CHAT["messages"][3:],
+        ],
+        "max_completion_tokens": 7,
+        "temperature": 1.0,
+        "stop": ["END"],
+    }  # fmt: skip
+
+
+def test_there_and_back_a_request_is_the_same() -> None:
+    assert TO_ANTHROPIC.request(TO_OPENAI.request(MESSAGES)) == MESSAGES
+
+
+@pytest.mark.parametrize(
+    ("translator", "document", "param"),
+    [
+        (TO_ANTHROPIC, CHAT | {"n": 2}, "n"),
+        (TO_ANTHROPIC, CHAT | {"response_format": {"type": "json_object"}}, "response_format"),
+        (TO_ANTHROPIC, CHAT | {"audio": {"voice": "x"}}, "audio"),
+        (TO_ANTHROPIC, CHAT | {"tools": [{"type": "custom"}]}, "tools"),
+        (TO_ANTHROPIC, CHAT | {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages"),
+        (TO_OPENAI, MESSAGES | {"tools": [{"type": "web_search_20250305", "name": "w"}]}, "tools"),
+        (TO_OPENAI, MESSAGES | {"messages": [{"role": "user", "content": [{"type": "document"}]}]}, "messages"),
+        (TO_OPENAI, MESSAGES | {"mcp_servers": [{}]}, "mcp_servers"),
+    ],
+)
+def test_what_the_other_api_has_not_is_refused(translator: Translator, document: dict[str, Any], param: str) -> None:
+    with pytest.raises(Untranslatable, match="for this model") as caught:
+        translator.request(document)
+    assert caught.value.param == param
+
+
+def test_an_answer_with_a_tools_call_cached_tokens_and_thought() -> None:
+    said: dict[str, Any] = {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "stop_reason": "tool_use",
+        "content": [{"type": "thinking", "thinking": "hm", "signature": "x"}, {"type": "text", "text": "So:"},
+                    {"type": "tool_use", "id": "c1", "name": "look", "input": {"at": "it"}}],
+        "usage": {"input_tokens": 3, "output_tokens": 5, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 2},
+    }  # fmt: skip
+    answer = TO_ANTHROPIC.answer(said, 9)
+    [choice] = answer["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["content"] == "So:"
+    assert choice["message"]["reasoning_content"] == "hm"
+    assert json.loads(choice["message"]["tool_calls"][0]["function"]["arguments"]) == {"at": "it"}
+    counts = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
+    assert answer["usage"] == counts | {"prompt_tokens_details": {"cached_tokens": 4}}
+    back = TO_OPENAI.answer(answer, 9)
+    assert back["content"] == said["content"][1:]
+    assert back["stop_reason"] == "tool_use"
+    assert back["usage"] == {
+        "input_tokens": 5, "output_tokens": 5, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 0
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "kind"), [(400, "invalid_request_error"), (429, "rate_limit_error"), (529, "overloaded_error")])
+def test_errors(status: int, kind: str) -> None:
+    theirs = TO_OPENAI.error({"error": {"message": "no", "type": "whatever"}}, status)
+    assert theirs == {"type": "error", "error": {"type": kind, "message": "no"}}
+    assert TO_ANTHROPIC.error(theirs, status)["error"]["message"] == "no"
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just("text") | st.just("tool_use"),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["content", "choices", "delta", "usage", "message", "type", "tool_calls", "function", "error", "text",
+                         "messages", "tools", "role", "system", "source", "index", "id"]), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("translator", [TO_OPENAI, TO_ANTHROPIC])
+@given(document=st.dictionaries(st.sampled_from(["messages", "tools", "choices", "content", "error", "usage"]), junk))
+def test_no_document_breaks_a_translation(translator: Translator, document: dict[str, Any]) -> None:
+    translator.answer(document, 0)
+    translator.error(document, 500)
+    stream = translator.stream(document, 0)
+    for name in ("message_start", "content_block_start", "content_block_delta", "message_delta", None):
+        stream.event(SseEvent.of(json.dumps(document | ({"type": name} if name else {}))))
+    try:
+        translator.request(document)
+    except Untranslatable:
+        return
+
+
+WORDS = ["Hello", " there", ",\n", "é", "\u2028", ""]
+ANTHROPICS = [
+    {"type": "message_start", "message": {"id": "msg_1", "model": "claude", "usage": {"input_tokens": 3, "output_tokens": 1}}},
+    {"type": "ping"},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}} for word in WORDS),
+    {"type": "content_block_stop", "index": 0},
+    {"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "c1", "name": "look", "input": {}}},
+    *({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": part}}
+      for part in ('{"at"', ': "it"}')),
+    {"type": "content_block_stop", "index": 1},
+    {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 9}},
+    {"type": "message_stop"},
+]  # fmt: skip
+
+
+def wire(documents: Sequence[Any], *, named: bool) -> bytes:
+    return b"".join(SseEvent.of(json.dumps(one), one["type"] if named else None).raw for one in documents)
+
+
+def through(stream: Stream, data: bytes, cuts: Sequence[int] = ()) -> bytes:
+    parser, out = SseParser(), b""
+    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    for start, end in pairwise(edges):
+        out += b"".join(one.raw for event in parser.feed(data[start:end]) for one in stream.event(event))
+    return out + b"".join(one.raw for one in stream.end())
+
+
+@given(st.lists(st.integers(0, 10_000), max_size=8))
+def test_a_stream_is_the_same_however_it_is_cut_in_both_directions(cuts: list[int]) -> None:
+    theirs = wire(ANTHROPICS, named=True)
+    whole = through(TO_ANTHROPIC.stream({"stream_options": {"include_usage": True}}, 5), theirs)
+    assert through(TO_ANTHROPIC.stream({"stream_options": {"include_usage": True}}, 5), theirs, cuts) == whole
+    back = through(TO_OPENAI.stream({}, 5), whole)
+    assert through(TO_OPENAI.stream({}, 5), whole, cuts) == back
+    assert text_and_call(documents(back)) == text_and_call(ANTHROPICS)
+
+
+def documents(data: bytes) -> list[Any]:
+    return [event.json for event in SseParser().feed(data)]
+
+
+def text_and_call(events: Sequence[Any]) -> tuple[str, str, str, Any]:
+    deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
+    ends = [event for event in events if event["type"] == "message_delta"]
+    return (
+        "".join(delta.get("text", "") for delta in deltas),
+        "".join(delta.get("partial_json", "") for delta in deltas),
+        ends[0]["delta"]["stop_reason"],
+        ends[0]["usage"]["output_tokens"],
+    )
+
+
+def test_a_stream_in_openais_words() -> None:
+    data = through(TO_ANTHROPIC.stream({"stream_options": {"include_usage": True}}, 5), wire(ANTHROPICS, named=True))
+    *chunks, usage, done = SseParser().feed(data)
+    assert done.is_done
+    assert usage.json["usage"]["prompt_tokens"] == 3
+    assert usage.json["usage"]["completion_tokens"] == 9
+    deltas = [chunk.json["choices"][0]["delta"] for chunk in chunks]
+    assert "".join(delta.get("content") or "" for delta in deltas) == "".join(WORDS)
+    calls = [call for delta in deltas for call in delta.get("tool_calls", ())]
+    assert calls[0]["function"]["name"] == "look"
+    assert "".join(call["function"]["arguments"] for call in calls) == '{"at": "it"}'
+    assert chunks[-1].json["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_without_being_asked_a_stream_has_no_usage_chunk() -> None:
+    data = through(TO_ANTHROPIC.stream({}, 5), wire(ANTHROPICS, named=True))
+    assert not [event for event in SseParser().feed(data) if event.json and "usage" in event.json]
+
+
+@pytest.mark.parametrize(("translator", "named"), [(TO_ANTHROPIC, True), (TO_OPENAI, False)])
+def test_a_stream_that_is_cut_off_does_not_look_whole(translator: Translator, named: bool) -> None:
+    theirs = ANTHROPICS[:-2] if named else [{"choices": [{"index": 0, "delta": {"content": "a"}}]}]
+    data = through(translator.stream({}, 5), wire(theirs, named=named))
+    assert b"[DONE]" not in data
+    assert b"message_stop" not in data
+
+
+def test_an_error_within_a_stream_is_one_for_the_caller() -> None:
+    theirs = wire([*ANTHROPICS[:3], {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}], named=True)
+    *_, last = SseParser().feed(through(TO_ANTHROPIC.stream({}, 5), theirs))
+    assert last.json == {"error": {"message": "busy", "type": "server_error", "param": None, "code": None}}
+    back = wire([{"choices": [{"delta": {"content": "a"}}]}, last.json], named=False)
+    *_, final = SseParser().feed(through(TO_OPENAI.stream({}, 5), back))
+    assert (final.name, final.json["error"]["message"]) == ("error", "busy")
+
+
+def test_who_is_translated() -> None:
+    assert translator_for(Endpoint.CHAT, Dialect.ANTHROPIC) is TO_ANTHROPIC
+    assert translator_for(Endpoint.MESSAGES, Dialect.OPENAI) is TO_OPENAI
+    for endpoint, dialect in [(Endpoint.CHAT, Dialect.OPENAI), (Endpoint.MESSAGES, None), (Endpoint.EMBEDDINGS, Dialect.ANTHROPIC)]:
+        assert translator_for(endpoint, dialect) is None
