@@ -10,7 +10,8 @@ from headrace.ext_proc.core.candidates import MAX_CANDIDATES, Candidate, candida
 from headrace.ext_proc.core.needs import Capability
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.engine.policy.catalogue import Catalogue
-from headrace.ext_proc.engine.policy.models import Model, Pool
+from headrace.ext_proc.engine.policy.models import Model
+from headrace.ext_proc.engine.policy.pools import Pool
 from headrace.ext_proc.engine.prices import Prices
 
 _AS_IT_IS: Final = "".join(map(chr, range(0x21, 0x7F)))

@@ -1,22 +1,26 @@
 """Sends a request to the first pool of its model that holds the prompt and the answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from msgspec.structs import replace
 from pydantic import Field
 
-from headrace.ext_proc.core.facts import INPUT_TOKENS, MODEL, ROUTE, Fact
+from headrace.ext_proc.core.facts import INPUT_TOKENS, MODEL, PLACEMENT, ROUTE, Fact
 from headrace.ext_proc.core.needs import Needs
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import Session
 from headrace.ext_proc.core.verdict import Continue, Edits, Reply, Verdict
-from headrace.ext_proc.engine.policy.models import Model, Pool
+from headrace.ext_proc.engine.policy.models import Model
+from headrace.ext_proc.engine.policy.pools import Pool
+from headrace.ext_proc.engine.policy.values import Identifier
 from headrace.ext_proc.engine.registry import Build
 from headrace.ext_proc.engine.settings import FilterSettings
 from headrace.ext_proc.engine.tokens import Tokens
 from headrace.filters.routing.failover import Candidates, Failover
-from headrace.filters.routing.servers import Placed, Servers, need_of, subset_of
+from headrace.filters.routing.memory import Memory, ShapeError, memory_of, read_shape
+from headrace.filters.routing.servers import Servers, need_of, subset_of
+from headrace.filters.routing.weighing import Asked, Weighing
 
 HEADER = "x-headrace-route"
 """Names the upstream for the gateway's route table, which removes it before the upstream sees the request."""
@@ -28,6 +32,31 @@ class RoutingSettings(FilterSettings):
     failover: Failover | None = Field(
         None, description="Where a pool fails, the next one that holds the request is asked. Absent: its failure is the answer."
     )
+    tags: tuple[Identifier, ...] = Field(
+        (), description="Only pools whose upstream has all of these tags: `overrides` keeps a tenant in the EU with [eu]."
+    )
+
+
+def _memories(build: Build) -> Iterator[tuple[int, Memory]]:
+    """The KV cache of every pool whose GPUs are known."""
+    for index, model in enumerate(build.document.models):
+        if model.shape is None:
+            continue
+        where = ("models", index, "shape")
+        try:
+            shape = read_shape(build.base / model.shape)
+        except OSError:
+            continue  # reported for every file of a policy
+        except ShapeError as error:
+            build.problem(where, f"{build.base / model.shape}: {error}")
+            continue
+        for place, pool in enumerate(model.pools):
+            if pool.gpus is None:
+                continue
+            memory = memory_of(shape, pool.gpus)
+            if not memory.most:
+                build.problem((*where[:2], "pools", place, "gpus"), "leave no room for a KV cache: the weights take it all")
+            yield id(pool), memory
 
 
 class RoutingFilter:
@@ -40,6 +69,7 @@ class RoutingFilter:
         self.catalogue = build.catalogue
         self.clock = build.ports.clock
         self.servers = Servers(build.document.upstreams, build.ports.load)
+        self.weighing = Weighing(build.document.upstreams, settings.tags, dict(_memories(build)))
         self.candidates = Candidates(settings.failover, build.catalogue)
         self.tokens = Tokens(build.base, build.ports.offload)
 
@@ -62,64 +92,50 @@ class RoutingSession(Session):
         each = model.max_output if call.output_cap is None else call.output_cap
         if model.context is not None and prompt + each > model.context:
             return _too_long(model.context, prompt, each)
-        return self._placed(request, model, _place(model, prompt, each * call.choices))
+        return self._place(request, model, Asked(prompt, each, call.choices, request.facts.get(PLACEMENT)))
 
-    def _placed(self, request: Request, model: Model, verdict: Verdict) -> Verdict:
-        """The verdict with the servers and the further candidates, where the request goes to a pool at all."""
-        if not isinstance(verdict, Continue) or ROUTE not in verdict.facts:
-            return verdict
-        prompt, tokens = verdict.note["input_tokens"], verdict.note["input_tokens"] + verdict.note["output_cap"]
-        need, now_ms = need_of(request, tokens), self._filter.clock.now_ms()
-        fitting = [pool for pool in model.pools if _holds(pool, tokens)]
+    def _place(self, request: Request, model: Model, asked: Asked) -> Verdict:
+        weighed = self._filter.weighing.weigh(model, asked)
+        note = {
+            "input_tokens": asked.prompt,
+            "output_cap": asked.answer * asked.choices,
+            "candidates": [one.note for one in weighed],
+        }
+        if not weighed:
+            return self._without_pools(model, asked, note)
+        fitting = [one.pool for one in weighed if one.reason is None]
+        if not fitting:
+            return self._filter.weighing.none_holds(weighed, asked, note)
+        reason = "routing.first_pool" if weighed[0].reason is None else weighed[0].reason
+        return self._placed(request, model, asked, fitting, Continue(note=note, reason=reason))
+
+    def _without_pools(self, model: Model, asked: Asked, note: dict[str, Any]) -> Verdict:
+        """The gateway's own route: not for what may go to some upstreams alone."""
+        if asked.only is not None:
+            return self._filter.weighing.none_holds((), asked, note)
+        return Continue(facts=_known(asked, model), note=note, reason="routing.no_pools")
+
+    def _placed(self, request: Request, model: Model, asked: Asked, fitting: Sequence[Pool], verdict: Continue) -> Verdict:
+        """The verdict with the first of the pools whose servers have room, and with the further candidates."""
+        need, now_ms = need_of(request, asked.need), self._filter.clock.now_ms()
         placed = self._filter.servers.place(fitting, need, now_ms, subset_of(request.hint))
         if isinstance(placed, Reply):
             return replace(placed, note=verdict.note)
         first = placed[0]
         self._filter.servers.sent(first, need, now_ms)
-        told = self._filter.candidates.told(request, model, [one.pool for one in placed], prompt)
-        return _going_to(first, verdict, {**first.metadata(self._filter.candidates.attempts), **told})
+        told = self._filter.candidates.told(request, model, [one.pool for one in placed], asked.prompt)
+        upstream, reason = first.pool.upstream, verdict.reason if first.pool is fitting[0] else "routing.load"
+        return Continue(
+            Edits(set_headers={HEADER: upstream}, reroute=True),
+            facts={**_known(asked, model), ROUTE: upstream},
+            metadata={"route": upstream, "reason": reason, **first.metadata(self._filter.candidates.attempts), **told},
+            note=verdict.note,
+            reason=reason,
+        )
 
 
-def _place(model: Model, prompt: int, answer: int) -> Verdict:
-    """answer: tokens that may be generated, over all choices."""
-    need = prompt + answer
-    note = {"input_tokens": prompt, "output_cap": answer, "candidates": _candidates(model.pools, need)}
-    facts: dict[Fact[Any], Any] = {INPUT_TOKENS: prompt, MODEL: model.name}
-    if not model.pools:
-        return Continue(facts=facts, note=note, reason="routing.no_pools")
-    pool = next((pool for pool in model.pools if _holds(pool, need)), None)
-    if pool is None:
-        return _too_large(model.pools, prompt, answer, note)
-    reason = "routing.first_pool" if pool is model.pools[0] else "routing.prompt_size"
-    return Continue(
-        Edits(set_headers={HEADER: pool.upstream}, reroute=True),
-        facts={**facts, ROUTE: pool.upstream},
-        metadata={"route": pool.upstream, "reason": reason},
-        note=note,
-        reason=reason,
-    )
-
-
-def _going_to(placed: Placed, verdict: Continue, told: Mapping[str, str | int]) -> Continue:
-    """The verdict with its pool, unless that has no room: then with the next one that has."""
-    upstream = placed.pool.upstream
-    if upstream == verdict.facts[ROUTE]:
-        return replace(verdict, metadata={**verdict.metadata, **told})
-    return replace(
-        verdict,
-        edits=replace(verdict.edits, set_headers={HEADER: upstream}),
-        facts={**verdict.facts, ROUTE: upstream},
-        metadata={**verdict.metadata, "route": upstream, "reason": "routing.load", **told},
-        reason="routing.load",
-    )
-
-
-def _holds(pool: Pool, need: int) -> bool:
-    return pool.max_tokens is None or need <= pool.max_tokens
-
-
-def _candidates(pools: Sequence[Pool], need: int) -> list[dict[str, Any]]:
-    return [{"upstream": pool.upstream, "max_tokens": pool.max_tokens, "fits": _holds(pool, need)} for pool in pools]
+def _known(asked: Asked, model: Model) -> dict[Fact[Any], Any]:
+    return {INPUT_TOKENS: asked.prompt, MODEL: model.name}
 
 
 def unknown_model(name: str) -> Reply:
@@ -133,12 +149,3 @@ def _too_long(context: int, prompt: int, answer: int) -> Reply:
         f"{answer} for the answer. Shorten the prompt or lower max_tokens."
     )
     return Reply(400, "context.exceeded", message, note={"input_tokens": prompt, "output_cap": answer, "context": context})
-
-
-def _too_large(pools: Sequence[Pool], prompt: int, answer: int, note: dict[str, Any]) -> Reply:
-    most = max(pool.max_tokens for pool in pools if pool.max_tokens is not None)
-    message = (
-        f"No pool holds this request: it needs {prompt + answer} tokens ({prompt} in the prompt, {answer} for the answer) "
-        f"and the largest pool takes {most}. Shorten the prompt or lower max_tokens."
-    )
-    return Reply(413, "routing.too_large", message, note=note)

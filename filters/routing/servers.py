@@ -13,7 +13,8 @@ from headrace.ext_proc.core.verdict import Reply
 from headrace.ext_proc.engine.load.board import Board, Need
 from headrace.ext_proc.engine.load.choice import NoServer, order
 from headrace.ext_proc.engine.policy.destinations import servers_of
-from headrace.ext_proc.engine.policy.models import Pool, Upstream
+from headrace.ext_proc.engine.policy.models import Upstream
+from headrace.ext_proc.engine.policy.pools import Pool
 
 PREFIX_CHARS: Final = 4096
 """Of a prompt that has no turns: enough to tell two of them apart."""

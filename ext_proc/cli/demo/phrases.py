@@ -56,8 +56,7 @@ def _routing(note: Note) -> Iterator[str]:
 
 
 def _candidate(pool: Note) -> str:
-    size = "no limit" if pool["max_tokens"] is None else f"{pool['max_tokens']:,}"
-    return f"{pool['upstream']} ({size}) {'fits' if pool['fits'] else 'is too small'}"
+    return f"{pool['upstream']}{'' if pool['fits'] else ' not'}: {pool['why']}"
 
 
 def _plain(note: Note) -> Iterator[str]:

@@ -255,6 +255,8 @@ def _files(document: PolicyDocument) -> Iterator[tuple[Where, str]]:
     for index, model in enumerate(document.models):
         if isinstance(model.tokenizer, TokenizerFile):
             yield ("models", index, "tokenizer", "file"), model.tokenizer.file
+        if model.shape is not None:
+            yield ("models", index, "shape"), model.shape
     for index, source in enumerate(document.identity):
         match source:
             case ApiKeysSource(api_keys=KeyFile(file=name)):

@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue, Tag
 
 from headrace.ext_proc.engine.policy.budgets import Alerts, Budget
 from headrace.ext_proc.engine.policy.part import Part, Secret
+from headrace.ext_proc.engine.policy.pools import Pool
 from headrace.ext_proc.engine.policy.values import (
     ClaimPath,
     Encoding,
@@ -50,6 +51,9 @@ class Upstream(Part):
     metrics: Literal["vllm", "sglang", "tensorrt-llm", "llama.cpp"] | None = Field(
         None, description="The engine whose metrics its servers have at /metrics. Absent: nothing is known of their load."
     )
+    tags: tuple[Identifier, ...] = Field(
+        (), max_length=32, description="What the routing filter's `tags` ask for, such as [eu, self-hosted]."
+    )
     max_queue: int = Field(
         4, ge=0, le=1_000_000, description="Requests that may wait at a server; one with more gets none until they are fewer."
     )
@@ -86,18 +90,6 @@ class Price(Part):
     )
 
 
-class Pool(Part):
-    """One place a model is served."""
-
-    upstream: Name = Field(description="The name of one of the upstreams.")
-    model: Name | None = Field(
-        None, description="What the upstream calls the model; the name the client asked for when absent."
-    )
-    max_tokens: Tokens | None = Field(
-        None, description="The most tokens, prompt and answer together, this pool holds; no limit when absent."
-    )
-
-
 class Model(Part):
     """One entry of the approved catalogue."""
 
@@ -117,6 +109,11 @@ class Model(Part):
         description="Service tier, as the provider reports it, to the factor on every price, such as {batch: 0.5, priority: 2}.",
     )
     max_output: Tokens = Field(4096, description="Tokens of answer assumed when the request names no cap.")
+    shape: FileName | None = Field(
+        None,
+        description="The model's Hugging Face config.json, relative to the policy file: what a token takes in the KV cache of a "
+        "pool's gpus.",
+    )
     pools: tuple[Pool, ...] = Field((), description="In order; the first that holds prompt and answer serves the request.")
 
 

@@ -1,10 +1,13 @@
 """What must hold between the parts of a policy: each rule yields the places where it does not, and what would be right."""
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from headrace.ext_proc.engine.policy.budgets import ConcurrencyLimit
 from headrace.ext_proc.engine.policy.catalogue import covers, is_glob
-from headrace.ext_proc.engine.policy.models import Model, PolicyDocument, Pool
+from headrace.ext_proc.engine.policy.models import Model, PolicyDocument
+from headrace.ext_proc.engine.policy.pools import Pool
 from headrace.ext_proc.engine.policy.problems import Where, suggestion
 
 Found = Iterator[tuple[Where, str]]
@@ -40,9 +43,43 @@ def servers_have_metrics(document: PolicyDocument) -> Found:
             yield ("upstreams", name, "servers"), "names a server twice"
 
 
+def tags_belong_to_upstreams(document: PolicyDocument) -> Found:
+    known = {tag for upstream in document.upstreams.values() for tag in upstream.tags}
+    for where, settings in _routing(document):
+        for place, tag in enumerate(settings.get("tags") or ()):
+            if tag not in known:
+                yield (*where, "tags", place), f"no upstream has the tag {tag!r}; {suggestion(str(tag), known)}"
+
+
+def gpus_have_a_shape(document: PolicyDocument) -> Found:
+    for index, model in enumerate(document.models):
+        for place, pool in enumerate(model.pools):
+            if pool.gpus is not None and model.shape is None:
+                message = "is of no use without the model's shape; name its config.json as `shape`"
+                yield ("models", index, "pools", place, "gpus"), message
+
+
+def _routing(document: PolicyDocument) -> Iterator[tuple[Where, Mapping[str, Any]]]:
+    """Every place with settings of the routing filter."""
+    for index, entry in enumerate(document.filters):
+        if "routing" in entry:
+            yield ("filters", index, "routing"), entry["routing"]
+    for index, override in enumerate(document.overrides):
+        if "routing" in override.set:
+            yield ("overrides", index, "set", "routing"), override.set["routing"]
+
+
+def _restricts(document: PolicyDocument) -> bool:
+    """Whether some requests may pass over a pool that holds them: by failover, by tags, or by what `pii` finds in them."""
+    entries = (*document.filters, *(one.set for one in document.overrides))
+    return any({"failover", "tags"} & set(settings) for _, settings in _routing(document)) or any(
+        '"route' in json.dumps(entry["pii"]) for entry in entries if "pii" in entry
+    )
+
+
 def pools_can_be_reached(document: PolicyDocument) -> Found:
-    """Where nobody has failover, which reaches pools that are never chosen."""
-    if any("failover" in entry.get("routing", {}) for entry in (*document.filters, *(one.set for one in document.overrides))):
+    """Where every request takes the first pool that holds it."""
+    if _restricts(document):
         return
     for index, model in enumerate(document.models):
         for place in range(1, len(model.pools)):
@@ -52,6 +89,8 @@ def pools_can_be_reached(document: PolicyDocument) -> Found:
 
 def _unreachable(model: Model, before: Sequence[Pool], pool: Pool) -> str:
     for place, earlier in enumerate(before):
+        if earlier.gpus is not None:
+            continue  # what it holds is arithmetic: filters/routing/memory.py
         if earlier.max_tokens is None:
             return f"never reached: pools[{place}] has no max_tokens and takes every request"
         if pool.max_tokens is not None and pool.max_tokens <= earlier.max_tokens:
@@ -162,6 +201,8 @@ RULES: Sequence[Callable[[PolicyDocument], Found]] = (
     pools_have_upstreams,
     servers_have_metrics,
     pools_can_be_reached,
+    gpus_have_a_shape,
+    tags_belong_to_upstreams,
     models_can_be_reached,
     answers_fit_the_context,
     budget_levels_are_unique,

@@ -49,13 +49,13 @@ def step(name: str, outcome: str = "continue", reason: str = "", **more: Any) ->
                     "input_tokens": 9000,
                     "output_cap": 64,
                     "candidates": [
-                        {"upstream": "standard", "max_tokens": 8192, "fits": False},
-                        {"upstream": "high-memory", "max_tokens": None, "fits": True},
+                        {"upstream": "standard", "fits": False, "why": "needs 9064 tokens of 8192"},
+                        {"upstream": "high-memory", "fits": True, "why": "holds any number of tokens"},
                     ],
                 },
             ),
-            "9,000 prompt + 64 answer = 9,064 tokens; standard (8,192) is too small, high-memory (no limit) fits "
-            "(routing.prompt_size)",
+            "9,000 prompt + 64 answer = 9,064 tokens; standard not: needs 9064 tokens of 8192, "
+            "high-memory: holds any number of tokens (routing.prompt_size)",
         ),
         (step("mine", note={"colour": "blue"}), "colour blue"),
         (step("mine", "failed", "mine.failed", error="ValueError"), "failed (mine.failed): ValueError"),
