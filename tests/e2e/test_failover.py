@@ -91,7 +91,7 @@ async def usd(site: Site, caller: Caller) -> int:
 
 async def answered_by_the_other(failing: Failing, caller: Caller, answer: httpx.Response) -> None:
     """The other pool's model answered, under its credential, and was charged at its price, once."""
-    assert answer.status_code == 200
+    assert answer.status_code == 200, answer.text
     assert answer.headers["x-headrace-route"] == "large"
     entry = failing.second
     assert json.loads(entry.body)["model"] == "cheap-model"
