@@ -13,12 +13,14 @@ from headrace.filters.pii.layers import Layer, through
 from headrace.filters.pii.presidio import finders
 from headrace.filters.pii.recognizers import Finder, best_of
 from headrace.filters.pii.spans import Span, without_duplicates
+from headrace.filters.pii.views import HINTS, views
 
 
 class PatternDetector:
     """Finds what `recognizers` do (by default Presidio's own) for `thresholds`: entity to the score a finding must reach.
 
-    context: whether context words raise scores. layers: what findings go through at the end.
+    context: whether context words raise scores. decode: whether encoded text is searched decoded, too. layers: what findings go
+    through at the end.
     """
 
     waits = False
@@ -29,6 +31,7 @@ class PatternDetector:
         recognizers: Iterable[Finder] | None = None,
         *,
         context: bool = False,
+        decode: bool = False,
         layers: Sequence[Layer] = (),
     ) -> None:
         self._thresholds = dict(thresholds)
@@ -36,7 +39,7 @@ class PatternDetector:
         self._layers = layers
         known = finders() if recognizers is None else recognizers
         self._recognizers = [each for each in known if best_of(each, context=context) >= thresholds.get(each.entity, _NEVER)]
-        self._gate = gate_for(self._recognizers) if self._recognizers else None
+        self._gate = gate_for(self._recognizers, {_VIEWS: HINTS} if decode else {}) if self._recognizers else None
 
     def detect(self, text: str) -> tuple[Span, ...]:
         if self._gate is None or not self._gate.open(text):
@@ -45,7 +48,17 @@ class PatternDetector:
 
     def segment(self, text: str) -> tuple[Span, ...]:
         opened = self._gate.open(text) if self._gate is not None else None
-        return through(self._layers, text, without_duplicates(self._search(text, opened))) if opened else ()
+        if not opened:
+            return ()
+        found = [*self._search(text, opened), *(self._behind(text) if _VIEWS in opened else ())]
+        return through(self._layers, text, without_duplicates(found)) if found else ()
+
+    def _behind(self, text: str) -> Iterator[Span]:
+        """What is found in the text as it is meant, at its places in the text as it is written."""
+        assert self._gate is not None, "only a gate sends here"
+        for view in views(text):
+            for span in self._search(view.text, self._gate.open(view.text)):
+                yield view.original(span)
 
     def _search(self, text: str, opened: frozenset[str]) -> Iterator[Span]:
         surroundings = Surroundings(text)
@@ -59,6 +72,7 @@ class PatternDetector:
 
 
 _NEVER = 2.0
+_VIEWS = "views"
 
 
 def entities(recognizers: Sequence[Finder] | None = None) -> tuple[str, ...]:

@@ -102,10 +102,10 @@ def _utf8(text: str) -> bytes:
         return text.encode(errors="replace")
 
 
-def gate_for(recognizers: Sequence[Finder]) -> Gate:
-    """The gate for these recognizers, by their names. At least one."""
+def gate_for(recognizers: Sequence[Finder], more: Mapping[str, Sequence[str]] | None = None) -> Gate:
+    """The gate for these recognizers, by their names; at least one. more: further keys and their expressions."""
     loose = {each.name: _expressions(each) for each in recognizers if _is_known(each) or not _own(each)}
-    return Gate(loose, {each.name: each.gates for each in recognizers if each.name not in loose})
+    return Gate({**loose, **(more or {})}, {each.name: each.gates for each in recognizers if each.name not in loose})
 
 
 _URL = "UrlRecognizer"

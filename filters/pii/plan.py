@@ -89,9 +89,10 @@ def detector_for(plan: Plan) -> MemoDetector:
     from headrace.filters.pii.naming import NamingDetector
     from headrace.filters.pii.offer import finders_of
 
-    thresholds, context = dict(plan.thresholds), "context" in plan.layers
+    context, decode = "context" in plan.layers, "decode" in plan.layers
     layers = layers_of(plan.layers, plan.allowed)
-    patterns = PatternDetector(thresholds, finders_of(plan), context=context, layers=() if plan.models else layers)
+    own = () if plan.models else layers
+    patterns = PatternDetector(dict(plan.thresholds), finders_of(plan), context=context, decode=decode, layers=own)
     patterns.detect(_WARM_UP)
     if not plan.models:
         return MemoDetector(patterns)

@@ -1,0 +1,105 @@
+"""Text that is written in another way, read as it is meant, with the way back: the layer `decode`.
+
+One view has percent-encoding, HTML entities and escapes resolved, compatibility forms (full-width letters) folded, and invisible
+characters left out. Every run of base64 that holds text is a view of its own; a finding in it is the whole run, because nothing
+less can be replaced.
+"""
+
+import html
+import re
+import unicodedata
+from base64 import b64decode
+from binascii import Error
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from headrace.filters.pii.spans import Span
+
+_INVISIBLE = "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff"
+_FOLDED = "\u00b2\u00b3\u00b9\u2070-\u209c\u2460-\u24ff\ufe50-\ufe6f\uff01-\uffee\U0001d400-\U0001d7ff\U000e0020-\U000e007f"
+_PERCENT = r"(?:%[0-9A-Fa-f]{2})+"
+_ENTITY = r"&(?:\#[0-9]{1,7}|\#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
+_ESCAPE = r"\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}"
+_WRITTEN = re.compile(rf"(?P<percent>{_PERCENT})|(?P<entity>{_ENTITY})|(?P<escape>{_ESCAPE})|[{_INVISIBLE}{_FOLDED}]")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-]{20,}={0,2}")
+LEAST_READABLE = 0.95
+"""The share of letters, digits, marks and blanks in decoded bytes that makes them text."""
+
+HINTS = (
+    r"%[0-9a-f]{2}",
+    "&(?:#|[a-z]{2})",
+    r"\\[ux][0-9a-f]{2}",
+    r"[a-z0-9+/_\-]{20}",
+    r"[\x{ad}\x{b2}\x{b3}\x{b9}\x{34f}\x{61c}\x{180e}\x{200b}-\x{209c}\x{2460}-\x{24ff}\x{fe00}-\x{fe6f}\x{feff}-\x{ffee}]",
+    r"[\x{1d400}-\x{1d7ff}\x{e0020}-\x{e007f}]",
+)
+"""Gate expressions: one matches wherever there is a view."""
+
+
+class View(NamedTuple):
+    """`text` as it is meant. starts, ends: where each of its characters stands in the original; None: it is all of start..end."""
+
+    text: str
+    start: int
+    end: int
+    starts: Sequence[int] | None = None
+    ends: Sequence[int] | None = None
+
+    def original(self, span: Span) -> Span:
+        """A finding in the view at its place in the original."""
+        if self.starts is None or self.ends is None:
+            return span._replace(start=self.start, end=self.end)
+        return span._replace(start=self.starts[span.start], end=self.ends[span.end - 1])
+
+
+def views(text: str) -> Iterator[View]:
+    """The views of a segment that differ from it."""
+    if _WRITTEN.search(text):
+        yield _plain(text)
+    for run in _BASE64.finditer(text):
+        if (inner := _decoded(run[0])) is not None:
+            yield View(inner, run.start(), run.end())
+
+
+def _plain(text: str) -> View:
+    pieces: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    done = 0
+    for written in _WRITTEN.finditer(text):
+        start, end = written.span()
+        meant = _meant(written)
+        pieces += [text[done:start], meant]
+        starts += [*range(done, start), *([start] * len(meant))]
+        ends += [*range(done + 1, start + 1), *([end] * len(meant))]
+        done = end
+    pieces.append(text[done:])
+    starts += range(done, len(text))
+    ends += range(done + 1, len(text) + 1)
+    return View("".join(pieces), 0, len(text), starts, ends)
+
+
+def _meant(written: re.Match[str]) -> str:
+    value = written[0]
+    match written.lastgroup:
+        case "percent":
+            return unquote(value, errors="replace")
+        case "entity":
+            return html.unescape(value)
+        case "escape":
+            return chr(int(value[2:], 16))
+    if 0xE0020 <= ord(value) <= 0xE007E:  # tag characters: invisible letters
+        return chr(ord(value) - 0xE0000)
+    return "" if unicodedata.category(value) in ("Cf", "Mn") else unicodedata.normalize("NFKC", value)
+
+
+def _decoded(run: str) -> str | None:
+    """The text in a run of base64, or None for anything else: words, keys, images."""
+    plain = run.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        text = b64decode(plain + "=" * (-len(plain) % 4)).decode()
+    except (Error, UnicodeDecodeError):
+        return None
+    readable = sum(character.isprintable() or character in "\n\r\t" for character in text)
+    return text if readable >= LEAST_READABLE * len(text) else None
