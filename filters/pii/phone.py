@@ -6,13 +6,23 @@ can accept is dropped before any region parses it. Findings are the same, up to 
 65,535 numbers that came to nothing, in one text. Ours goes on.
 """
 
+import re
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cache, lru_cache
 from hashlib import blake2b
 from os import urandom
 
-from phonenumbers import Leniency, PhoneNumberMatch, PhoneNumberMatcher
+from phonenumbers import (
+    COUNTRY_CODE_TO_REGION_CODE,
+    Leniency,
+    PhoneMetadata,
+    PhoneNumberMatch,
+    PhoneNumberMatcher,
+    country_code_for_region,
+)
 from phonenumbers import phonenumbermatcher as matcher
 from phonenumbers.phonenumberutil import _SECOND_NUMBER_START_PATTERN
 
@@ -99,8 +109,27 @@ class _RegionMatcher(PhoneNumberMatcher):
         return match
 
 
+# What national numbers are written with, apart from extensions and calls abroad: those begin with a plus, 00, 011 or the like.
+_NATIONAL = re.compile(r"[0-9 ().\-/\[\]]+")
+_ABROAD = re.compile(r"(?<![0-9])0[01]")
+_GROUP = re.compile("[0-9]+")
+# A country's code (3 digits at most) and a prefix of the network (4) come before the digits that a country's pattern describes.
+_PREFIX_DIGITS = 7
+_MOST_GROUPS = 8
+
+
+@cache
+def _possible(region: str) -> re.Pattern[str]:
+    """Matches the digits, prefixes included, of what may be a number of the region or of one that shares its country's code."""
+    code = country_code_for_region(region)
+    known = [PhoneMetadata.metadata_for_region(each) for each in COUNTRY_CODE_TO_REGION_CODE[code]]
+    described = (each.general_desc for each in known if each is not None and each.general_desc is not None)
+    patterns = "|".join(dict.fromkeys(each.national_number_pattern or r"\d+" for each in described))
+    return re.compile(f"[0-9]{{0,{_PREFIX_DIGITS}}}(?:{patterns})")
+
+
 class _Hopeless:
-    """Remembers candidates that no reading makes a number: years, dates, amounts come again and again.
+    """Remembers in which regions a candidate may be a number: years, dates, amounts come again and again.
 
     A candidate that fails as a text of its own fails everywhere, because its surroundings can only refuse more. What is kept is
     a keyed hash: no digits stay in memory.
@@ -109,17 +138,38 @@ class _Hopeless:
     def __init__(self, size: int = 8192) -> None:
         self._key = urandom(32)
         self._size = size
-        self._known: OrderedDict[bytes, bool] = OrderedDict()
+        self._known: OrderedDict[bytes, dict[str, bool]] = OrderedDict()
 
     def has(self, candidate: str, region: str) -> bool:
-        name = blake2b(f"{region}{candidate}".encode(errors="replace"), key=self._key, digest_size=16).digest()
+        name = blake2b(candidate.encode(errors="replace"), key=self._key, digest_size=16).digest()
         known = self._known.get(name)
         if known is None:
-            alone = PhoneNumberMatcher(candidate, region, leniency=LENIENCY, max_tries=sys.maxsize)
-            known = self._known[name] = alone._extract_match(candidate, 0) is None
+            known = self._known[name] = {}
             if len(self._known) > self._size:
-                self._known.popitem(last=False)
-        return known
+                with suppress(KeyError):  # another thread may have dropped it
+                    self._known.popitem(last=False)
+        if region not in known:
+            known[region] = not _may_be(candidate, region)
+        return known[region]
+
+
+def _may_be(candidate: str, region: str) -> bool:
+    runs = _runs(candidate)
+    if runs is not None and not any(map(_possible(region).fullmatch, runs)):
+        return False
+    alone = PhoneNumberMatcher(candidate, region, leniency=LENIENCY, max_tries=sys.maxsize)
+    return alone._extract_match(candidate, 0) is not None
+
+
+@lru_cache(maxsize=64)
+def _runs(candidate: str) -> Sequence[str] | None:
+    """The digits of every row of neighbouring groups: what the matcher may read as a number. None where it may read more."""
+    if not _NATIONAL.fullmatch(candidate) or _ABROAD.search(candidate):
+        return None
+    groups = _GROUP.findall(candidate)
+    if len(groups) > _MOST_GROUPS:
+        return None
+    return ["".join(groups[start:end]) for start in range(len(groups)) for end in range(start + 1, len(groups) + 1)]
 
 
 class PhoneFinder:
