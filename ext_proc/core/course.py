@@ -69,7 +69,7 @@ class Course:
         verdict = resolution.verdict
         if isinstance(verdict, Reply):
             return None if ask.link.shadow else verdict
-        self._request.facts.add(verdict.facts)
+        self._request.facts.add(verdict.facts, shadow=ask.link.shadow)
         self.decision.metadata.update(verdict.metadata)
         if ask.link.shadow or verdict.edits is NO_EDITS:
             return None

@@ -9,10 +9,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Fact(Generic[T]):
-    """A key. `of_body`: the fact describes the body, and is forgotten as soon as the body is edited."""
+    """A key. `of_body`: the fact describes the body, and is forgotten as soon as the body is edited. `binding`: it is an order to
+    later filters and no finding; a filter in shadow gives none."""
 
     name: str
     of_body: bool = False
+    binding: bool = False
 
 
 class Facts:
@@ -26,8 +28,9 @@ class Facts:
     def get(self, fact: Fact[T]) -> T | None:
         return self._values.get(fact)
 
-    def add(self, facts: Mapping[Fact[Any], Any]) -> None:
-        self._values.update(facts)
+    def add(self, facts: Mapping[Fact[Any], Any], *, shadow: bool = False) -> None:
+        """shadow: of a filter whose verdicts do not count."""
+        self._values.update({fact: value for fact, value in facts.items() if not fact.binding} if shadow else facts)
 
     def body_changed(self) -> None:
         for fact in [fact for fact in self._values if fact.of_body]:
@@ -40,5 +43,5 @@ ROUTE: Fact[str] = Fact("route")
 """The upstream the request goes to."""
 MODEL: Fact[str] = Fact("model")
 """The catalogue's entry the request was resolved to."""
-PLACEMENT: Fact[frozenset[str]] = Fact("placement")
+PLACEMENT: Fact[frozenset[str]] = Fact("placement", binding=True)
 """The only upstreams the request may go to; whoever routes takes no other. Absent: any."""

@@ -8,31 +8,39 @@ from headrace.ext_proc.core.request import Response
 from headrace.ext_proc.core.session import EndStream
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.core.verdict import PASS, Continue, Edits, Reply, SetMember, Verdict
-from headrace.filters.pii.actions import Blocked, Counting
+from headrace.filters.pii.actions import Blocked, Substitutes
 from headrace.filters.pii.answers import Beside, Then, changes, logprobs_of, texts
 from headrace.filters.pii.channels import SHAPES
-from headrace.filters.pii.memo import MemoDetector
 from headrace.filters.pii.restore import Restorer, TextFlow, Tokens
-from headrace.filters.pii.scan import is_heavy, scrubbed_json
+from headrace.filters.pii.rewriting import members
+from headrace.filters.pii.scan import Searcher
 from headrace.filters.pii.segments import ArgumentsTooLong, JsonScrubber, Scrubber
-from headrace.filters.pii.settings import Action
+from headrace.filters.pii.spans import Span
 from headrace.filters.pii.stream import TOO_MUCH, UNREADABLE, StreamRewriter
 
 
 class Scrubbing:
     """What happens to findings in an answer."""
 
-    def __init__(self, action: Action, detector: MemoDetector, substitute: Counting) -> None:
-        self.action = action
-        self.detector = detector
+    def __init__(self, searcher: Searcher, substitute: Substitutes, *, closed: bool = True) -> None:
+        self.searcher = searcher
         self.substitute = substitute
+        self.strict = searcher.treatment.changes
+        """Whether a finding may be replaced, or stop the answer: then nothing goes out that was not searched."""
+        self.closed = closed
+        """Whether events that the API does not define end a stream."""
 
     def flow(self, json: bool) -> TextFlow:
-        flow = JsonScrubber(self._json) if json else Scrubber(self.detector, self.substitute)
-        return Beside(flow) if self.action == "report" else flow
+        flow = JsonScrubber(self._json) if json else Scrubber(self.searcher, self.substitute)
+        return flow if self.strict else Beside(flow)
 
     def _json(self, text: str) -> str:
-        return scrubbed_json(text, self.detector, self.substitute)
+        found, in_names = self.searcher.json(text)
+        named = [Span(0, len(text), entity, 1.0) for entity, _ in in_names]
+        if any(not self.searcher.treatment.leaves(span.entity) for span in named):  # where a name cannot be replaced, all of it is
+            return self.substitute.whole(text, named)
+        edits = members(found, self.substitute)
+        return str(edits[0].value) if edits else text
 
 
 class Answer:
@@ -59,7 +67,11 @@ class Answer:
 
     @property
     def _strict(self) -> bool:
-        return self._scrubbing is not None and self._scrubbing.action != "report"
+        return self._scrubbing is not None and self._scrubbing.strict
+
+    @property
+    def _closed(self) -> bool:
+        return self._scrubbing is not None and self._scrubbing.strict and self._scrubbing.closed
 
     # Restored values are not searched again: scrubbing comes first, and placeholders are no findings.
     def _flow(self, json: bool) -> TextFlow:
@@ -78,7 +90,7 @@ class Answer:
         if document is None:
             return UNREADABLE if self._strict and response.body.strip() else PASS
         try:
-            if self._scrubbing and is_heavy([text for _, text, _ in texts(document)], self._scrubbing.detector):
+            if self._scrubbing and self._scrubbing.searcher.is_heavy([text for _, text, _ in texts(document)]):
                 edits = await offload.run(self._edits, document)
             else:
                 edits = self._edits(document)
@@ -100,7 +112,7 @@ class Answer:
     def on_event(self, event: SseEvent, endpoint: Endpoint) -> Sequence[SseEvent]:
         """Raises EndStream, DetectionTimeout."""
         if self._rewriter is None:
-            self._rewriter = StreamRewriter(SHAPES[endpoint], self._flow, strict=self._strict)
+            self._rewriter = StreamRewriter(SHAPES[endpoint], self._flow, strict=self._strict, closed=self._closed)
         try:
             return self._rewriter.on_event(event)
         except Blocked as blocked:

@@ -36,10 +36,11 @@ class Reading:
 @dataclass(frozen=True, slots=True)
 class Shape:
     """A dialect. read: the reading of an event. delta: an event's document that adds `text` to the channel of `slot`, made from the
-    last document that had a piece of it."""
+    last document that had a piece of it. defines: whether an event is one of the dialect's, or one that we know to be whole."""
 
     read: Callable[[Document], Reading]
     delta: Callable[[Document, Slot, str], Document]
+    defines: Callable[[Document], bool]
 
 
 def _objects(value: Json) -> Iterator[tuple[int, Document]]:
@@ -102,6 +103,11 @@ def _pruned(value: Json, path: Path, text: str) -> Any:
     return {name: value[name] for name in _KEPT if name in value} | {path[0]: inner}
 
 
+def _defines_chat(document: Document) -> bool:
+    """What has choices, or is an error; providers say other things beside the choices, whole."""
+    return isinstance(document.get("choices"), list) or "error" in document
+
+
 # --- OpenAI responses ---------------------------------------------------------------------------------------------------------
 
 _LAST = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled", "error"})
@@ -124,6 +130,24 @@ def _read_responses(document: Document) -> Reading:
 
 def _responses_text(document: Document, slot: Slot, text: str) -> Document:
     return {name: value for name, value in document.items() if name not in ("obfuscation", "logprobs")} | {"delta": text}
+
+
+# The stems of the Responses API's streamed events (https://platform.openai.com/docs/api-reference/responses-streaming).
+_STEMS = (
+    "output_item", "content_part", "output_text", "refusal", "reasoning_text", "reasoning_summary_text", "reasoning_summary_part",
+    "reasoning_summary", "reasoning", "function_call_arguments", "custom_tool_call_input", "mcp_call_arguments", "mcp_call",
+    "mcp_list_tools", "file_search_call", "web_search_call", "image_generation_call", "code_interpreter_call",
+    "code_interpreter_call_code", "audio", "audio_transcript",
+)  # fmt: skip
+_STATES = ("created", "queued", "in_progress", "completed", "incomplete", "failed", "cancelled")
+
+
+def _defines_responses(document: Document) -> bool:
+    kind = document.get("type")
+    if kind == "error" or (kind is None and "error" in document):
+        return True
+    name = kind.removeprefix("response.") if isinstance(kind, str) else ""
+    return name != kind and (name in _STATES or name.startswith("output_text.annotation") or name.rpartition(".")[0] in _STEMS)
 
 
 # --- Anthropic messages -------------------------------------------------------------------------------------------------------
@@ -150,12 +174,23 @@ def _messages_text(document: Document, slot: Slot, text: str) -> Document:
     return document | {"delta": {"type": kind, str(name): text}}
 
 
-_CHAT = Shape(_read_chat, _chat_text)
+_MESSAGE_EVENTS = (
+    "message_start", "message_delta", "message_stop", "content_block_start", "content_block_delta", "content_block_stop", "ping",
+    "error",
+)  # fmt: skip
+
+
+def _defines_messages(document: Document) -> bool:
+    kind = document.get("type")
+    return kind in _MESSAGE_EVENTS
+
+
+_CHAT = Shape(_read_chat, _chat_text, _defines_chat)
 SHAPES: Mapping[Endpoint, Shape] = {
     Endpoint.CHAT: _CHAT,
     Endpoint.COMPLETIONS: _CHAT,
-    Endpoint.RESPONSES: Shape(_read_responses, _responses_text),
-    Endpoint.MESSAGES: Shape(_read_messages, _messages_text),
+    Endpoint.RESPONSES: Shape(_read_responses, _responses_text, _defines_responses),
+    Endpoint.MESSAGES: Shape(_read_messages, _messages_text, _defines_messages),
     Endpoint.EMBEDDINGS: _CHAT,
 }
 """Embeddings are never streamed; whatever streams in their place is read as the most common shape."""

@@ -8,16 +8,21 @@ from typing import ClassVar
 from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import Session
+from headrace.ext_proc.engine.policy.problems import Where
 from headrace.ext_proc.engine.registry import Build
+from headrace.filters.pii.placing import check_actions
 from headrace.filters.pii.plan import detector_for, plan, warm
+from headrace.filters.pii.scan import Searcher
 from headrace.filters.pii.session import Equipment, PiiSession
 from headrace.filters.pii.settings import PiiSettings
+from headrace.filters.pii.treatment import Treatment
 
 KEY_VARIABLE = "HEADRACE_PII_KEY"
 LEAST_KEY = 32
 """Bytes of a key from a file or from the environment."""
 
 _PROCESS_KEY = token_bytes(32)
+
 
 class PiiFilter:
     """One per policy revision. Loads Presidio when it is built, not when it is imported."""
@@ -27,8 +32,17 @@ class PiiFilter:
 
     def __init__(self, settings: PiiSettings, build: Build) -> None:
         self.settings = settings
-        self._plan = plan(settings, build.base, lambda where, message: build.problem((*build.at, *where), message))
-        self._equipment = Equipment(settings, detector_for(self._plan), build.ports.offload, _secret(settings, build))
+
+        def report(where: Where, message: str) -> None:
+            build.problem((*build.at, *where), message)
+
+        self._plan = plan(settings, build.base, report)
+        check_actions(settings.request, "request", build, report)
+        check_actions(settings.response, "response", build, report)
+        detector = detector_for(self._plan)
+        request, response = Treatment(settings.request, "replace"), Treatment(settings.response, "off")
+        searchers = Searcher(detector, request), Searcher(detector, response)
+        self._equipment = Equipment(settings, *searchers, build.ports.offload, _secret(settings, build))
 
     @property
     def remark(self) -> str:
@@ -41,9 +55,9 @@ class PiiFilter:
 
     def open(self, request: Request) -> Session | None:
         """None where there is nothing to search: the endpoint is unknown, or both directions are off."""
-        settings = self.settings
-        answered = settings.response != "off" and request.endpoint is not Endpoint.EMBEDDINGS
-        if request.endpoint is None or (settings.request == "off" and not answered):
+        equipment = self._equipment
+        answered = equipment.answers.treatment.searches and request.endpoint is not Endpoint.EMBEDDINGS
+        if request.endpoint is None or not (equipment.requests.treatment.searches or answered):
             return None
         return PiiSession(self._equipment, request.endpoint, watches_answer=answered)
 

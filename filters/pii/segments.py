@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Iterable
 
+from headrace.filters.pii.actions import Substitute
 from headrace.filters.pii.cutter import Cutter, Segment
-from headrace.filters.pii.memo import MemoDetector
-from headrace.filters.pii.scan import Substitute, substituted
-from headrace.filters.pii.spans import disjoint
+from headrace.filters.pii.rewriting import substituted
+from headrace.filters.pii.scan import Searcher
 
 
 class Scrubber:
     """A TextFlow that replaces findings. Holds back one segment: 40 words, or 4,096 characters."""
 
-    def __init__(self, detector: MemoDetector, substitute: Substitute) -> None:
-        self._cutter = Cutter(detector.segment)
+    def __init__(self, searcher: Searcher, substitute: Substitute) -> None:
+        self._cutter = Cutter(searcher.detector.segment)
+        self._apart = searcher.treatment.apart
         self._substitute = substitute
 
     def feed(self, text: str) -> str:
@@ -26,7 +27,7 @@ class Scrubber:
         return self._cutter.pending
 
     def _scrubbed(self, segments: Iterable[Segment]) -> str:
-        return "".join(substituted(each.text, disjoint(each.spans), self._substitute) for each in segments)
+        return "".join(substituted(each.text, self._apart(each.spans), self._substitute) for each in segments)
 
 
 MAX_JSON = 1024 * 1024

@@ -1,6 +1,6 @@
 """One exchange: the request searched and rewritten, the answer restored and scrubbed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +12,15 @@ from headrace.ext_proc.core.principal import ANONYMOUS, PRINCIPAL
 from headrace.ext_proc.core.request import Request, Response
 from headrace.ext_proc.core.session import Session
 from headrace.ext_proc.core.sse import SseEvent
-from headrace.ext_proc.core.verdict import PASS, Continue, Edits, Reply, Verdict
-from headrace.filters.pii.actions import Counting, substitute_for
+from headrace.ext_proc.core.verdict import PASS, Reply, Verdict
+from headrace.filters.pii.actions import Substitutes
 from headrace.filters.pii.answer import Answer, Scrubbing
-from headrace.filters.pii.memo import MemoDetector
 from headrace.filters.pii.paths import RULES, TOKEN_LISTS
 from headrace.filters.pii.placeholders import Placeholders, tenant_key
-from headrace.filters.pii.scan import Scan, members, scan
+from headrace.filters.pii.scan import Scan, Searcher
 from headrace.filters.pii.settings import PiiSettings
+from headrace.filters.pii.verdicts import actions_of, passed, refusal
 
-MOST_PATHS = 20
-"""Paths named in a refusal or a record: enough to find the place, too few to fill a log."""
 _ANSWER = Needs.RESPONSE_BODY | Needs.RESPONSE_STREAM
 
 
@@ -31,7 +29,8 @@ class Equipment:
     """What the sessions of one filter share. secret: 32 bytes, the root of every tenant's key."""
 
     settings: PiiSettings
-    detector: MemoDetector
+    requests: Searcher
+    answers: Searcher
     offload: Offload
     secret: bytes
 
@@ -49,7 +48,7 @@ class PiiSession(Session):
         self._key = b""
         self._exchange = ""
         self._structured = False
-        self.needs = Needs.NOTHING if equipment.settings.request == "off" else Needs.REQUEST_BODY
+        self.needs = Needs.REQUEST_BODY if equipment.requests.treatment.searches else Needs.NOTHING
         if watches_answer:
             self.needs |= _ANSWER
 
@@ -59,30 +58,24 @@ class PiiSession(Session):
         self._exchange = request.id
         self._key = tenant_key(self._equipment.secret, (request.facts.get(PRINCIPAL) or ANONYMOUS).organisation)
         self._structured = asks_for_json(request.document)
-        if self._settings.request == "off":
+        searcher = self._equipment.requests
+        if not searcher.treatment.searches:
             return PASS
-        if _has_tokens(request, self._endpoint) and self._settings.request != "report":
+        if searcher.treatment.binds and _has_tokens(request, self._endpoint):
             return UNREADABLE
-        result = await scan(request.document, RULES[self._endpoint], self._equipment.detector, self._equipment.offload)
-        if not result:
-            return Continue(note={"unread": dict(result.unread)}) if result.unread else PASS
-        return self._verdict(result)
+        found = await searcher.scan(request.document, RULES[self._endpoint], self._equipment.offload)
+        reply = refusal(found, searcher.treatment, refuse_undeclared=self._settings.unknown == "refuse")
+        return reply if reply is not None else self._passed(found, request)
 
-    def _verdict(self, result: Scan) -> Verdict:
-        note = _note(result, self._settings.request)
-        if self._settings.request == "report":
-            return Continue(note=note)
-        if self._settings.request == "block":
-            return _blocked(result, note)
-        if result.in_names:
-            return _in_names(result, note)
+    def _passed(self, found: Scan, request: Request) -> Verdict:
         # What is never restored need not avoid what looks like a placeholder: the client may quote an earlier answer of ours.
-        placeholders = Placeholders(self._key, result.look_alikes if self._settings.restore else frozenset())
-        edits = Edits(members=members(result.found, substitute_for(self._settings.request, placeholders)))
+        placeholders = Placeholders(self._key, found.look_alikes if self._settings.restore else frozenset())
+        treatment = self._equipment.requests.treatment
+        verdict = passed(found, treatment, Substitutes(treatment, placeholders, self._key), request)
         if self._settings.restore and placeholders and self._endpoint is not Endpoint.EMBEDDINGS:
             self._placeholders = placeholders
             self.needs |= _ANSWER
-        return Continue(edits, note=note)
+        return verdict
 
     # --- the answer --------------------------------------------------------------------------------------------------------
 
@@ -99,7 +92,8 @@ class PiiSession(Session):
         """What was found in a stream; a whole answer's findings are in the decision."""
         if self._answer is None or not self._answer.streamed or not self._answer.counts:
             return ()
-        found = {"findings": dict(self._answer.counts), "action": self._settings.response}
+        counts = self._answer.counts
+        found = {"findings": dict(counts), "action": actions_of(self._equipment.answers.treatment, counts)}
         return (Record("pii", {"exchange": self._exchange, "answer": found}),)
 
     def _opened(self) -> Answer:
@@ -111,10 +105,10 @@ class PiiSession(Session):
     def _scrubbing(self) -> Scrubbing | None:
         if not self._watches_answer:
             return None
-        action = self._settings.response
+        searcher = self._equipment.answers
         # Its own placeholders, which nothing restores: the model came up with the value, or it would stand for itself.
-        substitute = Counting(substitute_for(action, Placeholders(self._key)))
-        return Scrubbing(action, self._equipment.detector, substitute)
+        substitute = Substitutes(searcher.treatment, Placeholders(self._key), self._key)
+        return Scrubbing(searcher, substitute, closed=self._settings.unknown_events == "refuse")
 
 
 def asks_for_json(document: Any) -> bool:
@@ -130,24 +124,6 @@ def _has_tokens(request: Request, endpoint: Endpoint) -> bool:
     value = (request.document or {}).get(TOKEN_LISTS.get(endpoint, ""))
     items = value if isinstance(value, list) else ()
     return any(isinstance(item, int | list) for item in items)
-
-
-def _note(result: Scan, action: str) -> Mapping[str, Any]:
-    note: dict[str, Any] = {"action": action, "findings": dict(result.counts), "paths": list(result.paths[:MOST_PATHS])}
-    return note | ({"unread": dict(result.unread)} if result.unread else {})
-
-
-def _blocked(result: Scan, note: Mapping[str, Any]) -> Reply:
-    entities, paths = ", ".join(sorted(result.counts)), result.paths
-    more = f" and {len(paths) - MOST_PATHS} more places" if len(paths) > MOST_PATHS else ""
-    message = f"The request contains personal data that may not leave: {entities} at {', '.join(paths[:MOST_PATHS])}{more}."
-    return Reply(400, "pii.blocked", message, param=paths[0], note=note)
-
-
-def _in_names(result: Scan, note: Mapping[str, Any]) -> Reply:
-    entities = ", ".join(sorted({entity for entity, _ in result.in_names}))
-    message = f"The request has personal data ({entities}) in the name of a JSON member, where it cannot be replaced."
-    return Reply(400, "pii.in_name", message, note=note)
 
 
 UNREADABLE = Reply(

@@ -4,22 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from headrace.ext_proc.engine.policy.values import FileName, Matching
+from headrace.ext_proc.engine.policy.values import FileName
 from headrace.ext_proc.engine.settings import FilterSettings
+from headrace.filters.pii.action_settings import ACTIONS, Actions, Entity
 
-Action = Literal["replace", "redact", "mask", "block", "report", "off"]
 Score = Annotated[float, Field(ge=0, le=1)]
 
 # Below it stand Presidio's patterns for bare runs of digits, which only context words tell from order numbers.
 MIN_SCORE = 0.4
 
-ACTIONS = (
-    "replace: a placeholder such as <EMAIL_ADDRESS_k3f9q2ma>, the same one for the same value. redact: the entity's name, "
-    "<EMAIL_ADDRESS>. mask: a star for every character. block: refused. report: only recorded. off: not searched."
-)
-
-
-Entity = Annotated[str, Matching("[A-Z][A-Z0-9_]{1,63}", "a name in capitals, such as EMPLOYEE_ID")]
 Word = Annotated[str, Field(min_length=1, max_length=200)]
 Layer = Literal["context", "code", "decode"]
 
@@ -60,10 +53,28 @@ class Recognizer(BaseModel):
 class PiiSettings(FilterSettings):
     """What happens to personal data in prompts and answers."""
 
-    request: Action = Field("replace", description=f"What happens to findings in requests. {ACTIONS}")
-    response: Action = Field("off", description=f"What happens to findings in answers that the model came up with. {ACTIONS}")
+    request: Actions = Field(
+        "replace",
+        description="What happens to findings in requests: one action, or one for each entity and a `default` (replace) for the "
+        f"others. {ACTIONS}",
+    )
+    response: Actions = Field(
+        "off",
+        description="What happens to findings in answers that the model came up with; as in `request`, with off as the default, "
+        f"and no route. {ACTIONS}",
+    )
     restore: bool = Field(
         True, description="Put the values back where the model's answer repeats their placeholders (request: replace)."
+    )
+    unknown: Literal["scan", "refuse"] = Field(
+        "scan",
+        description="Text in requests at a place that the API does not define. scan: searched like any other, and told in the "
+        "decision. refuse: the request is refused.",
+    )
+    unknown_events: Literal["refuse", "scan"] = Field(
+        "refuse",
+        description="Events with text, of a searched stream, that the API does not define. refuse: the stream ends there. scan: "
+        "searched one by one, so that a value that is cut in two by them passes.",
     )
     model: tuple[str, ...] | str | None = Field(
         None,

@@ -1,6 +1,6 @@
 """What a detector finds, and how findings that overlap are reduced."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 
@@ -49,8 +49,12 @@ def _outer_first(span: Span) -> tuple[int, int, float, str]:
     return (span.start, -span.end, -span.score, span.entity)
 
 
-def disjoint(spans: Iterable[Span]) -> list[Span]:
-    """Spans that overlap become one that covers them all, named after the one with the highest score, then the longest.
+def _alike(_: Span) -> int:
+    return 0
+
+
+def disjoint(spans: Iterable[Span], rank: Callable[[Span], int] = _alike) -> list[Span]:
+    """Spans that overlap become one that covers them all, named after the one of the highest rank, then score, then length.
 
     No character of a finding is left outside: an e-mail address whose domain is also a URL is one EMAIL_ADDRESS.
     """
@@ -61,6 +65,6 @@ def disjoint(spans: Iterable[Span]) -> list[Span]:
             merged.append(span)
             best = span
             continue
-        best = max(best, span, key=lambda each: (each.score, each.end - each.start))
+        best = max(best, span, key=lambda each: (rank(each), each.score, each.end - each.start))
         merged[-1] = Span(merged[-1].start, max(merged[-1].end, span.end), best.entity, best.score)
     return merged

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from headrace.ext_proc.core.session import EndStream
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.core.verdict import Reply, SetMember
-from headrace.filters.pii.answers import NewFlow, changes, logprobs_of, with_members
+from headrace.filters.pii.answers import NewFlow, changes, logprobs_of, texts, with_members
 from headrace.filters.pii.channels import Document, Key, Shape, Slot
 from headrace.filters.pii.restore import TextFlow
 from headrace.filters.pii.segments import ArgumentsTooLong
@@ -17,6 +17,9 @@ MAX_CHANNELS = 1024
 """Of one answer: 128 choices with a few tool calls each. More is an attack on our memory."""
 
 TOO_MUCH = Reply(502, "pii.answer_too_large", "The answer has more parts, or longer tool arguments, than the gateway can search.")
+UNKNOWN_EVENT = Reply(
+    502, "pii.unknown_event", "The answer has an event that the gateway does not know, so that its text cannot be searched."
+)
 UNREADABLE = Reply(502, "pii.unreadable_answer", "The answer cannot be searched for personal data, because it is not JSON.")
 
 
@@ -35,13 +38,15 @@ class Channel:
 class StreamRewriter:
     """strict: everything is searched, so what cannot be read ends the stream, and log probabilities are taken out.
 
-    Otherwise only placeholders are restored, and an event without a sign of one passes unread.
+    Otherwise only placeholders are restored, and an event without a sign of one passes unread. closed: an event with text that the
+    dialect does not define ends the stream, because its text may go on in the next one.
     """
 
-    def __init__(self, shape: Shape, new_flow: NewFlow, *, strict: bool) -> None:
+    def __init__(self, shape: Shape, new_flow: NewFlow, *, strict: bool, closed: bool = False) -> None:
         self._shape = shape
         self._new_flow = new_flow
         self._strict = strict
+        self._closed = closed
         self._channels: dict[Key, Channel] = {}
         self._quiet = True
         """No channel holds anything back."""
@@ -74,6 +79,8 @@ class StreamRewriter:
         return ()
 
     def _rewritten(self, event: SseEvent, document: Document) -> Sequence[SseEvent]:
+        if self._closed and not self._shape.defines(document) and any(texts(document)):
+            raise EndStream(UNKNOWN_EVENT)
         reading = self._shape.read(document)
         fed = {slot.path: self._fed(event, document, slot) for slot in reading.slots}
         for slot in reading.slots:

@@ -1,45 +1,55 @@
-"""Every string of a request body, with its place: what nobody declared is text, and searched."""
+"""Every string of a request body, with its place: what nobody declared is text, searched, and told."""
 
 import re
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 from headrace.ext_proc.core.verdict import Json, Path
+from headrace.filters.pii.encoded import BASE64, is_readable
 
 
 class Kind(Enum):
-    """How a declared string is read. Everything else is TEXT."""
+    """How a declared string is read."""
 
     TEXT = "text"
     WORD = "word"
     """A word of the protocol: a model's name, a role, an id. Skipped while it looks like one."""
     MEDIA = "media"
-    """An image, audio, or opaque bytes in base64: not looked at, and counted."""
+    """An image, audio, a file: text in base64 is searched decoded; other bytes are not looked at, and counted."""
+    REFERENCE = "reference"
+    """The id of a file that the upstream has: not looked at, and counted."""
     LINK = "link"
     """The URL of an image: searched for everything but URLs."""
     EMBEDDED = "embedded"
     """JSON inside a string: its values are searched, decoded."""
     FREE = "free"
     """Values of the client's own making, numbers included."""
+    UNKNOWN = "unknown"
+    """What no rule names: searched as text, and told."""
 
 
 Rule = Union[Kind, "Rules"]
 Rules = dict[str, "Rule"]
-"""Member name → rule. "" is the rule of a string where members are expected, "*" of members not named. Lists are looked through."""
+"""Member name → rule. Lists are looked through. Some names have a meaning of their own:
+
+"" is the rule of a string where members are expected, "*" of members not named whose names are words, OTHERS of members that the
+client names itself, and OF_TYPE holds other rules for objects with these values of `type`.
+"""
+OTHERS, OF_TYPE = "**", "?"
 
 _NO_RULES: Rules = {}
 # What no name, id or model needs a second look for. Longer, or with other characters, it is text, wherever it stands.
 _WORD = re.compile(r"[A-Za-z0-9_.:/#$\-]{0,256}")
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\r\n]*={0,2}\s*")
-_DATA_URL = re.compile(r"data:(?!text/|application/(?:json|xml))[\w.+/\-]*(?:;[\w=.\-]+)*;base64,", re.IGNORECASE)
+_DATA_URL = re.compile(r"data:[\w.+/\-]*(?:;[\w=.\-]+)*;base64,", re.IGNORECASE)
 # A number below a million has six digits or fewer; it is nobody's card, and seldom a telephone number.
 _LEAST_NUMBER = 1_000_000
+# Shorter, base64 is searched as it stands, too: a card's number is base64 as well.
+_LEAST_BYTES = 64
 
 
-@dataclass(slots=True)  # not frozen: a prompt has hundreds, and freezing triples what making one costs
-class Text:
-    """A string (or a number, spelled) at `path`. `kind`: TEXT, LINK, EMBEDDED."""
+class Text(NamedTuple):
+    """A string (or a number, spelled) at `path`. `kind`: TEXT, LINK, EMBEDDED, or MEDIA for one to be searched decoded."""
 
     path: Path
     text: str
@@ -48,14 +58,23 @@ class Text:
 
 @dataclass(slots=True)
 class Collected:
-    """The texts of a document; the names of its members that the API does not define; what was not looked at, by kind of member."""
+    """The texts of a document; the names of its members that the API does not define, with the paths of their objects.
+
+    undeclared: the paths of strings that no rule names. unread: what was not looked at, by the last names of its place.
+    """
 
     texts: list[Text] = field(default_factory=list)
     names: dict[str, Path] = field(default_factory=dict)
+    undeclared: list[Path] = field(default_factory=list)
     unread: dict[str, int] = field(default_factory=dict)
 
+    def count_unread(self, path: Path) -> None:
+        """Under the last names of its place: image_url.url, input_audio.data, file.file_id."""
+        name = ".".join([step for step in path if isinstance(step, str)][-2:])
+        self.unread[name] = self.unread.get(name, 0) + 1
 
-def collect(document: Json, rule: Rule = _NO_RULES) -> Collected:
+
+def collect(document: Json, rule: Rule = Kind.UNKNOWN) -> Collected:
     """Walks a parsed document. Its depth is bounded by whoever parsed it."""
     found = Collected()
     _visit(found, document, (), rule)
@@ -63,46 +82,76 @@ def collect(document: Json, rule: Rule = _NO_RULES) -> Collected:
 
 
 def _visit(found: Collected, value: Any, path: Path, rule: Rule) -> None:
-    if isinstance(value, str):
+    kind = value.__class__
+    if kind is str:
         _string(found, value, path, rule)
-    elif isinstance(value, dict):
+    elif kind is dict:
         _members(found, value, path, rule)
-    elif isinstance(value, list):
+    elif kind is list:
         for index, item in enumerate(value):
-            _visit(found, item, (*path, index), rule)
-    elif rule is Kind.FREE and isinstance(value, int) and abs(value) >= _LEAST_NUMBER:
+            if item.__class__ is dict:
+                _members(found, item, (*path, index), rule)
+            else:
+                _visit(found, item, (*path, index), rule)
+    elif rule is Kind.FREE and kind is int and abs(value) >= _LEAST_NUMBER:
         found.texts.append(Text(path, str(value)))
 
 
 def _members(found: Collected, members: dict[str, Any], path: Path, rule: Rule) -> None:
-    rules = rule if isinstance(rule, dict) else _NO_RULES
-    other: Rule = Kind.FREE if rule is Kind.FREE else rules.get("*", _NO_RULES)
+    rules, other = _rules_of(members, rule)
     for name, value in members.items():
         inner = rules.get(name)
         if inner is None:
             inner = other
             if "*" not in rules:
                 found.names.setdefault(name, path)
-        if inner is not Kind.WORD or not isinstance(value, str) or not is_word(value):
-            _visit(found, value, (*path, name), inner)
+        if value.__class__ is not str:
+            if value.__class__ is dict or value.__class__ is list or inner is Kind.FREE:
+                _visit(found, value, (*path, name), inner)
+        elif inner is Kind.TEXT:
+            if value:
+                found.texts.append(Text((*path, name), value))
+        elif inner is not Kind.WORD or _WORD.fullmatch(value) is None:
+            _string(found, value, (*path, name), inner)
+
+
+def _rules_of(members: dict[str, Any], rule: Rule) -> tuple[Rules, Rule]:
+    """The rules of an object's members, and the one of those that have none."""
+    if not isinstance(rule, dict):
+        return _NO_RULES, Kind.FREE if rule is Kind.FREE else Kind.UNKNOWN
+    of_type = rule.get(OF_TYPE)
+    if isinstance(of_type, dict) and isinstance(kind := members.get("type"), str):
+        rule = of_type.get(kind, rule)
+        assert isinstance(rule, dict), "the rules of a type are of its members"
+    return rule, rule.get("*") or rule.get(OTHERS) or Kind.UNKNOWN
 
 
 def _string(found: Collected, value: str, path: Path, rule: Rule) -> None:
-    kind = rule if isinstance(rule, Kind) else _kind_of_string(rule)
-    if kind is Kind.WORD and is_word(value):
+    kind = rule if isinstance(rule, Kind) else rule.get("", Kind.TEXT)
+    if not value or (kind is Kind.WORD and is_word(value)):
         return
-    if kind is Kind.MEDIA and is_opaque(value):
-        name = next(step for step in reversed(path) if isinstance(step, str))
-        found.unread[name] = found.unread.get(name, 0) + 1
-    elif kind is Kind.MEDIA and value[:4].lower() == "http":
-        found.texts.append(Text(path, value, Kind.LINK))
-    elif value:
+    if kind is Kind.UNKNOWN:
+        found.undeclared.append(path)
+    if kind is Kind.MEDIA:
+        _media(found, value, path)
+    elif kind is Kind.REFERENCE and is_word(value):
+        found.count_unread(path)
+    else:
         found.texts.append(Text(path, value, Kind.EMBEDDED if kind is Kind.EMBEDDED else Kind.TEXT))
 
 
-def _kind_of_string(rules: Rules) -> Kind:
-    kind = rules.get("", Kind.TEXT)
-    return kind if isinstance(kind, Kind) else Kind.TEXT
+def _media(found: Collected, value: str, path: Path) -> None:
+    if value[:4].lower() == "http":
+        found.texts.append(Text(path, value, Kind.LINK))
+        found.count_unread(path)
+    elif is_readable(value):
+        found.texts.append(Text(path, value, Kind.MEDIA))
+    elif not is_opaque(value):
+        found.texts.append(Text(path, value))
+    else:
+        found.count_unread(path)
+        if len(value) < _LEAST_BYTES:
+            found.texts.append(Text(path, value))
 
 
 def is_word(value: str) -> bool:
@@ -111,9 +160,9 @@ def is_word(value: str) -> bool:
 
 
 def is_opaque(value: str) -> bool:
-    """Whether `value` can only be bytes: base64, or a data URL of base64 that is no text."""
+    """Whether `value` can only be bytes: base64, or a data URL of base64."""
     url = _DATA_URL.match(value)
-    return _BASE64.fullmatch(value, url.end() if url else 0) is not None
+    return BASE64.fullmatch(value, url.end() if url else 0) is not None
 
 
 def spelled(path: Path) -> str:

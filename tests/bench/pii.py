@@ -17,14 +17,16 @@ from typing import Any
 from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.engine.offload import ThreadOffload
-from headrace.filters.pii.actions import Counting, substitute_for
+from headrace.filters.pii.actions import Substitutes
 from headrace.filters.pii.answer import Answer, Scrubbing
 from headrace.filters.pii.detector import PatternDetector, entities
 from headrace.filters.pii.memo import MemoDetector
 from headrace.filters.pii.paths import RULES
 from headrace.filters.pii.placeholders import Placeholders
-from headrace.filters.pii.scan import members, scan
+from headrace.filters.pii.rewriting import members
+from headrace.filters.pii.scan import Searcher
 from headrace.filters.pii.settings import MIN_SCORE
+from headrace.filters.pii.treatment import Treatment
 from tests.filters.pii.vanilla import engine
 
 SIZES = (200, 2_000, 20_000, 200_000)
@@ -91,11 +93,12 @@ def _chat(turns: int, text: Callable[[int], str]) -> dict[str, Any]:
 
 def requests() -> Mapping[str, float]:
     """What `on_request` does with a parsed body."""
-    offload, detector = ThreadOffload(), MemoDetector(PatternDetector(THRESHOLDS))
-    substitute = substitute_for("replace", Placeholders(b"k" * 32))
+    offload, treatment = ThreadOffload(), Treatment("replace", "replace")
+    searcher = Searcher(MemoDetector(PatternDetector(THRESHOLDS)), treatment)
+    substitute = Substitutes(treatment, Placeholders(b"k" * 32), b"k" * 32)
 
     async def one(body: dict[str, Any]) -> None:
-        found = await scan(body, RULES[Endpoint.CHAT], detector, offload)
+        found = await searcher.scan(body, RULES[Endpoint.CHAT], offload)
         members(found.found, substitute)
 
     def case(make: Callable[[int], dict[str, Any]]) -> float:
@@ -115,7 +118,7 @@ def requests() -> Mapping[str, float]:
 
 def streams() -> Mapping[str, float]:
     """Microseconds per event of a chat stream."""
-    detector = MemoDetector(PatternDetector(THRESHOLDS))
+    searcher = Searcher(MemoDetector(PatternDetector(THRESHOLDS)), Treatment("redact", "off"))
     placeholders = Placeholders(b"k" * 32)
     token = placeholders.of("EMAIL_ADDRESS", "jane@example.com")
     words = (clean(2_000, 0) + f" write to {token}. ").split(" ")
@@ -128,8 +131,8 @@ def streams() -> Mapping[str, float]:
     raw = [event(word + " ") for word in words]
 
     def answer(action: str | None) -> Answer:
-        counting = Counting(substitute_for("redact", placeholders))
-        return Answer(placeholders.values, Scrubbing("redact", detector, counting) if action else None)
+        substitute = Substitutes(searcher.treatment, placeholders, b"k" * 32)
+        return Answer(placeholders.values, Scrubbing(searcher, substitute) if action else None)
 
     def run(action: str | None) -> float:
         def once(_: int) -> None:

@@ -46,6 +46,7 @@ class Talk:
     path: str = CHAT
     exchange: Exchange = field(init=False)
     effects: Sequence[Effect] = ()
+    headers: Sequence[tuple[str, str]] = ()
 
     def __post_init__(self) -> None:
         self.exchange = exchange_with(self.policy)
@@ -58,7 +59,8 @@ class Talk:
 
     def ask(self, body: Mapping[str, Any] | bytes) -> Proceed | Refuse:
         """The answer to a request with this body."""
-        self.told(RequestHeaders(Headers([(":method", "POST"), (":path", self.path), ("content-type", "application/json")])))
+        shared = [(":method", "POST"), (":path", self.path), ("content-type", "application/json")]
+        self.told(RequestHeaders(Headers([*shared, *self.headers])))
         answer = self.told(RequestBody(body if isinstance(body, bytes) else json.dumps(body).encode()))
         assert isinstance(answer, Proceed | Refuse)
         return answer

@@ -19,8 +19,9 @@ from headrace.ext_proc.engine.policy.compile import Policy
 from headrace.filters.pii import PiiSettings
 from headrace.filters.pii.paths import RULES
 from headrace.filters.pii.plan import Plan, detector_for
-from headrace.filters.pii.scan import scan
+from headrace.filters.pii.scan import Searcher
 from headrace.filters.pii.session import Equipment, PiiSession
+from headrace.filters.pii.treatment import Treatment
 
 from .driver import Talk, policy, user
 
@@ -79,7 +80,8 @@ async def test_another_organisation_has_another_placeholder_for_the_same_value()
         request.facts.add({PRINCIPAL: Principal(organisation)})
         request.load(b"{}", user(EMAIL))
         detector = detector_for(Plan((("EMAIL_ADDRESS", 0.4),)))
-        equipment = Equipment(PiiSettings.model_validate({}), detector, Counted(), b"secret" * 6)
+        searcher = Searcher(detector, Treatment("replace", "replace"))
+        equipment = Equipment(PiiSettings.model_validate({}), searcher, searcher, Counted(), b"secret" * 6)
         verdict = await PiiSession(equipment, Endpoint.CHAT, watches_answer=False).on_request(request)
         assert isinstance(verdict, Continue)
         sent.add(verdict.edits.members[0].value)
@@ -239,7 +241,7 @@ def test_an_image_is_left_alone_and_counted_and_its_url_is_searched(replacing: P
     sent = talk.sent(user(parts))["messages"][0]["content"]
     assert [part["image_url"]["url"] for part in sent[:2]] == [pixels, "https://example.com/a.png"]
     assert EMAIL not in sent[2]["image_url"]["url"]
-    assert _note(talk)["unread"] == {"url": 1}
+    assert _note(talk)["unread"] == {"image_url.url": 3}
 
 
 def test_text_is_not_hidden_by_calling_it_an_image(replacing: Policy) -> None:
@@ -300,12 +302,12 @@ class Counted:
 
 
 async def test_a_large_prompt_is_searched_off_the_event_loop_and_one_that_is_remembered_is_not() -> None:
-    offload, detector = Counted(), detector_for(Plan((("EMAIL_ADDRESS", 0.4),)))
+    offload, searcher = Counted(), Searcher(detector_for(Plan((("EMAIL_ADDRESS", 0.4),))), Treatment("replace", "replace"))
     large = user("The committee met and agreed that more seating was needed. " * 400 + EMAIL)
     for jobs in (1, 1):
-        result = await scan(large, RULES[Endpoint.CHAT], detector, offload)
+        result = await searcher.scan(large, RULES[Endpoint.CHAT], offload)
         assert (offload.jobs, result.counts) == (jobs, {"EMAIL_ADDRESS": 1})
-    await scan(user("small"), RULES[Endpoint.CHAT], detector, offload)
+    await searcher.scan(user("small"), RULES[Endpoint.CHAT], offload)
     assert offload.jobs == 1
 
 

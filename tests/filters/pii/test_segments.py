@@ -10,13 +10,17 @@ from hypothesis import strategies as st
 from headrace.filters.pii.cutter import LEAST_WORDS, LONGEST, WORDS
 from headrace.filters.pii.detector import best_scores
 from headrace.filters.pii.plan import Plan, detector_for
+from headrace.filters.pii.scan import Searcher
 from headrace.filters.pii.segments import Scrubber
 from headrace.filters.pii.spans import Span
+from headrace.filters.pii.treatment import Treatment
 
 from .texts import generate
 
 ENTITIES = ("CREDIT_CARD", "EMAIL_ADDRESS", "IBAN_CODE", "PHONE_NUMBER", "URL")
 DETECTOR = detector_for(Plan(tuple((entity, 0.4) for entity in ENTITIES)))
+TREATMENT = Treatment("redact", "off")
+SEARCHER = Searcher(DETECTOR, TREATMENT)
 
 
 def _mark(span: Span, value: str) -> str:
@@ -28,7 +32,7 @@ def _redact(span: Span, _: str) -> str:
 
 
 def _scrubbed(pieces: list[str]) -> str:
-    scrubber = Scrubber(DETECTOR, _redact)
+    scrubber = Scrubber(SEARCHER, _redact)
     return "".join(map(scrubber.feed, pieces)) + scrubber.flush()
 
 
@@ -59,7 +63,7 @@ def test_one_character_at_a_time_gives_what_the_whole_gives(seed: int) -> None:
 @settings(max_examples=200, deadline=None)
 def test_what_is_not_a_finding_is_given_out_unchanged_and_in_order(seed: int) -> None:
     text = generate(seed)
-    scrubber = Scrubber(DETECTOR, _mark)
+    scrubber = Scrubber(SEARCHER, _mark)
     marked = scrubber.feed(text) + scrubber.flush()
     for entity in ("CREDIT_CARD", "EMAIL_ADDRESS", "IBAN_CODE", "PHONE_NUMBER", "URL"):
         marked = marked.replace(f"[{entity}:", "")
@@ -68,7 +72,7 @@ def test_what_is_not_a_finding_is_given_out_unchanged_and_in_order(seed: int) ->
 
 
 def test_a_full_stop_that_may_be_part_of_an_address_is_no_sentence_end() -> None:
-    scrubber = Scrubber(DETECTOR, _redact)
+    scrubber = Scrubber(SEARCHER, _redact)
     before = "word " * LEAST_WORDS
     assert scrubber.feed(f"{before}Ask jane.") == ""
     assert scrubber.feed("doe@example.com now.") == ""
@@ -88,7 +92,7 @@ def test_a_finding_across_the_forced_cut_is_found_whole() -> None:
 
 def test_no_more_is_held_than_the_longest_segment() -> None:
     for text in ("a" * 20_000, "word " * 5_000, "x@" * 9_000):
-        scrubber = Scrubber(DETECTOR, _redact)
+        scrubber = Scrubber(SEARCHER, _redact)
         given_out = 0
         for count, character in enumerate(text, 1):
             given_out += len(scrubber.feed(character))
@@ -104,7 +108,7 @@ def test_no_character_of_what_the_whole_text_holds_is_given_out(start: int) -> N
     everything = detector_for(Plan(tuple((entity, 0.4) for entity in sorted(best_scores()))))
     for seed in range(start, start + 100):
         text = _spoken(random.Random(seed)).replace("\0", " ")
-        scrubber = Scrubber(everything, _blank)
+        scrubber = Scrubber(Searcher(everything, TREATMENT), _blank)
         out = scrubber.feed(text) + scrubber.flush()
         if len(out) != len(text):  # an overlong finding has swallowed the rest of its run
             continue

@@ -1,0 +1,18 @@
+"""Facts of one exchange."""
+
+from headrace.ext_proc.core.facts import INPUT_TOKENS, PLACEMENT, ROUTE, Facts
+
+
+def test_a_filter_in_shadow_gives_findings_and_no_orders() -> None:
+    facts = Facts()
+    facts.add({ROUTE: "pool", PLACEMENT: frozenset({"local"})}, shadow=True)
+    assert (facts.get(ROUTE), facts.get(PLACEMENT)) == ("pool", None)
+    facts.add({PLACEMENT: frozenset({"local"})})
+    assert facts.get(PLACEMENT) == frozenset({"local"})
+
+
+def test_facts_about_the_body_are_forgotten_when_it_changes() -> None:
+    facts = Facts()
+    facts.add({INPUT_TOKENS: 5, ROUTE: "pool"})
+    facts.body_changed()
+    assert (facts.get(INPUT_TOKENS), facts.get(ROUTE)) == (None, "pool")
