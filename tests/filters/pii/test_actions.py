@@ -195,8 +195,7 @@ _TO = "  - pii: {{request: {{US_SSN: {{route: {}}}}}}}\n"
 def test_a_route_that_cannot_be_followed_is_a_problem(tmp_path: Path, chain: str, place: str, said: str) -> None:
     with pytest.raises(PolicyErrors) as caught:
         _pools(tmp_path, chain)
-    (problem,) = map(str, caught.value.problems)
-    assert place in problem and said in problem
+    assert any(place in problem and said in problem for problem in map(str, caught.value.problems))
 
 
 @pytest.mark.parametrize(
