@@ -58,9 +58,10 @@ class Terms(Struct, frozen=True, array_like=True):
     @property
     def members(self) -> dict[str, Any]:
         """For records; absent values are left out."""
-        named = ("organisation", "team", "app", "user", "key", "asked", "model", "stream", "traceparent")
-        values = {name: getattr(self, name) for name in named} | {"endpoint": self.endpoint.value}
-        return {name: value for name, value in values.items() if value not in (None, "")}
+        found = {"organisation": self.organisation, "endpoint": self.endpoint.value, "stream": self.stream}
+        optional = ("team", self.team), ("app", self.app), ("user", self.user), ("key", self.key), ("asked", self.asked)
+        found.update(pair for pair in (*optional, ("model", self.model), ("traceparent", self.traceparent)) if pair[1])
+        return found
 
 
 def terms_of(request: Request) -> Terms:

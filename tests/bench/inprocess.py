@@ -25,12 +25,13 @@ from headrace.ext_proc.core.effects import Cause
 from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.engine.effects import EffectRunner
 from headrace.ext_proc.engine.offload import ThreadOffload
-from headrace.ext_proc.engine.policy.compile import Policy, compile_policy
+from headrace.ext_proc.engine.policy.compile import Policy
 from headrace.ext_proc.engine.registry import Ports, Registry
 from headrace.ext_proc.envoy.access_log import AccessLog
 from headrace.ext_proc.envoy.pb import headrace_access_log_pb2 as log_pb
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 from headrace.ext_proc.envoy.processor import CAPABILITIES, Processor
+from headrace.ext_proc.service.worker import compiled
 from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.stores.embedded import EmbeddedStore
 from headrace.ext_proc.telemetry.counting import Metrics
@@ -47,7 +48,7 @@ class Service:
     def __init__(self, policy: Path, store: str) -> None:
         self.store, self.clock = open_store(store), SystemClock()
         ports = Ports(self.store, self.clock, ThreadOffload())
-        self.policy: Policy = compile_policy(policy, Registry.installed(), ports)
+        self.policy: Policy = compiled(policy, Registry.installed(), ports)
         metrics = Metrics(lambda name: self.policy.catalogue.find(name) is not None, self.clock)
         self.effects = EffectRunner(self.store, self.clock, [metrics.observe])
         ids = (f"hx{number:024x}" for number in itertools.count())
