@@ -6,16 +6,20 @@ over, and each is decoded once.
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from hpack import Decoder
 from hpack.exceptions import HPACKError, OversizedHeaderListError
 from msgspec import Struct
 
 from headrace.ext_proc.envoy.h2.errors import ConnectionFault, ErrorCode
+from headrace.ext_proc.envoy.h2.fields import NotCut, fields
 from headrace.ext_proc.envoy.h2.limits import HEADER_LIST
 
 CACHED, CACHED_BYTES = 256, 2_048
-"""Blocks that are remembered, and the bytes of one: half a megabyte for each connection at most."""
+"""Blocks and fields that are remembered, and the bytes of one: a megabyte for each connection at most."""
+ENTRY = 32
+"""Bytes that HTTP/2 counts for each header on top of its own."""
 
 _REQUIRED = frozenset({":method", ":scheme", ":path"})
 _PSEUDO = _REQUIRED | {":authority"}
@@ -24,6 +28,7 @@ _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 Pair = tuple[str, str]
+T = TypeVar("T")
 
 
 class Request(Struct, frozen=True):
@@ -46,6 +51,7 @@ class HeaderDecoder:
     def __init__(self) -> None:
         self._decoder = Decoder(max_header_list_size=HEADER_LIST)
         self._seen: dict[bytes, Request] = {}
+        self._fields: dict[bytes, Pair] = {}
         self._stands_alone = False
         """Whether blocks mean the same wherever they stand: there is no dynamic table."""
 
@@ -60,22 +66,43 @@ class HeaderDecoder:
         stood_alone = self._stands_alone
         request = checked(self._pairs(block))
         self._stands_alone = self._decoder.header_table_size == 0
-        if stood_alone and self._stands_alone and len(block) <= CACHED_BYTES:
-            self._remember(block, request)
+        if stood_alone and self._stands_alone:
+            _remember(self._seen, block, request)
         return request
 
-    def _remember(self, block: bytes, request: Request) -> None:
-        if len(self._seen) >= CACHED:
-            self._seen.clear()
-        self._seen[block] = request
-
     def _pairs(self, block: bytes) -> list[Pair]:
+        if not self._stands_alone:
+            return self._decoded(block)
+        try:
+            found = [self._field(field) for field in fields(block)]
+        except NotCut:
+            return self._decoded(block)
+        if sum(len(name) + len(value) + ENTRY for name, value in found) > HEADER_LIST:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"headers over {HEADER_LIST} bytes")
+        return found
+
+    def _field(self, field: bytes) -> Pair:
+        if (known := self._fields.get(field)) is not None:
+            return known
+        (pair,) = self._decoded(field)
+        _remember(self._fields, field, pair)
+        return pair
+
+    def _decoded(self, block: bytes) -> list[Pair]:
         try:
             return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._decoder.decode(block, raw=True)]
         except OversizedHeaderListError:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"headers over {HEADER_LIST} bytes") from None
         except HPACKError as error:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"a header block that is none: {error}") from None
+
+
+def _remember(known: dict[bytes, T], key: bytes, value: T) -> None:
+    if len(key) > CACHED_BYTES:
+        return
+    if len(known) >= CACHED:
+        known.clear()
+    known[key] = value
 
 
 def checked(pairs: Iterable[Pair]) -> Request:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from headrace.ext_proc.envoy.h2 import frames
 from headrace.ext_proc.envoy.h2.answers import percent_encoded
-from headrace.ext_proc.envoy.h2.errors import ErrorCode
+from headrace.ext_proc.envoy.h2.errors import ConnectionFault, ErrorCode
 from headrace.ext_proc.envoy.h2.events import Opened
 from headrace.ext_proc.envoy.h2.frames import Flag, Kind
 from headrace.ext_proc.envoy.h2.headers import CACHED, HeaderDecoder, checked
@@ -154,13 +154,62 @@ def test_a_block_that_would_bring_the_table_back_is_never_remembered() -> None:
     assert decoder.decode(grown) == first
 
 
+PAIRS = st.lists(
+    st.tuples(st.text("abz-", min_size=1, max_size=300), st.text(st.characters(codec="latin-1"), max_size=300)), max_size=8
+)
+
+
+@given(pairs=PAIRS, huffman=st.booleans(), marks=st.lists(st.booleans(), min_size=8, max_size=8))
+def test_fields_that_are_decoded_one_by_one_are_those_of_the_block(
+    pairs: list[tuple[str, str]], huffman: bool, marks: list[bool]
+) -> None:
+    encoder, decoder = Encoder(), without_table()
+    encoder.header_table_size = 0
+    encoder.encode([])
+    marked = [(name, value.encode("latin-1"), mark) for (name, value), mark in zip(pairs, marks, strict=False)]
+    wanted = [*REQUEST, *pairs]
+    for _ in range(2):  # the second time, every field is known
+        decoder._seen.clear()
+        assert decoder.decode(encoder.encode([*REQUEST, *marked], huffman=huffman)) == checked(wanted)
+
+
+@given(
+    block=st.one_of(
+        st.binary(max_size=60), st.builds(lambda at, byte: _struck(at, byte), st.integers(0, 200), st.binary(max_size=2))
+    )
+)
+def test_a_broken_block_is_as_broken_field_by_field(block: bytes) -> None:
+    """The library alone, and the library behind the cut, say the same of any bytes."""
+    assert outcome(without_table(), block, whole=False) == outcome(without_table(), block, whole=True)
+
+
+def _struck(at: int, byte: bytes) -> bytes:
+    whole = block(*REQUEST)
+    return whole[:at] + byte + whole[at + len(byte) :]
+
+
+def outcome(decoder: HeaderDecoder, block: bytes, *, whole: bool) -> object:
+    try:
+        return decoder._decoded(block) if whole else decoder._pairs(block)
+    except ConnectionFault as fault:
+        return fault.code
+
+
+def test_a_header_list_is_bounded_field_by_field_too() -> None:
+    decoder = without_table()
+    field = block(("x", "y" * 1_000))
+    for _ in range(2):
+        with pytest.raises(ConnectionFault, match="headers over"):
+            decoder.decode(field * 17)
+
+
 def test_a_memory_of_blocks_is_bounded() -> None:
     decoder = without_table()
     for number in range(3 * CACHED):
         decoder.decode(block(*REQUEST, ("x", f"{number}")))
-        assert len(decoder._seen) <= CACHED
+        assert max(len(decoder._seen), len(decoder._fields)) <= CACHED
     decoder.decode(block(*REQUEST, ("x", "y" * 4_000)))
-    assert all(len(seen) < 4_000 for seen in decoder._seen)
+    assert all(len(seen) < 4_000 for seen in (*decoder._seen, *decoder._fields))
 
 
 BOMB = block(("x", "y" * 3_000)) * 5 + block(("x", "")) * 40
