@@ -6,11 +6,13 @@ from typing import Any, ClassVar
 from msgspec.structs import replace
 from pydantic import Field
 
+from headrace.ext_proc.core.effects import Effect, Outcome
 from headrace.ext_proc.core.facts import INPUT_TOKENS, MODEL, PLACEMENT, ROUTE, Fact
 from headrace.ext_proc.core.needs import Needs
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import Session
 from headrace.ext_proc.core.verdict import Continue, Edits, Reply, Verdict
+from headrace.ext_proc.engine.load.board import Need
 from headrace.ext_proc.engine.policy.models import Model
 from headrace.ext_proc.engine.policy.pools import Pool
 from headrace.ext_proc.engine.policy.values import Identifier
@@ -82,6 +84,7 @@ class RoutingSession(Session):
 
     def __init__(self, filter: RoutingFilter) -> None:
         self._filter = filter
+        self._need: Need | None = None
 
     async def on_request(self, request: Request) -> Verdict:
         call = request.call
@@ -121,7 +124,7 @@ class RoutingSession(Session):
         placed = self._filter.servers.place(fitting, need, now_ms, subset_of(request.hint))
         if isinstance(placed, Reply):
             return replace(placed, note=verdict.note)
-        first = placed[0]
+        first, self._need = placed[0], need
         self._filter.servers.sent(first, need, now_ms)
         told = self._filter.candidates.told(request, model, [one.pool for one in placed], asked.prompt)
         upstream, reason = first.pool.upstream, verdict.reason if first.pool is fitting[0] else "routing.load"
@@ -132,6 +135,12 @@ class RoutingSession(Session):
             note=verdict.note,
             reason=reason,
         )
+
+
+    def close(self, outcome: Outcome) -> Sequence[Effect]:
+        if self._need is not None and outcome.server:
+            self._filter.servers.answered(outcome.server, self._need, self._filter.clock.now_ms())
+        return ()
 
 
 def _known(asked: Asked, model: Model) -> dict[Fact[Any], Any]:

@@ -61,6 +61,11 @@ class Servers:
         self._load.place((placed.servers or servers_of(self._upstreams[placed.pool.upstream]))[0], need, now_ms)
 
 
+    def answered(self, server: str, need: Need, now_ms: int) -> None:
+        """Where its conversation is warm by now."""
+        self._load.answered(server, need.prefix, now_ms)
+
+
 class Subset:
     """Addresses the gateway allows: `ip:port`, or `ip` for all of its ports. What is neither allows nothing."""
 

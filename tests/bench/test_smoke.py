@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench import failover
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -56,3 +58,10 @@ def test_the_transports_are_measured_by_themselves() -> None:
     assert done.returncode == 0, done.stderr
     row = r"^(\w+): \d+ µs of CPU per call, \d+\.\d per event, [1-9]\d* MiB$"
     assert re.findall(row, done.stdout, re.MULTILINE) == ["h2", "grpcio"]
+
+
+async def test_the_bench_of_failover_measures_every_case() -> None:
+    found = await failover.measure(requests=2)
+    lines = failover.summary(found)
+    assert len(lines) == 3
+    assert all("p99" in line for line in lines)

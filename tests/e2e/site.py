@@ -69,6 +69,11 @@ def chain(**settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{name: dict(settings.get(name, {}))} for name in names]
 
 
+def lean_chain(**settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The chain without `pii`, whose detector takes its time to load."""
+    return [entry for entry in chain(**settings) if "pii" not in entry]
+
+
 @dataclass(frozen=True)
 class Caller:
     """Somebody with an API key and counters nobody else draws on."""

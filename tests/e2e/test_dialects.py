@@ -9,7 +9,7 @@ import openai
 import pytest
 import pytest_asyncio
 
-from tests.e2e.site import CHAT, MESSAGES, Site, chain, running_site
+from tests.e2e.site import CHAT, MESSAGES, Site, lean_chain, running_site
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
@@ -32,7 +32,7 @@ async def module_site() -> AsyncIterator[Site]:
         "standard": {"dialect": "anthropic", "api_key": {"file": "a.key"}},
         "large": {"dialect": "openai", "api_key": {"file": "o.key"}},
     }
-    filters = chain(routing={"failover": {}})
+    filters = lean_chain(routing={"failover": {}})
     async with running_site(models=models, filters=filters, of_upstreams=upstreams, files=KEYS) as running:
         yield running
 

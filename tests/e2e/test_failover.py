@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from headrace.ext_proc.cli.simulate.books import Entry
 from tests.e2e.halfway import DELTA, Halfway
-from tests.e2e.site import CHAT, WATCHED, Caller, Site, chain, chat, running_site, until
+from tests.e2e.site import CHAT, WATCHED, Caller, Site, chat, lean_chain, running_site, until
 from tests.e2e.test_upstream_failures import closed_port
 from tests.envoy.stub_upstream import Received, Reply, StubUpstream
 
@@ -62,7 +62,7 @@ class Failing:
 async def failing_site(primary: str | None = None, **failover: Any) -> AsyncIterator[Failing]:
     """primary: a URL in place of the scripted pool."""
     async with StubUpstream("standard") as stub:
-        filters = chain(routing={"failover": failover})
+        filters = lean_chain(routing={"failover": failover})
         key = {"large": {"api_key": {"file": "provider.key"}}}
         site = running_site(upstreams={"standard": primary or stub.url}, models=models(), filters=filters, of_upstreams=key,
                             files={"provider.key": SECRET + "\n"})

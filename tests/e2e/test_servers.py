@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.site import MODEL, Caller, Site, chain, chat, running_site, until
+from tests.e2e.site import MODEL, Caller, Site, chat, lean_chain, running_site, until
 from tests.envoy.stub_upstream import Received, Reply, StubUpstream
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
@@ -58,7 +58,7 @@ async def two_servers() -> AsyncIterator[tuple[Site, Server, Server]]:
             server.stub.answer = server.answer
         pool = {"servers": [server.address for server in servers], "metrics": "vllm", "max_queue": 2}
         model = {"name": MODEL, "price": {"input": 1, "output": 1}, "max_output": 16, "pools": [{"upstream": "standard"}]}
-        site = running_site(of_upstreams={"standard": pool}, models=[model], filters=chain())
+        site = running_site(of_upstreams={"standard": pool}, models=[model], filters=lean_chain())
         async with site as running:
             caller = await running.caller()
 
@@ -111,7 +111,7 @@ async def test_a_conversation_stays_where_it_began() -> None:
 async def test_servers_that_say_nothing_are_full() -> None:
     model = {"name": MODEL, "price": {"input": 1, "output": 1}, "max_output": 16, "pools": [{"upstream": "standard"}]}
     silent = {"servers": ["127.0.0.1:1"], "metrics": "vllm"}
-    async with running_site(of_upstreams={"standard": silent}, models=[model], filters=chain()) as site:
+    async with running_site(of_upstreams={"standard": silent}, models=[model], filters=lean_chain()) as site:
         answer = await site.post(await site.caller(), chat())
         assert answer.status_code == 503
         assert answer.json()["error"]["code"] == "routing.no_server"

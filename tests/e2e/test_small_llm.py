@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from headrace.ext_proc.engine.load.metrics import snapshot
-from tests.e2e.site import Caller, Site, chain, running_site, until
+from tests.e2e.site import Caller, Site, lean_chain, running_site, until
 from tests.e2e.small_llm import small_llm
 
 pytest.importorskip("xllamacpp", reason="the server of the real small LLM is not installed: xllamacpp")
@@ -34,8 +34,7 @@ async def site(llm: str) -> AsyncIterator[Site]:
     """One server, picked by its own metrics."""
     pool = {"servers": [llm.removeprefix("http://")], "metrics": "llama.cpp"}
     model = {"name": "gemma", "price": {"input": 1, "output": 2}, "max_output": 64, "pools": [{"upstream": "standard"}]}
-    filters = [entry for entry in chain() if "pii" not in entry]
-    async with running_site(models=[model], of_upstreams={"standard": pool}, filters=filters) as running:
+    async with running_site(models=[model], of_upstreams={"standard": pool}, filters=lean_chain()) as running:
         caller = await running.caller()
 
         async def heard() -> bool:

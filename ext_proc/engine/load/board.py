@@ -78,6 +78,11 @@ class Board:
             while len(self._warm) > CONVERSATIONS:
                 self._warm.popitem(last=False)
 
+    def answered(self, server: str, prefix: str, now_ms: int) -> None:
+        """The gateway says who answered; it may not be the one that was picked. A server nobody follows is passed over."""
+        if server in self._servers and prefix in self._warm:
+            self._warm[prefix] = (server, now_ms)
+
     def state(self, server: str, need: Need, now_ms: int) -> State | None:
         """None for one that is full for all we know: never heard of, or not for too long."""
         known = self._servers.get(server)

@@ -105,6 +105,15 @@ def test_a_conversation_stays_where_it_is_warm_unless_that_server_is_busy() -> N
     assert order(found, ["b", "a"], talk, 3, max_queue=3) == ["b", "a"]
 
 
+def test_a_conversation_is_warm_where_it_was_answered_not_where_it_was_sent() -> None:
+    found = board(a=IDLE, b=IDLE)
+    found.place("a", Need(1, "talk"), 0)
+    found.answered("b", "talk", 1)
+    found.answered("stranger", "talk", 2)
+    found.answered("a", "unheard of", 2)
+    assert (found.warm("talk", 3), found.warm("unheard of", 3)) == ("b", None)
+
+
 def test_warmth_ends() -> None:
     found = board(a=IDLE)
     found.place("a", Need(1, "talk"), 0)
