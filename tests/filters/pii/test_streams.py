@@ -306,7 +306,7 @@ def test_log_probabilities_do_not_spell_what_was_redacted(scrubbing: Policy) -> 
 
 def test_a_run_without_blanks_is_given_out_in_windows_and_loses_no_character(scrubbing: Policy) -> None:
     talk, _ = _asked(scrubbing)
-    run = "xy-" * 5000 + OTHER + "-" + "uv-" * 2000
+    run = "xy-" * 5000 + f",{OTHER}," + "uv-" * 2000
     out = joined(talk.events([*(delta(content=piece) for piece in _pieces(run, 997)), *FINISH]))
     assert OTHER not in out
     assert out.endswith("uv-" * 2000) and out.startswith("xy-" * 4800)
