@@ -9,9 +9,7 @@ from headrace.ext_proc.engine.policy.values import Matching, Name, word_or_list
 
 Entity = Annotated[str, Matching("[A-Z][A-Z0-9_]{1,63}", "a name in capitals, such as EMPLOYEE_ID")]
 Word = Literal["replace", "redact", "mask", "hash", "block", "report", "off"]
-Upstreams = Annotated[
-    Annotated[Name, Tag("word")] | Annotated[tuple[Name, ...], Field(min_length=1), Tag("list")], word_or_list()
-]
+Upstreams = Annotated[Annotated[Name, Tag("word")] | Annotated[tuple[Name, ...], Field(min_length=1), Tag("list")], word_or_list()]
 
 ACTIONS = (
     "replace: a placeholder such as <EMAIL_ADDRESS_k3f9q2ma>, the same one for the same value. redact: the entity's name, "
