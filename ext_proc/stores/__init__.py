@@ -1,4 +1,4 @@
-"""Stores: a Redis or Valkey server, one of our own, or this process's memory."""
+"""Stores: Redis or Valkey (a server, a cluster, Sentinel's primary), a server of our own, or this process's memory."""
 
 from urllib.parse import urlsplit
 
@@ -6,11 +6,11 @@ from headrace.ext_proc.core.ports import Store
 from headrace.ext_proc.stores.memory import MemoryStore
 from headrace.ext_proc.stores.redis import RedisStore
 
-_SERVERS = ("unix", "redis", "rediss")
+_SERVERS = ("unix", "redis", "rediss", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")
 
 
 def open_store(url: str) -> Store:
-    """The store at `url`: unix://, redis:// or rediss:// for a server, memory:// for this process alone.
+    """The store at `url`: one of _SERVERS for servers, see nodes_of; memory:// for this process alone.
 
     Connects when it is first used. Raises ValueError for any other URL; the message does not repeat it, it may hold a password.
     """
@@ -18,5 +18,5 @@ def open_store(url: str) -> Store:
     if scheme == "memory":
         return MemoryStore()
     if scheme not in _SERVERS:
-        raise ValueError(f"store URL: {scheme or 'no scheme'!r} is none of unix://, redis://, rediss://, memory://")
+        raise ValueError(f"store URL: {scheme or 'no scheme'!r} is none of memory, {', '.join(_SERVERS)}")
     return RedisStore(url)

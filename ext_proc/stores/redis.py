@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 from hiredis import pack_command
-from redis.asyncio.connection import ConnectionPool
 from redis.exceptions import ResponseError
 
 from headrace.ext_proc.core.ledger import Admitted, Charge, Closed, Closing, Entry, Exhausted, Spent
 from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.stores.arguments import check_closings, check_names, check_ttl, checked_spent, entry_id
-from headrace.ext_proc.stores.link import ConnectionLost, Link, Reply
+from headrace.ext_proc.stores.link import Reply
+from headrace.ext_proc.stores.nodes import nodes_of
 from headrace.ext_proc.stores.wire import answer, api_key, closed, closing_told, entry, groups_of, lease_key, ledger_key, told
 
 TIMEOUT_S = 0.5
@@ -28,17 +28,14 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class RedisStore:
-    """A `Store` over one connection; to be used within one event loop."""
+    """A `Store` over one connection to each server; to be used within one event loop."""
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        """`url`: unix://, redis:// or rediss://, with redis-py's query options. Raises ValueError for a URL that is none.
+        """`url`: as of nodes_of, with redis-py's query options. Raises ValueError for a URL that is none.
 
         Nothing is sent before the first call.
         """
-        pool = ConnectionPool.from_url(
-            url, protocol=2, decode_responses=False, driver_info=None, socket_timeout=None, socket_connect_timeout=timeout_s
-        )
-        self._link = Link(pool.make_connection, timeout_s=timeout_s)
+        self._nodes = nodes_of(url, timeout_s=timeout_s)
 
     async def reserve(
         self, organisation: str, lease: str, charges: Sequence[Charge], *, now_ms: int, ttl_ms: int
@@ -90,21 +87,21 @@ class RedisStore:
         check_names(organisation, "entries")
         time, number = entry_id(after)
         start = f"({time}-{number}" if time >= 0 else "-"
-        found = await self._sent(_packed(b"XRANGE", ledger_key(organisation), start, "+", "COUNT", limit))
+        found = await self._sent(ledger_key(organisation), _packed(b"XRANGE", ledger_key(organisation), start, "+", "COUNT", limit))
         return [entry(one) for one in found]
 
     async def get_key(self, digest: str) -> bytes | None:
-        value: bytes | None = await self._sent(_packed(b"GET", api_key(digest)))
+        value: bytes | None = await self._sent(api_key(digest), _packed(b"GET", api_key(digest)))
         return value
 
     async def put_key(self, digest: str, value: bytes) -> None:
-        await self._sent(_packed(b"SET", api_key(digest), value))
+        await self._sent(api_key(digest), _packed(b"SET", api_key(digest), value))
 
     async def ping(self) -> None:
         await self._plain(b"read", [], (0, []))
 
     async def close(self) -> None:
-        await self._link.close()
+        await self._nodes.close()
 
     async def _plain(self, name: bytes, keys: Sequence[str], args: Any) -> Reply:
         try:
@@ -112,36 +109,33 @@ class RedisStore:
         except ResponseError as error:
             raise StoreUnavailable(f"the store refused: {error}") from error
 
-    async def _sent(self, command: bytes) -> Reply:
+    async def _sent(self, key: str, command: bytes) -> Reply:
         try:
-            return await self._call(command)
+            return await self._nodes.call(key, command)
         except ResponseError as error:
             raise StoreUnavailable(f"the store refused: {error}") from error
 
     async def _function(self, name: bytes, keys: Sequence[str], args: Any) -> Reply:
-        """Call one of our functions; a server that has none, new or flushed or failed over, is given them first."""
+        """Call one of our functions; a server that has none, new or flushed or failed over, is given them first.
+
+        Every call of ours may be repeated: a lease is charged, settled and released once.
+        """
+        key = keys[0] if keys else ""
         command = _packed(b"FCALL", b"headrace_%s_%s" % (VERSION, name), len(keys), *keys, _encode(args))
         try:
-            return await self._call(command)
+            return await self._nodes.call(key, command)
         except ResponseError as error:
             if _MISSING not in str(error):
                 raise
-        await self._load()
-        return await self._call(command)
+        await self._load(key)
+        return await self._nodes.call(key, command)
 
-    async def _load(self) -> None:
+    async def _load(self, key: str) -> None:
         try:
-            await self._call(_packed(b"FUNCTION", b"LOAD", LIBRARY))
+            await self._nodes.call(key, _packed(b"FUNCTION", b"LOAD", LIBRARY))
         except ResponseError as error:
             if "already exists" not in str(error):  # another worker was first
                 raise
-
-    async def _call(self, command: bytes) -> Reply:
-        """Every command of ours may be repeated: a lease is charged, settled and released once."""
-        try:
-            return await self._link.call(command)
-        except ConnectionLost:
-            return await self._link.call(command)
 
 
 def _packed(*parts: str | bytes | int) -> bytes:

@@ -259,7 +259,7 @@ async def test_closing_waits_for_the_replies(store: RedisStore) -> None:
 
 @pytest.mark.parametrize("url", ["", "/tmp/socket", "http://:secret@host", "sqlite:///secret.db", "redis+cluster://secret"])
 def test_a_url_of_no_store_is_refused_without_repeating_it(url: str) -> None:
-    with pytest.raises(ValueError, match="none of unix://, redis://, rediss://, memory://") as caught:
+    with pytest.raises(ValueError, match="store URL: ") as caught:
         open_store(url)
     assert "secret" not in str(caught.value)
 

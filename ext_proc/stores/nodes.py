@@ -1,0 +1,245 @@
+"""Which server a call goes to: one server, the primary that Sentinels name, or the nodes of a cluster by slot."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from hiredis import pack_command
+from msgspec import Struct
+from redis.asyncio.connection import ConnectionPool
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.crc import key_slot
+from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError, TryAgainError
+
+from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.stores.link import ConnectionLost, Link, Reply
+
+REDIRECTS_MAX = 5
+"""Nodes one call may be sent to in turn; a cluster that has settled needs two."""
+TRY_AGAIN_S = 0.02
+"""Between two attempts while an organisation's slot is being moved: its keys are on two nodes, and no function may run."""
+
+Address = tuple[str, int]
+
+
+class Nodes(Protocol):
+    """Carries packed commands to the server that holds a key."""
+
+    async def call(self, key: str, command: bytes) -> Reply:
+        """Raises ResponseError for an error reply, and StoreUnavailable. The command may be sent twice."""
+        ...
+
+    async def close(self) -> None:
+        """As `Store.close`."""
+        ...
+
+
+class Copies(Struct, frozen=True):
+    """How many replicas must have a write before it counts as done, and how long they may take."""
+
+    replicas: int = 0
+    timeout_ms: int = 0
+
+
+async def carried(link: Link, command: bytes, copies: Copies) -> Reply:
+    """The reply, once the replicas have what the command wrote; raises StoreUnavailable where too few of them do in time."""
+    if not copies.replicas:
+        return await link.call(command)
+    reply, waited = link.call(command), link.call(_packed("WAIT", copies.replicas, copies.timeout_ms))
+    for future in (reply, waited):
+        future.add_done_callback(_looked_at)
+    answer, copied = await reply, await waited
+    if copied < copies.replicas:
+        raise StoreUnavailable(f"{copied} of {copies.replicas} replicas have the write after {copies.timeout_ms} ms")
+    return answer
+
+
+def _looked_at(future: "asyncio.Future[Reply]") -> None:
+    """Its error may be nobody's: the caller has met another one, or has given up."""
+    if not future.cancelled():
+        future.exception()
+
+
+class OneServer:
+    """A server that is found by its URL, or by Sentinels at each connect."""
+
+    def __init__(self, link: Link, copies: Copies) -> None:
+        self._link, self._copies = link, copies
+
+    async def call(self, key: str, command: bytes) -> Reply:
+        try:
+            return await carried(self._link, command, self._copies)
+        except ConnectionLost:
+            return await carried(self._link, command, self._copies)
+
+    async def close(self) -> None:
+        await self._link.close()
+
+
+class Cluster:
+    """A link for each node that was called, and which node has which slot, as the nodes say.
+
+    seeds: nodes to ask first. rest: of their URLs, scheme, `user:password@` and query. Where a node cannot be reached the others
+    are asked anew, so that a promoted replica is found with the first call after its promotion.
+    """
+
+    def __init__(self, seeds: Sequence[Address], rest: tuple[str, str, str], copies: Copies, *, timeout_s: float) -> None:
+        self._copies = copies
+        self._seeds, self._rest, self._timeout_s = seeds, rest, timeout_s
+        self._links: dict[Address, Link] = {}
+        self._ranges: list[tuple[int, int, Address]] = []
+        self._asking: asyncio.Task[None] | None = None
+
+    async def call(self, key: str, command: bytes) -> Reply:
+        slot = key_slot(key.encode())
+        for _ in range(REDIRECTS_MAX):
+            address = await self._owner(slot)
+            try:
+                return await self._settled(address, command)
+            except MovedError as error:
+                self._ranges.insert(0, (slot, slot, (error.host or address[0], error.port)))
+            except AskError as error:
+                return await self._ask((error.host or address[0], error.port), command)
+            except StoreUnavailable as error:
+                await self._look_elsewhere(slot, address, error)
+        raise StoreUnavailable(f"the cluster sent the call for slot {slot} to {REDIRECTS_MAX} nodes in turn")
+
+    async def close(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+        await asyncio.gather(*(link.close() for link in self._links.values()))
+
+    async def _settled(self, address: Address, command: bytes) -> Reply:
+        """The reply once the slot is not between two nodes. Raises as `call`, MovedError and AskError besides."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while True:
+                    try:
+                        return await carried(self._link(address), command, self._copies)
+                    except TryAgainError:
+                        await asyncio.sleep(TRY_AGAIN_S)
+        except ClusterDownError as error:
+            raise StoreUnavailable(f"the cluster is down: {error}") from error
+        except TimeoutError:
+            raise StoreUnavailable(f"the slot was on the move for {self._timeout_s} s") from None
+
+    async def _ask(self, address: Address, command: bytes) -> Reply:
+        """One call to the node that a slot is moving to; nothing comes between the two commands on a link."""
+        link = self._link(address)
+        link.call(_ASKING).add_done_callback(_looked_at)
+        try:
+            return await carried(link, command, self._copies)
+        except TryAgainError:
+            raise StoreUnavailable("the slot is on the move") from None
+
+    async def _owner(self, slot: int) -> Address:
+        if not self._ranges:
+            await self._refresh(avoid=None)
+        for first, last, address in self._ranges:
+            if first <= slot <= last:
+                return address
+        self._ranges = []
+        raise StoreUnavailable(f"no node of the cluster has slot {slot}")
+
+    async def _look_elsewhere(self, slot: int, failed: Address, error: StoreUnavailable) -> None:
+        """Raises `error` where the slot is still with the node that failed."""
+        await self._refresh(avoid=failed)
+        if await self._owner(slot) == failed and not isinstance(error, ConnectionLost):
+            raise error
+
+    async def _refresh(self, avoid: Address | None) -> None:
+        """Ask the nodes which of them has what; calls that want to know at the same time share the answer."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._discover(avoid))
+        await asyncio.shield(self._asking)
+
+    async def _discover(self, avoid: Address | None) -> None:
+        nodes = dict.fromkeys([*(address for _, _, address in self._ranges), *self._links, *self._seeds])
+        for address in sorted(nodes, key=lambda node: node == avoid):
+            try:
+                found = await self._link(address).call(_SLOTS)
+            except (StoreUnavailable, ResponseError):
+                continue
+            self._ranges = [(first, last, _address(primary, address)) for first, last, primary, *_ in found]
+            return
+        raise StoreUnavailable(f"none of {len(nodes)} nodes of the cluster answers")
+
+    def _link(self, address: Address) -> Link:
+        link = self._links.get(address)
+        if link is None:
+            scheme, credentials, query = self._rest
+            url = f"{scheme}://{credentials}{address[0]}:{address[1]}{query}"
+            link = self._links[address] = link_to(url, timeout_s=self._timeout_s)
+        return link
+
+
+def _packed(*parts: str | int) -> bytes:
+    packed: bytes = pack_command(parts)  # type: ignore[arg-type]  # its stub knows only tuples of one
+    return packed
+
+
+_SLOTS, _ASKING = _packed("CLUSTER", "SLOTS"), _packed("ASKING")
+
+
+def _address(node: Sequence[bytes | int], asked: Address) -> Address:
+    """A node that does not know its own name is the one that was asked."""
+    host, port = node[0], node[1]
+    return (host.decode() if isinstance(host, bytes) and host else asked[0], int(port))
+
+
+def link_to(url: str, *, timeout_s: float) -> Link:
+    """Raises ValueError for a URL that redis-py does not know."""
+    pool = ConnectionPool.from_url(
+        url, protocol=2, decode_responses=False, driver_info=None, socket_timeout=None, socket_connect_timeout=timeout_s
+    )
+    return Link(pool.make_connection, timeout_s=timeout_s)
+
+
+def nodes_of(url: str, *, timeout_s: float) -> Nodes:
+    """The servers a store's URL stands for. Raises ValueError for one that is none.
+
+    redis+cluster://HOST:PORT,HOST:PORT and redis+sentinel://HOST:PORT,HOST:PORT/SERVICE name nodes to begin with, with
+    `user:password@` before them where the servers want it; rediss+… for TLS. A URL of a server is redis-py's. With `replicas=1`
+    in the query a write counts as done when one replica has it (WAIT), so that its promotion loses nothing that was answered.
+    """
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    copies = Copies(_number(options.pop("replicas", "0")), int(timeout_s * 800))
+    parts = parts._replace(query=urlencode(options))
+    scheme, _, kind = parts.scheme.partition("+")
+    if not kind:
+        return OneServer(link_to(urlunsplit(parts) if copies.replicas else url, timeout_s=timeout_s), copies)
+    credentials, at, hosts = parts.netloc.rpartition("@")
+    addresses = [_parsed(host) for host in hosts.split(",")]
+    query = f"?{parts.query}" if parts.query else ""
+    if kind == "cluster":
+        return Cluster(addresses, (scheme, credentials + at, query), copies, timeout_s=timeout_s)
+    return OneServer(_by_sentinel(addresses, parts.path.strip("/"), credentials + at, scheme, timeout_s), copies)
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ValueError("store URL: replicas is a number, 0 or more")
+    return int(text)
+
+
+def _by_sentinel(addresses: Sequence[Address], service: str, credentials: str, scheme: str, timeout_s: float) -> Link:
+    """A link that asks the Sentinels for the primary whenever it connects."""
+    if not service:
+        raise ValueError("store URL: redis+sentinel:// wants the service's name after the hosts: redis+sentinel://host:26379/main")
+    server = ConnectionPool.from_url(f"{scheme}://{credentials}host/0")
+    shared = {name: value for name, value in server.connection_kwargs.items() if name in ("username", "password", "db")}
+    sentinels = Sentinel(addresses, socket_connect_timeout=timeout_s, socket_timeout=timeout_s)  # type: ignore[no-untyped-call]
+    pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
+        service, sentinels, ssl=scheme == "rediss", protocol=2, decode_responses=False, driver_info=None,
+        socket_timeout=None, socket_connect_timeout=timeout_s, **shared,
+    )  # fmt: skip
+    return Link(pool.make_connection, timeout_s=timeout_s)
+
+
+def _parsed(host: str) -> Address:
+    name, _, port = host.rpartition(":")
+    if not name or not port.isascii() or not port.isdigit():
+        raise ValueError("store URL: after redis+cluster:// or redis+sentinel:// come HOST:PORT,HOST:PORT")
+    return name, int(port)
