@@ -11,7 +11,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import cache
 from hashlib import blake2b
 from os import urandom
 
@@ -38,13 +38,17 @@ SHORT_REGION = "DE"
 
 Candidate = tuple[int, str]
 _PLUS = "+\uff0b"
+_APART = frozenset(["", " ", "\n", ",", ";", ":", "."])
+"""Characters beside a candidate that the matcher does not ask about: no letters, no signs of money, no per cent."""
 
 
 class _Candidates:
     """The candidates of one text that any region may accept, found once per start of the search."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, hopeless: "_Hopeless") -> None:
         self._text = text
+        self._hopeless = hopeless
+        self._verdicts: dict[int, dict[str, bool]] = {}
         self._after: dict[int, tuple[Candidate, int] | None] = {}
         self.international: dict[int, PhoneNumberMatch] = {}
         """Start → a number that begins with a plus sign and is its whole candidate: every region reads it alike."""
@@ -54,6 +58,18 @@ class _Candidates:
         if index not in self._after:
             self._after[index] = self._search(index)
         return self._after[index]
+
+    def verdicts(self, candidate: str, start: int) -> dict[str, bool]:
+        """Region → whether the candidate at `start` is no number there, whatever stands around it; as far as that is known."""
+        known = self._verdicts.get(start)
+        if known is None:
+            known = self._verdicts[start] = self._hopeless.of(candidate)
+        return known
+
+    def stands_apart(self, candidate: str, start: int) -> bool:
+        """Whether nothing around the candidate can make a difference."""
+        end = start + len(candidate)
+        return self._text[max(0, start - 1) : start] in _APART and self._text[end : end + 1] in _APART
 
     def _search(self, index: int) -> tuple[Candidate, int] | None:
         while (found := matcher._PATTERN.search(self._text, index)) is not None:
@@ -81,11 +97,10 @@ def _before_second_number(candidate: str) -> str:
 class _RegionMatcher(PhoneNumberMatcher):
     """`PhoneNumberMatcher` for one region, over shared candidates."""
 
-    def __init__(self, text: str, region: str, candidates: _Candidates, hopeless: "_Hopeless") -> None:
+    def __init__(self, text: str, region: str, candidates: _Candidates) -> None:
         super().__init__(text, region, leniency=LENIENCY, max_tries=sys.maxsize)
         self._region = region
         self._candidates = candidates
-        self._hopeless = hopeless
 
     def _find(self, index: int) -> PhoneNumberMatch | None:
         while (found := self._candidates.after(index)) is not None:
@@ -101,9 +116,17 @@ class _RegionMatcher(PhoneNumberMatcher):
             return None
         if (known := self._candidates.international.get(start)) is not None:
             return known
-        if self._hopeless.has(candidate, self._region):
+        verdicts = self._candidates.verdicts(candidate, start)
+        hopeless = verdicts.get(self._region)
+        if hopeless is None and not _is_possible(candidate, self._region):
+            hopeless = verdicts[self._region] = True
+        if hopeless:
             return None
         match: PhoneNumberMatch | None = self._extract_match(candidate, start)
+        if hopeless is None and match is not None:
+            verdicts[self._region] = False
+        elif hopeless is None:
+            verdicts[self._region] = self._candidates.stands_apart(candidate, start) or not _matches_alone(candidate, self._region)
         if match is not None and candidate[0] in _PLUS and match.raw_string == candidate:
             self._candidates.international[start] = match
         return match
@@ -140,7 +163,8 @@ class _Hopeless:
         self._size = size
         self._known: OrderedDict[bytes, dict[str, bool]] = OrderedDict()
 
-    def has(self, candidate: str, region: str) -> bool:
+    def of(self, candidate: str) -> dict[str, bool]:
+        """Region → whether the candidate is hopeless there, as far as that is known; the caller adds what it finds out."""
         name = blake2b(candidate.encode(errors="replace"), key=self._key, digest_size=16).digest()
         known = self._known.get(name)
         if known is None:
@@ -148,20 +172,19 @@ class _Hopeless:
             if len(self._known) > self._size:
                 with suppress(KeyError):  # another thread may have dropped it
                     self._known.popitem(last=False)
-        if region not in known:
-            known[region] = not _may_be(candidate, region)
-        return known[region]
+        return known
 
 
-def _may_be(candidate: str, region: str) -> bool:
+def _is_possible(candidate: str, region: str) -> bool:
     runs = _runs(candidate)
-    if runs is not None and not any(map(_possible(region).fullmatch, runs)):
-        return False
+    return runs is None or any(map(_possible(region).fullmatch, runs))
+
+
+def _matches_alone(candidate: str, region: str) -> bool:
     alone = PhoneNumberMatcher(candidate, region, leniency=LENIENCY, max_tries=sys.maxsize)
     return alone._extract_match(candidate, 0) is not None
 
 
-@lru_cache(maxsize=64)
 def _runs(candidate: str) -> Sequence[str] | None:
     """The digits of every row of neighbouring groups: what the matcher may read as a number. None where it may read more."""
     if not _NATIONAL.fullmatch(candidate) or _ABROAD.search(candidate):
@@ -180,9 +203,9 @@ class PhoneFinder:
         self._hopeless = _Hopeless()
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
-        candidates = _Candidates(text)
+        candidates = _Candidates(text, self._hopeless)
         if candidates.after(0) is None:
             return
         for region in self._regions:
-            for match in _RegionMatcher(text, region, candidates, self._hopeless):
+            for match in _RegionMatcher(text, region, candidates):
                 yield match.start, match.end
