@@ -54,7 +54,7 @@ def _goes_on(text: str, words: Sequence[Word], index: int, neighbour: int) -> bo
     """Whether the word may belong to the name that its neighbour is part of."""
     first, last = sorted((words[index], words[neighbour]))
     word = text[words[index].start : words[index].end]
-    near = not text[first.end : last.start].strip()
+    near = not text[first.end : last.start].strip(" \t\n.")
     if not near or words[index].entity in _NUMBERS:
         return False
     if words[index].score >= LIKELY and words[index].entity == words[neighbour].entity:

@@ -1,20 +1,33 @@
 """The detector finds what Presidio's engine finds, exactly."""
 
+import os
+import random
+import re
 import socket
+import string
+from functools import cache
 from itertools import pairwise
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from presidio_analyzer import AnalysisExplanation, EntityRecognizer, PatternRecognizer, RecognizerResult
+from presidio_analyzer.context_aware_enhancers import LemmaContextAwareEnhancer
+from presidio_analyzer.nlp_engine import NlpArtifacts
 
-from headrace.filters.pii.cutter import LONGEST
+from headrace.filters.pii.context import Surroundings
+from headrace.filters.pii.cutter import LONGEST, windows
 from headrace.filters.pii.detector import PatternDetector, best_scores, entities
-from headrace.filters.pii.spans import DetectionTimeout, Span, disjoint
+from headrace.filters.pii.presidio import countries, finders, languages, listed
+from headrace.filters.pii.recognizers import Finder
+from headrace.filters.pii.spans import DetectionTimeout, Span, disjoint, without_duplicates
 
 from .texts import TEXTS, generate
-from .vanilla import findings
+from .vanilla import engine, findings
 
+LONG_SEEDS = 2000 if os.environ.get("HEADRACE_LONG") else 150
 EVERYTHING = PatternDetector(dict.fromkeys(entities(), 0.0))
 CONFIDENT = PatternDetector(dict.fromkeys(entities(), 0.4))
 
@@ -110,3 +123,91 @@ def test_merged_findings_cover_the_same_characters_and_never_overlap(drawn: list
     merged = disjoint(spans)
     assert {at for span in merged for at in range(span.start, span.end)} == {at for s in spans for at in range(s.start, s.end)}
     assert all(left.end <= right.start for left, right in pairwise(merged))
+
+
+# --- every recognizer of Presidio's, in every language and of every country -----------------------------------------------------
+
+EVERY = finders(languages(), countries())
+
+
+def _format(rng: random.Random) -> str:
+    """A number as states and companies give them: groups of letters and digits."""
+    shapes = ["AA999999A", "999999999", "99999999999", "999-999-999", "A9999999", "99.999.999", "AAAAA9999A", "9999999999999"]
+    more = ["99AAAAA9999A9A9", "999999-9999", "A99 9AA", "999999/99/9", "AA-99-AA-9999", "9999 9999 9999", "AAA-999-AA"]
+    more += ["999999A999A", "AA99AAA", "99999", "AAA999999", "999999-999A", "9AAA999", "AA 99 99 99 A", "HRB 99999"]
+    shape = rng.choice(shapes + more)
+    letters = rng.choice([string.ascii_uppercase, string.ascii_lowercase, "ABCDEFGHJKLMNPRSTVWXYZ"])
+    digit = rng.choice([string.digits, string.digits, "0123456789", "12", "\u0661\u0662"])
+    return "".join(rng.choice(letters) if each == "A" else rng.choice(digit) if each == "9" else each for each in shape)
+
+
+def _official(seed: int) -> str:
+    rng = random.Random(seed)
+    return generate(seed) + " ".join(f"{_format(rng)}{rng.choice(['', '.', ',', ' é'])}" for _ in range(6))
+
+
+def test_every_recognizer_finds_what_presidios_does() -> None:
+    """Each alone: all together are no more, and compiling their gates takes ten seconds."""
+    engine()  # keeps the oracle off the network
+    found = 0
+    for seed in range(LONG_SEEDS):
+        text = _official(seed)
+        for name, each in listed().items():
+            ours = {span for span in _alone(name).find(text) if span.score > 0}
+            theirs = _theirs(name).analyze(text, [each.entity], NO_ARTIFACTS)
+            expected = {Span(one.start, one.end, one.entity_type, one.score) for one in theirs if one.score > 0}
+            assert set(without_duplicates(ours)) == set(without_duplicates(expected)), f"{name}, seed {seed}: {text!r}"
+            found += len(expected)
+    assert found > LONG_SEEDS
+
+
+NO_ARTIFACTS: Any = None
+
+
+@cache
+def _theirs(name: str) -> EntityRecognizer:
+    """Presidio's recognizer with the flags that its registry gives it."""
+    recognizer: Any = type(listed()[name].recognizer)
+    made: EntityRecognizer = recognizer()
+    if isinstance(made, PatternRecognizer):
+        made.global_regex_flags = re.DOTALL | re.MULTILINE | re.IGNORECASE
+    return made
+
+
+@cache
+def _alone(name: str) -> Finder:
+    """The recognizer that Presidio lists under `name`, by its entity."""
+    entity = listed()[name].entity
+    return next(each for each in EVERY if each.entity == entity)
+
+
+def test_the_gate_of_a_country_opens_where_its_recognizers_find_something() -> None:
+    german = finders(("de",), ("de",))
+    gated = PatternDetector(dict.fromkeys(entities(german), 0.0), german)
+    for seed in range(200):
+        text = _official(seed)
+        for window in windows(text):
+            ungated = without_duplicates(span for each in german for span in each.find(window))
+            assert set(gated.segment(window)) == set(ungated), f"seed {seed}: {window!r}"
+
+
+def test_context_words_raise_scores_as_presidios_enhancer_does_with_the_same_words() -> None:
+    enhancer = LemmaContextAwareEnhancer()
+    for seed in range(300):
+        text = generate(seed)
+        words = list(re.finditer(r"\w+", text))
+        lemmas = [word[0].lower() for word in words]
+        keywords = [lemma for lemma in lemmas if len(lemma) >= 3]
+        artifacts = NlpArtifacts([], [word[0] for word in words], [word.start() for word in words], lemmas, None, "en")  # type: ignore[arg-type]
+        artifacts.keywords = keywords
+        for each in EVERY[:30]:
+            spans = [span for span in each.find(text) if words and span.start < words[-1].end()]
+            ours = list(Surroundings(text).enhanced(iter(spans), each.context))
+            assert [span.score for span in ours] == _enhanced(enhancer, text, spans, each, artifacts), f"{each.name}, seed {seed}"
+
+
+def _enhanced(enhancer: Any, text: str, spans: list[Span], finder: Finder, artifacts: Any) -> list[float]:
+    recognizer: Any = PatternRecognizer(finder.entity, deny_list=["x"], context=list(finder.context), name=finder.name)
+    known = {"recognizer_identifier": recognizer.id, "recognizer_name": recognizer.name}
+    raw = [RecognizerResult(s.entity, s.start, s.end, s.score, AnalysisExplanation("x", s.score), known) for s in spans]
+    return [found.score for found in enhancer.enhance_using_context(text, raw, artifacts, [recognizer])]

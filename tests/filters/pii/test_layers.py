@@ -1,0 +1,157 @@
+"""What goes beyond Presidio's own findings: context words, encoded text, source code, secrets."""
+
+import base64
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.filters.pii.code import is_code, plausible
+from headrace.filters.pii.custom import BadPattern, LinearPattern, LinearRecognizer, compiled, luhn, mod97, verhoeff
+from headrace.filters.pii.detector import PatternDetector, entities
+from headrace.filters.pii.secrets import ENTITIES, SECRETS
+from headrace.filters.pii.spans import Span
+from headrace.filters.pii.views import views
+
+DECODING = PatternDetector({"EMAIL_ADDRESS": 0.4, "CREDIT_CARD": 0.4}, decode=True)
+CONTEXT = PatternDetector(dict.fromkeys(entities(), 0.4), context=True)
+HIDDEN = PatternDetector(dict.fromkeys(ENTITIES, 0.4), SECRETS)
+
+_ENCODED = base64.b64encode(b"please write to jane@example.com today").decode()
+
+
+# --- decode --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "jane%40example.com",
+        "jane&#64;example.com",
+        "jane&#x40;example.com",
+        "jane&commat;example.com",
+        r"jane\u0040example.com",
+        r"jane\x40example.com",
+        "j\u200bane@exam\u00adple.com",
+        "ｊａｎｅ＠ｅｘａｍｐｌｅ．ｃｏｍ",
+        "jane@\U0001d41e\U0001d431ample.com",
+        "".join(chr(0xE0000 + ord(letter)) for letter in "jane@example.com"),
+        "４１１１ １１１１ １１１１ １１１１",
+        _ENCODED,
+        _ENCODED.rstrip("="),
+    ],
+)
+def test_what_is_written_in_another_way_is_found_at_its_whole_place(written: str) -> None:
+    text = f"so it is {written} and no other"
+    assert [text[span.start : span.end] for span in DECODING.detect(text)] == [written]
+
+
+@pytest.mark.parametrize(
+    "text", ["100% off & more; a\\dir\\u12 x", "antidisestablishmentarianism_and_functions", "a" * 5000, "=?%%&;"]
+)
+def test_what_only_looks_encoded_has_no_findings(text: str) -> None:
+    assert DECODING.detect(text) == ()
+
+
+@given(st.text(alphabet=st.sampled_from("a@.%4&#6;0\\ux \u200b\uff41\U000e0041é"), max_size=60))
+@settings(max_examples=300, deadline=None)
+def test_a_view_maps_every_character_into_the_text_and_in_order(text: str) -> None:
+    for view in views(text):
+        if view.starts is None or view.ends is None:
+            continue
+        assert len(view.starts) == len(view.ends) == len(view.text)
+        assert list(view.starts) == sorted(view.starts)
+        assert all(0 <= start < end <= len(text) for start, end in zip(view.starts, view.ends, strict=True))
+
+
+# --- context ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_context_word_among_the_five_before_raises_a_score() -> None:
+    (span,) = CONTEXT.detect("transfer it to my bank account 12345678")
+    assert span == Span(31, 39, "US_BANK_NUMBER", 0.4)
+    assert CONTEXT.detect("my bank account is one of many other things like 12345678") == ()
+    assert CONTEXT.detect("some order 12345678") == ()
+
+
+# --- code ------------------------------------------------------------------------------------------------------------------------
+
+CODE = "def call(self, name):\n    self.items = self.call(os.name)\n    return [each.id for each in self.it]"
+
+
+def test_code_is_told_from_prose() -> None:
+    assert is_code(CODE)
+    assert not is_code("Dear Jane, could you call me (or write) about the invoice? It is 3 days late; thanks.")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [(CODE, []), ("see acme.com, or node.py", ["acme.com"]), ("at leeds.community now", ["leeds.community"])]
+)
+def test_a_domain_is_one_to_its_end_and_none_in_code(text: str, found: list[str]) -> None:
+    spans = plausible(text, PatternDetector({"URL": 0.4}).detect(text))
+    assert [text[span.start : span.end] for span in spans] == found
+
+
+def test_in_code_a_name_has_to_be_written_as_one() -> None:
+    spans = [Span(4, 8, "PERSON", 0.99), Span(0, 3, "EMAIL_ADDRESS", 1.0)]
+    assert plausible(CODE, spans) == (spans[1],)
+    text = f"{CODE}  # (c) Fredrik Lundh"
+    author = Span(text.index("Fredrik"), len(text), "PERSON", 0.9)
+    assert plausible(text, [author]) == (author,)
+
+
+# --- secrets ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "entity", "value"),
+    [
+        ("use sk-proj-abcdefghijklmnop1234567890 now", "API_KEY", "sk-proj-abcdefghijklmnop1234567890"),
+        ("AKIAIOSFODNN7EXAMPLE", "API_KEY", "AKIAIOSFODNN7EXAMPLE"),
+        ("token ghp_" + "a1B2" * 9, "API_KEY", "ghp_" + "a1B2" * 9),
+        ("x eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc_-9 y", "JWT", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc_-9"),
+        (
+            "db postgres://bob:s3cr3t@db.example.com:5432/x?y, ok",
+            "CONNECTION_STRING",
+            "postgres://bob:s3cr3t@db.example.com:5432/x?y",
+        ),
+        ("api_key = 'f3A9xQ77bLmN02zz'", "SECRET", "f3A9xQ77bLmN02zz"),
+        ("the password is Tr0ub4dor&3x!", "SECRET", "Tr0ub4dor&3x!"),
+    ],
+)
+def test_secrets_are_found(text: str, entity: str, value: str) -> None:
+    assert (entity, value) in [(span.entity, text[span.start : span.end]) for span in HIDDEN.detect(text)]
+
+
+@pytest.mark.parametrize(
+    "text", ["the password is forgotten", "sk-learn and task-runner", "self.password = get_password_from(config)", "token: none"]
+)
+def test_words_about_secrets_are_none(text: str) -> None:
+    assert HIDDEN.detect(text) == ()
+
+
+# --- patterns of a policy --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+(?=b)", r"(a)\1", "a*", "(", "a" * 3000, "a{2000}"])
+def test_a_pattern_that_is_not_linear_or_matches_nothing_is_refused(pattern: str) -> None:
+    with pytest.raises(BadPattern):
+        compiled(pattern)
+
+
+def test_a_pattern_that_other_engines_choke_on_is_searched_in_linear_time() -> None:
+    hostile = PatternDetector({"X": 0.1}, [LinearRecognizer("x", "X", (LinearPattern("(a+)+$", 0.5),))])
+    assert hostile.detect("a" * 3000 + "!") == ()
+    assert hostile.detect("b aaa") == (Span(2, 5, "X", 0.5),)
+
+
+def test_half_of_a_surrogate_pair_and_letters_of_any_script_do_not_move_a_finding() -> None:
+    detector = PatternDetector({"X": 0.1}, [LinearRecognizer("x", "X", words=("blue",))])
+    assert detector.detect("\ud800 ü BLUE 日") == (Span(4, 8, "X", 1.0),)
+    assert detector.detect("übluex blue_ éblue") == ()
+
+
+def test_check_digits() -> None:
+    assert luhn("4111 1111 1111 1111") and not luhn("4111 1111 1111 1112")
+    assert mod97("DE89 3704 0044 0532 0130 00") and not mod97("DE88 3704 0044 0532 0130 00")
+    assert verhoeff("2363") and not verhoeff("2364")
