@@ -27,7 +27,7 @@ def step(record: Record) -> str:
 def _identity(note: Note) -> Iterator[str]:
     if "source" in note:
         parts = (f"{name} {note[name]}" for name in ("team", "app", "user") if name in note)
-        yield f"{note['source']}: {note.get('key', '')} is {', '.join(parts)}"
+        yield f"{note['source']}: {note.get('key', 'the caller')} is {', '.join(parts)}"
 
 
 def _pii(note: Note) -> Iterator[str]:
@@ -52,7 +52,7 @@ def _routing(note: Note) -> Iterator[str]:
     if "candidates" in note:
         need = note["input_tokens"] + note["output_cap"]
         yield f"{note['input_tokens']:,} prompt + {note['output_cap']:,} answer = {need:,} tokens"
-        yield ", ".join(map(_candidate, note["candidates"]))
+        yield from filter(None, [", ".join(map(_candidate, note["candidates"]))])
 
 
 def _candidate(pool: Note) -> str:

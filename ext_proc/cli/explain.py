@@ -1,0 +1,175 @@
+"""`headrace explain`: what each filter would do with a request, and why. The chain is the service's; nothing is sent."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from headrace.ext_proc.core.events import Answer
+    from headrace.ext_proc.core.principal import Principal
+    from headrace.ext_proc.engine.policy.compile import Policy
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+Pair = tuple[str, str]
+
+
+def pair_of(header: str) -> Pair:
+    """`name: value`. Raises typer.BadParameter."""
+    name, colon, value = header.partition(":")
+    if not colon or not name.strip():
+        raise typer.BadParameter(f"{header!r} is not 'name: value'")
+    return name.strip().lower(), value.strip()
+
+
+def principal_of(text: str) -> "Principal":
+    """`team=research,user=ann`. Raises typer.BadParameter."""
+    from headrace.ext_proc.core.principal import LEVELS, Principal, is_part
+
+    members = dict(part.partition("=")[::2] for part in text.split(","))
+    for name, value in members.items():
+        if name not in LEVELS or not is_part(value):
+            raise typer.BadParameter(f"{text!r} is not like team=research,user=ann; there are {', '.join(LEVELS)}")
+    return Principal(**members)
+
+
+@app.command()
+def explain(
+    policy: Annotated[Path, typer.Argument(help="The policy file.")],
+    request: Annotated[Path, typer.Option("--request", help="The request's JSON body; - for standard input.", metavar="FILE")],
+    path: Annotated[str, typer.Option(help="The request's path, which names the API.")] = "/v1/chat/completions",
+    header: Annotated[
+        list[str] | None, typer.Option("--header", help="A header, such as 'x-team: research'. May repeat.", metavar="'K: V'")
+    ] = None,
+    caller: Annotated[
+        str | None, typer.Option("--as", help="Who asks, in place of the identity filter: team=research,user=ann.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Run a request through a policy's filters and say what each decides: who asks, what is found, counted and reserved, which
+    pools hold it and which one is chosen. Budgets are empty, keys in a store are not looked up, and nothing is sent.
+    """
+    from headrace.ext_proc.cli.check import compiled
+
+    pairs = [pair_of(one) for one in header or ()]
+    who = principal_of(caller) if caller else None
+    body = sys.stdin.buffer.read() if str(request) == "-" else _read(request)
+    outcome = compiled(policy)
+    if isinstance(outcome, Exception):
+        typer.echo(outcome, err=True)
+        raise typer.Exit(1)
+    document = asyncio.run(explained(outcome, path, pairs, body, who))
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False) if as_json else "\n".join(told(document)))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"cannot read {path}: {error.strerror}", param_hint="--request") from None
+
+
+async def explained(policy: "Policy", path: str, pairs: Sequence[Pair], body: bytes, who: "Principal | None") -> dict[str, Any]:
+    """The document that `--json` prints."""
+    from headrace.ext_proc.core.effects import Record
+    from headrace.ext_proc.core.events import RequestBody, RequestHeaders
+    from headrace.ext_proc.core.exchange import Exchange, State
+    from headrace.ext_proc.core.headers import Headers
+    from headrace.ext_proc.core.needs import Capability
+    from headrace.ext_proc.engine.guard import shield
+    from headrace.ext_proc.engine.step import step
+
+    exchange = Exchange("explained", _known(policy, who) if who else policy, shield, capabilities=Capability.ACCESS_LOG)
+    deadline = asyncio.get_running_loop().time() + 60
+    fields = [(":method", "POST"), (":path", path), (":authority", "gateway"), ("content-type", "application/json"), *pairs]
+    answers = [await step(exchange, RequestHeaders(Headers(fields)), deadline=deadline)]
+    if exchange.state is State.AWAIT_BODY:
+        answers.append(await step(exchange, RequestBody(body), deadline=deadline))
+    record = next(effect for effect in exchange.close() if isinstance(effect, Record))
+    return _document(record.members, answers)
+
+
+def _document(record: Mapping[str, Any], answers: Sequence["Answer"]) -> dict[str, Any]:
+    kept = {name: record[name] for name in ("principal", "endpoint", "model", "stream") if name in record}
+    return {**kept, **_outcome(answers), "filters": record.get("steps", []), "routing": _routing(record)}
+
+
+def _outcome(answers: Sequence["Answer"]) -> Mapping[str, Any]:
+    """`refused` with what the caller gets, or `sent` with what the upstream gets besides what the client sent."""
+    from headrace.ext_proc.core.events import Proceed, Refuse
+
+    last = answers[-1]
+    if isinstance(last, Refuse):
+        return {"refused": {"status": last.status, "code": last.reason, "body": json.loads(last.body)}}
+    proceeding = [answer for answer in answers if isinstance(answer, Proceed)]
+    bodies = [answer.body for answer in proceeding if answer.body is not None]
+    return {
+        "sent": {
+            "set_headers": {name: value for answer in proceeding for name, value in answer.edits.set_headers.items()},
+            "remove_headers": [name for answer in proceeding for name in answer.edits.remove_headers],
+            "body": json.loads(bodies[-1]) if bodies else "unchanged",
+        }
+    }
+
+
+def _routing(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As far as the routing filter came; its absence, or a refusal before it, leaves it empty."""
+    step: Mapping[str, Any] = next((one for one in record.get("steps", ()) if one["filter"] == "routing"), {})
+    note = step.get("note", {})
+    chosen = record.get("metadata", {}).get("route") if step.get("outcome") == "continue" else None
+    tokens = note.get("input_tokens", record.get("input_tokens"))
+    reason = step.get("reason") or record.get("reason") or None
+    return {"input_tokens": tokens, "candidates": note.get("candidates", []), "chosen": chosen, "reason": reason}
+
+
+def _known(policy: "Policy", who: "Principal") -> "Policy":
+    """The policy with a caller who is known, in the place of the filter that would find out."""
+    from dataclasses import replace
+
+    from headrace.ext_proc.core.principal import PRINCIPAL, members_of
+    from headrace.ext_proc.core.request import Request
+    from headrace.ext_proc.core.session import Choice, Link, Session
+    from headrace.ext_proc.core.verdict import Continue, Verdict
+
+    class Known(Session):
+        async def on_headers(self, request: Request) -> Verdict:
+            return Continue(facts={PRINCIPAL: who}, note={"source": "--as", **members_of(who)}, reason="auth.assumed")
+
+    class Caller:
+        def open(self, request: Request) -> Session:
+            return Known()
+
+    class First:
+        def choose(self, request: Request) -> Link:
+            return Link("identity", Caller())
+
+    def is_identity(choice: Choice) -> bool:
+        link = getattr(choice, "_link", None)
+        return link is not None and link.name == "identity"
+
+    return replace(policy, chain=(First(), *(choice for choice in policy.chain if not is_identity(choice))))
+
+
+def told(document: Mapping[str, Any]) -> Sequence[str]:
+    """The document for people."""
+    from headrace.ext_proc.cli.demo import phrases
+
+    said = [one for one in document["filters"] if one.get("note") or one["reason"]]
+    lines = [f"{one['filter']:<10} {phrases.step(_without_candidates(one))}" for one in said]
+    lines += [f"{'':<10} {one['upstream']}: {one['why']}" for one in document["routing"]["candidates"]]
+    if "refused" in document:
+        refused = document["refused"]
+        return [*lines, f"{'refused':<10} {refused['status']} {refused['code']}: {refused['body']['error']['message']}"]
+    changed = "" if document["sent"]["body"] == "unchanged" else ", its body rewritten"
+    return [*lines, f"{'sent':<10} to {document['routing']['chosen'] or 'the upstream of its route'}{changed}"]
+
+
+def _without_candidates(step: Mapping[str, Any]) -> Mapping[str, Any]:
+    """They have lines of their own."""
+    note = step.get("note", {})
+    return {**step, "note": {**note, "candidates": []}} if "candidates" in note else step

@@ -1,0 +1,91 @@
+"""`headrace explain`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.command import headrace
+
+POLICY = """
+version: 1
+upstreams: {small: {url: "http://127.0.0.1:1"}, large: {url: "http://127.0.0.1:2"}}
+models: [{name: m, max_output: 50, pools: [{upstream: small, max_tokens: 100}, {upstream: large, max_tokens: 200}]}]
+identity: [{headers: {team: x-team}}]
+budgets: [{name: day, per: [team], limit: {tokens: 1000}, window: day}]
+filters: [{identity: {}}, {pii: {entities: [EMAIL_ADDRESS]}}, {budget: {}}, {routing: {}}]
+overrides: [{when: {team: quiet}, set: {pii: {mode: "off"}}}]
+"""
+SECRET = "ann@example.com"
+
+
+def explain(folder: Path, *arguments: str, **members: Any) -> dict[str, Any]:
+    (folder / "p.yaml").write_text(POLICY)
+    body = {"model": "m", "messages": [{"role": "user", "content": f"to {SECRET}"}], **members}
+    (folder / "r.json").write_text(json.dumps(body))
+    done = headrace("explain", "p.yaml", "--request", "r.json", "--json", *arguments, cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_a_request_is_followed_through_every_filter(tmp_path: Path) -> None:
+    document = explain(tmp_path, "--header", "x-team: research", "--header", "authorization: Bearer x")
+    assert document["principal"]["team"] == "research"
+    routing = document["routing"]
+    assert (routing["chosen"], routing["reason"]) == ("small", "routing.first_pool")
+    assert routing["candidates"] == [
+        {"upstream": "small", "fits": True, "why": "holds up to 100 tokens"},
+        {"upstream": "large", "fits": True, "why": "holds up to 200 tokens"},
+    ]
+    assert SECRET not in json.dumps(document["sent"]["body"])
+    assert [one["filter"] for one in document["filters"] if one["reason"]] == ["identity", "budget", "routing"]
+
+
+def test_what_fits_nowhere_has_no_pool_and_says_why(tmp_path: Path) -> None:
+    document = explain(tmp_path, "--as", "team=research", max_tokens=500)
+    routing = document["routing"]
+    assert (routing["chosen"], routing["reason"]) == (None, "routing.too_large")
+    assert [one["fits"] for one in routing["candidates"]] == [False, False]
+    assert (document["refused"]["status"], document["refused"]["code"]) == (413, "routing.too_large")
+
+
+def test_a_caller_may_be_assumed_and_overrides_hold_for_it(tmp_path: Path) -> None:
+    document = explain(tmp_path, "--as", "team=quiet,user=ann")
+    assert document["principal"] == {"organisation": "default", "team": "quiet", "user": "ann"}
+    assert document["sent"]["body"] == "unchanged"
+
+
+def test_a_refusal_before_routing_leaves_it_empty(tmp_path: Path) -> None:
+    document = explain(tmp_path)
+    assert document["routing"] == {"input_tokens": None, "candidates": [], "chosen": None, "reason": "auth.missing"}
+
+
+def test_other_apis_are_told_by_the_path(tmp_path: Path) -> None:
+    document = explain(tmp_path, "--as", "team=research", "--path", "/v1/messages", max_tokens=5)
+    assert document["endpoint"] == "messages"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--request", "nowhere.json"], "cannot read nowhere.json"),
+        (["--request", "r.json", "--header", "x-team"], "is not 'name: value'"),
+        (["--request", "r.json", "--as", "group=a"], "is not like team=research,user=ann"),
+    ],
+)
+def test_a_wrong_command_line_says_what_would_be_right(tmp_path: Path, arguments: list[str], said: str) -> None:
+    (tmp_path / "p.yaml").write_text(POLICY)
+    (tmp_path / "r.json").write_text("{}")
+    done = headrace("explain", "p.yaml", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_a_policy_with_problems_is_not_explained(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("version: 2\n")
+    (tmp_path / "r.json").write_text("{}")
+    done = headrace("explain", "p.yaml", "--request", "r.json", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "p.yaml:1" in done.stderr
