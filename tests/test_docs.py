@@ -1,4 +1,5 @@
-"""The commands in the documentation give what it says. A block that begins with `# name.yaml` is that file, from there on."""
+"""The commands in the documentation give what it says. A block that begins with `# name.yaml` is that file, from there on; one
+whose fence says `json name.json` is that file."""
 
 import re
 import shlex
@@ -15,6 +16,7 @@ from tests.filters.compiled import compiled
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"```(yaml|console)\n(.*?)```", re.DOTALL)
+JSON_FILE = re.compile(r"```json (\S+\.json)\n(.*?)```", re.DOTALL)
 FILE = re.compile(r"# (\S+\.yaml)\n")
 
 
@@ -47,6 +49,8 @@ PAGES = [page for page in sorted(DOCS.glob("**/*.md")) if any(kind == "console" 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    for name, text in JSON_FILE.findall(page.read_text("utf-8")):
+        (tmp_path / name).write_text(text, "utf-8")
     for kind, text in blocks(page):
         if kind == "yaml" and (named := FILE.match(text)):
             (tmp_path / named[1]).write_text(text, "utf-8")
