@@ -58,7 +58,7 @@ class Terms(Struct, frozen=True, array_like=True):
     @property
     def members(self) -> dict[str, Any]:
         """For records; absent values are left out."""
-        found = {"organisation": self.organisation, "endpoint": self.endpoint.value, "stream": self.stream}
+        found: dict[str, Any] = {"organisation": self.organisation, "endpoint": self.endpoint.value, "stream": self.stream}
         optional = ("team", self.team), ("app", self.app), ("user", self.user), ("key", self.key), ("asked", self.asked)
         found.update(pair for pair in (*optional, ("model", self.model), ("traceparent", self.traceparent)) if pair[1])
         return found
