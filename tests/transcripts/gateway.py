@@ -66,7 +66,7 @@ class Gateway:
         """What reaches the upstream, and whether the service sees the answer; None when it was refused."""
         headers = dict(request.headers)
         pairs = [(":method", request.method), (":path", request.path), (":authority", "gateway"), *headers.items()]
-        answer = await self._service.headers(RequestHeaders(Headers(pairs), end=not request.body))
+        answer = await self._service.headers(RequestHeaders(Headers(pairs), not request.body, request.subset))
         if isinstance(answer, Refuse):
             self._refused(answer)
             return None

@@ -6,22 +6,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from ruamel.yaml import YAML
 
 from headrace.ext_proc.core.effects import Release, Settle
+from headrace.ext_proc.engine.load.metrics import Snapshot
 
 FOLDER = Path(__file__).parent.parent / "exchanges"
 POLICIES = FOLDER / "policies"
 JSON, EVENTS = "application/json", "text/event-stream"
-TOP = {"policy", "with", "before", "request", "upstream", "expect", "not_through"}
+TOP = {"policy", "with", "before", "load", "request", "upstream", "expect", "not_through"}
 
 
 @dataclass(frozen=True)
 class Request:
+    """subset: the servers the gateway allows, as it says it."""
+
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
+    subset: Any = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class Transcript:
-    """before: exchanges that take place first, under the same policy and store. not_through: drivers that cannot play it."""
+    """before: exchanges that take place first, under the same policy and store. not_through: drivers that cannot play it.
+
+    load: what the servers that have been heard of say of themselves.
+    """
 
     name: str
     policy: Mapping[str, Any]
@@ -60,6 +68,7 @@ class Transcript:
     turn: Turn
     expect: Mapping[str, Any]
     not_through: Sequence[str] = ()
+    load: Mapping[str, Snapshot] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,8 @@ def read(path: Path) -> Transcript:
         raise ValueError(f"{path.name}: unknown members {sorted(unknown)}; see README.md")
     turn = _turn(document)
     before = [_turn({"request": document["request"], **earlier}) for earlier in document.get("before", ())]
-    return Transcript(path.stem, _policy(document), before, turn, document["expect"], document.get("not_through", ()))
+    load = msgspec.convert(document.get("load", {}), dict[str, Snapshot])
+    return Transcript(path.stem, _policy(document), before, turn, document["expect"], document.get("not_through", ()), load)
 
 
 def _policy(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -110,7 +120,7 @@ def _turn(document: Mapping[str, Any]) -> Turn:
 def _request(given: Mapping[str, Any]) -> Request:
     body = _bytes(given)
     headers = {"content-type": JSON} | dict(given.get("headers", {})) if body else dict(given.get("headers", {}))
-    return Request(given.get("method", "POST"), given.get("path", "/v1/chat/completions"), headers, body)
+    return Request(given.get("method", "POST"), given.get("path", "/v1/chat/completions"), headers, body, given.get("subset"))
 
 
 def _bytes(given: Mapping[str, Any]) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 
 from headrace.ext_proc.core.events import Deliver, Proceed, Reading, Refuse, RequestBody, RequestHeaders, ResponseHeaders
@@ -16,7 +17,7 @@ from headrace.ext_proc.core.settlement import Finished
 from headrace.ext_proc.core.verdict import Edits
 from headrace.ext_proc.envoy import access_log, processor
 from headrace.ext_proc.envoy.access_log import USAGE_NAMESPACE, AccessLog
-from headrace.ext_proc.envoy.codec import ATTRIBUTES, CODE_DETAILS, NAMESPACE, VIA_UPSTREAM
+from headrace.ext_proc.envoy.codec import ATTRIBUTES, CODE_DETAILS, NAMESPACE, SUBSET, SUBSET_NAMESPACE, VIA_UPSTREAM
 from headrace.ext_proc.envoy.config.names import CAPABILITIES, CAPABILITIES_HEADER
 from headrace.ext_proc.envoy.health import Health
 from headrace.ext_proc.envoy.pb import headrace_access_log_pb2 as log_pb
@@ -67,6 +68,8 @@ class GrpcService:
     async def headers(self, event: RequestHeaders) -> Proceed | Refuse:
         first = pb.ProcessingRequest(request_headers=_headers(event.headers, event.end))
         first.protocol_config.request_body_mode = pb.BUFFERED
+        if event.hint is not None:
+            json_format.ParseDict({SUBSET: event.hint}, first.metadata_context.filter_metadata[SUBSET_NAMESPACE])
         return await self._ask(first, "request_headers")
 
     async def body(self, event: RequestBody) -> Proceed | Refuse:

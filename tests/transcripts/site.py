@@ -12,8 +12,9 @@ from typing import Self
 
 from headrace.ext_proc.core.effects import Effect, Record, Release, Settle
 from headrace.ext_proc.engine.effects import EffectRunner
+from headrace.ext_proc.engine.load.board import Board
 from headrace.ext_proc.engine.policy.compile import Policy, compile_policy
-from headrace.ext_proc.engine.registry import GROUP, Ports, Registry
+from headrace.ext_proc.engine.registry import GROUP, METRICS_MS, Ports, Registry
 from headrace.ext_proc.stores.memory import MemoryStore
 from tests.filters.compiled import Inline, ManualClock
 from tests.transcripts.model import POLICIES, Transcript
@@ -27,7 +28,7 @@ class Site:
 
     def __init__(self, transcript: Transcript, folder: Path) -> None:
         store, clock = MemoryStore(), ManualClock()
-        self.policy = _compiled(transcript, folder, Ports(store, clock, Inline()))
+        self.policy = _compiled(transcript, folder, Ports(store, clock, Inline(), _board(transcript, clock.now_ms())))
         self.effects: list[Effect] = []
         self._runner = EffectRunner(store, clock)
         self._ids = (f"e{number}" for number in count(1))
@@ -70,6 +71,14 @@ async def until(holds: Callable[[], bool], what: str) -> None:
     while not holds():
         assert loop.time() < deadline, f"waited in vain for {what}"
         await asyncio.sleep(0.001)
+
+
+def _board(transcript: Transcript, now_ms: int) -> Board:
+    board = Board(METRICS_MS)
+    board.follow(transcript.load)
+    for server, said in transcript.load.items():
+        board.read(server, said, now_ms)
+    return board
 
 
 def _compiled(transcript: Transcript, folder: Path, ports: Ports) -> Policy:

@@ -2,19 +2,21 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from headrace.ext_proc.envoy.config.bootstrap import bootstrap
+from headrace.ext_proc.envoy.config.bootstrap import bootstrap, render_bootstrap
 from headrace.ext_proc.envoy.config.doctor import RULES, Finding, examine
 from headrace.ext_proc.envoy.config.doctor.processor import MODES
 from headrace.ext_proc.envoy.config.document import Document, parse, parse_with_lines
 from headrace.ext_proc.envoy.config.patch import Attachment, patch
-from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
+from headrace.ext_proc.envoy.config.settings import Address, Failover, GatewaySettings, Upstream
 from headrace.ext_proc.envoy.config.tree import Tree, tree
 from headrace.ext_proc.envoy.config.yaml import Style, render
 from tests.envoy.config.samples import EDGE
+from tests.envoy.validate import refusal
 
 SETTINGS = GatewaySettings(
     upstreams=(Upstream(name="a", url="http://127.0.0.1:9001"), Upstream(name="b", url="https://llm.example/x")),
@@ -54,6 +56,10 @@ class Parts:
     def override(self, place: Tree, **settings: Any) -> None:
         config = {"@type": "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute", **settings}
         place["typed_per_filter_config"] = {"headrace.ext_proc": config}
+
+    def can_fail_over(self) -> None:
+        """Says so, and lacks what it takes."""
+        self.processor["grpc_service"]["initial_metadata"][0]["value"] += ",failover"
 
     def modes(self, **modes: str | int) -> None:
         self.processor["processing_mode"].update(modes)
@@ -189,6 +195,8 @@ CASES = [
         lambda parts: parts.override(parts.host, overrides={"grpc_service": {"envoy_grpc": {"cluster_name": "other"}}}),
         "grpc_service:",
     ),
+    Case("failover", lambda at: at.can_fail_over(), "metadata_options:"),
+    Case("failover", lambda at: at.can_fail_over(), "mutation_rules:"),
 ]
 ALSO = {"retry-policy": {"processing-mode"}}
 """Rules that a case cannot help breaking too."""
@@ -250,6 +258,19 @@ def test_every_rule_has_a_case() -> None:
 
 def test_what_we_render_is_in_order() -> None:
     assert examined(render(tree(bootstrap(SETTINGS)))) == []
+
+
+def test_what_we_render_for_failover_is_in_order_and_envoy_takes_it(tmp_path: Path) -> None:
+    text = render_bootstrap(SETTINGS.model_copy(update={"failover": Failover(), "attempts": True}))
+    assert examined(text) == []
+    assert refusal(text, tmp_path) == ""
+
+
+def test_servers_of_an_upstream_are_picked_in_what_envoy_takes(tmp_path: Path) -> None:
+    pool = Upstream(name="a", url="http://a", servers=(Address.parse("10.0.0.7:8000"), Address.parse("[fd00::7]:8000")))
+    text = render_bootstrap(SETTINGS.model_copy(update={"upstreams": (pool, *SETTINGS.upstreams[1:]), "failover": Failover()}))
+    assert examined(text) == []
+    assert refusal(text, tmp_path) == ""
 
 
 def test_what_we_patch_is_in_order() -> None:

@@ -8,7 +8,14 @@ import re2
 from headrace.ext_proc.envoy.config.doctor.rule import Rules, Wrong
 from headrace.ext_proc.envoy.config.doctor.wiring import Wiring
 from headrace.ext_proc.envoy.config.filters import processing_filter
-from headrace.ext_proc.envoy.config.names import CAPABILITIES_HEADER, NAMESPACE, ROUTE_HEADER
+from headrace.ext_proc.envoy.config.names import (
+    CANDIDATES_NAMESPACE,
+    CAPABILITIES_HEADER,
+    FAILOVER,
+    NAMESPACE,
+    RETRY_HEADERS,
+    ROUTE_HEADER,
+)
 from headrace.ext_proc.envoy.config.nodes import Node, field, items, seconds
 from headrace.ext_proc.envoy.config.tree import tree
 
@@ -102,6 +109,18 @@ def receiving_namespaces(wiring: Wiring) -> Iterator[Wrong]:
     if NAMESPACE not in items(options, "receiving_namespaces", "untyped"):
         what = "Envoy drops the service's metadata: no lease is settled, no header of ours is written"
         yield Wrong(wiring.processor, "metadata_options", what)
+
+
+@RULES.rule("failover", f"add {CANDIDATES_NAMESPACE} to the receiving_namespaces, and allow {RETRY_HEADERS} by allow_expression")
+def failover(wiring: Wiring) -> Iterator[Wrong]:
+    if FAILOVER not in wiring.capabilities:
+        return
+    options = field(wiring.processor, "metadata_options")
+    if CANDIDATES_NAMESPACE not in items(options, "receiving_namespaces", "untyped"):
+        yield Wrong(wiring.processor, "metadata_options", "Envoy drops the candidates: further attempts go to the first one again")
+    allowed = field(wiring.processor, "mutation_rules", "allow_expression", "regex")
+    if not _matches(allowed, "x-envoy-max-retries"):
+        yield Wrong(wiring.processor, "mutation_rules", "Envoy answers 500 where the service says how many upstreams to ask")
 
 
 @RULES.rule("response-attributes", "set response_attributes: [response.code_details]")
