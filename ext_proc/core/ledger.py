@@ -5,6 +5,7 @@ charges all of them or none, `extend` charges more, `settle` corrects the charge
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
 
 from msgspec import Struct, field
@@ -17,6 +18,11 @@ AMOUNT_MAX = 2**53
 
 # What an exchange really used, by unit. A unit that is absent is unknown: its reserved amount stands.
 Spent: TypeAlias = Mapping[Unit, int]
+
+
+# What the ledger's stream keeps of a lease, besides time and outcome: name → value.
+Record: TypeAlias = Mapping[str, str]
+EMPTY: Record = MappingProxyType({})
 
 
 def bounded(name: str, value: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar, TypeVarTuple
 
 from headrace.ext_proc.core.errors import HeadraceError
-from headrace.ext_proc.core.ledger import Admitted, Charge, Closed, Closing, Entry, Exhausted, Spent
+from headrace.ext_proc.core.ledger import EMPTY, Admitted, Charge, Closed, Closing, Entry, Exhausted, Record, Spent
 
 Result = TypeVar("Result")
 Args = TypeVarTuple("Args")
@@ -28,12 +28,15 @@ class Store(Protocol):
     """
 
     async def reserve(
-        self, organisation: str, lease: str, charges: Sequence[Charge], *, now_ms: int, ttl_ms: int
+        self, organisation: str, lease: str, charges: Sequence[Charge], *, now_ms: int, ttl_ms: int, record: Record = EMPTY
     ) -> Admitted | Exhausted:
         """Charge every counter, or none if one of them cannot hold its charge.
 
         Repeated with the same lease it charges nothing and gives the same answer, for `ttl_ms`; after that the lease is
         unknown and what it charged stands. A refusal leaves no trace and is decided anew.
+        record: what the ledger keeps of the lease should it lapse, with the outcome `expired` and the amounts that then stand;
+        members named as units follow what `extend` reserves. It is written by the organisation's next reserve or settlement.
+        Empty: nothing is written.
         Raises ValueError for a counter named twice, a fixed window that does not hold `now_ms`, a TTL below 1, or a
         lease that was released before it was reserved.
         """

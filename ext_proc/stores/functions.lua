@@ -10,10 +10,11 @@
 --   fixed window    a hash, counter -> sum; the window's bounds are in the key
 --   sliding counter a hash, bucket -> sum; bucket n covers [n * width, (n + 1) * width), width = length / 60 rounded up
 --   held counter    a sorted set, amount:lease -> when it lapses; and TOTAL -> minus the sum of the amounts, minus one
---   ledger          a stream with a record of each lease that was closed
+--   ledger          a stream with a record of each lease that was closed, or that lapsed
+--   open            a sorted set, {lease, its record, when it lapses} -> when it lapses, of open leases that came with a record
 -- In the hashes, !threshold:counter -> when it was told that the counter has reached that threshold.
 --
--- What reserve is told: {now, ttl, groups}; groups[i] = {ends, length, fields, units, limits, amounts, places, warn} is of
+-- What reserve is told: {now, ttl, groups, record or false}; record is {name, value, ...}; groups[i] = {ends, length, fields, units, limits, amounts, places, warn} is of
 -- keys[i + 1]. A group is a fixed window and its counters, or one counter of its own: sliding (length > 0), or held (length < 0).
 -- places are where the reply is to have them, from 1; warn, where it is not false, has thresholds for each counter.
 
@@ -25,6 +26,8 @@ local SLACK = 60000
 -- Records of an organisation that its ledger keeps, some 300 bytes each.
 local LEDGER = 1000000
 local TOTAL = 'total'
+-- Lapsed leases that one call writes down: more than one call can open, so that they become fewer.
+local SWEPT = 8
 -- A reservation overtaken by its release arrives within milliseconds; a minute is ample.
 local OVERTAKEN = 60000
 
@@ -159,9 +162,31 @@ local function record_of(key, now)
   return record and now < record[2] and record or nil
 end
 
+local function write_down(ledger, now, outcome, record)
+  redis.call('XADD', ledger, 'MAXLEN', '~', LEDGER, '*', 'at_ms', digits(now), 'outcome', outcome, unpack(record))
+end
+
+-- How an open lease stands in the sorted set; the same bytes for the same values.
+local function entry_of(lease, record, lapses)
+  return cmsgpack.pack({lease, record, lapses})
+end
+
+-- Writes down leases that have lapsed. Closed besides, for a caller whose clock lags would find them open.
+local function sweep(ledger, open, now)
+  for _, entry in ipairs(redis.call('ZRANGEBYSCORE', open, 0, digits(now), 'LIMIT', 0, SWEPT)) do
+    local lease, record, lapses = unpack(cmsgpack.unpack(entry))
+    local kept = redis.call('GET', lease)
+    if kept then
+      redis.call('SET', lease, cmsgpack.pack({CLOSED, lapses, cmsgpack.unpack(kept)[3]}), 'KEEPTTL')
+    end
+    redis.call('ZREM', open, entry)
+    write_down(ledger, lapses, 'expired', record)
+  end
+end
+
 -- {1, remaining...}
 local function admit(keys, told, packed, seen)
-  local now, ttl, groups = unpack(told)
+  local now, ttl, groups, record = unpack(told)
   local reply = {1}
   for g, group in ipairs(groups) do
     local ends, length, fields, _, limits, amounts, places = unpack(group)
@@ -177,6 +202,9 @@ local function admit(keys, told, packed, seen)
     end
   end
   redis.call('SET', keys[1], cmsgpack.pack({OPEN, now + ttl, reply, packed, keys}), 'PX', digits(ttl + SLACK))
+  if record then
+    redis.call('ZADD', keys[#keys], digits(now + ttl), entry_of(keys[1], record, now + ttl))
+  end
   return reply
 end
 
@@ -215,10 +243,11 @@ local function fits(seen, limits, amounts)
   return true
 end
 
--- keys: lease, one per group.
+-- keys: lease, one per group, ledger, open.
 local function reserve(keys, args)
   local told = cmsgpack.unpack(args[1])
   local now, _, groups = unpack(told)
+  sweep(keys[#keys - 1], keys[#keys], now)
   local record = record_of(keys[1], now)
   if record then
     return record[1] == RELEASED_FIRST and redis.error_reply('LEASE released before it was reserved') or record[3]
@@ -292,7 +321,14 @@ local function grow(key, lease, group, more, seen, now, reserved_at, lapses)
   end
 end
 
--- keys: lease; {now, ttl, {unit = total}}. 0 for a lease that is not open, else as reserve.
+-- The record of a lease as it stands after an extension: its amounts are those that are reserved.
+local function regrown(record, totals)
+  for i = 1, #record, 2 do
+    record[i + 1] = totals[record[i]] and digits(math.max(totals[record[i]], tonumber(record[i + 1]))) or record[i + 1]
+  end
+end
+
+-- keys: lease, open; {now, ttl, {unit = total}}. 0 for a lease that is not open, else as reserve.
 local function extend(keys, args)
   local now, ttl, totals = unpack(cmsgpack.unpack(args[1]))
   local record = record_of(keys[1], now)
@@ -308,6 +344,11 @@ local function extend(keys, args)
   local reply, all = weigh(groups, mores, seen, now, reserved_at)
   if all then
     local lapses = math.max(record[2], now + ttl)
+    if told[4] then
+      redis.call('ZREM', keys[2], entry_of(keys[1], told[4], record[2]))
+      regrown(told[4], totals)
+      redis.call('ZADD', keys[2], digits(lapses), entry_of(keys[1], told[4], lapses))
+    end
     for g, group in ipairs(groups) do
       grow(record[5][g + 1], keys[1], group, mores[g], seen[g], now, reserved_at, lapses)
     end
@@ -387,8 +428,11 @@ local function thresholds(reached, key, group, now)
 end
 
 -- {1, reached...}
-local function close(lease, record, now, spent)
-  local reserved_at, _, groups = unpack(cmsgpack.unpack(record[4]))
+local function close(lease, open, record, now, spent)
+  local reserved_at, _, groups, written = unpack(cmsgpack.unpack(record[4]))
+  if written then
+    redis.call('ZREM', open, entry_of(lease, written, record[2]))
+  end
   local reply = {1}
   local actual_of = spent and function(unit) return spent[unit] end or function() return 0 end
   for g, group in ipairs(groups) do
@@ -404,10 +448,10 @@ local function close(lease, record, now, spent)
 end
 
 -- {1, reached...} when this call settled the lease (spent: {unit = actual}) or released it (spent: false), else {0}.
-local function end_lease(lease, now, spent)
+local function end_lease(lease, open, now, spent)
   local record = record_of(lease, now)
   if record and record[1] == OPEN then
-    return close(lease, record, now, spent)
+    return close(lease, open, record, now, spent)
   end
   if not record and not spent then
     redis.call('SET', lease, cmsgpack.pack({RELEASED_FIRST, now + OVERTAKEN}), 'PX', digits(OVERTAKEN + SLACK))
@@ -415,18 +459,15 @@ local function end_lease(lease, now, spent)
   return {0}
 end
 
-local function write_down(ledger, now, outcome, record)
-  redis.call('XADD', ledger, 'MAXLEN', '~', LEDGER, '*', 'at_ms', digits(now), 'outcome', outcome, unpack(record))
-end
-
--- keys: ledger, leases; {now, {{spent or false, outcome, {name, value, ...}}, ...}}. A reply of end_lease for each lease; what it
+-- keys: ledger, open, leases; {now, {{spent or false, outcome, {name, value, ...}}, ...}}. A reply of end_lease for each lease; what it
 -- closes is written down, unless its record is empty.
 local function settle(keys, args)
   local now, closings = unpack(cmsgpack.unpack(args[1]))
   local replies = {}
+  sweep(keys[1], keys[2], now)
   for i, closing in ipairs(closings) do
     local spent, outcome, record = unpack(closing)
-    replies[i] = end_lease(keys[i + 1], now, spent)
+    replies[i] = end_lease(keys[i + 2], keys[2], now, spent)
     if replies[i][1] == 1 and #record > 0 then
       write_down(keys[1], now, outcome, record)
     end

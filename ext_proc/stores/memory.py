@@ -6,6 +6,7 @@ from itertools import islice
 
 from headrace.ext_proc.core.ledger import (
     AMOUNT_MAX,
+    EMPTY,
     Admitted,
     Charge,
     Closed,
@@ -15,6 +16,7 @@ from headrace.ext_proc.core.ledger import (
     Fixed,
     Held,
     Reached,
+    Record,
     Sliding,
     Spent,
     Unit,
@@ -76,6 +78,8 @@ class _Lease:
     draws: list[_Draw] = field(default_factory=list)
     """Empty once settled or released."""
     closed: bool = False
+    record: Record = field(default_factory=dict)
+    """As it is to be written down when the lease lapses."""
 
 
 class MemoryStore:
@@ -91,11 +95,12 @@ class MemoryStore:
         self._closed = False
 
     async def reserve(
-        self, organisation: str, lease: str, charges: Sequence[Charge], *, now_ms: int, ttl_ms: int
+        self, organisation: str, lease: str, charges: Sequence[Charge], *, now_ms: int, ttl_ms: int, record: Record = EMPTY
     ) -> Admitted | Exhausted:
         self._check(organisation, lease)
         check_charges(charges, now_ms)
         check_ttl(ttl_ms)
+        self._expire(now_ms)
         if known := self._lease(organisation, lease, now_ms):
             if known.answer is None:
                 raise ValueError(f"lease {lease} was released before it was reserved")
@@ -104,7 +109,7 @@ class MemoryStore:
         draws = [_Draw(charge, _key(organisation, charge), _bucket(now_ms, charge.window), 0) for charge in charges]
         answer = self._charge(draws, [charge.amount for charge in charges], now_ms)
         if isinstance(answer, Admitted):
-            self._leases[organisation, lease] = _Lease(now_ms + ttl_ms, answer, draws)
+            self._leases[organisation, lease] = _Lease(now_ms + ttl_ms, answer, draws, record=record)
         return answer
 
     async def extend(
@@ -120,6 +125,7 @@ class MemoryStore:
         answer = self._charge(known.draws, more, now_ms)
         if isinstance(answer, Admitted):
             known.lapses_ms = max(known.lapses_ms, now_ms + ttl_ms)
+            known.record = {name: _regrown(name, value, totals) for name, value in known.record.items()}
         return answer
 
     def _charge(self, draws: Sequence[_Draw], more: Sequence[int], now_ms: int) -> Admitted | Exhausted:
@@ -142,6 +148,7 @@ class MemoryStore:
     async def settle_many(self, organisation: str, closings: Sequence[Closing], *, now_ms: int) -> Sequence[Closed]:
         self._check(organisation, "settle")
         check_closings(organisation, closings)
+        self._expire(now_ms)
         return [self._settled(organisation, closing, now_ms) for closing in closings]
 
     def _settled(self, organisation: str, closing: Closing, now_ms: int) -> Closed:
@@ -151,19 +158,28 @@ class MemoryStore:
         if known is None or known.closed:
             return Closed(False)
         draws, known.draws, known.closed = known.draws, [], True
-        self._write_down(organisation, closing, now_ms)
+        self._write_down(organisation, closing.record, outcome_of(closing), now_ms)
         if closing.spent is None:
             self._correct(draws, {draw.charge.unit: 0 for draw in draws})
             return Closed(True)
         self._correct(draws, checked_spent(closing.spent))
         return Closed(True, tuple(reached for draw in draws for reached in self._reached(draw, now_ms)))
 
-    def _write_down(self, organisation: str, closing: Closing, now_ms: int) -> None:
-        if closing.record:
+    def _write_down(self, organisation: str, record: Record, outcome: str, now_ms: int) -> None:
+        if record:
             records = self._ledger.setdefault(organisation, [])
             number = records[-1][0][1] + 1 if records and records[-1][0][0] >= now_ms else 0
             place = (max(now_ms, records[-1][0][0]) if records else now_ms, number)
-            records.append((place, {"at_ms": str(now_ms), **closing.record, "outcome": outcome_of(closing)}))
+            records.append((place, {"at_ms": str(now_ms), **record, "outcome": outcome}))
+
+    def _expire(self, now_ms: int) -> None:
+        """Close and write down what has lapsed, in the order in which it did."""
+        lapsed = [(lease.lapses_ms, name) for name, lease in self._leases.items() if lease.record and lease.lapses_ms <= now_ms]
+        for lapses_ms, (organisation, name) in sorted(lapsed):
+            lease = self._leases[organisation, name]
+            if not lease.closed:
+                lease.closed = True
+                self._write_down(organisation, lease.record, "expired", lapses_ms)
 
     async def entries(self, organisation: str, *, after: str = "", limit: int = 1000) -> Sequence[Entry]:
         self._check(organisation, "entries")
@@ -261,6 +277,12 @@ class MemoryStore:
                 horizon = _horizon(now_ms, window)
                 self._sums[key] = {bucket: amount for bucket, amount in self._sums[key].items() if bucket >= horizon}
         self._told = {(key, threshold): at for (key, threshold), at in self._told.items() if self._was_told(key, threshold, now_ms)}
+
+
+def _regrown(name: str, value: str, totals: Mapping[Unit, int]) -> str:
+    """A member of a record after an extension; those that are named as units are what is reserved."""
+    total = next((amount for unit, amount in totals.items() if unit == name), None)
+    return value if total is None else str(max(total, int(value)))
 
 
 def _key(organisation: str, charge: Charge) -> Key:

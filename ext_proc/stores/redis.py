@@ -9,12 +9,24 @@ import msgspec
 from hiredis import pack_command
 from redis.exceptions import ResponseError
 
-from headrace.ext_proc.core.ledger import Admitted, Charge, Closed, Closing, Entry, Exhausted, Spent
+from headrace.ext_proc.core.ledger import EMPTY, Admitted, Charge, Closed, Closing, Entry, Exhausted, Record, Spent
 from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.stores.arguments import check_closings, check_names, check_ttl, checked_spent, entry_id
 from headrace.ext_proc.stores.link import Reply
 from headrace.ext_proc.stores.nodes import nodes_of
-from headrace.ext_proc.stores.wire import answer, api_key, closed, closing_told, entry, groups_of, lease_key, ledger_key, told
+from headrace.ext_proc.stores.wire import (
+    answer,
+    api_key,
+    closed,
+    closing_told,
+    entry,
+    groups_of,
+    lease_key,
+    ledger_key,
+    open_key,
+    told,
+    words_of,
+)
 
 TIMEOUT_S = 0.5
 """Bounds one attempt to connect and one reply; well below the 1 s a filter may take."""
@@ -38,13 +50,13 @@ class RedisStore:
         self._nodes = nodes_of(url, timeout_s=timeout_s)
 
     async def reserve(
-        self, organisation: str, lease: str, charges: Sequence[Charge], *, now_ms: int, ttl_ms: int
+        self, organisation: str, lease: str, charges: Sequence[Charge], *, now_ms: int, ttl_ms: int, record: Record = EMPTY
     ) -> Admitted | Exhausted:
         check_names(organisation, lease)
         groups = groups_of(organisation, charges, now_ms)
         check_ttl(ttl_ms)
-        keys = [lease_key(organisation, lease), *(group.key for group in groups)]
-        args = (now_ms, ttl_ms, [told(group, charges) for group in groups])
+        keys = [lease_key(organisation, lease), *(group.key for group in groups), *_books(organisation)]
+        args = (now_ms, ttl_ms, [told(group, charges) for group in groups], words_of(record) or False)
         try:
             reply = await self._function(b"reserve", keys, args)
         except ResponseError as error:
@@ -66,14 +78,16 @@ class RedisStore:
     ) -> Admitted | Exhausted | None:
         check_names(organisation, lease)
         check_ttl(ttl_ms)
-        reply = await self._plain(b"extend", [lease_key(organisation, lease)], (now_ms, ttl_ms, checked_spent(amounts)))
+        reply = await self._plain(
+            b"extend", [lease_key(organisation, lease), open_key(organisation)], (now_ms, ttl_ms, checked_spent(amounts))
+        )
         return answer(reply) if reply else None
 
     async def settle_many(self, organisation: str, closings: Sequence[Closing], *, now_ms: int) -> Sequence[Closed]:
         check_closings(organisation, closings)
         if not closings:
             return []
-        keys = [ledger_key(organisation), *(lease_key(organisation, closing.lease) for closing in closings)]
+        keys = [*_books(organisation), *(lease_key(organisation, closing.lease) for closing in closings)]
         replies = await self._plain(b"settle", keys, (now_ms, [closing_told(closing) for closing in closings]))
         return [closed(organisation, reply) for reply in replies]
 
@@ -136,6 +150,10 @@ class RedisStore:
         except ResponseError as error:
             if "already exists" not in str(error):  # another worker was first
                 raise
+
+
+def _books(organisation: str) -> tuple[str, str]:
+    return ledger_key(organisation), open_key(organisation)
 
 
 def _packed(*parts: str | bytes | int) -> bytes:

@@ -59,6 +59,10 @@ def api_key(digest: str) -> str:
     return f"hr:key:{digest}"
 
 
+def open_key(organisation: str) -> str:
+    return f"{_prefix(organisation)}open"
+
+
 def ledger_key(organisation: str) -> str:
     return f"{_prefix(organisation)}ledger"
 
@@ -132,8 +136,12 @@ def closing_told(closing: Closing) -> Sequence[object]:
     """{spent or false, outcome, {name, value, ...}}, see functions.lua. The record may name its own outcome."""
     spent: Spent | bool = False if closing.spent is None else checked_spent(closing.spent)
     outcome = outcome_of(closing)
-    record = [word for pair in closing.record.items() if pair[0] != "outcome" for word in pair]
-    return (spent, outcome, record)
+    return (spent, outcome, words_of(closing.record))
+
+
+def words_of(record: Mapping[str, str]) -> Sequence[str]:
+    """{name, value, ...}, without the outcome."""
+    return [word for pair in record.items() if pair[0] != "outcome" for word in pair]
 
 
 def closed(organisation: str, reply: Sequence[object]) -> Closed:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Sequence
 from time import perf_counter
 from typing import TypeVar
 
-from headrace.ext_proc.core.ledger import Admitted, Charge, Closed, Closing, Entry, Exhausted, Spent
+from headrace.ext_proc.core.ledger import EMPTY, Admitted, Charge, Closed, Closing, Entry, Exhausted, Record, Spent
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
 from headrace.ext_proc.telemetry.tally import Counter, Histogram
 
@@ -30,9 +30,10 @@ class MeasuredStore:
             self._durations.observe((operation,), perf_counter() - started)
 
     async def reserve(
-        self, organisation: str, lease: str, charges: Sequence[Charge], *, now_ms: int, ttl_ms: int
+        self, organisation: str, lease: str, charges: Sequence[Charge], *, now_ms: int, ttl_ms: int, record: Record = EMPTY
     ) -> Admitted | Exhausted:
-        return await self._timed("reserve", self._store.reserve(organisation, lease, charges, now_ms=now_ms, ttl_ms=ttl_ms))
+        call = self._store.reserve(organisation, lease, charges, now_ms=now_ms, ttl_ms=ttl_ms, record=record)
+        return await self._timed("reserve", call)
 
     async def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> bool:
         return await self._timed("settle", self._store.settle(organisation, lease, spent, now_ms=now_ms))

@@ -1,13 +1,16 @@
 """What one exchange has drawn on its budgets, and the calls to the store that change it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from headrace.ext_proc.core.effects import Settle
 from headrace.ext_proc.core.ledger import Admitted, Charge, Exhausted, Spent
 from headrace.ext_proc.core.ports import Clock, Store
 from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.principal import Principal
 from headrace.ext_proc.core.usage import Usage
+from headrace.ext_proc.engine.bookkeeping import closing_of
 from headrace.ext_proc.engine.policy.models import Model
 from headrace.ext_proc.engine.prices import spent_of
 
@@ -33,9 +36,10 @@ class Lease:
         """In every unit a budget may have; money only where there is a price."""
         return {**spent_of(self.usage, self.price), "requests": 1, "concurrency": 1}
 
-    async def reserve(self, store: Store, now_ms: int) -> Admitted | Exhausted:
-        """Raises StoreUnavailable."""
-        return await store.reserve(self.organisation, self.id, self.charges, now_ms=now_ms, ttl_ms=self.ttl_ms)
+    async def reserve(self, store: Store, now_ms: int, context: Mapping[str, Any]) -> Admitted | Exhausted:
+        """context: what the ledger is to say of a lease that lapses, besides what it charged. Raises StoreUnavailable."""
+        record = closing_of(Settle(self.organisation, self.id, None, self.price, self.usage, context)).record
+        return await store.reserve(self.organisation, self.id, self.charges, now_ms=now_ms, ttl_ms=self.ttl_ms, record=record)
 
     async def extend(self, store: Store, clock: Clock, output_tokens: int) -> Admitted | Exhausted | None:
         """Have it hold so many tokens of answer. Raises StoreUnavailable."""

@@ -67,7 +67,7 @@ class BudgetSession(Session):
     async def _reserve(self, lease: Lease, now_ms: int) -> Verdict:
         self._lease = lease  # before the call: when its reply is lost or not awaited, the store may hold the lease
         try:
-            answer = await lease.reserve(self._books.store, now_ms)
+            answer = await lease.reserve(self._books.store, now_ms, {**terms_of(self._request).members, "model": lease.model.name})
         except StoreUnavailable:
             return self._continue(lease, {}, [], "budget.unavailable") if self._books.fails_open else UNAVAILABLE
         if isinstance(answer, Exhausted):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.ext_proc.core.ledger import Charge, Closing, Entry, Fixed, Spent
+from headrace.ext_proc.core.ledger import Charge, Closed, Closing, Entry, Fixed, Spent
 from headrace.ext_proc.core.ports import Store
 from headrace.ext_proc.stores import open_store
 
@@ -102,3 +102,42 @@ def test_the_ledgers_sum_is_what_the_counter_holds(kind: str, request: pytest.Fi
         await store.close()
 
     holds()
+
+
+OWN = {"exchange": "lease", "user": "ann", "requests": "10"}
+
+
+async def test_a_lease_that_lapses_is_written_down_by_the_next_call(store: Store, organisation: str) -> None:
+    charge = Charge("team", "requests", 100, 10, Fixed(NOW, NOW + 86_400_000))
+    for lease, ttl_ms in (("lease", 1000), ("other", 5000)):
+        await store.reserve(organisation, lease, [charge], now_ms=NOW, ttl_ms=ttl_ms, record={**OWN, "exchange": lease})
+    assert await store.entries(organisation) == []
+    assert not await store.settle(organisation, "lease", {"requests": 1}, now_ms=NOW + 1000)
+    assert [entry.members for entry in await store.entries(organisation)] == [
+        {"at_ms": str(NOW + 1000), "outcome": "expired", **OWN}
+    ]
+    assert await store.settle(organisation, "other", {"requests": 1}, now_ms=NOW + 1000)
+    await store.reserve(organisation, "third", [charge], now_ms=NOW + 70_000, ttl_ms=1000)
+    assert leases(await store.entries(organisation)) == ["lease"]
+    assert await store.read(organisation, [charge], now_ms=NOW + 70_000) == (21,)
+
+
+async def test_a_lease_that_was_written_down_as_lapsed_is_closed_for_whoever_lags(store: Store, organisation: str) -> None:
+    charge = Charge("team", "requests", 100, 10, Fixed(NOW, NOW + 86_400_000))
+    await store.reserve(organisation, "lease", [charge], now_ms=NOW, ttl_ms=1000, record=OWN)
+    await store.reserve(organisation, "next", [charge], now_ms=NOW + 1500, ttl_ms=1000)
+    assert await store.settle_many(organisation, [closing("lease", {"requests": 1}, **OWN)], now_ms=NOW + 500) == [Closed(False)]
+    assert leases(await store.entries(organisation)) == ["lease"]
+    assert await store.read(organisation, [charge], now_ms=NOW + 1500) == (20,)
+
+
+async def test_what_lapses_after_an_extension_is_written_down_as_extended(store: Store, organisation: str) -> None:
+    charge = Charge("team", "requests", 100, 10, Fixed(NOW, NOW + 86_400_000))
+    await store.reserve(organisation, "lease", [charge], now_ms=NOW, ttl_ms=1000, record=OWN)
+    await store.extend(organisation, "lease", {"requests": 25}, now_ms=NOW + 500, ttl_ms=1000)
+    await store.reserve(organisation, "next", [charge], now_ms=NOW + 1000, ttl_ms=10_000)
+    assert await store.entries(organisation) == []
+    await store.release(organisation, "next", now_ms=NOW + 1500)
+    (entry,) = await store.entries(organisation)
+    assert entry.members == {"at_ms": str(NOW + 1500), "outcome": "expired", **OWN, "requests": "25"}
+    assert await store.read(organisation, [charge], now_ms=NOW + 1500) == (25,)
