@@ -16,7 +16,6 @@ from headrace.filters.pii.recognizers import Finder, best_of
 from headrace.filters.pii.spans import Span, without_duplicates
 from headrace.filters.pii.views import HINTS, views
 
-
 COURTEOUS = 8 * 1024
 """Characters beyond which a search stops at every segment for other threads."""
 # Python gives its lock to another thread after 5 ms otherwise; the kernel makes some 60 µs of this.
