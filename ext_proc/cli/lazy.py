@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "explain": ("explain", "What each filter would do with a request, and why; nothing is sent."),
     "test": ("test", "Run a policy's own test cases."),
     "policy": ("policy", "The policy format: schema, and what a file says."),
+    "route": ("route", "What routing by prompt size is worth: servers that a trace needs."),
     "envoy": ("envoy", "Envoy's configuration: write one, patch one, check one."),
     "keys": ("keys", "Create, list and revoke API keys."),
     "pii": ("pii", "Try what a policy finds in samples of your own."),
