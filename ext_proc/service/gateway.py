@@ -35,8 +35,7 @@ def _failover(failovers: list[Mapping[str, Any]]) -> Failover | None:
     """One route table serves all callers: the longest silence that any of them allows."""
     if not failovers:
         return None
-    given = [float(failover["idle_timeout"]) for failover in failovers if "idle_timeout" in failover]
-    return Failover(idle_timeout=max(given)) if len(given) == len(failovers) else Failover()
+    return Failover(idle_timeout=max(float(failover.get("idle_timeout", Failover().idle_timeout)) for failover in failovers))
 
 
 def _calls_at_attempts(document: PolicyDocument, failovers: list[Mapping[str, Any]]) -> bool:
