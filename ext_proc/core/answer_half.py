@@ -1,6 +1,7 @@
 """The answer's half of an exchange: read whole or event by event, changed, replaced, or cut."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 
 from headrace.ext_proc.core.course import Course, Flow, State, is_encoded
 from headrace.ext_proc.core.dialect import error_event
@@ -20,7 +21,7 @@ from headrace.ext_proc.core.events import (
 from headrace.ext_proc.core.json_body import parse_lenient, render
 from headrace.ext_proc.core.needs import Needs
 from headrace.ext_proc.core.request import Response
-from headrace.ext_proc.core.seats import Ask, Resolution, Seated, drain, through
+from headrace.ext_proc.core.seats import Ask, Resolution, Seated, drain, failure, through
 from headrace.ext_proc.core.session import EndStream, Policy
 from headrace.ext_proc.core.sse import SseEvent, SseParser
 from headrace.ext_proc.core.verdict import Edits, Reply
@@ -102,12 +103,14 @@ class AnswerHalf(Course):
                 events += self._parser.finish()
         except StreamError as error:
             return self._cut([], Reply(502, "response.unreadable", f"The upstream's stream could not be read: {error}."))
-        if any(seat.may_wait for seat in self._watchers):
+        if any(seat.may_wait or seat.session.away for seat in self._watchers):
             return self._paced(events, end=end, trailers=trailers)
         out: list[bytes] = []
         try:
             for event in events:
                 self._put_through(event, out)
+            if end:
+                self._drain(out)
             return self._delivered(out, end=end, trailers=trailers)
         except EndStream as cut:
             return self._cut(out, cut.reply)
@@ -122,10 +125,25 @@ class AnswerHalf(Course):
                         ask = seat.catch_up()
                         if (reply := self._waited(ask, (yield ask))) is not None:
                             return self._cut(out, reply)
-                self._put_through(event, out)
+                yield from self._elsewhere(partial(self._put_through, event, out))
+            if end:
+                yield from self._elsewhere(partial(self._drain, out))
             return self._delivered(out, end=end, trailers=trailers)
         except EndStream as cut:
             return self._cut(out, cut.reply)
+
+    def _elsewhere(self, work: Callable[[], None]) -> Generator[Ask, Resolution, None]:
+        """Does `work` where a session wants it done, or here. Raises EndStream."""
+        seat = next((seat for seat in self._watchers if seat.session.away is not None), None)
+        if seat is None:
+            work()
+            return
+        cuts: list[EndStream] = []
+        resolution = yield seat.away(work, cuts.append)
+        if cuts:
+            raise cuts[0]
+        if resolution.error:  # also where the filter fails open: the work may still go on, so nothing may follow it
+            raise EndStream(failure(seat.link))
 
     def _waited(self, ask: Ask, resolution: Resolution) -> Reply | None:
         """The reply that ends the stream. A stream that goes on leaves one trace at most: it may wait a thousand times."""
@@ -143,10 +161,12 @@ class AnswerHalf(Course):
         self._meter.event(event)
         out += [passed.raw for passed in through(self._watchers, event)]
 
-    def _delivered(self, out: list[bytes], *, end: bool, trailers: bool) -> Deliver:
+    def _drain(self, out: list[bytes]) -> None:
         """Raises EndStream."""
+        out += [held.raw for held in drain(self._watchers)]
+
+    def _delivered(self, out: list[bytes], *, end: bool, trailers: bool) -> Deliver:
         if end:
-            out += [held.raw for held in drain(self._watchers)]
             self._end(Cause.COMPLETED)
         return Deliver(b"".join(out), end and not trailers, trailers=trailers)
 

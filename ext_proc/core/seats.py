@@ -11,7 +11,7 @@ from headrace.ext_proc.core.needs import Needs
 from headrace.ext_proc.core.request import Request, Response
 from headrace.ext_proc.core.session import EndStream, Link, Session
 from headrace.ext_proc.core.sse import SseEvent
-from headrace.ext_proc.core.verdict import Reply, Verdict
+from headrace.ext_proc.core.verdict import PASS, Reply, Verdict
 
 T = TypeVar("T")
 
@@ -95,6 +95,22 @@ class Seated(Struct, frozen=True):
 
     def catch_up(self) -> Ask:
         return Ask(self.link, "stream", lambda: self.session.catch_up())
+
+    def away(self, work: Callable[[], None], cut: Callable[[EndStream], None]) -> Ask:
+        """Does `work` where the session wants it done; `cut` is told where it ends the stream."""
+
+        def caught() -> None:
+            try:
+                work()
+            except EndStream as end:
+                cut(end)
+
+        async def run() -> Verdict:
+            assert self.session.away is not None, "only who wants to be elsewhere is asked"
+            await self.session.away(caught)
+            return PASS
+
+        return Ask(self.link, "stream", run)
 
     def on_event(self, event: SseEvent) -> Sequence[SseEvent]:
         """Raises EndStream."""

@@ -1,6 +1,6 @@
 """What a filter is: built once per policy revision, it opens one session per exchange."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +31,10 @@ class Session:
 
     behind: bool = False
     """Set by `on_event`: `catch_up` is awaited before the stream goes on."""
+
+    away: Callable[[Callable[[], None]], Awaitable[None]] | None = None
+    """Where the hooks of a stream are run, those of other sessions as well, if not on the event loop: a thread, because this one
+    waits for another process. None: they never wait."""
 
     async def on_headers(self, request: Request) -> Verdict:
         """The request headers have come; the body has not."""

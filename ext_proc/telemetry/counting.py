@@ -46,6 +46,8 @@ class Metrics:
         self.decisions_dropped = Counter(metrics.DECISIONS_DROPPED)
         self._budget_warnings = Counter(metrics.BUDGET_WARNINGS)
         self.alerts_dropped = Counter(metrics.ALERTS_DROPPED)
+        self._pii_findings = Counter(metrics.PII_FINDINGS)
+        self._pii_undeclared = Counter(metrics.PII_UNDECLARED)
 
     def samples(self) -> Iterable[Sample]:
         """Every series as it stands."""
@@ -79,6 +81,14 @@ class Metrics:
         for step in members.get("steps", ()):
             self._verdicts.add((step["filter"], step["outcome"], step["reason"]))
             self._filters.observe((step["filter"], step["phase"]), step["us"] / 1e6)
+            if step["filter"] == "pii" and (note := step.get("note")):
+                self._personal_data(note, endpoint)
+
+    def _personal_data(self, note: Mapping[str, Any], endpoint: str) -> None:
+        for entity, count in note.get("findings", {}).items():
+            self._pii_findings.add((entity,), count)
+        if "undeclared" in note:
+            self._pii_undeclared.add((endpoint,))
 
     def _settlement(self, members: Mapping[str, Any]) -> None:
         self._settlements.add((members["outcome"],))

@@ -79,6 +79,12 @@ RELOAD_FAILURES = Family("headrace_policy_reload_failures", "counter", "Policies
 DECISIONS_DROPPED = Family("headrace_decisions_dropped", "counter", "Records the decision log could not write.")
 BUDGET_WARNINGS = Family("headrace_budget_warnings", "counter", "Thresholds of budgets that were reached.", ("budget",))
 ALERTS_DROPPED = Family("headrace_alerts_dropped", "counter", "Events that the webhook did not take.")
+PII_FINDINGS = Family(
+    "headrace_pii_findings", "counter", "Personal data found in requests and in answers that are no streams.", ("entity",)
+)
+PII_UNDECLARED = Family(
+    "headrace_pii_undeclared", "counter", "Requests with text at a place that their API does not define.", ("endpoint",)
+)
 TOKEN_USAGE = Family(
     "gen_ai_client_token_usage",
     "histogram",
@@ -109,5 +115,6 @@ WORKER_RESTARTS = Family("headrace_worker_restarts", "counter", "Workers that en
 FAMILIES: Final = (
     REQUESTS, VERDICTS, ADDED, FILTER_DURATION, TOKEN_COUNT, SPEND, SETTLEMENTS, STORE_DURATION, STORE_ERRORS, EFFECTS_WAITING,
     EFFECTS_DROPPED, ACTIVE_STREAMS, OFFLOAD_WAITING, POLICY_INFO, RELOAD_FAILURES, DECISIONS_DROPPED, BUDGET_WARNINGS,
-    ALERTS_DROPPED, TOKEN_USAGE, OPERATION_DURATION, TIME_TO_FIRST_CHUNK, WORKERS_READY, WORKER_RESTARTS,
+    ALERTS_DROPPED, PII_FINDINGS, PII_UNDECLARED, TOKEN_USAGE, OPERATION_DURATION, TIME_TO_FIRST_CHUNK, WORKERS_READY,
+    WORKER_RESTARTS,
 )  # fmt: skip

@@ -51,6 +51,8 @@ class PiiSession(Session):
         self.needs = Needs.REQUEST_BODY if equipment.requests.treatment.searches else Needs.NOTHING
         if watches_answer:
             self.needs |= _ANSWER
+            if equipment.answers.detector.waits:
+                self.away = equipment.offload.run
 
     # --- the request -------------------------------------------------------------------------------------------------------
 

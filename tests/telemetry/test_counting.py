@@ -26,6 +26,16 @@ def test_a_decision_counts_the_request_its_verdicts_and_the_time_added() -> None
     assert values(counted, "headrace_filter_duration_seconds_count") == {("routing", "request"): 2}
 
 
+def test_personal_data_is_counted_by_entity_and_undeclared_text_by_request() -> None:
+    counted = metrics()
+    note = {"findings": {"EMAIL_ADDRESS": 2, "URL": 1}, "undeclared": ["x.a", "x.b"]}
+    step = {"filter": "pii", "phase": "request", "outcome": "continue", "reason": "", "us": 5}
+    for each in ({"note": note}, {"note": {"unread": {"image_url.url": 1}}}, {}):
+        counted.observe(decision(steps=[{**step, **each}]))
+    assert values(counted, "headrace_pii_findings_total") == {("EMAIL_ADDRESS",): 2, ("URL",): 1}
+    assert values(counted, "headrace_pii_undeclared_total") == {("chat",): 1}
+
+
 def test_a_settlement_counts_tokens_money_and_the_call() -> None:
     counted = metrics()
     counted.observe(settlement())

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from headrace.ext_proc.core.events import Proceed
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.engine.policy.compile import Policy
+from headrace.filters.pii.models.names import default_models
 
 from .driver import CHAT, Talk, arguments, delta, event, joined, parsed, policy, user
 
@@ -405,3 +406,21 @@ def test_json_that_was_asked_for_stays_valid_when_a_value_is_put_into_it(restori
         (token,) = re.findall("<URL_.{8}>", json.dumps(talk.sent(body)))
         answer = talk.whole({"choices": [{"message": {"content": f'{{"url": "{token}"}}'}}]})
         assert json.loads(answer["choices"][0]["message"]["content"]) == {"url": value}
+
+
+# --- with a model ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not default_models(), reason="needs the extra ner")
+def test_a_stream_that_asks_a_model_does_so_off_the_event_loop_and_gives_what_the_whole_gives(tmp_path: Path) -> None:
+    used = policy(tmp_path, "model: rampart, request: off, response: redact, entities: [PERSON, EMAIL_ADDRESS]")
+    text = f"The report was written by Margaret Thornbury, who can be reached at {OTHER} on most days of the week."
+    whole = Talk(used)
+    whole.ask(user("hi"))
+    expected = whole.whole({"choices": [{"message": {"content": text}}]})["choices"][0]["message"]["content"]
+    assert expected == text.replace("Margaret Thornbury", "<PERSON>").replace(OTHER, "<EMAIL_ADDRESS>")
+    for size in (1, 9):
+        talk = Talk(used)
+        talk.ask(user("hi"))
+        assert joined(talk.events([*(delta(content=piece) for piece in _pieces(text, size)), *FINISH])) == expected
+        assert all(seat.session.away is not None for seat in talk.exchange._seats if seat.link.name == "pii")
