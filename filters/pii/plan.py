@@ -104,7 +104,7 @@ def warm(plan: Plan) -> None:
     """Loads the plan's models. One that cannot be loaded is logged here, and fails the searches that need it."""
     if plan.models:
         try:
-            _ = pool_for(plan.models).entities
+            pool_for(plan.models).load()
         except (ModelUnusable, DetectionTimeout) as error:
             log.error("model cannot be loaded", extra={"models": [model.name for model in plan.models], "error": str(error)})
 

@@ -90,8 +90,9 @@ class ModelPool:
         self._models = tuple(models)
         self._seconds = seconds
         self._callers = threading.Semaphore(WAITING)
-        self._idle: queue.Queue[_Worker | None] = queue.Queue()
-        """None stands for a worker that has to be started."""
+        self._workers = workers
+        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        """None stands for a worker that has to be started: the last resort."""
         for _ in range(workers):
             self._idle.put(None)
         self._alive: set[_Worker] = set()
@@ -105,6 +106,18 @@ class ModelPool:
             self._idle.put(self._taken(monotonic() + START_S))
         assert self._entities is not None
         return self._entities
+
+    def load(self) -> None:
+        """Starts every worker: a text that came first would wait a second for it. Raises ModelUnusable, DetectionTimeout."""
+        taken: list[_Worker] = []
+        try:
+            while len(taken) < self._workers:
+                taken.append(self._taken(monotonic()))
+        except queue.Empty:
+            return  # the others are at work
+        finally:
+            for worker in taken:
+                self._idle.put(worker)
 
     def find(self, texts: Sequence[str]) -> Sequence[tuple[Span, ...]]:
         """The findings in each segment. Raises DetectionTimeout, ModelUnusable."""

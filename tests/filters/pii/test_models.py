@@ -59,6 +59,14 @@ def test_a_text_has_the_same_findings_whatever_is_searched_beside_it(pool: Model
 
 
 @needs_rampart
+def test_after_loading_no_text_waits_for_a_process_to_start(pool: ModelPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool.load()
+    monkeypatch.setattr(pools, "_Worker", None)  # whoever starts another fails
+    pool.load()
+    pool.find([NAME] * 40)
+
+
+@needs_rampart
 def test_half_of_a_surrogate_pair_moves_no_finding(pool: ModelPool) -> None:
     (spans,) = pool.find(["\ud800 I am Jane Doe"])
     assert [("\ud800 I am Jane Doe"[span.start : span.end]) for span in spans] == ["Jane Doe"]
