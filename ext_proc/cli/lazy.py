@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "envoy": ("envoy", "Envoy's configuration: write one, patch one, check one."),
     "keys": ("keys", "Create, list and revoke API keys."),
     "pii": ("pii", "Try what a policy finds in samples of your own."),
+    "usage": ("usage", "What was used and what it cost: reports and exports of the ledger."),
     "budget": ("budget", "Show, set and raise budgets."),
 }
 """Name → module in this package, which has a Typer named `app`, and the line `--help` shows. Listed where the module exists."""

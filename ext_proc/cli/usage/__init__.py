@@ -1,0 +1,114 @@
+"""`headrace usage`: what was used and what it cost, from the ledger in the store."""
+
+import asyncio
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headrace.ext_proc.cli.usage.grouping import KEYS, Report
+from headrace.ext_proc.cli.usage.reading import instant_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from headrace.ext_proc.core.ports import Store
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="What was used and what it cost, by the ledger.")
+
+StoreUrl = Annotated[
+    str, typer.Option("--store", help="The service's store: redis://, rediss:// or unix://.", envvar="HEADRACE_STORE")
+]
+Organisation = Annotated[str, typer.Option(help="Whose ledger.")]
+Start = Annotated[str | None, typer.Option("--from", help="From this day or instant on, UTC unless it has an offset: 2026-11-01.")]
+End = Annotated[str | None, typer.Option("--to", help="Before this day or instant; now when absent.")]
+
+
+class Form(StrEnum):
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+@app.command()
+def report(
+    store: StoreUrl,
+    by: Annotated[str, typer.Option(help=f"What to add up by, comma-separated, of {', '.join(KEYS)}.")] = "team,model",
+    start: Start = None,
+    end: End = None,
+    organisation: Organisation = "default",
+    form: Annotated[Form, typer.Option("--format", help="How it is printed.")] = Form.TABLE,
+) -> None:
+    """Requests, tokens and money, added up. `usd` is exact, from the prices that were charged; `released` are requests that cost
+    nothing, because they were refused or failed upstream.
+    """
+    from headrace.ext_proc.cli.usage import printing
+
+    names = [name.strip() for name in by.split(",")]
+    if unknown := [name for name in names if name not in KEYS]:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(KEYS)}", param_hint="--by")
+    found = Report(names)
+    asyncio.run(_gather(store, organisation, _instant(start, "--from", 0), _instant(end, "--to", _now()), found))
+    typer.echo(printing.FORMS[form.value](found), nl=False)
+
+
+@app.command()
+def export(
+    store: StoreUrl,
+    out: Annotated[Path, typer.Argument(help="The Parquet file to write.", metavar="FILE")],
+    start: Start = None,
+    end: End = None,
+    organisation: Organisation = "default",
+) -> None:
+    """Write every record to a Parquet file, one row each. Needs pyarrow: pip install 'headrace[reports]'."""
+    try:
+        from headrace.ext_proc.cli.usage.parquet import write
+    except ImportError:
+        typer.echo("writing Parquet needs pyarrow: pip install 'headrace[reports]'", err=True)
+        raise typer.Exit(1) from None
+    bounds = _instant(start, "--from", 0), _instant(end, "--to", _now())
+    count = asyncio.run(_with(store, lambda opened: write(out, opened, organisation, *bounds)))
+    typer.echo(f"{out}: {count} records")
+
+
+def _now() -> int:
+    return int(datetime.now(UTC).timestamp() * 1000) + 1
+
+
+def _instant(text: str | None, option: str, absent: int) -> int:
+    try:
+        return absent if text is None else instant_of(text)
+    except ValueError:
+        said = f"{text!r} is no day or instant such as 2026-11-01 or 2026-11-01T12:00"
+        raise typer.BadParameter(said, param_hint=option) from None
+
+
+async def _gather(store: str, organisation: str, start: int, end: int, found: Report) -> None:
+    from headrace.ext_proc.cli.usage.reading import records
+
+    async def add(opened: "Store") -> int:
+        async for record in records(opened, organisation, start, end):
+            found.add(record)
+        return 0
+
+    await _with(store, add)
+
+
+async def _with(url: str, act: "Callable[[Store], Awaitable[int]]") -> int:
+    """`act` with the store, which is closed after it. Ends the command where it does not answer."""
+    from headrace.ext_proc.core.ports import StoreUnavailable
+    from headrace.ext_proc.stores import open_store
+
+    try:
+        store = open_store(url)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--store") from None
+    try:
+        return await act(store)
+    except StoreUnavailable as error:
+        typer.echo(f"the store does not answer: {error}", err=True)
+        raise typer.Exit(1) from None
+    finally:
+        await store.close()
