@@ -35,7 +35,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_has_the_packages_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"headrace/ext_proc/core/exchange.py", "headrace/filters/routing.py", "headrace/ext_proc/py.typed"} <= set(names)
+    assert {"headrace/ext_proc/core/exchange.py", "headrace/filters/usage.py", "headrace/ext_proc/py.typed"} <= set(names)
     assert "headrace/ext_proc/stores/functions.lua" in names
     assert not [name for name in names if name.startswith(("tests/", "ext_proc/", "filters/")) or "__pycache__" in name]
 
