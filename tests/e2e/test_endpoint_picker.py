@@ -145,7 +145,7 @@ async def test_a_request_goes_to_the_server_that_was_picked(kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("subset", "goes"),
-    [("{two}", True), (["{two}"], True), (["{two} , 10.0.0.1", 7], True), ([" {two}"], True), ("10.0.0.9:1", False), ([], False)],
+    [(["{two} , 10.0.0.1", 7], True), ("10.0.0.9:1", False)],
 )
 async def test_no_other_server_is_picked_than_the_gateway_allows(subset: Any, goes: bool) -> None:
     async with picking("override_host", subset) as picked:
