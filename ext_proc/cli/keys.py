@@ -18,12 +18,16 @@ app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True)
 
 FileOption = Annotated[Path, typer.Option("--file", help="The key file; a policy names it under identity, api_keys.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+PepperOption = Annotated[
+    Path | None, typer.Option(help="The pepper; made with a first key. Default: headrace.pepper beside the key file.")
+]
+IdArgument = Annotated[str, typer.Argument(help="The id of the key, as `headrace keys list` shows it.", metavar="ID")]
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 @app.callback()
 def keys() -> None:
-    """Create, list and revoke API keys. A running service takes the changes up within a second."""
+    """Create, list, rotate and revoke API keys. A running service takes the changes up within a second."""
 
 
 @app.command()
@@ -37,15 +41,13 @@ def create(
     expires: Annotated[
         str | None, typer.Option(help="When it ends: 12h, 90d, 8w from now, or a date such as 2027-01-31 (its first moment, UTC).")
     ] = None,
-    pepper_file: Annotated[
-        Path | None, typer.Option(help="The pepper; made when there is none. Default: headrace.pepper beside the key file.")
-    ] = None,
+    pepper_file: PepperOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key and show it, this once. The file and the pepper are made when they are not there, for their owner alone."""
     from headrace.ext_proc.engine.keys import PEPPER_NAME, digest, new_id, new_secret
 
-    ends = None if expires is None else _end(expires, datetime.now(UTC))
+    ends = None if expires is None else _end(expires, datetime.now(UTC), "--expires")
     secret = new_secret()
     with _explained(), _locked(file):
         kept = _read(file, missing=())
@@ -54,9 +56,36 @@ def create(
         given = {name: value for name, value in names.items() if value is not None}
         key = _record(id=new_id(), digest=digest(pepper, secret), models=model or [], created=_now(), expires=ends, **given)
         _write(file, (*kept, key))
-    typer.echo(json.dumps({"key": secret, **_shown(key)}, indent=2) if as_json else secret)
-    if not as_json:
-        typer.echo(f"{key.id} is in {file}. The line above is the key; it is not kept and cannot be shown again.", err=True)
+    _show_once(secret, key, file, as_json)
+
+
+@app.command()
+def rotate(
+    id: IdArgument,
+    file: FileOption = Path("keys.yaml"),
+    overlap: Annotated[
+        str, typer.Option(help="How long the old key still works: 0h, 24h, 7d from now, or until a date. Never beyond its own end.")
+    ] = "24h",
+    expires: Annotated[str | None, typer.Option(help="When the new key ends; when the old one would have, if not given.")] = None,
+    pepper_file: PepperOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key for the same caller and models, show it, this once, and let the old one end after an overlap."""
+    from headrace.ext_proc.engine.keys import PEPPER_NAME, digest, load_pepper, new_id, new_secret
+
+    now = _now()
+    last = _end(overlap, now, "--overlap")
+    ends = None if expires is None else _end(expires, now, "--expires")
+    secret = new_secret()
+    with _explained(), _locked(file):
+        kept = _read(file)
+        old = _usable(_find(kept, id, file))
+        pepper = load_pepper(pepper_file or file.parent / PEPPER_NAME, os.environ)
+        fresh = {"id": new_id(), "digest": digest(pepper, secret), "created": now, "expires": ends or old.expires}
+        key, ending = old.model_copy(update=fresh), old.model_copy(update={"expires": min(last, old.expires or last)})
+        _write(file, (*(ending if one.id == id else one for one in kept), key))
+    _show_once(secret, key, file, as_json)
+    typer.echo(f"{id} works until {ending.expires:%Y-%m-%dT%H:%M:%SZ}.", err=True)
 
 
 @app.command("list")
@@ -73,19 +102,39 @@ def list_keys(file: FileOption = Path("keys.yaml"), as_json: JsonOption = False)
 
 @app.command()
 def revoke(
-    id: Annotated[str, typer.Argument(help="The id of the key, as `headrace keys list` shows it.", metavar="ID")],
+    id: IdArgument,
     file: FileOption = Path("keys.yaml"),
 ) -> None:
     """Revoke a key. It stays in the file, disabled, so that its id still means something in old records."""
-    from headrace.ext_proc.engine.policy.problems import suggestion
-
     with _explained(), _locked(file):
         kept = _read(file)
-        if all(key.id != id for key in kept):
-            hint = suggestion(id, [key.id for key in kept[-10:]])
-            raise typer.BadParameter(f"{file} has no key {id!r}; {hint}", param_hint="ID")
+        _find(kept, id, file)
         _write(file, tuple(key.model_copy(update={"disabled": True}) if key.id == id else key for key in kept))
     typer.echo(f"{id} is revoked.")
+
+
+def _find(kept: Sequence["KeyRecord"], id: str, file: Path) -> "KeyRecord":
+    """Raises BadParameter where there is none."""
+    from headrace.ext_proc.engine.policy.problems import suggestion
+
+    for key in kept:
+        if key.id == id:
+            return key
+    hint = suggestion(id, [key.id for key in kept[-10:]])
+    raise typer.BadParameter(f"{file} has no key {id!r}; {hint}", param_hint="ID")
+
+
+def _usable(key: "KeyRecord") -> "KeyRecord":
+    """Raises BadParameter for one that has ended: rotating it would bring back what somebody has taken away."""
+    if key.disabled or key.is_expired(int(_now().timestamp() * 1000)):
+        raise typer.BadParameter(f"{key.id} is {_state(key)}; make a new key with `headrace keys create`", param_hint="ID")
+    return key
+
+
+def _show_once(secret: str, key: "KeyRecord", file: Path, as_json: bool) -> None:
+    typer.echo(json.dumps({"key": secret, **_shown(key)}, indent=2) if as_json else secret)
+    if not as_json:
+        typer.echo(f"{key.id} is in {file}. The line above is the key; it is not kept and cannot be shown again.", err=True)
 
 
 def _columns(key: "KeyRecord") -> Iterator[str]:
@@ -113,7 +162,7 @@ def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def _end(expires: str, now: datetime) -> datetime:
+def _end(expires: str, now: datetime, option: str) -> datetime:
     """Raises BadParameter for what is neither a time from now nor a date to come."""
     hint = f"{expires!r} is neither a time from now (12h, 90d, 8w) nor a date to come (2027-01-31, 2027-01-31T12:00:00Z)"
     try:
@@ -122,9 +171,9 @@ def _end(expires: str, now: datetime) -> datetime:
         end = datetime.fromisoformat(expires)
         end = (end if end.tzinfo else end.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise typer.BadParameter(hint, param_hint="--expires") from None
+        raise typer.BadParameter(hint, param_hint=option) from None
     if end <= now:
-        raise typer.BadParameter(hint, param_hint="--expires")
+        raise typer.BadParameter(hint, param_hint=option)
     return end
 
 
@@ -188,5 +237,3 @@ def _explained() -> Iterator[None]:
     except (HeadraceError, OSError) as error:
         typer.echo(error if isinstance(error, HeadraceError) else f"{error.filename}: {error.strerror}", err=True)
         raise typer.Exit(1) from None
-
-

@@ -19,7 +19,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "policy": ("policy", "The policy format: schema, and what a file says."),
     "route": ("route", "What routing by prompt size is worth: servers that a trace needs."),
     "envoy": ("envoy", "Envoy's configuration: write one, patch one, check one."),
-    "keys": ("keys", "Create, list and revoke API keys."),
+    "keys": ("keys", "Create, list, rotate and revoke API keys."),
     "pii": ("pii", "Try what a policy finds in samples of your own."),
     "usage": ("usage", "What was used and what it cost: reports and exports of the ledger."),
     "budget": ("budget", "Show, set and raise budgets."),

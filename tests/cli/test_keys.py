@@ -138,3 +138,50 @@ def test_keys_made_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
         done = pool.map(lambda user: headrace("keys", "create", "--user", user, cwd=tmp_path), users)
     assert [process.returncode for process in done] == [0] * 4
     assert sorted(str(key.user) for key in read_keys(tmp_path / "keys.yaml")) == users
+
+
+def rotate(directory: Path, *options: str) -> dict[str, Any]:
+    done = headrace("keys", "rotate", "--json", *options, cwd=directory)
+    assert done.returncode == 0, done.stderr
+    shown: dict[str, Any] = json.loads(done.stdout)
+    return shown
+
+
+def test_a_rotated_key_is_the_same_caller_s_and_the_old_one_ends_after_the_overlap(tmp_path: Path) -> None:
+    other, first = create(tmp_path), create(tmp_path, "--team", "mill", "--model", "gpt-*", "--expires", "2999-01-31")
+    before = datetime.now(UTC).replace(microsecond=0)
+    fresh = rotate(tmp_path, first["id"], "--overlap", "7d")
+    untouched, old, new = read_keys(tmp_path / "keys.yaml")
+    assert (untouched.id, untouched.expires) == (other["id"], None)
+    assert old.expires is not None and before <= old.expires - timedelta(days=7) <= datetime.now(UTC)
+    assert (new.id, new.team, new.models, f"{new.expires:%F}") == (fresh["id"], "mill", ("gpt-*",), "2999-01-31")
+    pepper = load_pepper(tmp_path / "headrace.pepper", {})
+    assert [old.digest, new.digest] == [digest(pepper, key["key"]) for key in (first, fresh)]
+
+
+def test_an_overlap_of_nothing_ends_the_old_key_at_once(tmp_path: Path) -> None:
+    old = create(tmp_path)["id"]
+    rotate(tmp_path, old, "--overlap", "0h")
+    kept, new = read_keys(tmp_path / "keys.yaml")
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    assert (kept.is_expired(now), new.is_expired(now), new.expires) == (True, False, None)
+
+
+def test_an_overlap_does_not_lengthen_a_key(tmp_path: Path) -> None:
+    old = create(tmp_path, "--expires", "2h")
+    rotate(tmp_path, old["id"], "--overlap", "9d", "--expires", "2999-01-01")
+    kept, new = read_keys(tmp_path / "keys.yaml")
+    assert kept.expires == datetime.fromisoformat(old["expires"])
+    assert f"{new.expires:%F}" == "2999-01-01"
+
+
+@pytest.mark.parametrize("ended", ["revoked", "expired", "unknown", "overlap"])
+def test_what_has_ended_is_not_rotated(tmp_path: Path, ended: str) -> None:
+    id = create(tmp_path, *(["--expires", "0h"] if ended == "expired" else []))["id"]
+    if ended == "revoked":
+        headrace("keys", "revoke", id, cwd=tmp_path)
+    before = (tmp_path / "keys.yaml").read_text()
+    options = {"unknown": ["key_none"], "overlap": [id, "--overlap", "2001-01-01"]}.get(ended, [id])
+    said = {"unknown": "has no key 'key_none'", "overlap": "--overlap"}.get(ended, f"{id} is {ended}")
+    assert said in failed(headrace("keys", "rotate", *options, cwd=tmp_path))
+    assert (tmp_path / "keys.yaml").read_text() == before
