@@ -59,7 +59,7 @@ class Searcher:
         collected = collect(document, rules)
         pieces = list(_pieces(collected))
         names = "\n".join(collected.names)
-        if self.is_heavy([names, *(text.text for text, _ in pieces)]):
+        if self.is_heavy([names, *[text.text for text, _ in pieces]]):
             return await offload.run(self._search, collected, pieces, names)
         return self._search(collected, pieces, names)
 
@@ -79,7 +79,7 @@ class Searcher:
 
     def _search(self, collected: Collected, pieces: Sequence[Piece], names: str) -> Scan:
         found = [Found(text, spans, outer) for text, outer in pieces if (spans := self._spans(text))]
-        in_names = list(self._in_names(collected, names))
+        in_names = list(self._in_names(collected, names)) if names else []
         scan = Scan(found, in_names, collected.undeclared, collected.unread)
         if found:
             texts = [names, *(text.text for text, _ in pieces)]
@@ -107,7 +107,7 @@ class Searcher:
         return [Span(0, len(text), named.entity, named.score)]
 
     def _in_names(self, collected: Collected, names: str) -> Iterator[tuple[str, Path]]:
-        if not names or not self.detector.detect(names):
+        if not self.detector.detect(names):
             return
         for name, path in collected.names.items():
             yield from ((span.entity, path) for span in self.treatment.apart(self.detector.detect(name)))

@@ -3,7 +3,9 @@
 import re
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple, Union
+from typing import Any, Union
+
+from msgspec import Struct
 
 from headrace.ext_proc.core.verdict import Json, Path
 from headrace.filters.pii.encoded import BASE64, is_readable
@@ -48,7 +50,7 @@ _LEAST_NUMBER = 1_000_000
 _LEAST_BYTES = 64
 
 
-class Text(NamedTuple):
+class Text(Struct, frozen=True, gc=False):  # a prompt has hundreds
     """A string (or a number, spelled) at `path`. `kind`: TEXT, LINK, EMBEDDED, or MEDIA for one to be searched decoded."""
 
     path: Path
@@ -98,7 +100,12 @@ def _visit(found: Collected, value: Any, path: Path, rule: Rule) -> None:
 
 
 def _members(found: Collected, members: dict[str, Any], path: Path, rule: Rule) -> None:
-    rules, other = _rules_of(members, rule)
+    if not isinstance(rule, dict):
+        rules: Rules = _NO_RULES
+        other: Rule = Kind.FREE if rule is Kind.FREE else Kind.UNKNOWN
+    else:
+        rules = _typed(members, rule) if OF_TYPE in rule else rule
+        other = rule.get("*") or rule.get(OTHERS) or Kind.UNKNOWN
     for name, value in members.items():
         inner = rules.get(name)
         if inner is None:
@@ -115,15 +122,11 @@ def _members(found: Collected, members: dict[str, Any], path: Path, rule: Rule) 
             _string(found, value, (*path, name), inner)
 
 
-def _rules_of(members: dict[str, Any], rule: Rule) -> tuple[Rules, Rule]:
-    """The rules of an object's members, and the one of those that have none."""
-    if not isinstance(rule, dict):
-        return _NO_RULES, Kind.FREE if rule is Kind.FREE else Kind.UNKNOWN
-    of_type = rule.get(OF_TYPE)
-    if isinstance(of_type, dict) and isinstance(kind := members.get("type"), str):
-        rule = of_type.get(kind, rule)
-        assert isinstance(rule, dict), "the rules of a type are of its members"
-    return rule, rule.get("*") or rule.get(OTHERS) or Kind.UNKNOWN
+def _typed(members: dict[str, Any], rules: Rules) -> Rules:
+    """The rules of an object whose `type` has rules of its own."""
+    of_type, kind = rules[OF_TYPE], members.get("type")
+    chosen = of_type.get(kind, rules) if isinstance(of_type, dict) and isinstance(kind, str) else rules
+    return chosen if isinstance(chosen, dict) else rules
 
 
 def _string(found: Collected, value: str, path: Path, rule: Rule) -> None:
