@@ -32,6 +32,9 @@ WATCHED = "watched"
 DEADLINE_S = 30.0
 """For conditions that hold within milliseconds on an idle machine."""
 
+PATTERNS_ALONE: Mapping[str, Mapping[str, Any]] = {"pii": {"model": "none"}}
+"""A language model takes longer over prompts of megabytes than a filter may; it has tests of its own."""
+
 Policy = dict[str, Any]
 _numbers = count(1)
 
@@ -66,7 +69,7 @@ def policy_of(upstreams: Mapping[str, str], **changes: Any) -> Policy:
 def chain(**settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The full chain; settings by filter."""
     names = ("identity", "pii", "budget", "routing", "usage")
-    return [{name: dict(settings.get(name, {}))} for name in names]
+    return [{name: {**PATTERNS_ALONE.get(name, {}), **settings.get(name, {})}} for name in names]
 
 
 def lean_chain(**settings: Mapping[str, Any]) -> list[dict[str, Any]]:
