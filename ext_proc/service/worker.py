@@ -39,6 +39,7 @@ from headrace.ext_proc.service.control import AskReport, Channel, Drain, Failed,
 from headrace.ext_proc.service.draining import Draining
 from headrace.ext_proc.service.warming import warm
 from headrace.ext_proc.stores import open_store
+from headrace.ext_proc.stores.local import LocalAllowance
 from headrace.ext_proc.telemetry import logs
 from headrace.ext_proc.telemetry.alerts import Alerts
 from headrace.ext_proc.telemetry.counting import Metrics
@@ -74,7 +75,7 @@ class Worker:
         self._channel = channel
         clock = SystemClock()
         self._metrics = Metrics(self._is_model, clock)
-        self._store = MeasuredStore(open_store(settings.store), self._metrics.store, self._metrics.store_errors)
+        self._store = LocalAllowance(MeasuredStore(open_store(settings.store), self._metrics.store, self._metrics.store_errors))
         self._offload = ThreadOffload()
         board = Board(METRICS_MS)
         self._scraper = Scraper(board, clock)

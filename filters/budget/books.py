@@ -7,13 +7,18 @@ from headrace.ext_proc.core.principal import Principal
 from headrace.ext_proc.engine.prices import Prices
 from headrace.ext_proc.engine.registry import Build
 from headrace.ext_proc.engine.tokens import Tokens
+from headrace.ext_proc.stores.local import with_allowance
 from headrace.filters.budget.limits import Slot, limits_of
 
 
 class Books:
-    """ttl_ms: how long a lease lasts. step_tokens: of a streamed answer, reserved at a time; None: streams are not cut."""
+    """ttl_ms: how long a lease lasts. step_tokens: of a streamed answer, reserved at a time; None: streams are not cut.
 
-    def __init__(self, build: Build, *, ttl_ms: int, fails_open: bool, step_tokens: int | None) -> None:
+    local_percent: of each limit, admitted here while the store is away.
+    """
+
+    def __init__(self, build: Build, *, ttl_ms: int, fails_open: bool, step_tokens: int | None, local_percent: int = 0) -> None:
+        self.local_percent = local_percent
         self.ttl_ms = ttl_ms
         self.fails_open = fails_open
         self.step_tokens = step_tokens
@@ -22,7 +27,7 @@ class Books:
         self.limits = limits_of(build.document, build.problem)
         self.slots = lru_cache(4096)(self._slots)
         self.tokens = Tokens(build.base, build.ports.offload)
-        self.store = build.ports.store
+        self.store = with_allowance(build.ports.store)
         self.clock = build.ports.clock
 
     def _slots(self, principal: Principal, model: str, minute: int) -> Sequence[Slot]:

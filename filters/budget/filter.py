@@ -15,10 +15,17 @@ from headrace.filters.budget.session import BudgetSession
 class BudgetSettings(FilterSettings):
     """The budgets themselves are in the policy's list `budgets`."""
 
-    on_store_down: Literal["closed", "open"] = Field(
+    on_store_down: Literal["closed", "open", "local"] = Field(
         "closed",
         description="What happens while the store does not answer. closed: requests are refused with 503. open: they go on and "
-        "are not counted, unless the store took the reservation after all.",
+        "are not counted, unless the store took the reservation after all. local: each worker admits from its own allowance.",
+    )
+    local_percent: int = Field(
+        5,
+        ge=1,
+        le=100,
+        description="With on_store_down: local, the percentage of each limit, rounded up to a whole unit, that every worker may "
+        "admit in a window while the store is away. A budget is exceeded by that much for each worker, at most.",
     )
     lease_seconds: int = Field(
         3600,
@@ -48,6 +55,7 @@ class BudgetFilter:
             build,
             ttl_ms=settings.lease_seconds * 1000,
             fails_open=settings.on_store_down == "open",
+            local_percent=settings.local_percent if settings.on_store_down == "local" else 0,
             step_tokens=settings.step_tokens if settings.on_exhausted == "cut" else None,
         )
 

@@ -66,9 +66,13 @@ class BudgetSession(Session):
 
     async def _reserve(self, lease: Lease, now_ms: int) -> Verdict:
         self._lease = lease  # before the call: when its reply is lost or not awaited, the store may hold the lease
+        context = {**terms_of(self._request).members, "model": lease.model.name}
+        answer: Admitted | Exhausted | None
         try:
-            answer = await lease.reserve(self._books.store, now_ms, {**terms_of(self._request).members, "model": lease.model.name})
+            answer = await lease.reserve(self._books.store, now_ms, context)
         except StoreUnavailable:
+            answer = lease.admit(self._books.store, self._books.local_percent, now_ms, context)
+        if answer is None:
             return self._continue(lease, {}, [], "budget.unavailable") if self._books.fails_open else UNAVAILABLE
         if isinstance(answer, Exhausted):
             self._lease = None

@@ -171,6 +171,16 @@ async def test_while_the_store_is_down_requests_go_on_where_the_policy_says_so(r
     assert (record["filter"], record["reason"]) == ("budget", "budget.unavailable")
 
 
+@pytest.mark.parametrize(("percent", "admitted"), [(100, True), (1, False)])
+async def test_while_the_store_is_down_a_worker_admits_what_its_allowance_holds(rig: Rig, percent: int, admitted: bool) -> None:
+    rig.settings = {"on_store_down": "local", "local_percent": percent}
+    await rig.store.close()
+    exchange, answer = await rig.ask()
+    assert isinstance(answer, Proceed if admitted else Refuse)
+    reasons = [step["reason"] for step in exchange.decision.steps if step["filter"] == "budget"]
+    assert reasons == ["budget.reserved" if admitted else "budget.unavailable"]
+
+
 async def test_a_reservation_whose_reply_never_came_is_given_back(rig: Rig) -> None:
     class Deaf:
         """Takes the reservation, and never says so."""
