@@ -3,7 +3,7 @@
 A segment has at least 12 words, or 120 characters, so that the lines of an address and short sentences stand together. It ends
 with the next line feed; with the next sentence's end, white space and one more character, so that `jane.` is not taken for a
 sentence before `doe@example.com` has come; or after 40 words. A cut after 40 words, or within a run without any blank, is no
-natural end: it keeps clear of findings and leaves the last words for the next segment.
+natural end: it keeps clear of findings and leaves the last words for the next segment. A key in PEM is not cut.
 """
 
 import re
@@ -30,6 +30,10 @@ LONGEST = 4096
 """Characters without an end after which a cut is made in mid-run."""
 OVERLAP = 512
 """Characters of such a run that are looked at twice; a finding that is longer is taken to last to the end of the run."""
+
+# The lines of a key in PEM stand together: none of them alone looks like one.
+_KEY_BEGIN, _KEY_CLOSE = "-----BEGIN ", "-----END "
+_KEY_END = re.compile(r"-----END [^\n]{0,64}\n")
 
 Search = Callable[[str], Sequence[Span]]
 
@@ -81,7 +85,16 @@ class Cutter:
         words = _WORDS.match(held, at, at + LONGEST) if len(held) - at > 2 * WORDS else None
         last = words.end() + 1 if words else at + LONGEST
         end = _SENTENCE.search(held, max(least, self._searched), last) if least is not None else None
-        if end is not None and (words is None or end.end() <= words.end()):
+        natural = end is not None and (words is None or end.end() <= words.end())
+        stop = end.end() if end is not None and natural else words.end() if words is not None else at
+        if _is_open_key(held, at, stop):
+            close = _KEY_END.search(held, stop, at + LONGEST)
+            if close is not None:
+                return self._give(close.end(), self._search(held[at : close.end()]))
+            if len(held) - at < LONGEST:
+                return None
+            return self._forced(at + LONGEST, at + LONGEST - OVERLAP)
+        if end is not None and natural:
             return self._give(end.end(), self._search(held[at : end.end()]))
         if words is not None:
             return self._forced(words.end(), _end_of(_GIVEN_WORDS, held, at))
@@ -113,6 +126,11 @@ class Cutter:
             blank = _BLANK.search(self._held, self._at)
             self._at = self._searched = blank.start() if blank else len(self._held)
             self._swallowing = blank is None
+
+
+def _is_open_key(text: str, start: int, end: int) -> bool:
+    """Whether a key in PEM begins in `text[start:end]` and goes on behind it."""
+    return text.rfind(_KEY_BEGIN, start, end) > text.rfind(_KEY_CLOSE, start, end)
 
 
 def _least(text: str, at: int) -> int | None:
