@@ -9,7 +9,7 @@ import pytest
 
 from headrace.ext_proc.core.effects import Record
 from headrace.ext_proc.core.events import Proceed
-from headrace.ext_proc.core.facts import PLACEMENT
+from headrace.ext_proc.core.facts import PLACEMENT, ROUTE
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
 from headrace.filters.pii.action_settings import Mask, Route
 from headrace.filters.pii.actions import hashed, masked
@@ -155,7 +155,8 @@ def test_regulated_data_is_left_as_it_is_and_placed(tmp_path: Path) -> None:
     answer = talk.ask(user(f"{SSN}, {CARD}, {EMAIL}"))
     assert isinstance(answer, Proceed) and answer.body is not None
     assert SSN in answer.body.decode() and CARD in answer.body.decode() and EMAIL not in answer.body.decode()
-    assert talk.exchange._request.facts.get(PLACEMENT) == frozenset({"local"})
+    facts = talk.exchange._request.facts
+    assert (facts.get(PLACEMENT), facts.get(ROUTE)) == (frozenset({"local"}), "local")
     note = _note(talk)
     assert note["upstreams"] == ["local"]
     assert note["action"] == {"US_SSN": "route", "CREDIT_CARD": "route", "EMAIL_ADDRESS": "replace"}

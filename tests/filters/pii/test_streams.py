@@ -329,6 +329,14 @@ def test_blocking_ends_the_stream_in_band_before_the_finding(tmp_path: Path) -> 
     assert parsed(raw)[-1]["error"]["code"] == "pii.answer_blocked"
 
 
+def test_blocking_ends_an_anthropic_stream_in_its_own_dialect(tmp_path: Path) -> None:
+    talk = Talk(policy(tmp_path, "response: {EMAIL_ADDRESS: block}"), "/v1/messages")
+    talk.ask(user("hi", max_tokens=9))
+    raw = talk.stream(event(document) for document in _messages(OTHER, 3))
+    assert b"joan" not in raw
+    assert (parsed(raw)[-1]["type"], parsed(raw)[-1]["error"]["code"]) == ("error", "pii.answer_blocked")
+
+
 def test_blocking_refuses_a_whole_answer(tmp_path: Path) -> None:
     talk, _ = _asked(policy(tmp_path, "response: block"))
     told = talk.whole_raw(json.dumps({"choices": [{"message": {"content": OTHER}}]}).encode())
