@@ -63,7 +63,7 @@ def test_commands_do_not_offer_to_install_completion(tmp_path: Path) -> None:
         (["--socket-mode", "rw"], "octal"),
         (["--log-level", "loud"], "none of debug, info, warning, error"),
         (["--workers", "0"], "--workers"),
-        (["--store", "ftp://x"], "none of unix://, redis://, rediss://, memory://"),
+        (["--store", "ftp://x"], "'ftp' is none of memory, unix, redis, rediss, redis+cluster"),
     ],
 )
 def test_what_serve_cannot_take_is_said(arguments: list[str], words: str, tmp_path: Path) -> None:

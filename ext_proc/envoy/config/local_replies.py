@@ -1,7 +1,7 @@
 """Envoy's own refusals in the caller's dialect: a body over the limit, a service or a model server that does not answer.
 
 The service's refusals are replies of Envoy's, too; they are known by their details, which are the reason (`budget.exhausted`), and
-stay as they are.
+stay as they are. So does what a route of the configuration answers itself.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from headrace.ext_proc.envoy.config.names import NAMESPACE
 from headrace.ext_proc.envoy.config.stubs import PackedAny, Struct, accesslog, cel, core, hcm
 
 EXCHANGE: Final = f"%DYNAMIC_METADATA({NAMESPACE}:exchange)%"
-OURS: Final = "response.code_details.matches('^[a-z_]+[.][a-z_]+$')"
+KEPT: Final = "response.code_details.matches('^[a-z_]+[.][a-z_]+$') || response.code_details == 'direct_response'"
 ANTHROPIC_PATH: Final = "request.path.startsWith('/v1/messages')"
 
 
@@ -55,8 +55,8 @@ def local_replies() -> hcm.LocalReplyConfig:
 
 def _mappers() -> Iterator[hcm.ResponseMapper]:
     for kind in KINDS:
-        yield _mapper(kind, Dialect.ANTHROPIC, f"!{OURS} && ({kind.when}) && {ANTHROPIC_PATH}")
-        yield _mapper(kind, Dialect.OPENAI, f"!{OURS} && ({kind.when})")
+        yield _mapper(kind, Dialect.ANTHROPIC, f"!({KEPT}) && ({kind.when}) && {ANTHROPIC_PATH}")
+        yield _mapper(kind, Dialect.OPENAI, f"!({KEPT}) && ({kind.when})")
 
 
 def _mapper(kind: Kind, dialect: Dialect, when: str) -> hcm.ResponseMapper:
