@@ -26,6 +26,7 @@ test: setup  ## every test, through real Envoy and a real store
 
 check: setup  ## ruff and mypy
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy tests
 

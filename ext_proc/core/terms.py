@@ -106,4 +106,3 @@ def read(text: Any) -> Terms | None:
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return None
     return terms if terms.price is None or is_price(terms.price) else None
-

@@ -1,7 +1,7 @@
 """Everything on one machine: a store, the service, and a real Envoy in front of the policy's upstreams.
 
-    async with Stack(Path("policy.yaml")) as stack:
-        ...                                     # requests to stack.url, metrics at stack.metrics_url, stack.decisions_path
+`async with Stack(Path("policy.yaml")) as stack:` takes requests at stack.url; metrics are at stack.metrics_url, decisions in
+stack.decisions_path.
 """
 
 import asyncio

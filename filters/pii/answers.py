@@ -17,7 +17,7 @@ _WORDS = frozenset(
         "service_tier", "call_id", "item_id", "event_id", "name",
         "previous_response_id", "response_id", "tool_use_id", "tool_call_id",
     }
-)
+)  # fmt: skip
 _OPAQUE = frozenset({"signature", "encrypted_content", "data", "b64_json", "obfuscation", "embedding"})
 _JSON_MEMBERS = frozenset({"arguments", "partial_json"})
 LOGPROBS = "logprobs"

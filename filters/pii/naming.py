@@ -19,9 +19,7 @@ class NamingDetector:
 
     waits = True
 
-    def __init__(
-        self, patterns: Detector, pool: ModelPool, thresholds: Mapping[str, float], layers: Sequence[Layer] = ()
-    ) -> None:
+    def __init__(self, patterns: Detector, pool: ModelPool, thresholds: Mapping[str, float], layers: Sequence[Layer] = ()) -> None:
         self._patterns = patterns
         self._pool = pool
         self._thresholds = dict(thresholds)

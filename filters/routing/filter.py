@@ -136,7 +136,6 @@ class RoutingSession(Session):
             reason=reason,
         )
 
-
     def close(self, outcome: Outcome) -> Sequence[Effect]:
         if self._need is not None and outcome.server:
             self._filter.servers.answered(outcome.server, self._need, self._filter.clock.now_ms())

@@ -60,7 +60,6 @@ class Servers:
         """The request goes to the first of its servers."""
         self._load.place((placed.servers or servers_of(self._upstreams[placed.pool.upstream]))[0], need, now_ms)
 
-
     def answered(self, server: str, need: Need, now_ms: int) -> None:
         """Where its conversation is warm by now."""
         self._load.answered(server, need.prefix, now_ms)

@@ -34,9 +34,7 @@ def charges_of(counters: int, *, sliding: bool = False) -> list[Charge]:
     now_ms = time.time_ns() // 1_000_000
     windows: list[Window] = [Fixed(now_ms - HOUR_MS, now_ms + HOUR_MS), Fixed(now_ms - 2 * HOUR_MS, now_ms + 2 * HOUR_MS)]
     windows = [Sliding(HOUR_MS)] if sliding else windows
-    return [
-        Charge(f"level-{n}:research/ann", "tokens", 2**50, 1_000 + n, windows[n % len(windows)]) for n in range(counters)
-    ]
+    return [Charge(f"level-{n}:research/ann", "tokens", 2**50, 1_000 + n, windows[n % len(windows)]) for n in range(counters)]
 
 
 Call = Callable[[], Awaitable[Any]]

@@ -74,6 +74,4 @@ def test_what_the_example_has_commented_out_works_too(tmp_path: Path) -> None:
 
 def test_the_tracked_schema_is_what_the_command_prints() -> None:
     done = headrace("policy", "schema", cwd=POLICIES)
-    assert done.stdout == (POLICIES / "policy.schema.json").read_text(), (
-        "run: headrace policy schema > policies/policy.schema.json"
-    )
+    assert done.stdout == (POLICIES / "policy.schema.json").read_text(), "run: headrace policy schema > policies/policy.schema.json"

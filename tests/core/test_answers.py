@@ -309,9 +309,7 @@ async def test_trailers_end_a_stream_and_follow_what_was_held_back() -> None:
 CUT = Reply(429, "budget.exhausted", "Spent.")
 
 
-@pytest.mark.parametrize(
-    ("path", "name"), [("/v1/chat/completions", None), ("/v1/messages", "error")], ids=["openai", "anthropic"]
-)
+@pytest.mark.parametrize(("path", "name"), [("/v1/chat/completions", None), ("/v1/messages", "error")], ids=["openai", "anthropic"])
 async def test_a_stream_is_cut_in_band_in_the_callers_dialect_and_its_rest_is_ignored(path: str, name: str | None) -> None:
     def stop(event: SseEvent) -> Sequence[SseEvent]:
         if event.data == "2":

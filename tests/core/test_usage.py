@@ -102,10 +102,14 @@ def test_the_words_an_event_adds(document: Any, text: str) -> None:
 
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["usage", "response", "message", "choices", "delta", "tool_calls", "function", "prompt_tokens", "text"]),
-        inner,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["usage", "response", "message", "choices", "delta", "tool_calls", "function", "prompt_tokens", "text"]
+            ),
+            inner,
+        )
     ),
     max_leaves=12,
 )

@@ -207,7 +207,6 @@ class Site:
         [record] = await self.settled([answer.headers["x-headrace-exchange"]])
         return record
 
-
     async def pools_idle(self) -> None:
         """Returns when no pool is writing an answer."""
         async with asyncio.timeout(DEADLINE_S):

@@ -64,8 +64,13 @@ async def failing_site(primary: str | None = None, **failover: Any) -> AsyncIter
     async with StubUpstream("standard") as stub:
         filters = lean_chain(routing={"failover": failover})
         key = {"large": {"api_key": {"file": "provider.key"}}}
-        site = running_site(upstreams={"standard": primary or stub.url}, models=models(), filters=filters, of_upstreams=key,
-                            files={"provider.key": SECRET + "\n"})
+        site = running_site(
+            upstreams={"standard": primary or stub.url},
+            models=models(),
+            filters=filters,
+            of_upstreams=key,
+            files={"provider.key": SECRET + "\n"},
+        )
         async with site as running:
             yield Failing(running, stub)
 

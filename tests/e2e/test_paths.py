@@ -24,9 +24,7 @@ SPELLINGS += ["/v1/{}#x", "/v1/{}?#x", "http://elsewhere/v1/{}", "/v1/{}%252f", 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("capitals", [False, True])
 @pytest.mark.parametrize("spelling", SPELLINGS)
-async def test_no_spelling_of_a_path_is_a_way_past_the_filters(
-    site: Site, name: str, spelling: str, capitals: bool
-) -> None:
+async def test_no_spelling_of_a_path_is_a_way_past_the_filters(site: Site, name: str, spelling: str, capitals: bool) -> None:
     """Without a key nothing is served: the filters saw the call, or the gateway refused the path, or no upstream has it."""
     path = spelling.format(name.upper() if capitals else name)
     status, body = await raw_post(site, path, json.dumps(CALLS[name]).encode())

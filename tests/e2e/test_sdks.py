@@ -18,7 +18,7 @@ from tests.e2e.site import MODEL, Caller, Site, chat
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
 SECRETS = ("ada.lovelace@example.org", "4111 1111 1111 1111", "192.168.17.4")
-SAID = "Write to {} (card {}), from \"home\" at {};\n\tünïcödé \N{WATER WAVE}!".format(*SECRETS)
+SAID = 'Write to {} (card {}), from "home" at {};\n\tünïcödé \N{WATER WAVE}!'.format(*SECRETS)
 ECHO = {"x-simulate": "echo"}
 SCHEMA: dict[str, object] = {"type": "object", "properties": {"text": {"type": "string"}}}
 ASKED: list[ChatCompletionMessageParam] = [{"role": "system", "content": "Repeat."}, {"role": "user", "content": SAID}]
@@ -70,9 +70,7 @@ async def chat_choices(client: AsyncOpenAI) -> str:
 
 
 async def chat_tool(client: AsyncOpenAI) -> str:
-    answer = await client.chat.completions.create(
-        model=MODEL, messages=ASKED, tools=TOOLS, max_tokens=CAP, extra_headers=ECHO
-    )
+    answer = await client.chat.completions.create(model=MODEL, messages=ASKED, tools=TOOLS, max_tokens=CAP, extra_headers=ECHO)
     [call] = answer.choices[0].message.tool_calls or []
     assert call.type == "function"
     return str(json.loads(call.function.arguments)["text"])
@@ -102,9 +100,7 @@ async def response_stream(client: AsyncOpenAI) -> str:
 
 
 async def response_tool(client: AsyncOpenAI) -> str:
-    answer = await client.responses.create(
-        model=MODEL, input=SAID, tools=RESPONSE_TOOLS, max_output_tokens=CAP, extra_headers=ECHO
-    )
+    answer = await client.responses.create(model=MODEL, input=SAID, tools=RESPONSE_TOOLS, max_output_tokens=CAP, extra_headers=ECHO)
     [call] = [item for item in answer.output if isinstance(item, ResponseFunctionToolCall)]
     return str(json.loads(call.arguments)["text"])
 
@@ -156,9 +152,7 @@ def noted(content: Any) -> str:
     return str(called["text"])
 
 
-CLAUDES: Mapping[str, ClaudeSay] = {
-    say.__name__: say for say in (message_whole, message_stream, message_tool, message_tool_stream)
-}
+CLAUDES: Mapping[str, ClaudeSay] = {say.__name__: say for say in (message_whole, message_stream, message_tool, message_tool_stream)}
 
 
 @pytest.mark.parametrize("say", OPENAIS.values(), ids=OPENAIS)

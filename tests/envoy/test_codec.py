@@ -116,9 +116,7 @@ def test_what_was_not_asked_for_is_an_error(message: pb.ProcessingRequest, words
 # --- answers to headers and bodies --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("event", "part"), [(HEADERS, "request_headers"), (BODY, "request_body"), (ANSWER, "response_headers")]
-)
+@pytest.mark.parametrize(("event", "part"), [(HEADERS, "request_headers"), (BODY, "request_body"), (ANSWER, "response_headers")])
 def test_nothing_to_change_is_an_empty_answer_of_the_right_kind(event: Any, part: str) -> None:
     message = one(event, Proceed())
     assert message.WhichOneof("response") == part

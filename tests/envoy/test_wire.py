@@ -42,14 +42,14 @@ def test_golden_bytes_of_an_answer_to_headers() -> None:
     option.header.key, option.header.raw_value = "a", b"1"
     common.header_mutation.remove_headers.append("b")
     common.clear_route_cache = True
-    golden = "0a15" "0a13" "120f" "0a0a" "0a06" "0a0161" "1a0131" "1802" "120162" "2801"
+    golden = "0a150a13120f0a0a0a060a01611a013118021201622801"
     assert message.SerializeToString().hex() == golden
 
 
 def test_golden_bytes_of_the_end_of_a_stream() -> None:
     message = ext_pb.ProcessingResponse()
     message.response_body.response.body_mutation.streamed_response.end_of_stream = True
-    assert message.SerializeToString().hex() == "2208" "0a06" "1a04" "1a02" "1001"
+    assert message.SerializeToString().hex() == "22080a061a041a021001"
 
 
 def test_golden_bytes_of_health() -> None:

@@ -117,9 +117,7 @@ def test_a_server_that_ends_at_once_is_reported_with_its_last_words(monkeypatch:
         EmbeddedStore().start()
 
 
-def test_a_long_temporary_directory_does_not_cut_the_sockets_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_temporary_directory_does_not_cut_the_sockets_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = tmp_path / ("d" * 100)
     deep.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(deep))

@@ -144,9 +144,7 @@ async def test_a_call_that_lost_its_connection_is_repeated_once(tmp_path: Path) 
     assert replies == []
 
 
-async def test_a_server_that_became_a_replica_is_left_for_the_primary(
-    store: RedisStore, place: Path, admin: "redis.Redis"
-) -> None:
+async def test_a_server_that_became_a_replica_is_left_for_the_primary(store: RedisStore, place: Path, admin: "redis.Redis") -> None:
     assert await reserve(store, "a") == Admitted((90,))
     admin.replicaof("127.0.0.1", "1")
     with EmbeddedStore() as primary:

@@ -41,9 +41,7 @@ async def test_a_lease_that_one_counter_cannot_hold_charges_none(store: Store, o
 async def test_the_refusal_that_lasts_longest_is_the_one_that_is_told(store: Store, organisation: str) -> None:
     day, week, minute = charge(30, limit=10), charge(30, limit=20, window=WEEK), charge(30, limit=30, window=MINUTE)
     assert await reserve(store, organisation, "a", day, week, minute) == Exhausted(1, (10, 20, 30), WEEK.end_ms)
-    assert await reserve(store, organisation, "b", day, charge(11, counter="other", limit=10)) == Exhausted(
-        0, (10, 10), DAY.end_ms
-    )
+    assert await reserve(store, organisation, "b", day, charge(11, counter="other", limit=10)) == Exhausted(0, (10, 10), DAY.end_ms)
 
 
 async def test_a_limit_may_be_used_up_exactly_and_no_further(store: Store, organisation: str) -> None:
@@ -77,9 +75,7 @@ async def test_a_refusal_leaves_no_trace(store: Store, organisation: str) -> Non
 
 
 @pytest.mark.parametrize("actual", [0, 5, 60, 250])
-async def test_settling_puts_what_was_spent_in_place_of_what_was_reserved(
-    store: Store, organisation: str, actual: int
-) -> None:
+async def test_settling_puts_what_was_spent_in_place_of_what_was_reserved(store: Store, organisation: str, actual: int) -> None:
     charges = (charge(60), charge(60, window=MINUTE))
     await reserve(store, organisation, "other", *(charge(7), charge(7, window=MINUTE)))
     await reserve(store, organisation, "a", *charges)
@@ -139,9 +135,7 @@ async def test_windows_of_one_counter_are_counted_apart(store: Store, organisati
     assert await reserve(store, organisation, "b", charge(100, window=tomorrow), at=DAY.end_ms) == Admitted((0,))
 
 
-async def test_a_sliding_window_counts_an_amount_for_its_length_and_at_most_a_bucket_more(
-    store: Store, organisation: str
-) -> None:
+async def test_a_sliding_window_counts_an_amount_for_its_length_and_at_most_a_bucket_more(store: Store, organisation: str) -> None:
     at = NOW + 250  # a quarter into its bucket of a second
     await reserve(store, organisation, "a", charge(80, window=MINUTE), at=at)
     probe = charge(0, window=MINUTE)
@@ -176,9 +170,7 @@ async def test_counting_is_exact_up_to_the_largest_amount(store: Store, organisa
 
 
 @pytest.mark.parametrize("window", [DAY, MINUTE])
-async def test_of_fifty_leases_at_once_a_budget_worth_seven_admits_seven(
-    store: Store, organisation: str, window: Window
-) -> None:
+async def test_of_fifty_leases_at_once_a_budget_worth_seven_admits_seven(store: Store, organisation: str, window: Window) -> None:
     charges = (charge(14, window=window), charge(1, unit="requests", limit=1000))
     answers = await asyncio.gather(*(reserve(store, organisation, f"lease-{n}", *charges) for n in range(50)))
     assert sum(isinstance(answer, Admitted) for answer in answers) == 7

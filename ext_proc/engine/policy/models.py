@@ -145,9 +145,9 @@ class Jwt(Part):
         Annotated[Name, Tag("word")] | Annotated[tuple[Name, ...], Field(min_length=1), Tag("list")], word_or_list()
     ] = Field(description="What `aud` must name, or several of which it must name one.")
     issuer: Name | None = Field(None, description="What `iss` must be; not checked when absent.")
-    algorithms: tuple[
-        Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519"], ...
-    ] = Field(("RS256", "ES256"), min_length=1, description="Signature algorithms accepted.")
+    algorithms: tuple[Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519"], ...] = (
+        Field(("RS256", "ES256"), min_length=1, description="Signature algorithms accepted.")
+    )
     claims: dict[PrincipalField, ClaimPath] = Field(
         {"user": "sub"}, min_length=1, description="Which claim names the team, user and so on: groups.0 is the first of a list."
     )

@@ -30,9 +30,7 @@ class Pool(Part):
     """One place a model is served."""
 
     upstream: Name = Field(description="The name of one of the upstreams.")
-    model: Name | None = Field(
-        None, description="What the upstream calls the model; the name the client asked for when absent."
-    )
+    model: Name | None = Field(None, description="What the upstream calls the model; the name the client asked for when absent.")
     max_tokens: Tokens | None = Field(
         None, description="The most tokens, prompt and answer together, this pool holds; no limit when absent."
     )

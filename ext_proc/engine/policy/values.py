@@ -48,9 +48,7 @@ def by_key(*keys: str) -> Discriminator:
         found = [key for key in keys if key in present]
         return found[0] if len(found) == 1 else None
 
-    return Discriminator(
-        key_of, custom_error_type="one_of", custom_error_message=f"must hold exactly one of {', '.join(keys)}"
-    )
+    return Discriminator(key_of, custom_error_type="one_of", custom_error_message=f"must hold exactly one of {', '.join(keys)}")
 
 
 def word_or_mapping(message: str) -> Discriminator:

@@ -67,9 +67,7 @@ def nobody() -> endpoint.LocalityLbEndpoints:
     Without it, Envoy would either ask those that are left out all the same, or answer 503 without asking anybody else.
     """
     address = core.Address(socket_address=core.SocketAddress(address=NOBODY, port_value=0))
-    return endpoint.LocalityLbEndpoints(
-        priority=1, lb_endpoints=[endpoint.LbEndpoint(endpoint=endpoint.Endpoint(address=address))]
-    )
+    return endpoint.LocalityLbEndpoints(priority=1, lb_endpoints=[endpoint.LbEndpoint(endpoint=endpoint.Endpoint(address=address))])
 
 
 def strictly_by_priority() -> endpoint.ClusterLoadAssignmentPolicy:

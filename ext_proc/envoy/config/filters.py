@@ -91,9 +91,7 @@ def attempt_filters(upstream: str, message_timeout: float) -> list[hcm.HttpFilte
         mutation_rules=mutation.HeaderMutationRules(disallow_is_error=True),
         stat_prefix=ATTEMPT_FILTER,
     )
-    codec = hcm.HttpFilter(
-        name="envoy.filters.http.upstream_codec", typed_config=PackedAny.pack(upstream_codec.UpstreamCodec())
-    )
+    codec = hcm.HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=PackedAny.pack(upstream_codec.UpstreamCodec()))
     return [hcm.HttpFilter(name=ATTEMPT_FILTER, typed_config=PackedAny.pack(processor)), codec]
 
 

@@ -76,9 +76,7 @@ def _named(addresses: tuple[Address, ...]) -> bool:
 
 def _assignment(name: str, addresses: tuple[Address, ...], hostname: str = "") -> endpoint.ClusterLoadAssignment:
     """hostname: what requests to these endpoints name as their host."""
-    found = [
-        endpoint.LbEndpoint(endpoint=endpoint.Endpoint(address=socket(address), hostname=hostname)) for address in addresses
-    ]
+    found = [endpoint.LbEndpoint(endpoint=endpoint.Endpoint(address=socket(address), hostname=hostname)) for address in addresses]
     return endpoint.ClusterLoadAssignment(cluster_name=name, endpoints=[endpoint.LocalityLbEndpoints(lb_endpoints=found)])
 
 
@@ -126,9 +124,7 @@ def _tls(upstream: Upstream, ca_file: str) -> core.TransportSocket:
         san_type=tls.SubjectAltNameMatcherSanType.DNS if upstream.address.is_name else tls.SubjectAltNameMatcherSanType.IP_ADDRESS,
         matcher=value_matcher.StringMatcher(exact=host),
     )
-    trusted = tls.CertificateValidationContext(
-        trusted_ca=core.DataSource(filename=ca_file), match_typed_subject_alt_names=[name]
-    )
+    trusted = tls.CertificateValidationContext(trusted_ca=core.DataSource(filename=ca_file), match_typed_subject_alt_names=[name])
     context = tls.UpstreamTlsContext(
         sni=host if upstream.address.is_name else "",
         common_tls_context=tls.CommonTlsContext(validation_context=trusted),

@@ -7,7 +7,6 @@ Node: TypeAlias = Any
 """A parsed YAML or JSON value: mappings, sequences, scalars."""
 
 
-
 def camel(name: str) -> str:
     """`http_filters` → `httpFilters`, the other spelling Envoy takes."""
     first, *rest = name.split("_")

@@ -15,9 +15,7 @@ _PACKAGE = "envoy.extensions.router.cluster_specifiers.priority_group.v3"
 @dataclass(eq=False, repr=False, config={"extra": "forbid"})
 class ClusterWeight(betterproto2.Message):
     cluster_name: str = betterproto2.field(1, betterproto2.TYPE_STRING)
-    weight: int | None = betterproto2.field(
-        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: wrappers.UInt32Value, optional=True
-    )
+    weight: int | None = betterproto2.field(2, betterproto2.TYPE_MESSAGE, unwrap=lambda: wrappers.UInt32Value, optional=True)
 
 
 @dataclass(eq=False, repr=False, config={"extra": "forbid"})

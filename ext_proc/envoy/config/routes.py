@@ -88,7 +88,5 @@ def _unknown() -> route.Route:
         name="unknown upstream",
         match=route.RouteMatch(prefix="/", headers=[decided]),
         direct_response=route.DirectResponseAction(status=503, body=core.DataSource(inline_string=NO_SUCH_UPSTREAM)),
-        response_headers_to_add=[
-            core.HeaderValueOption(header=core.HeaderValue(key="content-type", value="application/json"))
-        ],
+        response_headers_to_add=[core.HeaderValueOption(header=core.HeaderValue(key="content-type", value="application/json"))],
     )

@@ -107,9 +107,7 @@ def _skipped_unless_settled() -> xds_matcher.Matcher:
 
 
 def _has_settle_key() -> xds_matcher.MatcherMatcherListPredicateSinglePredicate:
-    key = match_inputs.DynamicMetadataInput(
-        filter=NAMESPACE, path=[match_inputs.DynamicMetadataInputPathSegment(key=SETTLE_KEY)]
-    )
+    key = match_inputs.DynamicMetadataInput(filter=NAMESPACE, path=[match_inputs.DynamicMetadataInputPathSegment(key=SETTLE_KEY)])
     present = metadata_matcher.Metadata(value=value_matcher.ValueMatcher(present_match=True))
     return xds_matcher.MatcherMatcherListPredicateSinglePredicate(
         input=xds_core.TypedExtensionConfig(name="envoy.matching.inputs.dynamic_metadata", typed_config=PackedAny.pack(key)),

@@ -36,9 +36,7 @@ def step(name: str, outcome: str = "continue", reason: str = "", **more: Any) ->
             "team-day reserves 80 tokens, 920 tokens left; app-hour reserves $0.0000608, $0.0099392 left (budget.reserved)",
         ),
         (
-            step(
-                "budget", "reply", "budget.exhausted", note={"budget": "team-day", "unit": "tokens", "needed": 9, "remaining": 1}
-            ),
+            step("budget", "reply", "budget.exhausted", note={"budget": "team-day", "unit": "tokens", "needed": 9, "remaining": 1}),
             "refuses (budget.exhausted): team-day has 1 token left, 9 tokens would be needed",
         ),
         (

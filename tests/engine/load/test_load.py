@@ -125,9 +125,7 @@ snapshots = st.builds(Snapshot, st.integers(0, 9), st.integers(0, 9), st.none() 
 
 
 @given(st.dictionaries(st.text(max_size=3), snapshots, max_size=6), st.integers(0, 9), st.integers(1, 9999))
-def test_an_order_names_servers_that_are_not_full_and_each_once(
-    servers: dict[str, Snapshot], max_queue: int, tokens: int
-) -> None:
+def test_an_order_names_servers_that_are_not_full_and_each_once(servers: dict[str, Snapshot], max_queue: int, tokens: int) -> None:
     found = board()
     found.follow(servers)
     for name, said in servers.items():

@@ -114,9 +114,7 @@ class TestOverrides:
 
     def test_that_only_clash_together_are_found_when_compiling(self, bench: Workbench) -> None:
         text = IDENTIFIED + (
-            "overrides:\n"
-            "  - {when: {team: a}, set: {pii: {threshold: 0.1}}}\n"
-            "  - {when: {user: b}, set: {pii: {floor: 0.2}}}\n"
+            "overrides:\n  - {when: {team: a}, set: {pii: {threshold: 0.1}}}\n  - {when: {user: b}, set: {pii: {floor: 0.2}}}\n"
         )
         (problem,) = bench.problems(text.encode())
         assert problem == "policy.yaml:9: overrides[1].set.pii: floor must be at most threshold, 0.1, not 0.2"

@@ -219,9 +219,7 @@ def test_a_budget_of_teams_without_identity_is_a_problem(bench: Workbench) -> No
         budgets: [{name: a, per: [team], limit: {usd: 1}, window: day}]
         filters: [{budget: {}}]
     """)
-    assert found == [
-        "policy.yaml:2: budgets[0].per: nobody says who calls; add an identity list, and '- identity: {}' to filters"
-    ]
+    assert found == ["policy.yaml:2: budgets[0].per: nobody says who calls; add an identity list, and '- identity: {}' to filters"]
 
 
 def test_a_budget_before_identity_is_a_problem(bench: Workbench) -> None:

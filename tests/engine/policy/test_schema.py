@@ -1,6 +1,5 @@
 """The JSON Schema says of a document what the compiler says."""
 
-
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 

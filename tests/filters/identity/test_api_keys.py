@@ -251,7 +251,6 @@ class TestFiles:
         (problem,) = self.problems(tmp_path)
         assert "has 5 characters; it needs 32 or more" in problem
 
-
     def test_are_followed_by_a_reload(self, tmp_path: Path) -> None:
         keep(tmp_path, record())
         assert policy_of(tmp_path).files == {tmp_path / "keys.yaml", tmp_path / "headrace.pepper"}

@@ -197,7 +197,9 @@ async def test_a_key_for_one_algorithm_signs_with_no_other(tmp_path: Path) -> No
     assert await reason(policy, bearer(token())) == "auth.invalid"
 
 
-@pytest.mark.parametrize("url", ["http://idp.example/jwks", "ftp://idp/jwks", "https://", "https://idp:0/x", "https://idp:x/", "://"])
+@pytest.mark.parametrize(
+    "url", ["http://idp.example/jwks", "ftp://idp/jwks", "https://", "https://idp:0/x", "https://idp:x/", "://"]
+)
 def test_keys_are_fetched_over_https_only(tmp_path: Path, url: str) -> None:
     with pytest.raises(PolicyErrors, match="is not an https:// URL"):
         policy_of(tmp_path, f"identity: [{{jwt: {{jwks: '{url}', audience: llm}}}}]")

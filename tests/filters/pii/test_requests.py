@@ -151,7 +151,7 @@ def test_tool_arguments_are_searched_decoded_and_stay_valid_json(replacing: Poli
     [
         '{"to": "jane\\u0040example.com"',
         '{"to": "x", "to": "jane\\u0040example.com"}',
-        'not json but jane\\u0040example.com and a@b.com',
+        "not json but jane\\u0040example.com and a@b.com",
         '"jane\\u0040example.com"',
         '{"a": "\\ud800", "to": "jane\\u0040example.com"}',
     ],

@@ -104,7 +104,7 @@ def _call(piece: str, index: int = 0) -> dict[str, Any]:
 @pytest.mark.parametrize("size", [1, 3, 7, 100])
 @pytest.mark.parametrize("escaped", [False, True])
 def test_arguments_of_a_tool_call_stay_valid_json(restoring: Policy, size: int, escaped: bool) -> None:
-    value = "http://example.com/\\\"path"
+    value = 'http://example.com/\\"path'
     talk, token = _asked(restoring, value=value)
     known = json.loads(json.dumps(token)).split(">")[0] + ">"
     spelled = known.replace("<", "\\u003c").replace(">", "\\u003e") if escaped else known
@@ -400,7 +400,7 @@ def test_content_in_parts_is_a_channel_like_any_other(scrubbing: Policy) -> None
 def test_what_a_searched_event_hides_under_a_second_key_is_not_given_out(scrubbing: Policy) -> None:
     talk, _ = _asked(scrubbing)
     choice = f'{{"index": 0, "delta": {{"content": "{OTHER}", "content": "hi"}}}}'
-    out = talk.stream([f"data: {{\"choices\": [{choice}]}}\nother: {OTHER}\n\n".encode(), event("[DONE]")])
+    out = talk.stream([f'data: {{"choices": [{choice}]}}\nother: {OTHER}\n\n'.encode(), event("[DONE]")])
     assert OTHER.encode() not in out
     assert joined(parsed(out)) == "hi"
 
