@@ -21,8 +21,9 @@ demo: setup  ## the whole stack on loopback with sample traffic; stays up until 
 	@$(BIN)/headrace demo $(ARGS)
 
 test: setup  ## every test, through real Envoy and a real store
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest tests/core
 	$(BIN)/coverage report
+	$(BIN)/python -m pytest --ignore=tests/core $(ARGS)
 
 check: setup  ## ruff and mypy
 	$(BIN)/ruff check .
