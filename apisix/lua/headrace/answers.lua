@@ -61,7 +61,7 @@ local function begin(ctx, status, headers)
     end
     local answer, err = asked:response_headers(header_list(status, headers), false)
     if not answer then
-        return nil, err == nil, err
+        return nil, false, err
     elseif answer.refusal then
         return answer.refusal, true
     end
@@ -82,13 +82,16 @@ local function first_piece(conf, ctx, headers)
         return failed(ctx)
     end
     ctx.headrace_reading = reading
-    ctx.headrace_passes = ctx.headrace_passes or reading == nil
+    if reading == nil then
+        ctx.headrace_passes = true
+        ctx.headrace:close()
+    end
 end
 
 local function whole(conf, ctx, body)
     local answer, err = ctx.headrace:whole(body)
     if not answer then
-        if passes_on(conf, ctx, err or "the service ended the exchange before its end") then
+        if passes_on(conf, ctx, err) then
             return nil, body
         end
         return failed(ctx)
@@ -206,6 +209,13 @@ local function collect(response)
     end
 end
 
+-- The upstream's connection is kept where its answer has been read to the end, and where the answer allows it.
+local function finished(client, read)
+    if not read or not client:set_keepalive() then
+        client:close()
+    end
+end
+
 local function hand_on(data)
     if data ~= "" then
         local ok, err = ngx.print(data)
@@ -218,7 +228,7 @@ local function hand_on(data)
 end
 
 -- Passes a stream on, piece by piece, each as the service gives it back. Cancels where the upstream, or the caller, is gone.
-local function relay(conf, ctx, response)
+local function relay(conf, ctx, client, response)
     local reads = ctx.headrace_reading == "stream"
     while true do
         local part, err = response.body_reader(PIECE)
@@ -235,6 +245,7 @@ local function relay(conf, ctx, response)
             return ngx.exit(ngx.ERROR)
         elseif ended or not part then
             ctx.headrace:close()
+            finished(client, part == nil)
             return ngx.exit(ngx.HTTP_OK)
         end
     end
@@ -257,13 +268,14 @@ function _M.fetch(conf, ctx)
         ngx.header["content-length"] = nil
         return status, said
     elseif ctx.headrace_reading ~= "whole" then
-        return relay(conf, ctx, response)
+        return relay(conf, ctx, client, response)
     end
     local body
     body, err = collect(response)
     if not body then
         return unreachable(ctx, err)
     end
+    finished(client, true)
     status, said = whole(conf, ctx, body)
     ngx.header["content-length"] = status == nil and #said or nil
     return status or response.status, said

@@ -65,10 +65,10 @@ _M.schema = {
 local function address(text)
     local path = text:match("^unix:(.+)$")
     if path then
-        return { path = path }
+        return { text = text, path = path }
     end
     local host, port = text:match("^(.+):(%d+)$")
-    return { host = host, port = tonumber(port) }
+    return { text = text, host = host, port = tonumber(port) }
 end
 
 -- False and why where APISIX itself would let answers pass unchecked.

@@ -3,7 +3,7 @@
 local ext_proc = require("headrace.ext_proc")
 local grpc = require("headrace.grpc")
 
-local ipairs, pairs = ipairs, pairs
+local pairs, setmetatable = pairs, setmetatable
 
 local _M = {}
 local Exchange = {}
@@ -13,38 +13,12 @@ Exchange.__index = Exchange
 local READS_ANSWERS = "mode-override,every-chunk"
 local AT_ONCE = 32768   -- bytes of a body that is sent along with its headers, before it is known whether it is wanted
 
--- conf: `addresses`, `timeouts` and `request_only`. Nil and why where no address can be connected to.
-function _M.open(conf, first)
-    local words = conf.request_only and "" or READS_ANSWERS
-    local metadata = { { "headrace-capabilities", words } }
-    local call, err
-    for turn = 0, #conf.addresses - 1 do
-        local address = conf.addresses[(first + turn) % #conf.addresses + 1]
-        call, err = grpc.call(address, ext_proc.METHOD, metadata, conf.timeouts)
-        if call then
-            return setmetatable({ call = call, metadata = {}, set = {}, remove = {}, removed = {} }, Exchange)
-        end
-    end
-    return nil, err
-end
-
-local function append(to, from)
-    for _, item in ipairs(from or {}) do
-        to[#to + 1] = item
-    end
-end
-
--- What one answer changes: metadata, and edits in order.
+-- What one answer changes: the exchange's metadata, and headers that are set and removed, in order.
 function Exchange:fold(common, metadata)
     for name, value in pairs(metadata or {}) do
         self.metadata[name] = value
     end
-    local edits = { set = {}, remove = {} }
-    if common then
-        append(edits.set, common.set)
-        append(edits.remove, common.remove)
-    end
-    return edits
+    return { set = common and common.set or {}, remove = common and common.remove or {} }
 end
 
 -- The next response. Nil for a clean end, nil and why for any other.
@@ -61,10 +35,21 @@ function Exchange:receive()
     return response
 end
 
+function Exchange:refused(refusal)
+    local code = refusal.status and refusal.status.code or 0
+    if code < 200 or code > 599 then
+        return nil, "the service refused with a status that is none: " .. code
+    end
+    self.over = true
+    return { refusal = refusal }
+end
+
 -- The answer to one message that is named `part`: edits with `body`, or a refusal. Nil for a clean end, nil and why for a failure.
-function Exchange:ask(message, part)
+-- message: nil where it has been sent already. last: none comes after it.
+function Exchange:ask(message, part, last)
+    self.call:allow()
     if message then
-        local sent, err = self.call:send(message)
+        local sent, err = self.call:send(message, last)
         if not sent and not self.call.stream.ended then
             return nil, err
         end
@@ -73,8 +58,7 @@ function Exchange:ask(message, part)
     if not response then
         return nil, err
     elseif response.refusal then
-        self.over = true
-        return { refusal = response.refusal }
+        return self:refused(response.refusal)
     elseif not response[part] then
         return nil, "the service answered something else than it was asked"
     end
@@ -82,6 +66,18 @@ function Exchange:ask(message, part)
     local answer = self:fold(common, response.metadata)
     answer.reading = response.reading
     answer.body = common and common.body
+    if answer.body and answer.body.clear then
+        answer.body.body = ""
+    end
+    return answer
+end
+
+-- As `ask`, where a clean end without an answer is a failure: nothing may go on that the service has not spoken of.
+function Exchange:must(message, part, last)
+    local answer, err = self:ask(message, part, last)
+    if not answer then
+        return nil, err or "the service ended the exchange without an answer"
+    end
     return answer
 end
 
@@ -90,17 +86,17 @@ end
 function Exchange:request(headers, body)
     local ends = body == ""
     local early = not ends and #body <= AT_ONCE
-    local message = ext_proc.request_headers(headers, ends)
-    local sent, err = self.call:send(message)
+    local sent, err = self.call:send(ext_proc.request_headers(headers, ends))
     if sent and early then
-        self.call:send(ext_proc.request_body(body))
-    elseif not sent then
+        sent, err = self.call:send(ext_proc.request_body(body))
+    end
+    if not sent and not self.call.stream.ended then
         return nil, err
     end
     local answer
-    answer, err = self:ask(nil, "request_headers")
+    answer, err = self:must(nil, "request_headers")
     if not answer then
-        return err and nil or {}, err
+        return nil, err
     elseif answer.refusal or ends then
         return { answer }
     end
@@ -117,22 +113,22 @@ function Exchange:stays()
     return not self.over and self.metadata.settle == "stream"
 end
 
--- The headers of an upstream's answer. Gives edits, `reading` ("stream", "whole", nil) or a refusal; nil for an answer that the
--- service does not want; nil and why where it has failed.
+-- The headers of an upstream's answer. Gives edits, `reading` ("stream", "whole", nil) or a refusal. Nil and why where the service
+-- has failed.
 function Exchange:response_headers(headers, ends)
-    return self:ask(ext_proc.response_headers(headers, ends), "response_headers")
+    return self:must(ext_proc.response_headers(headers, ends), "response_headers")
 end
 
--- An answer that is no stream, whole. Gives edits with `body`, or a refusal.
+-- An answer that is no stream, whole. Gives edits with `body`, or a refusal. Nil and why where the service has failed.
 function Exchange:whole(body)
-    return self:ask(ext_proc.response_body(body, true), "response_body")
+    return self:must(ext_proc.response_body(body, true), "response_body", true)
 end
 
 -- What goes to the caller in place of one chunk, and whether the stream ends with it. Nil and why where the service has failed.
 function Exchange:chunk(data, ends)
-    local answer, err = self:ask(ext_proc.response_body(data, ends), "response_body")
+    local answer, err = self:must(ext_proc.response_body(data, ends), "response_body", ends)
     if not answer then
-        return nil, err or "the service ended the stream before its end"
+        return nil, err
     end
     local streamed = answer.body and answer.body.streamed
     if not streamed then
@@ -148,6 +144,46 @@ end
 
 function Exchange:close()
     self.call:close()
+end
+
+local function metadata_of(conf)
+    return { { "headrace-capabilities", conf.request_only and "" or READS_ANSWERS } }
+end
+
+-- One try at one address: the exchange and its answers. Nil, why, whether the worker cannot have begun with it, and whether the
+-- connection had been kept from an earlier exchange.
+local function attempt(conf, address, fresh, headers, body)
+    local call, err = grpc.call(address, ext_proc.METHOD, metadata_of(conf), conf.timeouts, fresh)
+    if not call then
+        return nil, err, true, false
+    end
+    local exchange = setmetatable({ call = call, metadata = {} }, Exchange)
+    local answers
+    answers, err = exchange:request(headers, body)
+    if answers then
+        return exchange, answers
+    end
+    exchange:cancel()
+    return nil, err, call:untouched(), call:reused()
+end
+
+-- Opens an exchange with the request, as for `request`: gives it and its answers. conf: `addresses`, `timeouts`, `request_only`.
+-- first: which address is asked first; another one is asked only where none before can have begun with it. Nil and why where the
+-- service has failed.
+function _M.begin(conf, first, headers, body)
+    local why
+    for turn = 0, #conf.addresses - 1 do
+        local address = conf.addresses[(first + turn) % #conf.addresses + 1]
+        local exchange, found, untouched, reused = attempt(conf, address, false, headers, body)
+        if not exchange and untouched and reused then
+            exchange, found, untouched = attempt(conf, address, true, headers, body)
+        end
+        if exchange or not untouched then
+            return exchange, found
+        end
+        why = found
+    end
+    return nil, why
 end
 
 return _M

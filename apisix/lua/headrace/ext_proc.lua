@@ -3,17 +3,13 @@
 local protobuf = require("headrace.protobuf")
 
 local uint, bytes, each = protobuf.uint, protobuf.bytes, protobuf.each
-local concat, type, tostring = table.concat, type, tostring
+local concat, ipairs, tostring = table.concat, ipairs, tostring
 
 local _M = {
     METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process",
 }
 
 local BUFFERED, FULL_DUPLEX_STREAMED = 2, 4
-local APPEND, IF_ABSENT = 0, 1
-
--- Kinds of a google.protobuf.Value.
-local NUMBER, STRING, BOOLEAN, STRUCT = 2, 3, 4, 5
 
 local function header_map(headers)
     local out = {}
@@ -27,7 +23,7 @@ local function http_headers(headers, ends)
     return bytes(1, header_map(headers)) .. uint(3, ends)
 end
 
--- The first message: the request's headers as {name, value} pairs with pseudo-headers, and the modes in force, as Envoy states them.
+-- The first message: the request's headers as {name, value} pairs with pseudo-headers, and the modes in force.
 function _M.request_headers(headers, ends)
     return bytes(2, http_headers(headers, ends)) .. bytes(11, uint(1, BUFFERED))
 end
@@ -46,157 +42,148 @@ function _M.response_body(chunk, ends)
     return bytes(5, bytes(1, chunk) .. uint(2, ends))
 end
 
+-- The fields of a message that `readers` knows, into a table; nil for bytes that are no message. A field that is written otherwise
+-- than its reader has it is unknown; one that comes again replaces what it said before, and a message adds to it.
 local function read(data, readers, into)
-    local fine = each(data, function(field, value)
+    local broken = false
+    local fine = each(data, function(field, kind, value)
         local reader = readers[field]
-        if reader and into.broken == nil and reader(into, value) == false then
-            into.broken = true
+        if reader and reader.kind == kind and not broken then
+            broken = reader.read(into, value) == false
         end
     end)
-    if not fine then
-        into.broken = true
-    end
-    return into
+    return fine and not broken and into or nil
 end
 
--- What must be a message inside a message.
-local function message(readers, name)
-    return function(into, value)
-        if type(value) ~= "string" then
-            return false
+-- Of the members that are in `group` only the last one counts.
+local function alone(into, name, group)
+    for _, other in ipairs(group or {}) do
+        if other ~= name then
+            into[other] = nil
         end
-        local inner = read(value, readers, {})
-        into[name] = inner
-        return not inner.broken
     end
 end
 
-local function string_as(name)
-    return function(into, value)
-        into[name] = value
-        return type(value) == "string"
-    end
+local function message(name, readers, group)
+    return { kind = protobuf.BYTES, read = function(into, value)
+        alone(into, name, group)
+        into[name] = into[name] or {}
+        return read(value, readers, into[name]) ~= nil
+    end }
+end
+
+local function value_as(name, kind, convert, group)
+    return { kind = kind, read = function(into, value)
+        alone(into, name, group)
+        into[name] = convert(value)
+    end }
+end
+
+local function same(value) return value end
+local function is_true(value) return value ~= 0 end
+local function uint32(value) return value % 4294967296 end
+
+local function string_as(name, group)
+    return value_as(name, protobuf.BYTES, same, group)
 end
 
 local function number_as(name)
-    return function(into, value)
-        into[name] = value
-        return type(value) == "number"
-    end
+    return value_as(name, protobuf.VARINT, uint32)
 end
 
-local function flag_as(name)
-    return function(into, value)
-        into[name] = value ~= 0
-        return type(value) == "number"
-    end
+local function flag_as(name, group)
+    return value_as(name, protobuf.VARINT, is_true, group)
 end
 
 local HEADER = { [1] = string_as("name"), [2] = string_as("value"), [3] = string_as("raw") }
-local OPTION = { [1] = message(HEADER, "header"), [3] = number_as("action") }
+local OPTION = { [1] = message("header", HEADER) }
 
--- Envoy's append actions as what becomes of a header: `add` beside one of the same name, `absent`: only where there is none.
-local function mutation(into, value)
+-- A HeaderMutation becomes the lists `set` and `remove`. A header that is set replaces others of its name, whatever else its option
+-- says: the service says nothing else.
+local MUTATION = {
+    [1] = { kind = protobuf.BYTES, read = function(into, value)
+        local option = read(value, OPTION, { header = {} })
+        if not option then
+            return false
+        end
+        local raw, name = option.header.raw or "", option.header.name or ""
+        into.set[#into.set + 1] = { name = name:lower(), value = raw ~= "" and raw or option.header.value or "" }
+    end },
+    [2] = { kind = protobuf.BYTES, read = function(into, name)
+        into.remove[#into.remove + 1] = name:lower()
+    end },
+}
+
+local mutation = { kind = protobuf.BYTES, read = function(into, value)
     into.set, into.remove = into.set or {}, into.remove or {}
-    local readers = {
-        [1] = function(_, option_bytes)
-            local option = read(option_bytes, OPTION, {})
-            local header = option.header
-            if option.broken or not header or not header.name then
+    return read(value, MUTATION, into) ~= nil
+end }
+
+local BODIES = { "body", "clear", "streamed" }
+local STREAMED = { [1] = string_as("body"), [2] = flag_as("ends") }
+local BODY = {
+    [1] = string_as("body", BODIES), [2] = flag_as("clear", BODIES), [3] = message("streamed", STREAMED, BODIES),
+}
+local COMMON = { [2] = mutation, [3] = message("body", BODY), [5] = flag_as("reroute") }
+local PART = { [1] = message("common", COMMON) }
+local STATUS = { [1] = number_as("code") }
+local IMMEDIATE = { [1] = message("status", STATUS), [2] = mutation, [3] = string_as("body"), [5] = string_as("reason") }
+
+-- A google.protobuf.Value: text, number or truth; what is something else is none of ours.
+local VALUES = { "text", "number", "truth", "other" }
+local VALUE = {
+    [1] = value_as("other", protobuf.VARINT, same, VALUES),
+    [2] = value_as("number", protobuf.FIXED64, protobuf.double, VALUES),
+    [3] = string_as("text", VALUES),
+    [4] = value_as("truth", protobuf.VARINT, function(value) return tostring(value ~= 0) end, VALUES),
+    [5] = string_as("other", VALUES),
+    [6] = string_as("other", VALUES),
+}
+
+-- A google.protobuf.Struct: calls keep(into, key, value) with each member, its value as read by `readers`.
+local function struct(readers, keep)
+    local entry_readers = { [1] = string_as("key"), [2] = message("value", readers) }
+    return {
+        [1] = { kind = protobuf.BYTES, read = function(into, data)
+            local entry = read(data, entry_readers, { key = "", value = {} })
+            if not entry then
                 return false
             end
-            into.set[#into.set + 1] = {
-                name = header.name:lower(), value = header.raw or header.value or "",
-                add = (option.action or APPEND) == APPEND, absent = option.action == IF_ABSENT,
-            }
-        end,
-        [2] = function(_, name)
-            into.remove[#into.remove + 1] = name:lower()
-        end,
+            keep(into, entry.key, entry.value)
+        end },
     }
-    return type(value) == "string" and not read(value, readers, {}).broken
 end
 
-local STREAMED = { [1] = string_as("body"), [2] = flag_as("ends") }
-local BODY = { [1] = string_as("body"), [2] = flag_as("clear"), [3] = message(STREAMED, "streamed") }
-local COMMON = {
-    [2] = mutation,
-    [3] = message(BODY, "body"),
-    [5] = flag_as("reroute"),
+local MEMBERS = struct(VALUE, function(into, name, value)
+    into[name] = value.text or value.number or value.truth
+end)
+local MEMBERS_OR_NOT = { "members", "other" }
+local NAMESPACE = {
+    [1] = value_as("other", protobuf.VARINT, same, MEMBERS_OR_NOT),
+    [2] = value_as("other", protobuf.FIXED64, same, MEMBERS_OR_NOT),
+    [3] = string_as("other", MEMBERS_OR_NOT),
+    [4] = value_as("other", protobuf.VARINT, same, MEMBERS_OR_NOT),
+    [5] = message("members", MEMBERS, MEMBERS_OR_NOT),
+    [6] = string_as("other", MEMBERS_OR_NOT),
 }
-local PART = { [1] = message(COMMON, "common") }
-local STATUS = { [1] = number_as("code") }
-local IMMEDIATE = {
-    [1] = message(STATUS, "status"),
-    [2] = mutation,
-    [3] = string_as("body"),
-    [5] = string_as("reason"),
-}
-
-local read_struct
-
--- A google.protobuf.Value as text or number; what is neither is left out.
-local function scalar(data)
-    local found
-    local fine = each(data, function(field, value)
-        if field == STRING then
-            found = value
-        elseif field == BOOLEAN then
-            found = tostring(value ~= 0)
-        elseif field == NUMBER then
-            found = _M.double(value)
-        elseif field == STRUCT then
-            found = read_struct(value)
-        end
-    end)
-    return fine and found or nil
-end
-
-local ENTRY = { [1] = string_as("key"), [2] = string_as("value") }
-
-function read_struct(data)
-    local members = {}
-    each(data, function(field, value)
-        if field == 1 and type(value) == "string" then
-            local entry = read(value, ENTRY, {})
-            if entry.key and entry.value and not entry.broken then
-                members[entry.key] = scalar(entry.value)
-            end
-        end
-    end)
-    return members
-end
-
--- IEEE 754, 64 bits, least significant byte first.
-function _M.double(data)
-    local one, two, three, four, five, six, seven, eight = data:byte(1, 8)
-    local sign = eight >= 128 and -1 or 1
-    local exponent = (eight % 128) * 16 + math.floor(seven / 16)
-    local fraction = seven % 16
-    for _, part in ipairs({ six, five, four, three, two, one }) do
-        fraction = fraction * 256 + part
-    end
-    if exponent == 2047 then
-        return fraction == 0 and sign * math.huge or 0 / 0
-    elseif exponent == 0 then
-        return sign * fraction * 2 ^ -1074
-    end
-    return sign * (1 + fraction / 2 ^ 52) * 2 ^ (exponent - 1023)
-end
+local NAMESPACES = struct(NAMESPACE, function(into, name, value)
+    into[name] = value.members
+end)
 
 local MODE = { [4] = number_as("answer") }
+local PARTS = {
+    "request_headers", "response_headers", "request_body", "response_body", "request_trailers", "response_trailers", "refusal",
+}
 local RESPONSE = {
-    [1] = message(PART, "request_headers"),
-    [2] = message(PART, "response_headers"),
-    [3] = message(PART, "request_body"),
-    [4] = message(PART, "response_body"),
-    [6] = function(into) into.response_trailers = {} end,
-    [7] = message(IMMEDIATE, "refusal"),
-    [8] = function(into, value)
-        local namespaces = type(value) == "string" and read_struct(value) or {}
-        into.metadata = namespaces.headrace
-    end,
-    [9] = message(MODE, "mode"),
+    [1] = message("request_headers", PART, PARTS),
+    [2] = message("response_headers", PART, PARTS),
+    [3] = message("request_body", PART, PARTS),
+    [4] = message("response_body", PART, PARTS),
+    [5] = message("request_trailers", {}, PARTS),
+    [6] = message("response_trailers", {}, PARTS),
+    [7] = message("refusal", IMMEDIATE, PARTS),
+    [8] = message("namespaces", NAMESPACES),
+    [9] = message("mode", MODE),
 }
 
 -- One ProcessingResponse as a table: the member that is there (`request_headers`, `request_body`, `response_headers` or
@@ -204,9 +191,10 @@ local RESPONSE = {
 -- asked for: "stream", "whole" or nil. Nil for bytes that are no such message.
 function _M.decode(data)
     local response = read(data, RESPONSE, {})
-    if response.broken then
+    if not response then
         return nil
     end
+    response.metadata = response.namespaces and response.namespaces.headrace
     local answer = response.mode and response.mode.answer
     response.reading = answer == FULL_DUPLEX_STREAMED and "stream" or answer == BUFFERED and "whole" or nil
     return response

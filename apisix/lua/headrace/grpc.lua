@@ -1,38 +1,22 @@
--- One gRPC call with messages both ways (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md), on a connection of its own.
+-- A gRPC call with messages both ways, one at a time on a connection.
+-- https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 
 local http2 = require("headrace.http2")
+local link = require("headrace.link")
 
 local byte, char, sub = string.byte, string.char, string.sub
-local floor = math.floor
+local floor, ipairs, setmetatable = math.floor, ipairs, setmetatable
 
 local _M = {}
 local Call = {}
 Call.__index = Call
 
+local PREFIX = 5                       -- bytes before a message: whether it is compressed, and its length
 local MAX_MESSAGE = 80 * 1024 * 1024   -- bytes; an answer that the service has read whole has 64 MiB at most
+local MAX_WORDS = 200                  -- bytes of the peer's that go into the log
+local REFUSED_STREAM = 7
 
-local function connect(address, timeouts)
-    local sock = ngx.socket.tcp()
-    sock:settimeouts(timeouts.connect, timeouts.message, timeouts.message)
-    local ok, err
-    if address.path then
-        ok, err = sock:connect("unix:" .. address.path)
-    else
-        ok, err = sock:connect(address.host, address.port)
-    end
-    if not ok then
-        return nil, err
-    end
-    return sock
-end
-
--- address: {path = …} or {host = …, port = …}. metadata: {name, value} pairs. timeouts: milliseconds, `connect` and `message`.
--- Nil and why where nobody listens there.
-function _M.call(address, method, metadata, timeouts)
-    local sock, err = connect(address, timeouts)
-    if not sock then
-        return nil, err
-    end
+local function headers_of(method, metadata)
     local headers = {
         { ":method", "POST" }, { ":scheme", "http" }, { ":path", method }, { ":authority", "headrace" },
         { "te", "trailers" }, { "content-type", "application/grpc" }, { "user-agent", "headrace-apisix" },
@@ -40,53 +24,94 @@ function _M.call(address, method, metadata, timeouts)
     for _, pair in ipairs(metadata) do
         headers[#headers + 1] = pair
     end
-    return setmetatable({ sock = sock, stream = http2.open(sock, headers), buffered = "" }, Call)
+    return headers
 end
 
--- Writes a message; it leaves with the next flush or receive.
-function Call:send(message)
+-- address and timeouts: as for link.connect. metadata: {name, value} pairs. fresh: on a new connection, not on one that was kept.
+-- Nil and why where nobody listens there.
+function _M.call(address, method, metadata, timeouts, fresh)
+    local wire, err = link.connect(address, timeouts, fresh)
+    if not wire then
+        return nil, err
+    end
+    local kept = wire:state()
+    local stream = kept and http2.resume(kept, wire) or http2.open(wire)
+    stream:begin(headers_of(method, metadata))
+    return setmetatable({ link = wire, stream = stream, buffered = "" }, Call)
+end
+
+-- The peer has a time-out's length from now on to take what is sent and to answer.
+function Call:allow()
+    self.link:allow()
+end
+
+-- Writes a message; it leaves with the next flush or receive. last: no other comes after it.
+function Call:send(message, last)
     local length = #message
     local prefix = char(0, floor(length / 16777216) % 256, floor(length / 65536) % 256, floor(length / 256) % 256, length % 256)
-    return self.stream:write(prefix .. message)
+    return self.stream:write(prefix .. message, last)
 end
 
 function Call:flush()
     return self.stream:flush()
 end
 
+local function said(text)
+    return (sub(text, 1, MAX_WORDS):gsub("[^\32-\126]", "?"))
+end
+
+-- What is wrong with the head of the answer; nil for nothing, or where it has not come.
+local function no_grpc(headers)
+    if not headers then
+        return nil
+    elseif headers[":status"] ~= "200" then
+        return "HTTP status " .. said(headers[":status"])
+    elseif sub(headers["content-type"] or "", 1, 16) ~= "application/grpc" then
+        return "content-type " .. said(headers["content-type"] or "missing") .. ": this is no gRPC"
+    end
+end
+
 -- Waits until `length` bytes are there. False when the stream ends before; nil and why when it fails.
 function Call:fill(length)
-    while #self.buffered + self.stream.size < length and not self.stream.ended do
-        local ok, err = self.stream:wait()
-        if not ok then
-            return nil, err
+    local stream, parts, have = self.stream, { self.buffered }, #self.buffered
+    local ok, err = true, nil
+    while ok and have < length do
+        if stream.size > 0 then
+            parts[#parts + 1] = stream:take()
+            have = have + #parts[#parts]
+        elseif stream.ended then
+            break
+        else
+            ok, err = stream:wait()
         end
     end
-    if self.stream.size > 0 then
-        self.buffered = self.buffered .. self.stream:take()
+    self.buffered = table.concat(parts)
+    err = err or no_grpc(stream.headers)
+    if err then
+        return nil, err
     end
-    return #self.buffered >= length
+    return have >= length
 end
 
 -- The next message. Nil when the service has ended the call cleanly; nil and why when it, or the connection, has failed.
 function Call:receive()
-    local there, err = self:fill(5)
+    local there, err = self:fill(PREFIX)
     if there == nil then
         return nil, err
     elseif not there then
         return nil, self:status()
     end
-    local compressed, a, b, c, d = byte(self.buffered, 1, 5)
+    local compressed, a, b, c, d = byte(self.buffered, 1, PREFIX)
     local length = ((a * 256 + b) * 256 + c) * 256 + d
     if compressed ~= 0 or length > MAX_MESSAGE then
         return nil, "a message that is compressed, or too long"
     end
-    there, err = self:fill(5 + length)
+    there, err = self:fill(PREFIX + length)
     if not there then
         return nil, err or "a message that is cut off"
     end
-    local message = sub(self.buffered, 6, 5 + length)
-    self.buffered = sub(self.buffered, 6 + length)
+    local message = sub(self.buffered, PREFIX + 1, PREFIX + length)
+    self.buffered = sub(self.buffered, PREFIX + 1 + length)
     return message
 end
 
@@ -100,32 +125,38 @@ function Call:status()
     elseif trailers["grpc-status"] == "0" then
         return nil
     end
-    return "grpc-status " .. (trailers["grpc-status"] or "missing") .. ": " .. (trailers["grpc-message"] or "")
+    return "grpc-status " .. said(trailers["grpc-status"] or "missing") .. ": " .. said(trailers["grpc-message"] or "")
 end
 
--- Whether the service ended the call cleanly, waiting for its end: nil, or why not.
-function Call:finished()
-    self.stream:finish()
-    local message, err = self:receive()
-    self:close()
-    if message then
-        return "a message nobody asked for"
-    end
-    return err
+-- Whether the peer cannot have begun to work on it: it said so, or the connection that was kept had come to its end.
+function Call:untouched()
+    return self.stream.refused or self.stream.reset_code == REFUSED_STREAM or self.link.reused and not self.stream.heard
+end
+
+-- Whether it ran on a connection that was kept from an earlier call.
+function Call:reused()
+    return self.link.reused
 end
 
 -- The caller is gone, or somebody else failed: the service hears that the call was cancelled, not that it ended well.
 function Call:cancel()
     if not self.closed then
+        self.closed = true
         self.stream:reset()
-        self:close()
+        self.link:close()
     end
 end
 
+-- Nothing more is expected of the call. Its connection is kept where both sides have ended it well, else closed.
 function Call:close()
-    if not self.closed then
-        self.closed = true
-        self.sock:close()
+    if self.closed then
+        return
+    end
+    self.closed = true
+    if self.buffered == "" and self.stream:settled() then
+        self.link:keep(self.stream)
+    else
+        self.link:close()
     end
 end
 

@@ -61,19 +61,12 @@ function _M.rewrite(conf, ctx)
     if err then
         return refuse(ctx, 413, "body.too_large")
     end
-    local asked
-    asked, err = exchange.open(conf.prepared, config.turn())
+    local asked, answers_or_why = exchange.begin(conf.prepared, config.turn(), requests.headers(ctx), body or "")
     if not asked then
-        return unchecked(conf, ctx, err)
-    end
-    local list
-    list, err = asked:request(requests.headers(ctx), body or "")
-    if not list then
-        asked:cancel()
-        return unchecked(conf, ctx, err)
+        return unchecked(conf, ctx, answers_or_why)
     end
     ctx.headrace = asked
-    return requests.apply(ctx, list)
+    return requests.apply(ctx, answers_or_why)
 end
 
 function _M.access(conf, ctx)

@@ -11,6 +11,14 @@ function Client:connect(options)
     return self.sock:connect(options.host, options.port)
 end
 
+function Client:close() return self.sock:close() end
+
+-- Where the answer has been read to its end, and does not say that the connection ends with it.
+function Client:set_keepalive()
+    if self.ends then return nil, "connection must be closed" end
+    return self.sock:setkeepalive()
+end
+
 local function read_head(sock)
     local line, err = sock:receive("*l")
     if not line then return nil, err end
@@ -77,6 +85,8 @@ function Client:request(request)
     if not response then return nil, err end
     local headers = {}
     for name, value in pairs(response.headers) do headers[name:lower()] = value end
+    local framed = headers["transfer-encoding"] or headers["content-length"]
+    self.ends = (headers.connection or ""):lower() == "close" or not framed
     if (headers["transfer-encoding"] or ""):find("chunked") then
         response.body_reader = chunked(self.sock)
     elseif headers["content-length"] then
