@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from headrace.ext_proc.core.events import Answer
     from headrace.ext_proc.core.principal import Principal
     from headrace.ext_proc.engine.policy.compile import Policy
+    from headrace.ext_proc.engine.trial import Played
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -76,43 +76,26 @@ def _read(path: Path) -> bytes:
 
 async def explained(policy: "Policy", path: str, pairs: Sequence[Pair], body: bytes, who: "Principal | None") -> dict[str, Any]:
     """The document that `--json` prints."""
-    from headrace.ext_proc.core.effects import Record
-    from headrace.ext_proc.core.events import RequestBody, RequestHeaders
-    from headrace.ext_proc.core.exchange import Exchange, State
-    from headrace.ext_proc.core.headers import Headers
-    from headrace.ext_proc.core.needs import Capability
-    from headrace.ext_proc.engine.guard import shield
-    from headrace.ext_proc.engine.step import step
+    from headrace.ext_proc.engine.clock import SystemClock
+    from headrace.ext_proc.engine.trial import Asked, Trial
+    from headrace.ext_proc.stores.memory import MemoryStore
 
-    exchange = Exchange("explained", _known(policy, who) if who else policy, shield, capabilities=Capability.ACCESS_LOG)
-    deadline = asyncio.get_running_loop().time() + 60
-    fields = [(":method", "POST"), (":path", path), (":authority", "gateway"), ("content-type", "application/json"), *pairs]
-    answers = [await step(exchange, RequestHeaders(Headers(fields)), deadline=deadline)]
-    if exchange.state is State.AWAIT_BODY:
-        answers.append(await step(exchange, RequestBody(body), deadline=deadline))
-    record = next(effect for effect in exchange.close() if isinstance(effect, Record))
-    return _document(record.members, answers)
+    async with Trial(policy, MemoryStore(), SystemClock()) as trial:
+        played = await trial.play(Asked(body, path=path, headers=pairs), who=who)
+    kept = {name: played.record[name] for name in ("principal", "endpoint", "model", "stream") if name in played.record}
+    return {**kept, **_outcome(played), "filters": played.record.get("steps", []), "routing": _routing(played.record)}
 
 
-def _document(record: Mapping[str, Any], answers: Sequence["Answer"]) -> dict[str, Any]:
-    kept = {name: record[name] for name in ("principal", "endpoint", "model", "stream") if name in record}
-    return {**kept, **_outcome(answers), "filters": record.get("steps", []), "routing": _routing(record)}
-
-
-def _outcome(answers: Sequence["Answer"]) -> Mapping[str, Any]:
+def _outcome(played: "Played") -> Mapping[str, Any]:
     """`refused` with what the caller gets, or `sent` with what the upstream gets besides what the client sent."""
-    from headrace.ext_proc.core.events import Proceed, Refuse
-
-    last = answers[-1]
-    if isinstance(last, Refuse):
-        return {"refused": {"status": last.status, "code": last.reason, "body": json.loads(last.body)}}
-    proceeding = [answer for answer in answers if isinstance(answer, Proceed)]
-    bodies = [answer.body for answer in proceeding if answer.body is not None]
+    if played.sent is None:
+        assert played.got is not None, "who is refused gets an answer"
+        return {"refused": {"status": played.got.status, "code": played.refused, "body": json.loads(played.got.body)}}
     return {
         "sent": {
-            "set_headers": {name: value for answer in proceeding for name, value in answer.edits.set_headers.items()},
-            "remove_headers": [name for answer in proceeding for name in answer.edits.remove_headers],
-            "body": json.loads(bodies[-1]) if bodies else "unchanged",
+            "set_headers": dict(played.sent.edits.set_headers),
+            "remove_headers": list(played.sent.edits.remove_headers),
+            "body": "unchanged" if played.sent.body is None else json.loads(played.sent.body),
         }
     }
 
@@ -125,34 +108,6 @@ def _routing(record: Mapping[str, Any]) -> Mapping[str, Any]:
     tokens = note.get("input_tokens", record.get("input_tokens"))
     reason = step.get("reason") or record.get("reason") or None
     return {"input_tokens": tokens, "candidates": note.get("candidates", []), "chosen": chosen, "reason": reason}
-
-
-def _known(policy: "Policy", who: "Principal") -> "Policy":
-    """The policy with a caller who is known, in the place of the filter that would find out."""
-    from dataclasses import replace
-
-    from headrace.ext_proc.core.principal import PRINCIPAL, members_of
-    from headrace.ext_proc.core.request import Request
-    from headrace.ext_proc.core.session import Choice, Link, Session
-    from headrace.ext_proc.core.verdict import Continue, Verdict
-
-    class Known(Session):
-        async def on_headers(self, request: Request) -> Verdict:
-            return Continue(facts={PRINCIPAL: who}, note={"source": "--as", **members_of(who)}, reason="auth.assumed")
-
-    class Caller:
-        def open(self, request: Request) -> Session:
-            return Known()
-
-    class First:
-        def choose(self, request: Request) -> Link:
-            return Link("identity", Caller())
-
-    def is_identity(choice: Choice) -> bool:
-        link = getattr(choice, "_link", None)
-        return link is not None and link.name == "identity"
-
-    return replace(policy, chain=(First(), *(choice for choice in policy.chain if not is_identity(choice))))
 
 
 def told(document: Mapping[str, Any]) -> Sequence[str]:

@@ -94,6 +94,11 @@ class MemoryStore:
         self._keys: dict[str, bytes] = {}
         self._closed = False
 
+    def clear(self) -> None:
+        """Forgets what was charged, as if nobody had ever asked; keys stay."""
+        for kept in (self._sums, self._told, self._leases, self._ledger):
+            kept.clear()
+
     async def reserve(
         self, organisation: str, lease: str, charges: Sequence[Charge], *, now_ms: int, ttl_ms: int, record: Record = EMPTY
     ) -> Admitted | Exhausted:
