@@ -1,6 +1,8 @@
-"""`headrace policy`: the policy format."""
+"""`headrace policy`: the policy format, and what differs between two policies."""
 
 import json
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -9,7 +11,7 @@ app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True)
 
 @app.callback()
 def policy() -> None:
-    """The policy format."""
+    """The policy format, and what differs between two policies."""
 
 
 @app.command()
@@ -28,3 +30,30 @@ def schema_text() -> str:
     from headrace.ext_proc.engine.registry import Registry, settings_by_name
 
     return json.dumps(policy_schema(settings_by_name(Registry.installed())), indent=2) + "\n"
+
+
+@app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(help="The policy as it is.", metavar="OLD")],
+    new: Annotated[Path, typer.Argument(help="The policy as it would be.", metavar="NEW")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 1 where they differ.")] = False,
+) -> None:
+    """Say in words what differs between two policies, and what follows from it. Defaults that are written out, comments and order
+    that has no meaning are no differences. Ends with 2 when one of them has a problem.
+    """
+    from msgspec import to_builtins
+
+    from headrace.ext_proc.cli.check import compiled
+    from headrace.ext_proc.engine.policy.differences import differences
+
+    before, after = compiled(old), compiled(new)
+    if isinstance(before, Exception) or isinstance(after, Exception):
+        typer.echo("\n".join(str(one) for one in (before, after) if isinstance(one, Exception)), err=True)
+        raise typer.Exit(2)
+    found = differences(before, after)
+    if as_json:
+        typer.echo(json.dumps({"differences": to_builtins(found)}, indent=2))
+    else:
+        typer.echo("\n".join(map(str, found)) or "they do the same")
+    raise typer.Exit(exit_code and bool(found))
