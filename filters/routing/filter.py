@@ -1,6 +1,7 @@
 """Sends a request to the first pool of its model that holds the prompt and the answer."""
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from msgspec.structs import replace
@@ -91,6 +92,8 @@ class RoutingSession(Session):
         model = self._filter.catalogue.find(call.model)
         if model is None:
             return unknown_model(call.model)
+        if model.sunset is not None and self._filter.clock.now_ms() >= _midnight_ms(model.sunset):
+            return _gone(call.model, model.sunset)
         prompt = await self._filter.tokens.of_request(request, model)
         each = model.max_output if call.output_cap is None else call.output_cap
         if model.context is not None and prompt + each > model.context:
@@ -149,6 +152,16 @@ def _known(asked: Asked, model: Model) -> dict[Fact[Any], Any]:
 def unknown_model(name: str) -> Reply:
     """The refusal of a model that the catalogue does not have."""
     return Reply(403, "model.not_allowed", f"The model {name[:100]!r} is not available through this gateway.", param="model")
+
+
+def _midnight_ms(day: str) -> int:
+    """With which the day begins, in UTC; epoch milliseconds."""
+    return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 1000
+
+
+def _gone(name: str, day: str) -> Reply:
+    message = f"The model {name[:100]!r} has not been served since {day}. Ask your platform team which model takes its place."
+    return Reply(404, "model.sunset", message, param="model", note={"sunset": day})
 
 
 def _too_long(context: int, prompt: int, answer: int) -> Reply:

@@ -14,6 +14,7 @@ from headrace.ext_proc.engine.policy.part import Part, Secret
 from headrace.ext_proc.engine.policy.pools import Pool
 from headrace.ext_proc.engine.policy.values import (
     ClaimPath,
+    Day,
     Encoding,
     Factor,
     FileName,
@@ -114,6 +115,7 @@ class Model(Part):
         description="The model's Hugging Face config.json, relative to the policy file: what a token takes in the KV cache of a "
         "pool's gpus.",
     )
+    sunset: Day | None = Field(None, description="The day, in UTC, from which on requests for it are refused, such as 2026-12-31.")
     pools: tuple[Pool, ...] = Field((), description="In order; the first that holds prompt and answer serves the request.")
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
@@ -110,7 +111,16 @@ def _time_zone(name: str) -> str:
     return name
 
 
+def _day(text: str) -> str:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        raise PydanticCustomError("pattern", "{shown} is no day, such as 2026-12-31", {"shown": repr(text)}) from None
+    return text
+
+
 TimeZone = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_time_zone)]
+Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_day)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 FileName = Annotated[str, Field(min_length=1, max_length=4096)]
 Identifier = Annotated[
