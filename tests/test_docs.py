@@ -16,7 +16,7 @@ from tests.filters.compiled import compiled
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"```(yaml|console)\n(.*?)```", re.DOTALL)
-JSON_FILE = re.compile(r"```json (\S+\.json)\n(.*?)```", re.DOTALL)
+JSON_FILE = re.compile(r"```json (\S+\.jsonl?)\n(.*?)```", re.DOTALL)
 FILE = re.compile(r"# (\S+\.yaml)\n")
 
 

@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "check": ("check", "Compile policies and say what is wrong with them."),
     "explain": ("explain", "What each filter would do with a request, and why; nothing is sent."),
     "test": ("test", "Run a policy's own test cases."),
+    "replay": ("replay", "Recorded requests through two policies: what would change."),
     "policy": ("policy", "The policy format, and what differs between two policies."),
     "route": ("route", "What routing by prompt size is worth: servers that a trace needs."),
     "envoy": ("envoy", "Envoy's configuration: write one, patch one, check one."),
