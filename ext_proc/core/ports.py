@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar, TypeVarTuple
 
 from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.core.ledger import EMPTY, Admitted, Charge, Closed, Closing, Entry, Exhausted, Record, Spent
+from headrace.ext_proc.core.roster import Listed
 
 Result = TypeVar("Result")
 Args = TypeVarTuple("Args")
@@ -21,7 +22,7 @@ class StoreUnavailable(HeadraceError):
 
 
 class Store(Protocol):
-    """Counters, leases and keys, shared by every worker.
+    """Counters, leases and rosters, shared by every worker.
 
     Every method raises StoreUnavailable, and ValueError for an empty organisation or lease, before anything is sent.
     `now_ms` is the caller's wall clock in epoch milliseconds. What belongs to one organisation lives in one slot.
@@ -91,12 +92,20 @@ class Store(Protocol):
         """
         ...
 
-    async def get_key(self, digest: str) -> bytes | None:
-        """The record stored for this key digest, or None."""
+    async def enrol(self, roster: str, id: str, value: bytes, *, revision: int = 0) -> int:
+        """Put a record over the one of `revision` (0: there is none yet) and return the new revision.
+
+        0 when the record there is of another revision: somebody was quicker, and nothing was changed. Repeated, it gives the
+        same answer. Raises RosterFull, and ValueError for an empty roster or id.
+        """
         ...
 
-    async def put_key(self, digest: str, value: bytes) -> None:
-        """Store the record of a key digest, over the one before."""
+    async def listed(self, roster: str, id: str) -> Listed | None:
+        """The record with this id. Raises ValueError for an empty roster or id."""
+        ...
+
+    async def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Sequence[Listed]:
+        """Records that were changed after `revision`, each as it is now, by ascending revision, `limit` at most."""
         ...
 
     async def ping(self) -> None:

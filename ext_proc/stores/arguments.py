@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from headrace.ext_proc.core.ledger import AMOUNT_MAX, Charge, Closing, Exhausted, Fixed, Held, Spent, Unit, Window, bounded
+from headrace.ext_proc.core.roster import ROSTER_MAX, RosterFull
 
 CHARGES_MAX = 256
 """Counters of one lease. Lua hands them to the server on its stack, which holds a few thousand values."""
@@ -81,3 +82,7 @@ def entry_id(after: str) -> tuple[int, int]:
 def outcome_of(closing: Closing) -> str:
     """What the ledger calls the end of this lease; its record may know better."""
     return closing.record.get("outcome", "released" if closing.spent is None else "settled")
+
+
+def full() -> RosterFull:
+    return RosterFull(f"there are {ROSTER_MAX:,} records, the most a roster holds; one more cannot be added")

@@ -2,7 +2,7 @@
 -- The ledger inside the server. One call is one atomic step over every counter of a lease.
 --
 -- VERSION stands for a digest of this file, so that two releases of Headrace can share a server.
--- Every function takes its numbers as one MessagePack argument. `now` is the caller's wall clock in epoch milliseconds and
+-- Every function takes its numbers and names as one MessagePack argument. `now` is the caller's wall clock in epoch milliseconds and
 -- decides what has lapsed; the server's own expiry only clears away what no call looks at any more.
 --
 -- Keys, all of one organisation and so within one slot:
@@ -12,6 +12,9 @@
 --   held counter    a sorted set, amount:lease -> when it lapses; and TOTAL -> minus the sum of the amounts, minus one
 --   ledger          a stream with a record of each lease that was closed, or that lapsed
 --   open            a sorted set, {lease, its record, when it lapses} -> when it lapses, of open leases that came with a record
+-- Besides, for each roster:
+--   records         a hash, id -> record
+--   revisions       a sorted set, id -> revision of the record; the highest is the roster's own, and nothing ever leaves
 -- In the hashes, !threshold:counter -> when it was told that the counter has reached that threshold.
 --
 -- What reserve is told: {now, ttl, groups, record or false}; record is {name, value, ...}; groups[i] = {ends, length, fields, units, limits, amounts, places, warn} is of
@@ -488,7 +491,50 @@ local function read(keys, args)
   return reply
 end
 
+-- keys: records, revisions; {id, the revision that stands, the most records}, record. The new revision, 0 where another one stands, -1
+-- where there is no room. A call that comes twice finds its own record and gives the same answer.
+local function enrol(keys, args)
+  local id, expected, most = unpack(cmsgpack.unpack(args[1]))
+  local record = args[2]
+  local stands = tonumber(redis.call('ZSCORE', keys[2], id) or 0)
+  if redis.call('HGET', keys[1], id) == record then
+    return stands
+  elseif stands ~= expected then
+    return 0
+  elseif stands == 0 and redis.call('HLEN', keys[1]) >= most then
+    return -1
+  end
+  local last = redis.call('ZREVRANGE', keys[2], 0, 0, 'WITHSCORES')
+  local revision = 1 + tonumber(last[2] or 0)
+  redis.call('HSET', keys[1], id, record)
+  redis.call('ZADD', keys[2], digits(revision), id)
+  return revision
+end
+
+-- keys: records, revisions; {id}. {id, record, revision}, or {}.
+local function listed(keys, args)
+  local id = cmsgpack.unpack(args[1])[1]
+  local record = redis.call('HGET', keys[1], id)
+  return record and {id, record, tonumber(redis.call('ZSCORE', keys[2], id))} or {}
+end
+
+-- keys: records, revisions; {revision, limit}. {id, record, revision, ...} of records with a later one.
+local function since(keys, args)
+  local revision, limit = unpack(cmsgpack.unpack(args[1]))
+  local reply = {}
+  local found = redis.call('ZRANGEBYSCORE', keys[2], '(' .. digits(revision), '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
+  for i = 1, #found, 2 do
+    reply[#reply + 1] = found[i]
+    reply[#reply + 1] = redis.call('HGET', keys[1], found[i])
+    reply[#reply + 1] = tonumber(found[i + 1])
+  end
+  return reply
+end
+
 redis.register_function('headrace_VERSION_reserve', reserve)
+redis.register_function('headrace_VERSION_enrol', enrol)
+redis.register_function{function_name = 'headrace_VERSION_listed', callback = listed, flags = {'no-writes'}}
+redis.register_function{function_name = 'headrace_VERSION_since', callback = since, flags = {'no-writes'}}
 redis.register_function('headrace_VERSION_settle', settle)
 redis.register_function('headrace_VERSION_extend', extend)
 redis.register_function{function_name = 'headrace_VERSION_read', callback = read, flags = {'no-writes'}}

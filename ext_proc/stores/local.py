@@ -22,6 +22,7 @@ from headrace.ext_proc.core.ledger import (
     Spent,
 )
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
+from headrace.ext_proc.core.roster import Listed
 
 PENDING_MAX = 10_000
 """Leases the store has not been told of, some 2 kB each; with so many nothing more is admitted."""
@@ -123,11 +124,14 @@ class LocalAllowance:
     async def entries(self, organisation: str, *, after: str = "", limit: int = 1000) -> Sequence[Entry]:
         return await self._store.entries(organisation, after=after, limit=limit)
 
-    async def get_key(self, digest: str) -> bytes | None:
-        return await self._store.get_key(digest)
+    async def enrol(self, roster: str, id: str, value: bytes, *, revision: int = 0) -> int:
+        return await self._store.enrol(roster, id, value, revision=revision)
 
-    async def put_key(self, digest: str, value: bytes) -> None:
-        await self._store.put_key(digest, value)
+    async def listed(self, roster: str, id: str) -> Listed | None:
+        return await self._store.listed(roster, id)
+
+    async def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Sequence[Listed]:
+        return await self._store.listed_since(roster, revision, limit=limit)
 
     async def ping(self) -> None:
         await self._store.ping()

@@ -1,5 +1,6 @@
 """The store within one process, for `headrace explain`, for policy tests and for tests of filters: nothing is shared or kept."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -23,6 +24,7 @@ from headrace.ext_proc.core.ledger import (
     Window,
 )
 from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.core.roster import Listed
 from headrace.ext_proc.stores.arguments import (
     check_charges,
     check_closings,
@@ -33,6 +35,7 @@ from headrace.ext_proc.stores.arguments import (
     outcome_of,
     tightest,
 )
+from headrace.ext_proc.stores.memory_rosters import Roster
 
 BUCKETS = 60
 """Per sliding window, as in functions.lua."""
@@ -91,7 +94,7 @@ class MemoryStore:
         """(counter, threshold) → when it was told to be reached, epoch ms."""
         self._leases: dict[tuple[str, str], _Lease] = {}
         self._ledger: dict[str, list[tuple[tuple[int, int], Mapping[str, str]]]] = {}
-        self._keys: dict[str, bytes] = {}
+        self._rosters: defaultdict[str, Roster] = defaultdict(Roster)
         self._closed = False
 
     def clear(self) -> None:
@@ -197,13 +200,17 @@ class MemoryStore:
         check_charges(charges, now_ms)
         return tuple(self._used(_key(organisation, charge), now_ms) for charge in charges)
 
-    async def get_key(self, digest: str) -> bytes | None:
-        self._check("keys", digest)
-        return self._keys.get(digest)
+    async def enrol(self, roster: str, id: str, value: bytes, *, revision: int = 0) -> int:
+        self._check(roster, id)
+        return self._rosters[roster].enrol(id, value, revision)
 
-    async def put_key(self, digest: str, value: bytes) -> None:
-        self._check("keys", digest)
-        self._keys[digest] = value
+    async def listed(self, roster: str, id: str) -> Listed | None:
+        self._check(roster, id)
+        return self._rosters[roster].records.get(id)
+
+    async def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Sequence[Listed]:
+        self._check(roster, "since")
+        return self._rosters[roster].since(revision, limit)
 
     async def ping(self) -> None:
         self._check("keys", "ping")

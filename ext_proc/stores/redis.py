@@ -11,19 +11,21 @@ from redis.exceptions import ResponseError
 
 from headrace.ext_proc.core.ledger import EMPTY, Admitted, Charge, Closed, Closing, Entry, Exhausted, Record, Spent
 from headrace.ext_proc.core.ports import StoreUnavailable
-from headrace.ext_proc.stores.arguments import check_closings, check_names, check_ttl, checked_spent, entry_id
+from headrace.ext_proc.core.roster import ROSTER_MAX, Listed
+from headrace.ext_proc.stores.arguments import check_closings, check_names, check_ttl, checked_spent, entry_id, full
 from headrace.ext_proc.stores.link import Reply
 from headrace.ext_proc.stores.nodes import nodes_of
 from headrace.ext_proc.stores.wire import (
     answer,
-    api_key,
     closed,
     closing_told,
     entry,
     groups_of,
     lease_key,
     ledger_key,
+    listed,
     open_key,
+    roster_keys,
     told,
     words_of,
 )
@@ -104,12 +106,21 @@ class RedisStore:
         found = await self._sent(ledger_key(organisation), _packed(b"XRANGE", ledger_key(organisation), start, "+", "COUNT", limit))
         return [entry(one) for one in found]
 
-    async def get_key(self, digest: str) -> bytes | None:
-        value: bytes | None = await self._sent(api_key(digest), _packed(b"GET", api_key(digest)))
-        return value
+    async def enrol(self, roster: str, id: str, value: bytes, *, revision: int = 0) -> int:
+        check_names(roster, id)
+        reply: int = await self._plain(b"enrol", roster_keys(roster), (id, revision, ROSTER_MAX), value)
+        if reply < 0:
+            raise full()
+        return reply
 
-    async def put_key(self, digest: str, value: bytes) -> None:
-        await self._sent(api_key(digest), _packed(b"SET", api_key(digest), value))
+    async def listed(self, roster: str, id: str) -> Listed | None:
+        check_names(roster, id)
+        found = listed(await self._plain(b"listed", roster_keys(roster), (id,)))
+        return found[0] if found else None
+
+    async def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Sequence[Listed]:
+        check_names(roster, "since")
+        return listed(await self._plain(b"since", roster_keys(roster), (revision, limit)))
 
     async def ping(self) -> None:
         await self._plain(b"read", [], (0, []))
@@ -117,9 +128,9 @@ class RedisStore:
     async def close(self) -> None:
         await self._nodes.close()
 
-    async def _plain(self, name: bytes, keys: Sequence[str], args: Any) -> Reply:
+    async def _plain(self, name: bytes, keys: Sequence[str], args: Any, *raw: bytes) -> Reply:
         try:
-            return await self._function(name, keys, args)
+            return await self._function(name, keys, args, *raw)
         except ResponseError as error:
             raise StoreUnavailable(f"the store refused: {error}") from error
 
@@ -129,13 +140,14 @@ class RedisStore:
         except ResponseError as error:
             raise StoreUnavailable(f"the store refused: {error}") from error
 
-    async def _function(self, name: bytes, keys: Sequence[str], args: Any) -> Reply:
+    async def _function(self, name: bytes, keys: Sequence[str], args: Any, *raw: bytes) -> Reply:
         """Call one of our functions; a server that has none, new or flushed or failed over, is given them first.
 
-        Every call of ours may be repeated: a lease is charged, settled and released once.
+        Every call of ours may be repeated: a lease is charged, settled and released once, a record put once. raw: any bytes, which
+        the server's MessagePack does not know.
         """
         key = keys[0] if keys else ""
-        command = _packed(b"FCALL", b"headrace_%s_%s" % (VERSION, name), len(keys), *keys, _encode(args))
+        command = _packed(b"FCALL", b"headrace_%s_%s" % (VERSION, name), len(keys), *keys, _encode(args), *raw)
         try:
             return await self._nodes.call(key, command)
         except ResponseError as error:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote
 
 from headrace.ext_proc.core.ledger import (
@@ -22,6 +23,7 @@ from headrace.ext_proc.core.ledger import (
     Unit,
     Window,
 )
+from headrace.ext_proc.core.roster import Listed
 from headrace.ext_proc.stores.arguments import check_counters, check_windows, checked_spent, outcome_of, tightest
 
 Reply = Sequence[int]
@@ -55,8 +57,10 @@ def lease_key(organisation: str, lease: str) -> str:
     return f"{_prefix(organisation)}lease:{lease}"
 
 
-def api_key(digest: str) -> str:
-    return f"hr:key:{digest}"
+def roster_keys(roster: str) -> tuple[str, str]:
+    """Its records and their revisions; not in any organisation's slot."""
+    prefix = f"hr:roster:{{{quote(roster, safe='')}}}:"
+    return f"{prefix}records", f"{prefix}revisions"
 
 
 def open_key(organisation: str) -> str:
@@ -164,6 +168,11 @@ def entry(found: Sequence[object]) -> Entry:
     assert isinstance(name, bytes) and isinstance(members, list), "as XRANGE has them"
     words = [word.decode() for word in members]
     return Entry(name.decode(), dict(zip(words[::2], words[1::2], strict=True)))
+
+
+def listed(reply: Sequence[Any]) -> Sequence[Listed]:
+    """{id, record, revision, ...}, see functions.lua."""
+    return [Listed(id.decode(), value, revision) for id, value, revision in zip(reply[::3], reply[1::3], reply[2::3], strict=True)]
 
 
 _UNITS: Mapping[str, Unit] = {unit: unit for unit in UNITS}

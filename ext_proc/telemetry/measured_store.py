@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from headrace.ext_proc.core.ledger import EMPTY, Admitted, Charge, Closed, Closing, Entry, Exhausted, Record, Spent
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
+from headrace.ext_proc.core.roster import Listed
 from headrace.ext_proc.telemetry.tally import Counter, Histogram
 
 Result = TypeVar("Result")
@@ -55,11 +56,14 @@ class MeasuredStore:
     async def entries(self, organisation: str, *, after: str = "", limit: int = 1000) -> Sequence[Entry]:
         return await self._timed("entries", self._store.entries(organisation, after=after, limit=limit))
 
-    async def get_key(self, digest: str) -> bytes | None:
-        return await self._timed("get_key", self._store.get_key(digest))
+    async def enrol(self, roster: str, id: str, value: bytes, *, revision: int = 0) -> int:
+        return await self._timed("enrol", self._store.enrol(roster, id, value, revision=revision))
 
-    async def put_key(self, digest: str, value: bytes) -> None:
-        await self._timed("put_key", self._store.put_key(digest, value))
+    async def listed(self, roster: str, id: str) -> Listed | None:
+        return await self._timed("listed", self._store.listed(roster, id))
+
+    async def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Sequence[Listed]:
+        return await self._timed("listed_since", self._store.listed_since(roster, revision, limit=limit))
 
     async def ping(self) -> None:
         await self._timed("ping", self._store.ping())

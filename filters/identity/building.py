@@ -12,7 +12,8 @@ from headrace.ext_proc.engine.policy.models import ApiKeysSource, HeadersSource,
 from headrace.ext_proc.engine.policy.problems import Where
 from headrace.ext_proc.engine.registry import Build
 from headrace.filters.identity.jwks import MAX_BYTES, FixedKeys, parse_jwks, remote_keys
-from headrace.filters.identity.sources import FileKeys, Source, StoreKeys, TrustedHeaders
+from headrace.filters.identity.sources import FileKeys, Source, TrustedHeaders
+from headrace.filters.identity.store_keys import StoreKeys, key_roster
 from headrace.filters.identity.tokens import Keys, Tokens
 
 # Keys fetched in the clear could be exchanged on the way, and with them everybody's identity.
@@ -44,7 +45,10 @@ def _file_keys(keys: KeyFile, where: Where, build: Build) -> Source | None:
 
 def _store_keys(keys: KeyStore, where: Where, build: Build) -> Source | None:
     pepper = _pepper(keys, build.base, where, build)
-    return StoreKeys(build.ports.store, pepper, build.ports.clock) if pepper is not None else None
+    if pepper is None:
+        return None
+    clock = build.ports.clock
+    return StoreKeys(key_roster(build.ports.store, clock), pepper, clock, stale_ms=keys.stale_seconds * 1000)
 
 
 def _pepper(keys: KeyFile | KeyStore, beside: Path, where: Where, build: Build) -> bytes | None:

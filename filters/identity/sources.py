@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from headrace.ext_proc.core.headers import Headers
-from headrace.ext_proc.core.ports import Clock, Store
+from headrace.ext_proc.core.ports import Clock
 from headrace.ext_proc.core.principal import DEFAULT_ORGANISATION, Principal, is_part
 from headrace.ext_proc.engine.keys import KeyRecord, digest
 from headrace.ext_proc.engine.policy.catalogue import matcher
@@ -61,15 +61,15 @@ def allowing(globs: tuple[str, ...]) -> Allows:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
-    """What the filter keeps in memory of a key in a file."""
+class Entry:
+    """What the filter keeps in memory of a key."""
 
     named: Named
     expires_ms: float | None
     disabled: bool
 
     @classmethod
-    def of(cls, key: KeyRecord) -> "_Entry":
+    def of(cls, key: KeyRecord) -> "Entry":
         expires_ms = None if key.expires is None else key.expires.timestamp() * 1000
         return cls(Named(key.principal, allowing(key.models)), expires_ms, key.disabled)
 
@@ -86,35 +86,12 @@ class FileKeys:
     reads: tuple[str, ...] = ()
 
     def __init__(self, keys: tuple[KeyRecord, ...], pepper: bytes, clock: Clock) -> None:
-        self._entries = {key.digest: _Entry.of(key) for key in keys}
+        self._entries = {key.digest: Entry.of(key) for key in keys}
         self._pepper, self._clock = pepper, clock
 
     async def find(self, headers: Headers, credential: str | None) -> Finding:
         entry = self._entries.get(digest(self._pepper, credential)) if credential else None
         return entry.finding(self._clock.now_ms()) if entry else None
-
-
-class StoreKeys:
-    """API keys in the store: asked for each time, so that a revoked key ends at once, everywhere."""
-
-    name = "api_keys"
-    reads: tuple[str, ...] = ()
-
-    def __init__(self, store: Store, pepper: bytes, clock: Clock) -> None:
-        self._store, self._pepper, self._clock = store, pepper, clock
-
-    async def find(self, headers: Headers, credential: str | None) -> Finding:
-        """Raises StoreUnavailable, and ValueError for a record that cannot be read."""
-        if not credential:
-            return None
-        wanted = digest(self._pepper, credential)
-        content = await self._store.get_key(wanted)
-        if content is None:
-            return None
-        key = KeyRecord.model_validate_json(content, strict=True)
-        if key.digest != wanted:
-            raise ValueError(f"the record of key {key.id} is stored under another key's digest")
-        return _Entry.of(key).finding(self._clock.now_ms())
 
 
 class TrustedHeaders:

@@ -231,14 +231,6 @@ async def test_a_spent_amount_that_is_not_exact_is_refused(store: Store, organis
     assert await used(store, organisation, charge(0)) == (50,)
 
 
-async def test_keys_are_stored_and_replaced(store: Store, organisation: str) -> None:
-    digest = organisation.replace("org-", "")
-    assert await store.get_key(digest) is None
-    await store.put_key(digest, b"\x00first")
-    await store.put_key(digest, b"\xffsecond\r\n")
-    assert await store.get_key(digest) == b"\xffsecond\r\n"
-
-
 async def test_a_closed_store_refuses_every_call(store: Store, organisation: str) -> None:
     await store.ping()
     await store.close()
@@ -248,8 +240,9 @@ async def test_a_closed_store_refuses_every_call(store: Store, organisation: str
         store.settle(organisation, "a", {}, now_ms=NOW),
         store.release(organisation, "a", now_ms=NOW),
         used(store, organisation, charge(1)),
-        store.get_key("digest"),
-        store.put_key("digest", b""),
+        store.enrol("keys", "a", b""),
+        store.listed("keys", "a"),
+        store.listed_since("keys", 0),
         store.ping(),
     ]
     for call in calls:

@@ -4,6 +4,7 @@ import pytest
 
 from headrace.ext_proc.core.ledger import Admitted, Charge, Fixed
 from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.core.roster import Listed
 from headrace.ext_proc.stores.memory import MemoryStore
 from headrace.ext_proc.telemetry import metrics
 from headrace.ext_proc.telemetry.measured_store import MeasuredStore
@@ -30,10 +31,11 @@ async def test_every_operation_is_passed_on_and_timed() -> None:
     assert await measured.store.settle("o", "l", {"tokens": 10}, now_ms=2)
     assert await measured.store.read("o", [charge], now_ms=3) == (10,)
     assert not await measured.store.release("o", "l", now_ms=4)
-    await measured.store.put_key("d", b"v")
-    assert await measured.store.get_key("d") == b"v"
+    assert await measured.store.enrol("keys", "d", b"v") == 1
+    assert await measured.store.listed("keys", "d") == Listed("d", b"v", 1)
+    assert await measured.store.listed_since("keys", 0) == [Listed("d", b"v", 1)]
     await measured.store.ping()
-    assert measured.calls() == dict.fromkeys(["reserve", "settle", "read", "release", "put_key", "get_key", "ping"], 1)
+    assert measured.calls() == dict.fromkeys(["reserve", "settle", "read", "release", "enrol", "listed", "listed_since", "ping"], 1)
     assert measured.failures() == {}
 
 

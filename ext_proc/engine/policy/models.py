@@ -135,8 +135,11 @@ class KeyFile(Part):
 class KeyStore(Part):
     """Keys in the store; only their HMACs are kept."""
 
-    store: Literal[True] = Field(description="Keys are looked up in the store.")
+    store: Literal[True] = Field(description="Keys are those in the store.")
     pepper_file: FileName | None = Field(None, description=PEPPER)
+    stale_seconds: int = Field(
+        30, ge=0, le=86_400, description="How long the keys that a worker knows are believed while the store does not answer."
+    )
 
 
 class Jwt(Part):

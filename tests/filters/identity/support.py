@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from headrace.ext_proc.engine.guard import shield
 from headrace.ext_proc.engine.key_files import write_keys
 from headrace.ext_proc.engine.keys import KeyRecord, digest
 from headrace.ext_proc.engine.policy.compile import Policy
-from tests.filters.compiled import compiled
+from tests.filters.compiled import NOON_MS, compiled
 from tests.kit import body, last
 
+NOON = datetime.fromtimestamp(NOON_MS / 1000, UTC)
 PEPPER = "0123456789abcdef0123456789abcdef"
 SECRET = "hr-a-secret-that-nobody-else-has"
 KEYS_ONLY = "identity: [{api_keys: {file: keys.yaml}}]"

@@ -1,19 +1,17 @@
 """API keys: in a file, in the store, expired, revoked, and shown twice."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from headrace.ext_proc.core.events import Proceed, Refuse
-from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.core.principal import Principal
-from headrace.ext_proc.engine.keys import digest
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
-from headrace.ext_proc.stores.memory import MemoryStore
-from tests.filters.compiled import NOON_MS, ManualClock, exchange_with
+from tests.filters.compiled import ManualClock, exchange_with
 from tests.filters.identity.support import (
     KEYS_ONLY,
+    NOON,
     PEPPER,
     SECRET,
     Caller,
@@ -29,7 +27,6 @@ from tests.filters.identity.support import (
 from tests.kit import last, post
 
 ADA = Principal(team="research", user="ada", key="key_1")
-NOON = datetime.fromtimestamp(NOON_MS / 1000, UTC)
 
 
 @pytest.mark.parametrize(
@@ -183,45 +180,6 @@ class TestModels:
         keep(tmp_path, record(models=("llama",)))
         status, _ = refusal(await Caller(policy_of(tmp_path, models=self.CATALOGUE), (bearer(SECRET),)).asks(model))
         assert status in (400, 403)
-
-
-class TestInTheStore:
-    IDENTITY = "identity: [{api_keys: {store: true, pepper_file: headrace.pepper}}]"
-
-    async def test_a_key_names_its_principal(self, tmp_path: Path) -> None:
-        keep(tmp_path)
-        store = MemoryStore()
-        await store.put_key(record().digest, record().model_dump_json(exclude_defaults=True).encode())
-        policy = policy_of(tmp_path, self.IDENTITY, store=store)
-        assert await principal(policy, bearer(SECRET)) == ADA
-        assert await reason(policy, bearer("hr-other")) == "auth.invalid"
-        assert await reason(policy) == "auth.missing"
-
-    async def test_a_key_revoked_there_ends_at_once(self, tmp_path: Path) -> None:
-        keep(tmp_path)
-        store = MemoryStore()
-        policy = policy_of(tmp_path, self.IDENTITY, store=store)
-        for disabled in (False, True):
-            key = record(disabled=disabled, expires=NOON + timedelta(days=1))
-            await store.put_key(key.digest, key.model_dump_json().encode())
-        assert await reason(policy, bearer(SECRET)) == "auth.invalid"
-
-    @pytest.mark.parametrize("content", [b"", b"{}", b"no json", record("hr-other").model_dump_json().encode()])
-    async def test_a_record_that_is_not_the_key_s_admits_nobody(self, tmp_path: Path, content: bytes) -> None:
-        keep(tmp_path)
-        store = MemoryStore()
-        await store.put_key(digest(PEPPER.encode(), SECRET), content)
-        answer = await Caller(policy_of(tmp_path, self.IDENTITY, store=store), (bearer(SECRET),)).asks("m")
-        assert refusal(answer) == (503, "identity.failed")
-
-    async def test_a_store_that_is_down_admits_nobody(self, tmp_path: Path) -> None:
-        class Down(MemoryStore):
-            async def get_key(self, digest: str) -> bytes | None:
-                raise StoreUnavailable("down")
-
-        keep(tmp_path)
-        answer = await Caller(policy_of(tmp_path, self.IDENTITY, store=Down()), (bearer(SECRET),)).asks("m")
-        assert refusal(answer) == (503, "identity.failed")
 
 
 class TestFiles:
