@@ -39,12 +39,25 @@ class Servers:
         self._load = load
 
     def place(self, pools: Sequence[Pool], need: Need, now_ms: int, allowed: "Subset | None") -> Sequence[Placed] | Reply:
-        """Those of the pools that can take it, in their order. 429 where servers are only busy, 503 where there is none."""
+        """Those of the pools that can take it, in their order.
+
+        Else a refusal: 429 where servers are only busy, 413 where all of them are too small, 503 where there is none.
+        """
         found = [(pool, self._order(pool, need, now_ms, allowed)) for pool in pools]
         placed = [Placed(pool, servers) for pool, servers in found if not isinstance(servers, NoServer)]
         if placed:
             return placed
-        return _BUSY if any(servers is NoServer.BUSY for _, servers in found) else _NONE
+        if any(servers is NoServer.BUSY for _, servers in found):
+            return _BUSY
+        return self._too_large(pools, need) if all(servers is NoServer.SMALL for _, servers in found) else _NONE
+
+    def _too_large(self, pools: Sequence[Pool], need: Need) -> Reply:
+        most = max(self._load.capacity(server) for pool in pools for server in servers_of(self._upstreams[pool.upstream]))
+        message = (
+            f"No model server holds this request: it needs {need.tokens} tokens of KV cache for the prompt and the answer, and the "
+            f"largest server has {most}. Shorten the prompt or lower max_tokens."
+        )
+        return Reply(413, "routing.too_large", message)
 
     def _order(self, pool: Pool, need: Need, now_ms: int, allowed: "Subset | None") -> Sequence[str] | NoServer:
         upstream = self._upstreams[pool.upstream]

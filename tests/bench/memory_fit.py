@@ -1,4 +1,4 @@
-"""Pools that run out of memory, in virtual time: `python -m tests.bench.memory_fit [requests]` prints JSON.
+"""Pools that run out of memory, in virtual time: `python -m tests.bench.memory_fit [requests] [seed …]` prints JSON.
 
 A server has the KV blocks that its GPUs leave, and starts a request when the blocks of its prompt and its whole cap are free (the
 scheduler GUARANTEED_NO_EVICT of TensorRT-LLM); until then it waits there. One that takes more blocks than there are can never
@@ -26,6 +26,7 @@ from headrace.filters.routing.servers import Servers
 from headrace.filters.routing.weighing import Asked, Weighing
 
 REQUESTS: Final = 10_000
+SEED: Final = 7
 CALLERS: Final = 150
 PREFILL, DECODE = 8000, 40  # tokens per second
 READ_EVERY: Final = 1.0
@@ -64,7 +65,7 @@ class Job(NamedTuple):
     answer: int
 
 
-def traffic(requests: int, seed: int = 7) -> list[Job]:
+def traffic(requests: int, seed: int = SEED) -> list[Job]:
     """Chats, long documents with short answers, and short prompts with caps that no small server holds."""
     chance, found = random.Random(seed), []
     for _ in range(requests):
@@ -215,13 +216,14 @@ def run(jobs: Sequence[Job], router: Callable[[Fleet], Route]) -> Mapping[str, f
 ROUTERS: Final = {"round robin": round_robin, "prompt size alone": by_prompt_size, "memory fit": by_memory_fit, "perfect": perfect}
 
 
-def measure(requests: int = REQUESTS) -> Mapping[str, Mapping[str, float]]:
+def measure(requests: int = REQUESTS, seed: int = SEED) -> Mapping[str, Mapping[str, float]]:
     """Router → what became of the same jobs, and its throughput over that of perfect knowledge."""
-    jobs = traffic(requests)
+    jobs = traffic(requests, seed)
     found = {name: run(jobs, router) for name, router in ROUTERS.items()}
     best = found["perfect"]["answers_per_second"]
     return {name: {**each, "of_perfect": round(each["answers_per_second"] / best, 3)} for name, each in found.items()}
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]) if len(sys.argv) > 1 else REQUESTS), indent=2))
+    asked, *seeds = [int(word) for word in sys.argv[1:]] or [REQUESTS]
+    print(json.dumps({f"seed {seed}": measure(asked, seed) for seed in seeds or [SEED]}, indent=2))

@@ -102,7 +102,8 @@ class Gateway:
             self._seen.body = b"".join([piece async for piece in self._stream(upstream)])
 
     async def _reading(self, upstream: Upstream, headers: dict[str, str]) -> Reading | None:
-        event = ResponseHeaders(upstream.status, Headers([(":status", str(upstream.status)), *headers.items()]))
+        received = Headers([(":status", str(upstream.status)), *headers.items()])
+        event = ResponseHeaders(upstream.status, received, server=upstream.server)
         answer = await self._service.answer_headers(event)
         if isinstance(answer, Refuse):
             self._refused(answer)

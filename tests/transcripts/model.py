@@ -33,7 +33,7 @@ class Request:
 class Upstream:
     """What the model server answers. events: the stream's events as bytes, None for an answer that is no stream.
 
-    hangs_up_after: the caller leaves when it has seen so many events.
+    hangs_up_after: the caller leaves when it has seen so many events. server: who answers, as ip:port, where the gateway says so.
     """
 
     status: int
@@ -41,6 +41,7 @@ class Upstream:
     body: bytes
     events: Sequence[bytes] | None
     hangs_up_after: int | None
+    server: str = ""
 
     @property
     def data(self) -> bytes:
@@ -133,7 +134,7 @@ def _bytes(given: Mapping[str, Any]) -> bytes:
 def _upstream(given: Mapping[str, Any]) -> Upstream:
     events = None if "events" not in given else tuple(map(_event, given["events"]))
     headers = {"content-type": JSON if events is None else EVENTS} | dict(given.get("headers", {}))
-    return Upstream(given.get("status", 200), headers, _bytes(given), events, given.get("hangs_up_after"))
+    return Upstream(given.get("status", 200), headers, _bytes(given), events, given.get("hangs_up_after"), given.get("server", ""))
 
 
 def _event(given: Any) -> bytes:

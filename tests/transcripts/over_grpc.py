@@ -17,7 +17,16 @@ from headrace.ext_proc.core.settlement import Finished
 from headrace.ext_proc.core.verdict import Edits
 from headrace.ext_proc.envoy import access_log, processor
 from headrace.ext_proc.envoy.access_log import USAGE_NAMESPACE, AccessLog
-from headrace.ext_proc.envoy.codec import ATTRIBUTES, CODE_DETAILS, NAMESPACE, SUBSET, SUBSET_NAMESPACE, VIA_UPSTREAM
+from headrace.ext_proc.envoy.codec import (
+    ATTRIBUTES,
+    CODE_DETAILS,
+    NAMESPACE,
+    PICKED_NAMESPACE,
+    SERVED,
+    SUBSET,
+    SUBSET_NAMESPACE,
+    VIA_UPSTREAM,
+)
 from headrace.ext_proc.envoy.config.names import CAPABILITIES, CAPABILITIES_HEADER
 from headrace.ext_proc.envoy.health import Health
 from headrace.ext_proc.envoy.pb import headrace_access_log_pb2 as log_pb
@@ -79,6 +88,8 @@ class GrpcService:
     async def answer_headers(self, event: ResponseHeaders) -> Proceed | Refuse:
         message = pb.ProcessingRequest(response_headers=_headers(event.headers, event.end))
         message.attributes[ATTRIBUTES].fields[CODE_DETAILS].string_value = VIA_UPSTREAM
+        if event.server:
+            json_format.ParseDict({SERVED: event.server}, message.metadata_context.filter_metadata[PICKED_NAMESPACE])
         return await self._ask(message, "response_headers")
 
     async def whole(self, body: bytes) -> Deliver | Refuse:

@@ -38,10 +38,16 @@ class _Server:
 
 
 class State(Struct, frozen=True):
-    """A server as a choice sees it. queue: requests that wait; cache: the part in use, predicted: 0 to 1, or more."""
+    """A server as a choice sees it. queue: requests that wait.
+
+    Parts of its KV cache, 0 where the server does not say its size: cache: in use as it says itself; predicted: with the request to
+    be placed, its answer, and what was placed since; alone: of the request alone. The last two may be more than 1.
+    """
 
     queue: int
     cache: float
+    predicted: float
+    alone: float
     running: int = 0
 
 
@@ -88,11 +94,16 @@ class Board:
         known = self._servers.get(server)
         if known is None or known.snapshot is None or now_ms - known.read_ms > STALE_AFTER * self.interval_ms:
             return None
-        snapshot = known.snapshot
-        tokens = need.tokens + sum(tokens for _, tokens in known.placed)
-        predicted = tokens / snapshot.capacity if snapshot.capacity else 0.0
+        snapshot, cache = known.snapshot, known.snapshot.cache or 0.0
+        each = 1 / snapshot.capacity if snapshot.capacity else 0.0
+        to_come = need.tokens + sum(tokens for _, tokens in known.placed)
         running = snapshot.running + len(known.placed)
-        return State(snapshot.waiting, (snapshot.cache or 0.0) + predicted, running)
+        return State(snapshot.waiting, cache, cache + to_come * each, need.tokens * each, running)
+
+    def capacity(self, server: str) -> int:
+        """Tokens of its KV cache, as it said last; 0 where it has not."""
+        known = self._servers.get(server)
+        return (known.snapshot.capacity or 0) if known is not None and known.snapshot is not None else 0
 
     def knows(self, server: str) -> bool:
         """Whether its metrics are read at all."""

@@ -77,8 +77,24 @@ def test_what_was_placed_since_the_metrics_were_read_counts_until_they_are_read_
 
 
 def test_a_server_that_would_overflow_is_passed_over() -> None:
-    found = board(a=Snapshot(1, 0, 0.9, 1000), b=Snapshot(50, 0, 0.5, 1000))
+    found = board(a=Snapshot(1, 0, 0.91, 1000), b=Snapshot(50, 0, 0.5, 1000))
     assert order(found, ["a", "b"], NEED, 0, max_queue=0) == ["b"]
+
+
+def test_a_prediction_may_take_all_of_a_cache_and_not_a_token_more() -> None:
+    """What an engine says of itself is another matter: beyond 95 % it throws away what it has computed."""
+    found = board(a=Snapshot(1, 0, 0.5, 1000))
+    assert order(found, ["a"], Need(500), 0, max_queue=0) == ["a"]
+    assert order(found, ["a"], Need(501), 0, max_queue=0) is NoServer.BUSY
+    found.read("a", Snapshot(1, 0, 0.96, 1000), 1)
+    assert order(found, ["a"], Need(1), 1, max_queue=0) is NoServer.BUSY
+
+
+def test_where_all_are_too_small_even_idle_waiting_is_of_no_use() -> None:
+    found = board(a=Snapshot(1, 9, 0.9, 1000), b=Snapshot(0, 0, 0.0, 2000))
+    assert order(found, ["a", "b"], Need(2001), 0, max_queue=0) is NoServer.SMALL
+    assert order(found, ["a", "b"], Need(2000), 0, max_queue=0) == ["b"]
+    assert order(found, ["a"], Need(1000), 0, max_queue=0) is NoServer.BUSY
 
 
 def test_stale_metrics_are_as_full_as_none() -> None:
