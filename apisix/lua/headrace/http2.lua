@@ -6,7 +6,7 @@ local hpack = require("headrace.hpack")
 local received = require("headrace.received")
 
 local concat, sub = table.concat, string.sub
-local min, setmetatable = math.min, setmetatable
+local max, min, setmetatable = math.max, math.min, setmetatable
 local frame, window_update = frames.frame, frames.window_update
 
 local _M = {}
@@ -74,13 +74,14 @@ function Connection:flush()
     return true
 end
 
+-- Bytes that may be sent now. A stream's window can be less than nothing: the peer may make it smaller at any time.
 local function room(self)
-    return min(self.connection_window, self.stream_window, self.peer_frame)
+    return max(0, min(self.connection_window, self.stream_window, self.peer_frame))
 end
 
 -- Makes room for data: waits for the peer's windows where they are used up, and has the socket take what is a lot already.
 function Connection:make_room()
-    if room(self) <= 0 then
+    if room(self) == 0 then
         return self:wait()
     elseif self.unsent >= MAX_UNSENT then
         return self:flush()

@@ -1,0 +1,67 @@
+"""nginx with the plugin in front of a service that a test scripts frame by frame, and a model server behind it."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from tests.apisix.nginx import Nginx, running_nginx
+from tests.apisix.raw_peer import RawPeer, raw_peer
+from tests.e2e.envoy_process import short_directory
+from tests.envoy.stub_upstream import StubUpstream
+from tests.transcripts.site import WAIT
+
+PATH = "/v1/chat/completions"
+CHAT = b'{"model": "m", "messages": []}'
+PATIENCE_MS = 400
+"""What the plugin gives one answer. A flood of 12,000 frames must come within it."""
+
+
+@dataclass
+class Stand:
+    """The same routes through two nginx: one that refuses what it could not ask about, and one that lets it pass."""
+
+    peer: RawPeer
+    upstream: StubUpstream
+    closed: Nginx
+    open: Nginx
+
+    async def post(self, body: bytes = CHAT, *, path: str = PATH, passing: bool = False, ai: bool = False) -> httpx.Response:
+        """passing: through the one that lets requests pass. ai: behind ai-proxy."""
+        async with self.client(passing=passing, ai=ai) as client:
+            return await client.post(path, content=body)
+
+    def client(self, *, passing: bool = False, ai: bool = False) -> httpx.AsyncClient:
+        nginx = self.open if passing else self.closed
+        route = httpx.AsyncHTTPTransport(uds=str(nginx.ai if ai else nginx.plain))
+        return httpx.AsyncClient(base_url="http://gateway", transport=route, timeout=WAIT)
+
+    def logged(self, nginx: Nginx | None = None) -> str:
+        """What an nginx has said since it was last asked."""
+        log = (nginx or self.closed).log
+        said = log.read_text()
+        log.write_text("")
+        return said
+
+    async def rest(self) -> None:
+        await self.peer.rest()
+        self.upstream.received.clear()
+        self.logged()
+        self.logged(self.open)
+
+
+@asynccontextmanager
+async def faulty_stand(**conf: Any) -> AsyncIterator[Stand]:
+    """conf: of the plugin."""
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(short_directory())
+        upstream = await stack.enter_async_context(StubUpstream("standard"))
+        peer = await stack.enter_async_context(raw_peer(folder / "p.sock"))
+        servers = {"standard": ("127.0.0.1", httpx.URL(upstream.url).port or 80)}
+        settings = {"service": [f"unix:{folder}/p.sock"], "message_timeout_ms": PATIENCE_MS, **conf}
+        allowed = settings | {"failure_mode_allow": {"request": True, "response": True}}
+        closed = await stack.enter_async_context(running_nginx(stack.enter_context(short_directory()), settings, servers))
+        opened = await stack.enter_async_context(running_nginx(stack.enter_context(short_directory()), allowed, servers))
+        yield Stand(peer, upstream, closed, opened)
