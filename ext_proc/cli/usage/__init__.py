@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headrace.ext_proc.cli.usage.grouping import KEYS, Report
-from headrace.ext_proc.cli.usage.reading import instant_of
+from headrace.ext_proc.engine.usage.grouping import KEYS, Report
+from headrace.ext_proc.engine.usage.reading import instant_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -86,7 +86,7 @@ def _instant(text: str | None, option: str, absent: int) -> int:
 
 
 async def _gather(store: str, organisation: str, start: int, end: int, found: Report) -> None:
-    from headrace.ext_proc.cli.usage.reading import records
+    from headrace.ext_proc.engine.usage.reading import records
 
     async def add(opened: "Store") -> int:
         async for record in records(opened, organisation, start, end):

@@ -7,9 +7,9 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headrace.ext_proc.cli.usage.grouping import TOKENS
-from headrace.ext_proc.cli.usage.reading import records
 from headrace.ext_proc.core.ports import Store
+from headrace.ext_proc.engine.usage.grouping import TOKENS
+from headrace.ext_proc.engine.usage.reading import records
 
 _WORDS: Final = ("outcome", "exchange", "organisation", "team", "app", "user", "key", "model", "served", "route", "endpoint")
 SCHEMA: Final = pa.schema(

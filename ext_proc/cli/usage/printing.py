@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
-from headrace.ext_proc.cli.usage.grouping import COLUMNS, Report, Sums
+from headrace.ext_proc.engine.usage.grouping import COLUMNS, Report, Sums
 
 _SHORT = {"input_tokens": "input", "cached_tokens": "cached", "output_tokens": "output", "reasoning_tokens": "reasoning"}
 
