@@ -14,7 +14,6 @@ from headrace.ext_proc.engine.step import step
 from headrace.ext_proc.envoy.codec import decode, headers_answer, immediate, proceed, streamed_body, streamed_trailers
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 
-ANSWER_WITHIN: Final = 4.5
 MAX_BODY: Final = 64 * 1024 * 1024
 """Bytes of a prompt that is collected here; other gateways buffer it and have a limit of their own."""
 
@@ -22,12 +21,16 @@ Messages = Sequence[pb.ProcessingResponse]
 
 
 class Duplex:
-    """One exchange. `refused`: end the gRPC stream with status OK; `over`: the last byte has been sent back."""
+    """One exchange. answer_within: seconds for each answer.
 
-    def __init__(self, exchange: Exchange) -> None:
+    `refused`: end the gRPC stream with status OK; `over`: the last byte has been sent back.
+    """
+
+    def __init__(self, exchange: Exchange, answer_within: float) -> None:
         self.refused = False
         self.over = False
         self._exchange = exchange
+        self._answer_within = answer_within
         self._request_head: pb.ProcessingResponse | None = None
         self._answer_head: pb.ProcessingResponse | None = None
         self._body = bytearray()
@@ -51,7 +54,7 @@ class Duplex:
         raise ProtocolError("the proxy sent a message that Headrace does not ask for")
 
     async def _ask(self, event: Event) -> Answer:
-        answer = await step(self._exchange, event, deadline=asyncio.get_running_loop().time() + ANSWER_WITHIN)
+        answer = await step(self._exchange, event, deadline=asyncio.get_running_loop().time() + self._answer_within)
         self.refused = isinstance(answer, Refuse)
         return answer
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -16,6 +17,8 @@ from headrace.ext_proc.engine.guard import shield
 from headrace.ext_proc.engine.step import step
 from headrace.ext_proc.envoy.attempt import UPSTREAM, Attempts, AttemptStream
 from headrace.ext_proc.envoy.codec import decode, encode
+from headrace.ext_proc.envoy.config.names import ANSWER_SHARE, MESSAGE_TIMEOUT
+from headrace.ext_proc.envoy.config.names import ANSWER_WITHIN as WITHIN_WORD
 from headrace.ext_proc.envoy.duplex import Duplex
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 
@@ -23,9 +26,10 @@ METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 CAPABILITIES = "headrace-capabilities"
 """Initial metadata of the gRPC stream, written into the gateway's configuration: what the gateway does by itself."""
 
-ANSWER_WITHIN = 4.5
-"""Seconds; below the 5 s message time-out of our Envoy configuration, so that the caller reads our error and not Envoy's."""
-
+ANSWER_WITHIN = MESSAGE_TIMEOUT * ANSWER_SHARE
+"""Seconds for one answer, where the gateway does not say otherwise."""
+LONGEST_ANSWER = 600.0
+"""Seconds that a gateway may allow."""
 
 _WALL = SystemClock()
 
@@ -66,7 +70,8 @@ class Processor:
         self.active += 1
         exchange = Exchange(self._new_id(), self._policy(), shield, capabilities=capabilities_of(words))
         exchange.decision.start_ms = self._now_ms()
-        return ProcessStream(exchange, self._finish, reads_answers="mode-override" in words, every_chunk="every-chunk" in words)
+        ways = Ways("mode-override" in words, "every-chunk" in words, answer_within(words))
+        return ProcessStream(exchange, self._finish, ways)
 
     def _finish_attempt(self) -> None:
         self.active -= 1
@@ -82,6 +87,22 @@ def capabilities_of(words: Sequence[str]) -> Capability:
     return found | Capability.FAILOVER if "failover" in words else found
 
 
+def answer_within(words: Sequence[str]) -> float:
+    """Seconds that the gateway gives the service for an answer."""
+    told = [word.removeprefix(WITHIN_WORD) for word in words if word.startswith(WITHIN_WORD)]
+    if not told or not (told[0].isascii() and told[0].isdigit()):
+        return ANSWER_WITHIN
+    return min(int(told[0][:9]) / 1000, LONGEST_ANSWER)
+
+
+class Ways(NamedTuple):
+    """What the gateway said at the start of the stream. answer_within: seconds."""
+
+    reads_answers: bool
+    every_chunk: bool = False
+    answer_within: float = ANSWER_WITHIN
+
+
 class ProcessStream:
     """One HTTP request's conversation with the proxy.
 
@@ -89,12 +110,9 @@ class ProcessStream:
     Envoy to go on without us.
     """
 
-    def __init__(
-        self, exchange: Exchange, finish: Callable[[Sequence[Effect]], None], *, reads_answers: bool, every_chunk: bool = False
-    ) -> None:
+    def __init__(self, exchange: Exchange, finish: Callable[[Sequence[Effect]], None], ways: Ways) -> None:
         self.finished = False
-        self._reads_answers = reads_answers
-        self._every_chunk = every_chunk
+        self._ways = ways
         self._reading: Reading | None = None
         self._exchange = exchange
         self._finish = finish
@@ -110,19 +128,19 @@ class ProcessStream:
         message = _parse(data)
         if self._first:
             self._modes, self._first = _check_modes(message), False
-            self._duplex = Duplex(self._exchange) if _streams_both_ways(message) else None
+            self._duplex = Duplex(self._exchange, self._ways.answer_within) if _streams_both_ways(message) else None
         if self._duplex is not None:
             answers = await self._duplex.receive(message)
             self.finished = self._duplex.refused
             return [one.SerializeToString() for one in answers]
         event = decode(message, self._reading)
-        answer = await step(self._exchange, event, deadline=asyncio.get_running_loop().time() + ANSWER_WITHIN)
+        answer = await step(self._exchange, event, deadline=asyncio.get_running_loop().time() + self._ways.answer_within)
         self.finished = isinstance(answer, Refuse) or (isinstance(answer, Proceed) and answer.last)
         if self._modes is not None and not self.finished:
             raise self._modes
-        if not self._reads_answers and self._exchange.state is State.AWAIT_RESPONSE:
+        if not self._ways.reads_answers and self._exchange.state is State.AWAIT_RESPONSE:
             raise ModeError("a filter must read the answer and the gateway does not offer it; run `headrace envoy doctor`")
-        messages = encode(event, answer, self._reading, every_chunk=self._every_chunk)
+        messages = encode(event, answer, self._reading, every_chunk=self._ways.every_chunk)
         if isinstance(answer, Proceed) and answer.read is not None:
             self._reading = answer.read
         return messages

@@ -7,6 +7,7 @@ patterns, checksums and order of reduction. Equal to `AnalyzerEngine.analyze` by
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from time import sleep
 
+from headrace.filters.pii.allowance import Allowance, unlimited
 from headrace.filters.pii.context import Surroundings
 from headrace.filters.pii.cutter import findings
 from headrace.filters.pii.gate import gate_for
@@ -47,17 +48,26 @@ class PatternDetector:
         self._recognizers = [each for each in known if best_of(each, context=context) >= thresholds.get(each.entity, _NEVER)]
         self._gate = gate_for(self._recognizers, {_VIEWS: HINTS} if decode else {}) if self._recognizers else None
 
-    def detect(self, text: str) -> tuple[Span, ...]:
+    def prepare(self, texts: Iterable[str], allowance: Allowance) -> None:
+        """Nothing has to be asked beforehand."""
+
+    def detect(self, text: str, allowance: Allowance | None = None) -> tuple[Span, ...]:
+        """Findings by place in the text; they may overlap. Raises DetectionTimeout."""
         if self._gate is None or not self._gate.open(text):
             return ()
         if len(text) <= COURTEOUS:
             return tuple(findings(text, self.segment))
-        return tuple(findings(text, self._courteously))
+        return self._courteously(text, allowance or unlimited())
 
-    def _courteously(self, text: str) -> tuple[Span, ...]:
-        """Lets other threads in first: a long text is searched in a thread, beside an event loop that answers short ones."""
-        sleep(PAUSE_S)
-        return self.segment(text)
+    def _courteously(self, text: str, allowance: Allowance) -> tuple[Span, ...]:
+        """Lets other threads in at every segment: one of them is an event loop that answers short texts."""
+
+        def search(window: str) -> tuple[Span, ...]:
+            sleep(PAUSE_S)
+            allowance.check()
+            return self.segment(window)
+
+        return tuple(findings(text, search))
 
     def segment(self, text: str) -> tuple[Span, ...]:
         opened = self._gate.open(text) if self._gate is not None else None

@@ -10,6 +10,7 @@ from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import Session
 from headrace.ext_proc.engine.policy.problems import Where
 from headrace.ext_proc.engine.registry import Build
+from headrace.filters.pii.lateness import check_times, waiting_room
 from headrace.filters.pii.placing import check_actions
 from headrace.filters.pii.plan import detector_for, plan, warm
 from headrace.filters.pii.scan import Searcher
@@ -37,12 +38,14 @@ class PiiFilter:
             build.problem((*build.at, *where), message)
 
         self._plan = plan(settings, build.base, report)
+        check_times(settings, report)
         check_actions(settings.request, "request", build, report)
         check_actions(settings.response, "response", build, report)
         detector = detector_for(self._plan)
         request, response = Treatment(settings.request, "replace"), Treatment(settings.response, "off")
         searchers = Searcher(detector, request), Searcher(detector, response)
-        self._equipment = Equipment(settings, *searchers, build.ports.offload, _secret(settings, build))
+        offload = waiting_room() if detector.waits else build.ports.offload
+        self._equipment = Equipment(settings, *searchers, offload, _secret(settings, build))
 
     @property
     def remark(self) -> str:

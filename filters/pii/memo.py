@@ -6,6 +6,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from os import urandom
 
+from headrace.filters.pii.allowance import Allowance, unlimited
 from headrace.filters.pii.spans import Detector, Span
 
 # Entries and findings together, of about 200 bytes each: some 10 megabytes a worker.
@@ -60,13 +61,21 @@ class MemoDetector:
         """The findings in `text` if it was searched lately, else None."""
         return self._memory.get(self._memory.name(text))
 
-    def detect(self, text: str) -> Sequence[Span]:
+    def prepare(self, texts: Sequence[str], allowance: Allowance) -> None:
+        """Before several texts are searched: asks other processes once for what is new in all of them. Raises DetectionTimeout."""
+        if self.waits:
+            self._detector.prepare([text for text in texts if self.recall(text) is None], allowance)
+
+    def detect(self, text: str, allowance: Allowance | None = None) -> Sequence[Span]:
         """Findings by place in the text; they may overlap. Raises DetectionTimeout."""
         name = self._memory.name(text)
         spans = self._memory.get(name)
         if spans is None:
-            spans = self._detector.detect(text)
-            self._memory.keep(name, spans)
+            allowed = allowance or unlimited()
+            before = allowed.unnamed
+            spans = self._detector.detect(text, allowed)
+            if allowed.unnamed == before:
+                self._memory.keep(name, spans)
         return spans
 
     def segment(self, text: str) -> Sequence[Span]:

@@ -1,7 +1,8 @@
 """Patterns and models together: the detector of a policy that asks for names, places or organisations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from headrace.filters.pii.allowance import Allowance, ModelsLate, unlimited
 from headrace.filters.pii.cutter import findings, windows
 from headrace.filters.pii.fusion import fuse
 from headrace.filters.pii.layers import Layer, through
@@ -26,32 +27,58 @@ class NamingDetector:
         self._layers = layers
         self._memory = Memory()
 
-    def detect(self, text: str) -> tuple[Span, ...]:
+    def prepare(self, texts: Iterable[str], allowance: Allowance) -> None:
+        """Has the models read what is new to them in all of `texts`, so that every process has work.
+
+        Raises ModelsLate, DetectionTimeout, ModelUnusable.
+        """
+        left = self._read([window for text in texts for window in windows(text)], allowance)[1]
+        if left and not allowance.lenient:  # else they are counted where they are searched without
+            raise ModelsLate
+
+    def detect(self, text: str, allowance: Allowance | None = None) -> tuple[Span, ...]:
         """Raises DetectionTimeout, ModelUnusable."""
-        named = self._named(windows(text))
-        return tuple(findings(text, lambda window: self._fused(window, named)))
+        allowed = allowance or unlimited()
+        named = self._named(windows(text), allowed)
+
+        def search(window: str) -> Sequence[Span]:
+            allowed.check()
+            return self._fused(window, named, allowed)
+
+        return tuple(findings(text, search))
 
     def segment(self, text: str) -> tuple[Span, ...]:
         """Raises DetectionTimeout, ModelUnusable."""
-        return self._fused(text, {})
+        return self._fused(text, {}, unlimited())
 
-    def _fused(self, text: str, named: Mapping[str, Sequence[Span]]) -> tuple[Span, ...]:
+    def _fused(self, text: str, named: Mapping[str, Sequence[Span]], allowance: Allowance) -> tuple[Span, ...]:
         found = named.get(text)
         if found is None:
-            found = self._named([text])[text]
+            found = self._named([text], allowance).get(text, ())
         wanted = [span for span in found if span.score >= self._thresholds.get(span.entity, _NEVER)]
         fused = fuse(text, self._patterns.segment(text), wanted, places=PLACE in self._thresholds)
         return through(self._layers, text, fused)
 
-    def _named(self, texts: Sequence[str]) -> dict[str, Sequence[Span]]:
-        """What the models find in each of `texts`: from memory, or from the pool, which is asked once."""
+    def _named(self, texts: Sequence[str], allowance: Allowance) -> dict[str, Sequence[Span]]:
+        """What the models find in each of `texts`. Raises ModelsLate."""
+        known, left = self._read(texts, allowance)
+        if left:
+            allowance.unread(sum(map(len, left)))
+        return dict.fromkeys(texts, ()) | known
+
+    def _read(self, texts: Sequence[str], allowance: Allowance) -> tuple[dict[str, Sequence[Span]], Sequence[str]]:
+        """What the models find in `texts`, from memory or the pool, which is asked once; the texts they had no time for."""
         names = {text: self._memory.name(text) for text in texts if _has_words(text)}
         known = {text: spans for text, name in names.items() if (spans := self._memory.get(name)) is not None}
         unknown = [text for text in names if text not in known]
-        for text, spans in zip(unknown, self._pool.find(unknown), strict=True):
-            self._memory.keep(names[text], spans)
-            known[text] = spans
-        return dict.fromkeys(texts, ()) | known
+        try:
+            for start, found in self._pool.batches(unknown, allowance.models_until):
+                for text, spans in zip(unknown[start:], found, strict=False):
+                    self._memory.keep(names[text], spans)
+                    known[text] = spans
+        except ModelsLate:
+            return known, [text for text in unknown if text not in known]
+        return known, ()
 
 
 _NEVER = 2.0

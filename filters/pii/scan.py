@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from headrace.ext_proc.core.ports import Offload
 from headrace.ext_proc.core.verdict import Json, Path
+from headrace.filters.pii.allowance import Allowance, unlimited
 from headrace.filters.pii.embedded import opened, unescaped
 from headrace.filters.pii.encoded import opened as decoded
 from headrace.filters.pii.memo import MemoDetector
@@ -26,7 +27,8 @@ Piece = tuple[Text, Encoding | None]
 class Scan:
     """What a body holds. in_names: entities found in names of members, which cannot be replaced, with their objects' paths.
 
-    undeclared: the paths of texts that no rule names. unread: what was not looked at, and how often.
+    undeclared: the paths of texts that no rule names. unread: what was not looked at, and how often. unnamed: characters that
+    models had no time for.
     """
 
     found: Sequence[Found] = ()
@@ -34,6 +36,7 @@ class Scan:
     undeclared: Sequence[Path] = ()
     unread: Mapping[str, int] = field(default_factory=dict)
     look_alikes: frozenset[str] = frozenset()
+    unnamed: int = 0
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -54,14 +57,15 @@ class Searcher:
     detector: MemoDetector
     treatment: Treatment
 
-    async def scan(self, document: Json, rules: Rule, offload: Offload) -> Scan:
-        """Raises DetectionTimeout, and what `offload` raises."""
+    async def scan(self, document: Json, rules: Rule, offload: Offload, allowance: Allowance | None = None) -> Scan:
+        """allowance: absent, there is no limit. Raises DetectionTimeout, and what `offload` raises."""
+        allowed = allowance or unlimited()
         collected = collect(document, rules)
         pieces = list(_pieces(collected))
         names = "\n".join(collected.names)
         if self.is_heavy([names, *[text.text for text, _ in pieces]]):
-            return await offload.run(self._search, collected, pieces, names)
-        return self._search(collected, pieces, names)
+            return await offload.run(self._search, collected, pieces, names, allowed)
+        return self._search(collected, pieces, names, allowed)
 
     def is_heavy(self, texts: Sequence[str]) -> bool:
         """Whether searching what is not remembered of `texts` would hold up the event loop."""
@@ -74,43 +78,44 @@ class Searcher:
         """Findings in JSON that a model wrote, and entities in names of its members. Raises DetectionTimeout."""
         collected = Collected([Text((), text, Kind.EMBEDDED)])
         pieces = list(_pieces(collected))
-        result = self._search(collected, pieces, "\n".join(collected.names))
+        result = self._search(collected, pieces, "\n".join(collected.names), unlimited())
         return result.found, result.in_names
 
-    def _search(self, collected: Collected, pieces: Sequence[Piece], names: str) -> Scan:
-        found = [Found(text, spans, outer) for text, outer in pieces if (spans := self._spans(text))]
-        in_names = list(self._in_names(collected, names)) if names else []
-        scan = Scan(found, in_names, collected.undeclared, collected.unread)
+    def _search(self, collected: Collected, pieces: Sequence[Piece], names: str, allowance: Allowance) -> Scan:
+        self.detector.prepare([names, *(text.text for text, _ in pieces)], allowance)
+        found = [Found(text, spans, outer) for text, outer in pieces if (spans := self._spans(text, allowance))]
+        in_names = list(self._in_names(collected, names, allowance)) if names else []
+        scan = Scan(found, in_names, collected.undeclared, collected.unread, unnamed=allowance.unnamed)
         if found:
             texts = [names, *(text.text for text, _ in pieces)]
             scan.look_alikes = frozenset(token for text in texts for token in look_alikes(text))
         return scan
 
-    def _spans(self, text: Text) -> Sequence[Span]:
-        spans = self.detector.detect(text.text)
+    def _spans(self, text: Text, allowance: Allowance) -> Sequence[Span]:
+        spans = self.detector.detect(text.text, allowance)
         if not spans and text.kind is not Kind.EMBEDDED:
             return ()
         if text.kind is Kind.LINK:
             spans = [span for span in spans if span.entity != "URL"]
         apart = self.treatment.apart(spans)
         if text.kind is Kind.EMBEDDED and "\\" in text.text:
-            return self._hidden(text.text, apart) or apart
+            return self._hidden(text.text, apart, allowance) or apart
         return apart
 
-    def _hidden(self, text: str, seen: Sequence[Span]) -> Sequence[Span]:
+    def _hidden(self, text: str, seen: Sequence[Span], allowance: Allowance) -> Sequence[Span]:
         """JSON that cannot be read strictly may be read leniently: where that shows other values, the whole string is a finding."""
         plain = unescaped(text)
-        behind = self.treatment.apart(self.detector.detect(plain))
+        behind = self.treatment.apart(self.detector.detect(plain, allowance))
         if _values(plain, behind) == _values(text, seen):
             return ()
         named = self.treatment.strictest([*behind, *seen])
         return [Span(0, len(text), named.entity, named.score)]
 
-    def _in_names(self, collected: Collected, names: str) -> Iterator[tuple[str, Path]]:
-        if not self.detector.detect(names):
+    def _in_names(self, collected: Collected, names: str, allowance: Allowance) -> Iterator[tuple[str, Path]]:
+        if not self.detector.detect(names, allowance):
             return
         for name, path in collected.names.items():
-            yield from ((span.entity, path) for span in self.treatment.apart(self.detector.detect(name)))
+            yield from ((span.entity, path) for span in self.treatment.apart(self.detector.detect(name, allowance)))
 
 
 def _values(text: str, spans: Sequence[Span]) -> Sequence[tuple[str, str]]:

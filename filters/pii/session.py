@@ -14,7 +14,9 @@ from headrace.ext_proc.core.session import Session
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.core.verdict import PASS, Reply, Verdict
 from headrace.filters.pii.actions import Substitutes
+from headrace.filters.pii.allowance import ModelsLate, SearchLate
 from headrace.filters.pii.answer import Answer, Scrubbing
+from headrace.filters.pii.lateness import allowance_of, too_late
 from headrace.filters.pii.paths import RULES, TOKEN_LISTS
 from headrace.filters.pii.placeholders import Placeholders, tenant_key
 from headrace.filters.pii.scan import Scan, Searcher
@@ -65,7 +67,13 @@ class PiiSession(Session):
             return PASS
         if searcher.treatment.binds and _has_tokens(request, self._endpoint):
             return UNREADABLE
-        found = await searcher.scan(request.document, RULES[self._endpoint], self._equipment.offload)
+        try:
+            allowance = allowance_of(self._settings)
+            found = await searcher.scan(request.document, RULES[self._endpoint], self._equipment.offload, allowance)
+        except (ModelsLate, SearchLate) as late:
+            if self._settings.on_error == "open":
+                raise
+            return too_late(late, self._settings)
         reply = refusal(found, searcher.treatment, refuse_undeclared=self._settings.unknown == "refuse")
         return reply if reply is not None else self._passed(found, request)
 

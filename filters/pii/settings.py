@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from headrace.ext_proc.engine.policy.values import FileName
-from headrace.ext_proc.engine.settings import FilterSettings
+from headrace.ext_proc.engine.settings import MAX_TIMEOUT_MS, FilterSettings
 from headrace.filters.pii.action_settings import ACTIONS, Actions, Entity
 
 Score = Annotated[float, Field(ge=0, le=1)]
@@ -81,6 +81,26 @@ class PiiSettings(FilterSettings):
         description="The language models that find names, places and organisations: none, rampart, spacy:<package or path>, "
         "onnx:<path>, or a list of them, the best first. Absent: rampart where it is installed, else none. A model is loaded only "
         "where entities need it.",
+    )
+    timeout_ms: int = Field(
+        4000,
+        ge=1,
+        le=MAX_TIMEOUT_MS,
+        description="Milliseconds the filter may take for one verdict; a request whose search is not through by then is "
+        "refused, or goes on unsearched with on_error: open. Keep the sum over the chain below the gateway's message timeout "
+        "(5 s by default).",
+    )
+    model_timeout_ms: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_TIMEOUT_MS,
+        description="Milliseconds the models may take for one request; at most two thirds of timeout_ms, which is the default.",
+    )
+    on_model_timeout: Literal["refuse", "patterns"] = Field(
+        "refuse",
+        description="What happens to a request with more new text than the models read in their time. refuse: 503; what was "
+        "read is remembered, so that the request may be sent again. patterns: the rest is searched without them, and its length "
+        "is told in the decision.",
     )
     recognizers: tuple[Recognizer, ...] = Field((), description="Recognizers of the policy's own.")
     languages: tuple[str, ...] = Field(

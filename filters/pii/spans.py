@@ -1,7 +1,10 @@
 """What a detector finds, and how findings that overlap are reduced."""
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from headrace.filters.pii.allowance import Allowance
 
 
 class Span(NamedTuple):
@@ -19,8 +22,12 @@ class Detector(Protocol):
     @property
     def waits(self) -> bool: ...
 
-    def detect(self, text: str) -> tuple[Span, ...]:
-        """Findings by place in the text; they may overlap. Raises DetectionTimeout."""
+    def prepare(self, texts: Iterable[str], allowance: "Allowance") -> None:
+        """Before several texts are searched: whoever asks other processes asks once for all of them. Raises DetectionTimeout."""
+        ...
+
+    def detect(self, text: str, allowance: "Allowance | None" = None) -> tuple[Span, ...]:
+        """Findings by place in the text; they may overlap. allowance: absent, there is no limit. Raises DetectionTimeout."""
         ...
 
     def segment(self, text: str) -> tuple[Span, ...]:

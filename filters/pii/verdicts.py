@@ -52,6 +52,8 @@ def note_of(scan: Scan, treatment: Treatment) -> Mapping[str, Any]:
         note = {"action": actions_of(treatment, counts), "findings": dict(counts), "paths": list(paths[:MOST_PATHS])}
     if scan.undeclared:
         note["undeclared"] = list(dict.fromkeys(map(spelled, scan.undeclared)))[:MOST_PATHS]
+    if scan.unnamed:
+        note["unnamed"] = scan.unnamed
     return note | ({"unread": dict(scan.unread)} if scan.unread else {})
 
 

@@ -13,8 +13,17 @@ from headrace.ext_proc.core.errors import ProtocolError
 from headrace.ext_proc.core.events import Reading
 from headrace.ext_proc.core.needs import Capability, Needs
 from headrace.ext_proc.core.request import Request
+from headrace.ext_proc.core.verdict import Verdict
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
-from headrace.ext_proc.envoy.processor import CAPABILITIES, ModeError, Processor, ProcessStream
+from headrace.ext_proc.envoy.processor import (
+    ANSWER_WITHIN,
+    CAPABILITIES,
+    LONGEST_ANSWER,
+    ModeError,
+    Processor,
+    ProcessStream,
+    answer_within,
+)
 from tests.envoy.messages import messages
 from tests.kit import CHAT, DENIED, ScriptedFilter, body, decision_in, filter_of, policy_of
 
@@ -221,6 +230,31 @@ async def test_a_stream_keeps_the_policy_it_began_with() -> None:
     await stream.receive(headers())
     await stream.receive(prompt())
     assert stream.finished
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        (ALL, ANSWER_WITHIN),
+        (f"{ALL},answer-within=27000", 27.0),
+        ("answer-within=", ANSWER_WITHIN),
+        ("answer-within=-1", ANSWER_WITHIN),
+        ("answer-within=\u0663", ANSWER_WITHIN),
+        ("answer-within=99999999999", LONGEST_ANSWER),
+    ],
+)
+def test_a_gateway_says_how_long_it_waits(words: str, seconds: float) -> None:
+    assert answer_within(words.split(",")) == seconds
+
+
+async def test_a_filter_has_no_longer_than_the_gateway_waits() -> None:
+    async def forever(_: object) -> Verdict:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("nothing sets it")
+
+    service = Service(filter_of(on_headers=forever))
+    (answer,) = await service.open(f"{ALL},answer-within=1").receive(headers())
+    assert pb.ProcessingResponse.FromString(answer).immediate_response.status.code == 503
 
 
 # --- anything -------------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from datetime import timedelta
 
 from headrace.ext_proc.envoy.config.names import (
+    ANSWER_SHARE,
+    ANSWER_WITHIN,
     ATTEMPT_FILTER,
     CANDIDATES_NAMESPACE,
     CAPABILITIES,
@@ -12,6 +14,7 @@ from headrace.ext_proc.envoy.config.names import (
     EARLY_HEADERS,
     EXT_PROC_FILTER,
     FAILOVER,
+    MESSAGE_TIMEOUT,
     NAMESPACE,
     OWN_HEADER_PREFIX,
     PICKED_NAMESPACE,
@@ -43,7 +46,7 @@ def to_service(*metadata: core.HeaderValue) -> core.GrpcService:
 
 def processing_filter(message_timeout: float, *, candidates: bool = False, picks: bool = False) -> hcm.HttpFilter:
     """ext_proc: the request whole; of the answer only what the service asks for. `message_timeout` in seconds per message."""
-    words = (*CAPABILITIES, FAILOVER) if candidates else CAPABILITIES
+    words = (*CAPABILITIES, *([FAILOVER] if candidates else []), *_patience(message_timeout))
     service = to_service(core.HeaderValue(key=CAPABILITIES_HEADER, value=",".join(words)))
     service.retry_policy = another_worker()
     processor = ext_proc.ExternalProcessor(
@@ -58,6 +61,11 @@ def processing_filter(message_timeout: float, *, candidates: bool = False, picks
         stat_prefix=CLUSTER,
     )
     return hcm.HttpFilter(name=EXT_PROC_FILTER, typed_config=PackedAny.pack(processor))
+
+
+def _patience(message_timeout: float) -> list[str]:
+    """What the service has to know of a timeout that is not the usual one."""
+    return [f"{ANSWER_WITHIN}{message_timeout * ANSWER_SHARE * 1000:.0f}"] if message_timeout != MESSAGE_TIMEOUT else []
 
 
 def _metadata(*, candidates: bool, picks: bool) -> ext_proc.MetadataOptions:

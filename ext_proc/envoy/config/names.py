@@ -24,6 +24,13 @@ answer leaves Envoy only where the service asks for it."""
 FAILOVER: Final = "failover"
 """One more of them: the routes ask the next candidate where one fails."""
 
+MESSAGE_TIMEOUT: Final = 5.0
+"""Seconds that Envoy waits for one answer of the service, unless it is told otherwise."""
+ANSWER_WITHIN: Final = "answer-within="
+"""One more, with milliseconds behind it, where Envoy waits for another time: what the service may take for an answer."""
+ANSWER_SHARE: Final = 0.9
+"""Of the message timeout: so that the caller reads the service's error and not Envoy's."""
+
 CANDIDATES_NAMESPACE: Final = "headrace.candidates"
 """Dynamic metadata the service returns: the upstreams of one request in their order, for Envoy's cluster specifier."""
 

@@ -1,101 +1,52 @@
 """Models in worker processes: a model computes for milliseconds and holds Python's lock, so threads would not help it.
 
-Whoever asks waits, so no event loop may: `find` is called in a thread. One batch is a few segments, so that a long text does not
-keep a worker from a short one for long. What waits too long, and what more callers than `WAITING` want, is refused: the filter then
-fails as its policy says.
+Whoever asks waits, so no event loop may: the methods are called in threads. One batch is a few segments, and workers are handed out
+in turn, so that a long text does not keep a short one waiting for long. What waits too long, and what more callers than `WAITING`
+want, is refused: the filter then fails as its policy says.
 """
 
-import contextlib
-import queue
-import re
 import select
-import subprocess
-import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from math import inf
 from time import monotonic
-from typing import BinaryIO, cast
 
-import msgspec
-
-from headrace.filters.pii.models.frames import Loaded, read_frame, write_frame
+from headrace.filters.pii.allowance import ModelsLate
+from headrace.filters.pii.models.desk import Desk, NoneFree
 from headrace.filters.pii.models.names import Model
+from headrace.filters.pii.models.process import Worker
 from headrace.filters.pii.spans import DetectionTimeout, Span
 
 BATCH = 8
-"""Segments a worker is asked for at once: some 20 ms."""
+"""Segments a worker is asked for at once, and the characters beyond which they are fewer: some 20 ms."""
+BATCH_CHARACTERS = 2_000
 WAITING = 64
 """Callers at once; each holds its text."""
 WORKERS = 2
 """Processes of one service worker. Each takes some 140 MB with Rampart, 240 MB with spaCy's small model as well."""
 START_S = 60.0
 """To import a runtime and load a model, on a machine that does other things as well."""
-_SURROGATES = re.compile("[\ud800-\udfff]")
+
+Found = Sequence[tuple[Span, ...]]
+"""The findings in each segment."""
 
 
 class ModelUnusable(Exception):
     """A model that cannot be loaded; the message says why."""
 
 
-class _Worker:
-    """One process. Used by one thread at a time."""
-
-    def __init__(self, models: Sequence[Model]) -> None:
-        command = (sys.executable, "-m", "headrace.filters.pii.models.worker")
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._asks, self._answers = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
-        self._send(msgspec.msgpack.encode(models))
-
-    def loaded(self, deadline: float) -> Loaded:
-        """Raises DetectionTimeout."""
-        return msgspec.msgpack.decode(self._receive(deadline), type=Loaded)
-
-    def ask(self, texts: Sequence[str]) -> None:
-        self._send(msgspec.msgpack.encode([_SURROGATES.sub("?", text) for text in texts]))
-
-    def answer(self, deadline: float) -> Sequence[tuple[Span, ...]]:
-        """Raises DetectionTimeout."""
-        found = msgspec.msgpack.decode(self._receive(deadline), type=list[list[tuple[int, int, str, float]]])
-        return [tuple(Span(*each) for each in spans) for spans in found]
-
-    def fileno(self) -> int:
-        return self._answers.fileno()
-
-    def end(self) -> None:
-        """Kills it: it has nothing to finish."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._asks, self._answers):
-            with contextlib.suppress(OSError):
-                pipe.close()
-
-    def _send(self, data: bytes) -> None:
-        with contextlib.suppress(OSError):  # a worker that died is found out when it does not answer
-            write_frame(self._asks, data)
-
-    def _receive(self, deadline: float) -> bytes:
-        ready, _, _ = select.select([self._answers], [], [], max(0.0, deadline - monotonic()))
-        frame = read_frame(self._answers) if ready else None
-        if frame is None:
-            raise DetectionTimeout("a model's process did not answer in time" if not ready else "a model's process died")
-        return frame
-
-
 class ModelPool:
-    """`workers` processes with the same models. seconds: what a caller may wait; a worker that needs longer is replaced."""
+    """`workers` processes with the same models. seconds: what a batch may take; a worker that needs longer is replaced."""
 
     def __init__(self, models: Sequence[Model], workers: int = 1, seconds: float = 30.0) -> None:
         self._models = tuple(models)
         self._seconds = seconds
         self._callers = threading.Semaphore(WAITING)
         self._workers = workers
-        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
-        """None stands for a worker that has to be started: the last resort."""
-        for _ in range(workers):
-            self._idle.put(None)
-        self._alive: set[_Worker] = set()
+        self._desk = Desk(workers)
+        self._alive: set[Worker] = set()
         self._entities: Sequence[str] | None = None
         self._finalizer = weakref.finalize(self, _end_all, self._alive)
 
@@ -103,30 +54,39 @@ class ModelPool:
     def entities(self) -> Sequence[str]:
         """Presidio's names of what the models find; loads them, the first time. Raises ModelUnusable, DetectionTimeout."""
         if self._entities is None:
-            self._idle.put(self._taken(monotonic() + START_S))
+            self._desk.put(self._taken(monotonic() + START_S))
         assert self._entities is not None
         return self._entities
 
     def load(self) -> None:
         """Starts every worker: a text that came first would wait a second for it. Raises ModelUnusable, DetectionTimeout."""
-        taken: list[_Worker] = []
+        taken: list[Worker] = []
         try:
             while len(taken) < self._workers:
                 taken.append(self._taken(monotonic()))
-        except queue.Empty:
+        except NoneFree:
             return  # the others are at work
         finally:
             for worker in taken:
-                self._idle.put(worker)
+                self._desk.put(worker)
 
-    def find(self, texts: Sequence[str]) -> Sequence[tuple[Span, ...]]:
+    def find(self, texts: Sequence[str]) -> Found:
         """The findings in each segment. Raises DetectionTimeout, ModelUnusable."""
+        batches = dict(self.batches(texts))
+        return [spans for start in sorted(batches) for spans in batches[start]]
+
+    def batches(self, texts: Sequence[str], until: float = inf) -> Iterator[tuple[int, Found]]:
+        """The findings in some of the segments, from an index on, as soon as they are known; in any order.
+
+        until: seconds of `time.monotonic`; what has been begun by then is still waited for. Raises ModelsLate when there was more
+        to begin, DetectionTimeout, and ModelUnusable. To be run to its end, or closed.
+        """
         if not texts:
-            return []
+            return
         if not self._callers.acquire(blocking=False):
             raise DetectionTimeout(f"{WAITING} texts are waiting for a model")
         try:
-            return self._found(texts)
+            yield from self._batches(texts, until)
         finally:
             self._callers.release()
 
@@ -134,43 +94,52 @@ class ModelPool:
         """Ends the processes."""
         self._finalizer()
 
-    def _found(self, texts: Sequence[str]) -> Sequence[tuple[Span, ...]]:
-        deadline = monotonic() + self._seconds
-        found: dict[int, Sequence[tuple[Span, ...]]] = {}
-        starts = list(range(0, len(texts), BATCH))[::-1]
-        busy: dict[_Worker, int] = {}
+    def _batches(self, texts: Sequence[str], until: float) -> Iterator[tuple[int, Found]]:
+        left = _cut(texts)[::-1]
+        busy: dict[Worker, int] = {}
         try:
-            while starts or busy:
-                while starts and (worker := self._free(busy, deadline)) is not None:
-                    busy[worker] = starts.pop()
-                    worker.ask(texts[busy[worker] : busy[worker] + BATCH])
-                ready, _, _ = select.select(list(busy), [], [], max(0.0, deadline - monotonic()))
-                for worker in ready or list(busy):
-                    found[busy[worker]] = worker.answer(deadline)
-                    del busy[worker]
-                    self._idle.put(worker)
+            while left or busy:
+                if left and monotonic() > until:
+                    if not busy:
+                        raise ModelsLate
+                elif left and (worker := self._free(until, wait=not busy)) is not None:
+                    busy[worker], stop = left.pop()
+                    worker.ask(texts[busy[worker] : stop])
+                    continue
+                yield from self._answers(busy)
         finally:
             for worker in busy:
                 self._replace(worker)
-        return [spans for start in sorted(found) for spans in found[start]]
 
-    def _free(self, busy: dict[_Worker, int], deadline: float) -> _Worker | None:
-        """A worker that is idle; None where there is none and others are at work for this caller. Raises DetectionTimeout."""
-        if busy and self._idle.empty():
+    def _answers(self, busy: dict[Worker, int]) -> Iterator[tuple[int, Found]]:
+        """Those that come first, at least one. Raises DetectionTimeout."""
+        deadline = monotonic() + self._seconds
+        ready, _, _ = select.select(list(busy), [], [], self._seconds)
+        for worker in ready or list(busy):
+            found = worker.answer(deadline)
+            start = busy.pop(worker)
+            self._desk.put(worker)
+            yield start, found
+
+    def _free(self, until: float, *, wait: bool) -> Worker | None:
+        """A worker; None where none is to spare and `wait` is off. Raises ModelsLate, ModelUnusable, DetectionTimeout."""
+        if not (wait or self._desk.spare()):
             return None
         try:
-            return self._taken(deadline)
-        except queue.Empty:
-            if busy:
+            return self._taken(min(until, monotonic() + self._seconds) if wait else monotonic())
+        except NoneFree:
+            if not wait:
                 return None
+            if monotonic() > until:
+                raise ModelsLate from None
             raise DetectionTimeout("no model's process was free in time") from None
 
-    def _taken(self, deadline: float) -> _Worker:
-        """An idle worker, started if need be. Raises queue.Empty, ModelUnusable, DetectionTimeout."""
-        worker = self._idle.get(timeout=max(0.0, deadline - monotonic()))
+    def _taken(self, until: float) -> Worker:
+        """An idle worker, started if need be. Raises NoneFree, ModelUnusable, DetectionTimeout."""
+        worker = self._desk.take(until)
         if worker is not None:
             return worker
-        worker = _Worker(self._models)
+        worker = Worker(self._models)
         self._alive.add(worker)
         try:
             loaded = worker.loaded(monotonic() + START_S)
@@ -182,10 +151,22 @@ class ModelPool:
         self._entities = loaded.entities
         return worker
 
-    def _replace(self, worker: _Worker) -> None:
+    def _replace(self, worker: Worker) -> None:
         self._alive.discard(worker)
         worker.end()
-        self._idle.put(None)
+        self._desk.put(None)
+
+
+def _cut(texts: Sequence[str]) -> list[tuple[int, int]]:
+    """Batches as (first, behind the last)."""
+    cut: list[tuple[int, int]] = []
+    start = size = 0
+    for index, text in enumerate(texts):
+        if index > start and (index - start == BATCH or size + len(text) > BATCH_CHARACTERS):
+            cut.append((start, index))
+            start, size = index, 0
+        size += len(text)
+    return [*cut, (start, len(texts))]
 
 
 @lru_cache(maxsize=4)
@@ -194,6 +175,6 @@ def pool_for(models: tuple[Model, ...]) -> ModelPool:
     return ModelPool(models, WORKERS)
 
 
-def _end_all(workers: set[_Worker]) -> None:
+def _end_all(workers: set[Worker]) -> None:
     while workers:
         workers.pop().end()

@@ -115,3 +115,12 @@ def test_the_host_header_is_the_urls_unless_another_is_given() -> None:
 
 def test_without_an_admin_address_there_is_no_admin_interface() -> None:
     assert "admin" not in tree(bootstrap(gateway()))
+
+
+def test_the_service_is_told_of_a_message_timeout_that_is_not_the_usual_one() -> None:
+    def told(**settings: Any) -> str:
+        (words,) = [node for node in walk(tree(bootstrap(gateway(**settings)))) if field(node, "key") == "headrace-capabilities"]
+        return str(field(words, "value"))
+
+    assert told() == "access-log,mode-override"
+    assert told(message_timeout=30) == "access-log,mode-override,answer-within=27000"

@@ -61,7 +61,7 @@ def test_a_text_has_the_same_findings_whatever_is_searched_beside_it(pool: Model
 @needs_rampart
 def test_after_loading_no_text_waits_for_a_process_to_start(pool: ModelPool, monkeypatch: pytest.MonkeyPatch) -> None:
     pool.load()
-    monkeypatch.setattr(pools, "_Worker", None)  # whoever starts another fails
+    monkeypatch.setattr(pools, "Worker", None)  # whoever starts another fails
     pool.load()
     pool.find([NAME] * 40)
 
@@ -153,12 +153,12 @@ def test_more_callers_than_may_wait_are_refused(monkeypatch: pytest.MonkeyPatch)
     made = ModelPool([])
     entered, leave = threading.Event(), threading.Event()
 
-    def slow(_: object) -> list[tuple[Span, ...]]:
+    def slow(*_: object) -> Iterator[tuple[int, list[tuple[Span, ...]]]]:
         entered.set()
         assert leave.wait(30)
-        return []
+        yield 0, [()]
 
-    monkeypatch.setattr(made, "_found", slow)
+    monkeypatch.setattr(made, "_batches", slow)
     first = threading.Thread(target=made.find, args=(["x"],))
     first.start()
     assert entered.wait(30)

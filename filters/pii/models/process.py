@@ -1,0 +1,62 @@
+"""A process that runs models, as its owner sees it."""
+
+import contextlib
+import re
+import select
+import subprocess
+import sys
+from collections.abc import Sequence
+from time import monotonic
+from typing import BinaryIO, cast
+
+import msgspec
+
+from headrace.filters.pii.models.frames import Loaded, read_frame, write_frame
+from headrace.filters.pii.models.names import Model
+from headrace.filters.pii.spans import DetectionTimeout, Span
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class Worker:
+    """One process. Used by one thread at a time."""
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        command = (sys.executable, "-m", "headrace.filters.pii.models.worker")
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._asks, self._answers = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
+        self._send(msgspec.msgpack.encode(models))
+
+    def loaded(self, deadline: float) -> Loaded:
+        """Raises DetectionTimeout."""
+        return msgspec.msgpack.decode(self._receive(deadline), type=Loaded)
+
+    def ask(self, texts: Sequence[str]) -> None:
+        self._send(msgspec.msgpack.encode([_SURROGATES.sub("?", text) for text in texts]))
+
+    def answer(self, deadline: float) -> Sequence[tuple[Span, ...]]:
+        """Raises DetectionTimeout."""
+        found = msgspec.msgpack.decode(self._receive(deadline), type=list[list[tuple[int, int, str, float]]])
+        return [tuple(Span(*each) for each in spans) for spans in found]
+
+    def fileno(self) -> int:
+        return self._answers.fileno()
+
+    def end(self) -> None:
+        """Kills it: it has nothing to finish."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._asks, self._answers):
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+    def _send(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):  # a worker that died is found out when it does not answer
+            write_frame(self._asks, data)
+
+    def _receive(self, deadline: float) -> bytes:
+        ready, _, _ = select.select([self._answers], [], [], max(0.0, deadline - monotonic()))
+        frame = read_frame(self._answers) if ready else None
+        if frame is None:
+            raise DetectionTimeout("a model's process did not answer in time" if not ready else "a model's process died")
+        return frame

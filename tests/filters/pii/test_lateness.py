@@ -1,0 +1,225 @@
+"""Requests that take longer to search than their policy allows: what their callers are told, and what is kept of the work."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any, cast
+
+import pytest
+
+from headrace.ext_proc.core.endpoint import Endpoint
+from headrace.ext_proc.core.headers import Headers
+from headrace.ext_proc.core.request import Request
+from headrace.ext_proc.core.verdict import Continue, Reply, Verdict
+from headrace.ext_proc.engine.offload import ThreadOffload
+from headrace.ext_proc.engine.policy.problems import PolicyErrors
+from headrace.filters.pii import PiiFilter
+from headrace.filters.pii.allowance import Allowance, ModelsLate, SearchLate
+from headrace.filters.pii.detector import COURTEOUS, PatternDetector
+from headrace.filters.pii.lateness import allowance_of, waiting_room
+from headrace.filters.pii.memo import MemoDetector
+from headrace.filters.pii.models.desk import Desk, NoneFree
+from headrace.filters.pii.models.names import default_models
+from headrace.filters.pii.models.pool import BATCH, BATCH_CHARACTERS, ModelPool, _cut
+from headrace.filters.pii.naming import NamingDetector
+from headrace.filters.pii.scan import Searcher
+from headrace.filters.pii.session import Equipment, PiiSession
+from headrace.filters.pii.settings import PiiSettings
+from headrace.filters.pii.spans import DetectionTimeout, Span
+from headrace.filters.pii.treatment import Treatment
+
+from .driver import policy, user
+
+LINES = [f"{word * 30} Jane wrote to {word}@example.com" for word in ("a", "b", "c")]
+PATTERNS = PatternDetector({"EMAIL_ADDRESS": 0.4})
+PAST = 0.0
+"""In seconds of `time.monotonic`, which counts from the machine's start."""
+
+
+@dataclass
+class SlowPool:
+    """Knows a Jane when it sees one. patience: segments until its time is over."""
+
+    patience: int
+    read: list[str] = field(default_factory=list)
+
+    def batches(self, texts: Sequence[str], until: float) -> Iterator[tuple[int, Sequence[tuple[Span, ...]]]]:
+        for index, text in enumerate(texts):
+            if self.patience == 0:
+                raise ModelsLate
+            self.patience -= 1
+            self.read.append(text)
+            at = text.find("Jane")
+            yield index, [(Span(at, at + 4, "PERSON", 0.9),) if at >= 0 else ()]
+
+
+def detector_with(pool: SlowPool) -> MemoDetector:
+    return MemoDetector(NamingDetector(PATTERNS, cast(ModelPool, pool), {"PERSON": 0.4}))
+
+
+async def asked(detector: MemoDetector, *contents: str, **settings: Any) -> Verdict:
+    """The verdict on a chat of these messages. Raises what the filter's guard catches."""
+    offload = ThreadOffload()
+    treatment = Treatment("redact", "off")
+    searcher = Searcher(detector, treatment)
+    equipment = Equipment(PiiSettings.model_validate(settings), searcher, searcher, offload, b"k" * 32)
+    request = Request("e1", Headers([(":path", "/v1/chat/completions")]), Endpoint.CHAT)
+    request.document = {**user(""), "messages": [{"role": "user", "content": content} for content in contents]}
+    try:
+        return await PiiSession(equipment, Endpoint.CHAT, watches_answer=False).on_request(request)
+    finally:
+        offload.close()
+
+
+def texts_of(verdict: Verdict) -> list[Any]:
+    assert isinstance(verdict, Continue)
+    return [edit.value for edit in verdict.edits.members]
+
+
+# --- models ----------------------------------------------------------------------------------------------------------------------
+
+
+async def test_what_a_model_cannot_read_in_time_is_refused_and_read_on_at_the_next_try() -> None:
+    pool = SlowPool(patience=2)
+    detector = detector_with(pool)
+    verdict = await asked(detector, *LINES)
+    assert isinstance(verdict, Reply)
+    assert (verdict.status, verdict.reason, verdict.retry_after) == (503, "pii.model_timeout", 1)
+    assert "Jane" not in verdict.message and "send less new text at once" in verdict.message
+    pool.patience = 1
+    assert all("<PERSON> wrote to <EMAIL_ADDRESS>" in text for text in texts_of(await asked(detector, *LINES)))
+    assert pool.read == LINES, "nothing was read twice"
+
+
+async def test_the_policy_may_have_the_rest_searched_by_patterns_alone_and_is_told_how_much() -> None:
+    detector = detector_with(SlowPool(patience=1))
+    verdict = await asked(detector, *LINES[:2], on_model_timeout="patterns")
+    first, second = texts_of(verdict)
+    assert "<PERSON> wrote to <EMAIL_ADDRESS>" in first
+    assert "Jane wrote to <EMAIL_ADDRESS>" in second
+    assert isinstance(verdict, Continue) and verdict.note["unnamed"] == len(LINES[1])
+
+
+async def test_what_was_searched_by_patterns_alone_is_not_remembered_as_searched() -> None:
+    pool = SlowPool(patience=0)
+    detector = detector_with(pool)
+    await asked(detector, LINES[0], on_model_timeout="patterns")
+    pool.patience = 1
+    assert "<PERSON> wrote to <EMAIL_ADDRESS>" in texts_of(await asked(detector, LINES[0]))[0]
+
+
+async def test_a_model_that_is_late_is_a_failure_where_the_policy_fails_open() -> None:
+    with pytest.raises(ModelsLate):
+        await asked(detector_with(SlowPool(patience=0)), LINES[0], on_error="open")
+
+
+def test_a_pool_begins_nothing_after_its_time() -> None:
+    made = ModelPool([])
+    with pytest.raises(ModelsLate):
+        next(made.batches(["x"], PAST))
+    assert list(made.batches([], PAST)) == []
+
+
+def test_batches_are_bounded_by_segments_and_by_characters() -> None:
+    assert _cut(["x"] * (2 * BATCH + 1)) == [(0, BATCH), (BATCH, 2 * BATCH), (2 * BATCH, 2 * BATCH + 1)]
+    large = "x" * (BATCH_CHARACTERS // 2 + 1)
+    assert _cut([large, large, "x"]) == [(0, 1), (1, 3)]
+
+
+# --- patterns --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_long_text_is_given_up_when_its_time_is_over_and_a_short_one_is_not() -> None:
+    line = "write to jane@example.com now. "
+    assert PATTERNS.detect(line, Allowance(until=PAST))
+    with pytest.raises(SearchLate):
+        PATTERNS.detect(line * (COURTEOUS // len(line) + 1), Allowance(until=PAST))
+
+
+async def test_a_text_that_patterns_take_too_long_for_is_refused_as_too_long() -> None:
+    class Late(PatternDetector):
+        def detect(self, text: str, allowance: Allowance | None = None) -> tuple[Span, ...]:
+            raise SearchLate
+
+    verdict = await asked(MemoDetector(Late({"EMAIL_ADDRESS": 0.4})), "hi", timeout_ms=2500)
+    assert isinstance(verdict, Reply)
+    assert (verdict.status, verdict.reason, verdict.retry_after) == (413, "pii.too_long", None)
+    assert "2.5 seconds" in verdict.message and "smaller parts" in verdict.message
+
+
+async def test_any_other_failure_is_the_guards() -> None:
+    class Broken(PatternDetector):
+        def detect(self, text: str, allowance: Allowance | None = None) -> tuple[Span, ...]:
+            raise DetectionTimeout
+
+    with pytest.raises(DetectionTimeout):
+        await asked(MemoDetector(Broken({"EMAIL_ADDRESS": 0.4})), "hi")
+
+
+# --- times -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_search_ends_before_the_filters_time_is_over_and_models_before_that() -> None:
+    found = allowance_of(PiiSettings.model_validate({"timeout_ms": 3000}))
+    assert found.until - found.models_until == pytest.approx(0.7)
+    assert not found.lenient
+    named = allowance_of(PiiSettings.model_validate({"timeout_ms": 3000, "model_timeout_ms": 700, "on_model_timeout": "patterns"}))
+    assert named.until - named.models_until == pytest.approx(2.0)
+    assert named.lenient
+
+
+def test_a_time_for_models_that_leaves_none_for_patterns_is_a_problem(tmp_path: Path) -> None:
+    with pytest.raises(PolicyErrors) as caught:
+        policy(tmp_path, "timeout_ms: 900, model_timeout_ms: 601")
+    assert str(caught.value).endswith(
+        "model_timeout_ms: must be at most 600, two thirds of timeout_ms, because patterns run after models, not 601"
+    )
+
+
+@pytest.mark.skipif(not default_models(), reason="needs the extra ner")
+def test_whoever_waits_for_a_model_waits_apart_from_other_heavy_work(tmp_path: Path) -> None:
+    def offload_of(settings: str) -> object:
+        (found,) = [each for each in policy(tmp_path, settings).filters if isinstance(each, PiiFilter)]
+        return found._equipment.offload
+
+    assert offload_of("model: rampart") is waiting_room()
+    assert offload_of("model: none") is not waiting_room()
+
+
+# --- in turn ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_workers_are_handed_out_in_the_order_in_which_they_were_asked_for() -> None:
+    desk = Desk(1)
+    held = desk.take(PAST)
+    served: list[str] = []
+    began = threading.Event()
+
+    def first() -> None:
+        began.set()
+        worker = desk.take(monotonic() + 30)
+        served.append("first")
+        desk.put(worker)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert began.wait(30)
+    while not desk._waiting:
+        thread.join(0.001)
+    desk.put(held)
+    assert not desk.spare() or served
+    worker = desk.take(monotonic() + 30)
+    served.append("second")
+    desk.put(worker)
+    thread.join(30)
+    assert served == ["first", "second"]
+
+
+def test_a_desk_without_an_idle_worker_gives_none() -> None:
+    desk = Desk(1)
+    desk.take(PAST)
+    assert not desk.spare()
+    with pytest.raises(NoneFree):
+        desk.take(PAST)
