@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from headrace.ext_proc.core.principal import Principal
+from headrace.ext_proc.engine.budgets.adjustments import followed
+from headrace.ext_proc.engine.budgets.limits import Slot, limits_of
 from headrace.ext_proc.engine.prices import Prices
 from headrace.ext_proc.engine.registry import Build
 from headrace.ext_proc.engine.tokens import Tokens
 from headrace.ext_proc.stores.local import with_allowance
-from headrace.filters.budget.limits import Slot, limits_of
 
 
 class Books:
@@ -29,6 +30,7 @@ class Books:
         self.tokens = Tokens(build.base, build.ports.offload)
         self.store = with_allowance(build.ports.store)
         self.clock = build.ports.clock
+        self.adjustments = followed(build.ports.store, build.ports.clock)
 
     def _slots(self, principal: Principal, model: str, minute: int) -> Sequence[Slot]:
         return [limit.slot(principal, model, minute) for limit in self.limits]

@@ -17,10 +17,10 @@ from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.core.terms import KEEPS_RESERVED, PRICE, RESERVED, terms_of
 from headrace.ext_proc.core.usage import Usage
 from headrace.ext_proc.core.verdict import PASS, Continue, Reply, Verdict
+from headrace.ext_proc.engine.budgets.limits import MINUTE_MS
 from headrace.ext_proc.engine.policy.models import Model
 from headrace.filters.budget.books import Books
 from headrace.filters.budget.lease import Lease
-from headrace.filters.budget.limits import MINUTE_MS
 from headrace.filters.budget.watch import Watch
 from headrace.filters.budget.words import UNAVAILABLE, ran_dry, ratelimit, refusal, unpriced
 from headrace.filters.routing import unknown_model
@@ -48,9 +48,11 @@ class BudgetSession(Session):
         without_price = next((limit for limit in self._books.limits if limit.unit not in amounts), None)
         if without_price is not None:
             return unpriced(model.name, without_price.name)
+        await self._books.adjustments.fresh()
         now_ms = self._books.clock.now_ms()
         slots = self._books.slots(lease.principal, model.name, now_ms // MINUTE_MS)
-        lease.charges = [slot.charge(amounts) for slot in slots]
+        limit = self._books.adjustments.limit
+        lease.charges = [slot.charge(amounts, limit(lease.organisation, slot, now_ms)) for slot in slots]
         return await self._reserve(lease, now_ms)
 
     def _asked(self, request: Request, model: Model, usage: Usage) -> Lease:

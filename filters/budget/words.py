@@ -6,8 +6,8 @@ from decimal import Decimal
 
 from headrace.ext_proc.core.ledger import Charge, Exhausted, Fixed, Sliding, Unit
 from headrace.ext_proc.core.verdict import Reply
+from headrace.ext_proc.engine.budgets.limits import Limit
 from headrace.ext_proc.engine.prices import NANO
-from headrace.filters.budget.limits import Limit
 
 WORTH_WAITING_S = 60
 """SDKs that are told to retry sleep meanwhile; beyond a minute their callers had better know."""

@@ -6,9 +6,9 @@ from time import time_ns
 
 from headrace.ext_proc.core.ledger import UNITS, Unit
 from headrace.ext_proc.core.principal import DEFAULT_ORGANISATION
+from headrace.ext_proc.engine.budgets.limits import MINUTE_MS, limits_of
 from headrace.ext_proc.engine.policy.models import PolicyDocument
 from headrace.ext_proc.stores import open_store
-from headrace.filters.budget.limits import MINUTE_MS, limits_of
 
 from .files import CALLERS
 from .scenes import MODEL

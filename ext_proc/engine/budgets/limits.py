@@ -65,10 +65,17 @@ class Slot:
     counter: str
     window: Window
 
-    def charge(self, amounts: Spent) -> Charge:
-        """What a request draws. An amount that no counter can hold becomes the largest there is, which no limit admits."""
-        limit = self.limit
-        return Charge(self.counter, limit.unit, limit.limit, min(amounts[limit.unit], AMOUNT_MAX), self.window, limit.warn)
+    def charge(self, amounts: Spent, limit: int | None = None) -> Charge:
+        """What a request draws. An amount that no counter can hold becomes the largest there is, which no limit admits.
+
+        limit: in place of the policy's; thresholds stay the same share of it.
+        """
+        own = self.limit
+        amount = min(amounts[own.unit], AMOUNT_MAX)
+        if limit is None or limit == own.limit:
+            return Charge(self.counter, own.unit, own.limit, amount, self.window, own.warn)
+        warn = tuple(-(-threshold * limit // own.limit) for threshold in own.warn) if own.limit else ()
+        return Charge(self.counter, own.unit, limit, amount, self.window, tuple(sorted({*warn} - {0})))
 
 
 def limits_of(document: PolicyDocument, problem: Problem) -> Sequence[Limit]:

@@ -1,0 +1,65 @@
+"""Follows a roster of the store: a process has all of its records, and looks for changes while it is asked for them."""
+
+import asyncio
+from collections.abc import Callable
+
+from headrace.ext_proc.core.ports import Clock, Store, StoreUnavailable
+from headrace.ext_proc.core.roster import Listed
+
+LOOK_MS = 1000
+"""Then whoever asks next has the store asked for changes, and does not wait for the answer."""
+LATE_MS = 2000
+"""Then whoever asks waits for it: so long after a change, no process goes by what was before."""
+AGAIN_MS = 1000
+"""After a look that failed, before anybody waits for another."""
+PAGE = 1000
+"""Records of one call: some 250 KB, and some 10 ms of the loop's time."""
+
+
+class Follower:
+    """take: called with every record that is new or changed, in the order of their revisions. One look at a time."""
+
+    def __init__(self, store: Store, clock: Clock, roster: str, take: Callable[[Listed], None]) -> None:
+        self._store, self._clock, self._roster, self._take = store, clock, roster, take
+        self._revision = 0
+        self._as_of_ms: float = float("-inf")
+        """Changes made before this instant are known."""
+        self._failed_ms: float = float("-inf")
+        self._looking: asyncio.Task[bool] | None = None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether one should wait for `look`. Begins a look that nobody waits for where it is time for one."""
+        now_ms = self._clock.now_ms()
+        age_ms = now_ms - self._as_of_ms
+        if not 0 <= age_ms < LATE_MS:
+            return not self._failed_ms <= now_ms < self._failed_ms + AGAIN_MS
+        if age_ms >= LOOK_MS:
+            self._start()
+        return False
+
+    async def look(self) -> bool:
+        """Whether the look that is under way, else a new one, succeeded. Who gives up leaves it to the others."""
+        return await asyncio.shield(self._start())
+
+    def _start(self) -> asyncio.Task[bool]:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._run(self._clock.now_ms()))
+        return self._looking
+
+    async def _run(self, now_ms: int) -> bool:
+        try:
+            while await self._take_page() == PAGE:
+                pass
+        except StoreUnavailable:
+            self._failed_ms = now_ms
+            return False
+        self._as_of_ms = now_ms
+        return True
+
+    async def _take_page(self) -> int:
+        page = await self._store.listed_since(self._roster, self._revision, limit=PAGE)
+        for listed in page:
+            self._take(listed)
+            self._revision = listed.revision
+        return len(page)
