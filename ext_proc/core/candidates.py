@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import structs
 
-from headrace.ext_proc.core.effects import Effect, Settle
+from headrace.ext_proc.core.effects import Effect, Record, Release
 from headrace.ext_proc.core.price import Price, is_price
 
 KEY: Final = "candidates"
@@ -15,6 +15,9 @@ FIRST_TOKEN_KEY: Final = "first_token_ms"
 
 PICKED_KEY: Final = "servers"
 """The servers to ask, as ip:port, best first, joined by commas."""
+
+FAILOVER: Final = "routing.failover"
+"""The reason why another upstream answered than the one that was chosen."""
 
 MAX_CANDIDATES: Final = 8
 """Attempts of one request; each of them may hold a prompt in some upstream's memory."""
@@ -47,15 +50,31 @@ def candidates_of(metadata: Mapping[str, Any]) -> Sequence[Candidate]:
 _DECODER: Final = msgspec.json.Decoder(list[Candidate])
 
 
-def answered_by(metadata: Mapping[str, Any], upstream: str) -> Candidate | None:
-    """The candidate of that name; None where none was told."""
-    return next((candidate for candidate in candidates_of(metadata) if candidate.upstream == upstream), None)
+class Answered(msgspec.Struct, frozen=True):
+    """Who answered, and which upstreams had been asked before, in vain."""
+
+    by: Candidate
+    failed: Sequence[str]
+
+    @property
+    def members(self) -> Mapping[str, Any]:
+        """For records."""
+        return {"route": self.by.upstream, "served": self.by.model, **({"failed": self.failed} if self.failed else {})}
 
 
-def charged_as(effect: Effect, answered: Candidate | None) -> Effect:
-    """A settlement at the price of the candidate that answered; any other effect as it is."""
-    if answered is None or not isinstance(effect, Settle):
+def answered(metadata: Mapping[str, Any], upstream: str) -> Answered | None:
+    """None where the gateway was told of no such candidate."""
+    asked = candidates_of(metadata)
+    place = next((place for place, one in enumerate(asked) if one.upstream == upstream), None)
+    return None if place is None else Answered(asked[place], [one.upstream for one in asked[:place]])
+
+
+def settled_as(effect: Effect, answer: Answered | None) -> Effect:
+    """A settlement at the price of the candidate that answered; whatever becomes of the lease, with its name."""
+    if answer is None or isinstance(effect, Record):
         return effect
-    context = {**effect.context, "route": answered.upstream, "served": answered.model}
-    price = effect.price if effect.usage is None else answered.price  # without usage, what was reserved stands at its price
+    context = {**effect.context, **answer.members, **({"reason": FAILOVER} if answer.failed else {})}
+    if isinstance(effect, Release):
+        return structs.replace(effect, context=context)
+    price = effect.price if effect.usage is None else answer.by.price  # without usage, what was reserved stands at its price
     return structs.replace(effect, price=price, context=context)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from headrace.ext_proc.core.candidates import Answered
 from headrace.ext_proc.core.effects import Outcome, Record
 from headrace.ext_proc.core.endpoint import normalise
 from headrace.ext_proc.core.facts import INPUT_TOKENS
@@ -23,6 +24,7 @@ class Decision:
     """Written by the exchange as it goes.
 
     metadata: what the gateway's access log is told under the namespace `headrace`. reason: of the reply that ended the exchange.
+    answer: who gave it, where the gateway has several to ask and says whom it asked.
     start_ms, elapsed_us: when the exchange was opened (epoch) and the time all steps took, set by the driver; 0 when it does not.
     """
 
@@ -33,6 +35,7 @@ class Decision:
         self.reason = ""
         self.start_ms = 0
         self.elapsed_us = 0.0
+        self.answer: Answered | None = None
         self.steps: list[dict[str, Any]] = []
         self._request: Request | None = None
         self._call: Call | None = None
@@ -81,6 +84,7 @@ class Decision:
             "revision": self.revision,
             "start_ms": self.start_ms or None,
             **self._asked(),
+            **(self.answer.members if self.answer else {}),
             **self._answered(outcome),
             "metadata": {key: value for key, value in self.metadata.items() if key != "exchange"},
             "steps": self.steps,

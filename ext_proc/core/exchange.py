@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from headrace.ext_proc.core.answer_half import AnswerHalf
-from headrace.ext_proc.core.candidates import answered_by, charged_as
+from headrace.ext_proc.core.candidates import answered, settled_as
 from headrace.ext_proc.core.course import Flow, State
 from headrace.ext_proc.core.effects import Cause, Effect, Outcome
 from headrace.ext_proc.core.errors import ProtocolError
@@ -78,8 +78,8 @@ class Exchange(RequestHalf, AnswerHalf):
             self._flow.close()
         outcome = Outcome(self._cause or cause, self._status, self._meter.usage, self._meter.text, self._forwarded, self._server)
         effects = [effect for seat in reversed(self._seats) for effect in self._close_seat(seat, outcome)]
-        answered = answered_by(self.decision.metadata, self._upstream)
-        return [*(charged_as(effect, answered) for effect in effects), self.decision.record(outcome)]
+        self.decision.answer = answer = answered(self.decision.metadata, self._upstream)
+        return [*(settled_as(effect, answer) for effect in effects), self.decision.record(outcome)]
 
     def _advance(self, resolution: Resolution | None) -> None:
         assert self._flow is not None, "an ask is resolved once"

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from headrace.ext_proc.core.candidates import KEY as CANDIDATES
-from headrace.ext_proc.core.candidates import answered_by, charged_as
+from headrace.ext_proc.core.candidates import answered, settled_as
 from headrace.ext_proc.core.effects import Effect, Release, Settle
 from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.terms import Terms, read
@@ -37,8 +37,8 @@ READ = ("exchange", "settle", "lease", "route", CANDIDATES)
 
 def settlement(entry: Finished) -> Sequence[Effect]:
     """The effects of an entry. None for requests that are not ours, that were refused, or whose answer passed through us."""
-    answered = answered_by(entry.metadata, entry.upstream)
-    return tuple(charged_as(effect, answered) for effect in _effects(entry))
+    answer = answered(entry.metadata, entry.upstream)
+    return tuple(settled_as(effect, answer) for effect in _effects(entry))
 
 
 def _effects(entry: Finished) -> Sequence[Effect]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
-from headrace.ext_proc.core.candidates import FIRST_TOKEN_KEY, answered_by, candidates_of
+from headrace.ext_proc.core.candidates import FIRST_TOKEN_KEY, answered, candidates_of
 from headrace.ext_proc.core.dialect import error_body
 from headrace.ext_proc.core.effects import Cause
 from headrace.ext_proc.core.endpoint import Dialect, endpoint_of
@@ -158,8 +158,8 @@ def _plain(struct: Struct) -> Mapping[str, Any]:
 
 def _other_model(told: Mapping[str, Any], upstream: str) -> str | None:
     """The model that this upstream serves instead of the one that was asked for."""
-    candidate = answered_by(told, upstream)
-    return None if candidate is None or candidate.model == told.get("asked") else candidate.model
+    attempt = answered(told, upstream)
+    return None if attempt is None or attempt.by.model == told.get("asked") else attempt.by.model
 
 
 def _follows(told: Mapping[str, Any], upstream: str) -> bool:

@@ -4,7 +4,7 @@ An exchange that was handed off ends with the settlement from the gateway's acce
 any other ends with its decision.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -18,8 +18,9 @@ _ENDED_BY_US: Final = {Cause.ABORTED.value, Cause.FAILED.value}
 class Finish(Struct, frozen=True):
     """A call that has ended.
 
-    model: as the settlement names it, else as the client did: not bounded. status: what the caller got, 0 for nothing, None when
-    not known. usage, usd: where they are known. error: empty, or what went wrong in one word. Instants are epoch milliseconds.
+    model: as the settlement names it, else as the client did: not bounded. status: what the caller got, 0 for nothing, None
+    when not known. route: the upstream that was asked last; failed: those that were asked before. usage, usd: where they are
+    known. error: empty, or what went wrong in one word. Instants are epoch milliseconds.
     """
 
     exchange: str
@@ -36,6 +37,7 @@ class Finish(Struct, frozen=True):
     usd: str | None = None
     first_byte_ms: float | None = None
     route: str | None = None
+    failed: Sequence[str] = ()
     traceparent: str | None = None
 
 
@@ -60,10 +62,12 @@ def _settled(members: Mapping[str, Any]) -> Finish:
         start_ms=members["start_ms"],
         duration_ms=members["duration_ms"],
         error=_error(status),
+        reason=members.get("reason", "") if not _error(status) else "",
         usage=members.get("usage"),
         usd=members.get("usd"),
         first_byte_ms=members.get("first_byte_ms"),
         route=members.get("route"),
+        failed=members.get("failed", ()),
         traceparent=members.get("traceparent"),
     )
 
@@ -83,7 +87,8 @@ def _decided(members: Mapping[str, Any], now_ms: int) -> Finish:
         error=outcome if outcome in _ENDED_BY_US else members.get("reason") or _error(status),
         reason=members.get("reason", ""),
         usage=members.get("usage"),
-        route=told.get("route"),
+        route=members.get("route") or told.get("route"),
+        failed=members.get("failed", ()),
         traceparent=members.get("traceparent"),
     )
 

@@ -32,6 +32,7 @@ class Metrics:
         self._tokens = Counter(metrics.TOKEN_COUNT)
         self._spend = Counter(metrics.SPEND)
         self._settlements = Counter(metrics.SETTLEMENTS)
+        self._failovers = Counter(metrics.FAILOVERS)
         self._usage = Histogram(metrics.TOKEN_USAGE)
         self._durations = Histogram(metrics.OPERATION_DURATION)
         self._first_chunks = Histogram(metrics.TIME_TO_FIRST_CHUNK)
@@ -100,6 +101,8 @@ class Metrics:
     def _call(self, finish: Finish) -> None:
         if finish.refused:  # no call was made
             return
+        for upstream in finish.failed:
+            self._failovers.add((upstream, finish.route or OTHER))
         who = (operation_of(finish.endpoint), provider_of(finish.endpoint), self._model(finish.model))
         self._durations.observe((*who, finish.error), finish.duration_ms / 1e3)
         if finish.stream and finish.first_byte_ms is not None:

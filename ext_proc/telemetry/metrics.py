@@ -68,6 +68,12 @@ SETTLEMENTS = Family(
     "unbudgeted, dropped.",
     ("outcome",),
 )
+FAILOVERS = Family(
+    "headrace_failovers",
+    "counter",
+    "Requests that another upstream was asked for, by the one that failed and by the one that was asked last.",
+    ("failed", "upstream"),
+)
 STORE_DURATION = Family("headrace_store_duration_seconds", "histogram", "Time the store took to answer.", ("operation",), FAST)
 STORE_ERRORS = Family("headrace_store_errors", "counter", "Calls the store did not answer.", ("operation",))
 EFFECTS_WAITING = Family("headrace_effects_waiting", "gauge", "Settlements that are not in the store yet.")
@@ -113,8 +119,8 @@ WORKERS_READY = Family("headrace_worker_ready", "gauge", "1 for a worker that se
 WORKER_RESTARTS = Family("headrace_worker_restarts", "counter", "Workers that ended and were started again.", ("worker",))
 
 FAMILIES: Final = (
-    REQUESTS, VERDICTS, ADDED, FILTER_DURATION, TOKEN_COUNT, SPEND, SETTLEMENTS, STORE_DURATION, STORE_ERRORS, EFFECTS_WAITING,
-    EFFECTS_DROPPED, ACTIVE_STREAMS, OFFLOAD_WAITING, POLICY_INFO, RELOAD_FAILURES, DECISIONS_DROPPED, BUDGET_WARNINGS,
-    ALERTS_DROPPED, PII_FINDINGS, PII_UNDECLARED, TOKEN_USAGE, OPERATION_DURATION, TIME_TO_FIRST_CHUNK, WORKERS_READY,
-    WORKER_RESTARTS,
+    REQUESTS, VERDICTS, ADDED, FILTER_DURATION, TOKEN_COUNT, SPEND, SETTLEMENTS, FAILOVERS, STORE_DURATION, STORE_ERRORS,
+    EFFECTS_WAITING, EFFECTS_DROPPED, ACTIVE_STREAMS, OFFLOAD_WAITING, POLICY_INFO, RELOAD_FAILURES, DECISIONS_DROPPED,
+    BUDGET_WARNINGS, ALERTS_DROPPED, PII_FINDINGS, PII_UNDECLARED, TOKEN_USAGE, OPERATION_DURATION, TIME_TO_FIRST_CHUNK,
+    WORKERS_READY, WORKER_RESTARTS,
 )  # fmt: skip

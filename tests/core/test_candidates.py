@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.ext_proc.core.candidates import Candidate, answered_by, candidates_metadata, candidates_of, charged_as
-from headrace.ext_proc.core.effects import Release, Settle
+from headrace.ext_proc.core.candidates import Answered, Candidate, answered, candidates_metadata, candidates_of, settled_as
+from headrace.ext_proc.core.effects import Record, Release, Settle
 from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.settlement import Finished, settlement
@@ -36,22 +36,33 @@ def test_what_is_not_ours_is_nobody(told: Any) -> None:
     assert candidates_of({"candidates": told}) == ()
 
 
-def test_who_answered_is_found_by_name() -> None:
+def test_who_answered_is_found_by_name_and_whoever_stood_before_it_has_failed() -> None:
     told = candidates_metadata(CANDIDATES)
-    assert answered_by(told, "cloud") == CANDIDATES[1]
-    assert answered_by(told, "") is None
-    assert answered_by({}, "cloud") is None
+    assert answered(told, "gpu") == Answered(CANDIDATES[0], [])
+    assert answered(told, "own") == Answered(CANDIDATES[2], ["gpu", "cloud"])
+    assert answered(told, "") is None
+    assert answered({}, "cloud") is None
 
 
-def test_a_settlement_is_at_the_price_of_who_answered_and_a_release_stays() -> None:
+def test_a_settlement_is_at_the_price_of_who_answered() -> None:
     settle = Settle("acme", "l1", Usage(1, 2), PRICE, context={"route": "gpu"})
-    release = Release("acme", "l1")
-    assert charged_as(settle, None) is settle
-    assert charged_as(release, CANDIDATES[1]) is release
-    charged = charged_as(settle, CANDIDATES[1])
+    assert settled_as(settle, None) is settle
+    charged = settled_as(settle, Answered(CANDIDATES[1], ["gpu"]))
     assert isinstance(charged, Settle)
     assert charged.price == CANDIDATES[1].price
-    assert charged.context == {"route": "cloud", "served": "cheap"}
+    assert charged.context == {"route": "cloud", "served": "cheap", "failed": ["gpu"], "reason": "routing.failover"}
+
+
+def test_where_the_first_one_answered_nothing_failed() -> None:
+    first = settled_as(Settle("acme", "l1", None, PRICE), Answered(CANDIDATES[0], []))
+    assert first == Settle("acme", "l1", None, PRICE, context={"route": "gpu", "served": "llama"})
+
+
+def test_a_release_tells_who_failed_and_a_record_is_what_it_is() -> None:
+    last = Answered(CANDIDATES[1], ["gpu"])
+    assert settled_as(Release("acme", "l1"), last) == Release("acme", "l1", {**last.members, "reason": "routing.failover"})
+    record = Record("decision")
+    assert settled_as(record, last) is record
 
 
 def test_the_gateways_log_says_who_answered() -> None:
@@ -60,7 +71,7 @@ def test_the_gateways_log_says_who_answered() -> None:
     [effect] = settlement(Finished(told, usage, 200, True, upstream="cloud"))
     assert isinstance(effect, Settle)
     assert effect.price == CANDIDATES[1].price
-    assert (effect.context["route"], effect.context["served"]) == ("cloud", "cheap")
+    assert (effect.context["route"], effect.context["served"], effect.context["failed"]) == ("cloud", "cheap", ["gpu"])
     [primary] = settlement(Finished(told, usage, 200, True))
     assert isinstance(primary, Settle)
     assert primary.price == PRICE

@@ -18,8 +18,10 @@ from openai import AsyncOpenAI
 
 from headrace.ext_proc.cli.simulate.books import Entry
 from headrace.ext_proc.cli.simulate.server import SimulatedPool
+from headrace.ext_proc.engine.key_store import put_key
 from headrace.ext_proc.engine.keys import PEPPER_NAME, KeyRecord, digest, load_pepper, make_pepper, new_secret
 from headrace.ext_proc.service.stack import Stack, StackOptions
+from headrace.ext_proc.stores.redis import RedisStore
 from tests.e2e.envoy_process import short_directory
 from tests.transports import Chosen
 
@@ -99,13 +101,14 @@ class Site:
     large: SimulatedPool
     client: httpx.AsyncClient
     valkey: redis.asyncio.Redis
+    store: RedisStore
     pepper: bytes
 
     async def caller(self, team: str = "research", **members: Any) -> Caller:
         """A new caller. members: of its key's record, such as `models`."""
         secret, user = new_secret(), f"user{next(_numbers)}"
         record = KeyRecord(id=f"key-{user}", digest=digest(self.pepper, secret), team=team, user=user, **members)
-        await self.valkey.set(f"hr:key:{record.digest}", record.model_dump_json(exclude_defaults=True))
+        await put_key(self.store, record)
         return Caller(team, user, secret)
 
     @contextlib.contextmanager
@@ -239,9 +242,9 @@ async def running_site(**changes: Any) -> AsyncIterator[Site]:
             urls = {"standard": standard.url, "large": large.url} | upstreams
             policy.write_text(json.dumps(policy_of(urls, **changes)))
             options = StackOptions(workers=workers, concurrency=workers, transport=Chosen.now)
-            async with Stack(policy, options) as stack, _clients(stack) as (client, valkey):
+            async with Stack(policy, options) as stack, _clients(stack) as (client, valkey, store):
                 pepper = load_pepper(directory / PEPPER_NAME, {})
-                yield Site(stack, standard, large, client, valkey, pepper)
+                yield Site(stack, standard, large, client, valkey, store, pepper)
 
 
 @contextlib.contextmanager
@@ -252,13 +255,15 @@ def _policy_directory() -> Iterator[Path]:
 
 
 @contextlib.asynccontextmanager
-async def _clients(stack: Stack) -> AsyncIterator[tuple[httpx.AsyncClient, redis.asyncio.Redis]]:
+async def _clients(stack: Stack) -> AsyncIterator[tuple[httpx.AsyncClient, redis.asyncio.Redis, RedisStore]]:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(base_url=stack.url, timeout=60, limits=limits) as client:
         valkey: redis.asyncio.Redis = redis.asyncio.Redis.from_url(stack.store_url)
+        store = RedisStore(stack.store_url)
         try:
-            yield client, valkey
+            yield client, valkey, store
         finally:
+            await store.close()
             await valkey.aclose()
 
 

@@ -98,11 +98,13 @@ async def answered_by_the_other(failing: Failing, caller: Caller, answer: httpx.
     """The other pool's model answered, under its credential, and was charged at its price, once."""
     assert answer.status_code == 200, answer.text
     assert answer.headers["x-headrace-route"] == "large"
+    assert answer.headers["x-headrace-reason"] == "routing.failover"
     entry = failing.second
     assert json.loads(entry.body)["model"] == "cheap-model"
     assert entry.header("authorization") == f"Bearer {SECRET}"
     record = await failing.site.settlement(answer)
     assert (record["outcome"], record["route"], record["served"]) == ("settled", "large", "cheap-model")
+    assert (record["failed"], record["reason"]) == (["standard"], "routing.failover")
     assert await failing.site.spent(caller) == PROMPT + ANSWER
     assert await usd(failing.site, caller) == (PROMPT * 1 + ANSWER * 2) * 1000
 
@@ -175,6 +177,7 @@ async def test_an_answer_slower_than_the_first_token_may_be_lives(failing: Faili
     assert answer.content == DELTA + DELTA
     assert going.is_set()
     assert answer.headers["x-headrace-route"] == "standard"
+    assert answer.headers["x-headrace-reason"] == "routing.first_pool"
 
 
 async def test_a_watched_stream_is_charged_at_the_price_of_who_answered(failing: Failing) -> None:
@@ -182,9 +185,9 @@ async def test_a_watched_stream_is_charged_at_the_price_of_who_answered(failing:
     await failing.refuse(503)
     caller = await failing.site.caller(WATCHED)
     answer = await failing.site.post(caller, STREAMED)
-    assert answer.headers["x-headrace-route"] == "large"
+    assert (answer.headers["x-headrace-route"], answer.headers["x-headrace-reason"]) == ("large", "routing.failover")
     [record] = await failing.site.settled([answer.headers["x-headrace-exchange"]])
-    assert record["route"] == "large"
+    assert (record["route"], record["failed"]) == ("large", ["standard"])
     assert await usd(failing.site, caller) == (PROMPT * 1 + ANSWER * 2) * 1000
 
 
@@ -211,7 +214,8 @@ async def test_where_every_pool_fails_the_last_ones_error_is_the_answer_and_noth
     caller = await failing.site.caller("team-all")
     answer = await failing.site.post(caller, ASKED, x_simulate="fail=500")
     assert answer.status_code == 500
-    assert (await failing.site.settlement(answer))["outcome"] == "released"
+    record = await failing.site.settlement(answer)
+    assert (record["outcome"], record["route"], record["failed"]) == ("released", "large", ["standard"])
     assert await failing.site.spent(caller) == 0
     assert failing.second.path == CHAT
 

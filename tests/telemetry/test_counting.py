@@ -97,3 +97,14 @@ def test_one_revision_is_in_force_at_a_time() -> None:
     counted.policy("a" * 12)
     counted.policy("b" * 12)
     assert values(counted, "headrace_policy_info") == {("b" * 12,): 1}
+
+
+def test_a_failover_is_counted_once_by_who_failed_and_who_came_last() -> None:
+    counted = metrics()
+    elsewhere = {"route": "large", "failed": ["standard", "spare"]}
+    counted.observe(settlement(**elsewhere))
+    counted.observe(settled_on_the_stream(**elsewhere))
+    counted.observe(decision(outcome="completed", status=200, **elsewhere))
+    counted.observe(decision())
+    counted.observe(settlement())
+    assert values(counted, "headrace_failovers_total") == {("standard", "large"): 2, ("spare", "large"): 2}

@@ -14,6 +14,7 @@ USAGE_NAMESPACE: Final = "headrace.usage"
 ROUTE_HEADER: Final = "x-headrace-route"
 """Set by the service, matched by the route table, removed before the upstream."""
 
+REASON_HEADER: Final = "x-headrace-reason"
 OWN_HEADER_PREFIX: Final = "x-headrace-"
 
 CAPABILITIES_HEADER: Final = "headrace-capabilities"
@@ -72,7 +73,7 @@ MAX_EVENT: Final = 10 * MIB
 RESPONSE_HEADERS: Final = {
     "x-headrace-exchange": "exchange",
     "x-headrace-route": "route",
-    "x-headrace-reason": "reason",
+    REASON_HEADER: "reason",
     "x-ratelimit-limit-tokens": "ratelimit_limit_tokens",
     "x-ratelimit-remaining-tokens": "ratelimit_remaining_tokens",
     "x-ratelimit-reset-tokens": "ratelimit_reset_tokens",

@@ -4,8 +4,9 @@ import json
 from datetime import timedelta
 from typing import Final
 
+from headrace.ext_proc.core.candidates import FAILOVER
 from headrace.ext_proc.envoy.config.failover import candidates_of_route, retry_policy
-from headrace.ext_proc.envoy.config.names import NAMESPACE, PICKED, RESPONSE_HEADERS, ROUTE_HEADER
+from headrace.ext_proc.envoy.config.names import NAMESPACE, PICKED, REASON_HEADER, RESPONSE_HEADERS, ROUTE_HEADER
 from headrace.ext_proc.envoy.config.settings import GatewaySettings, Upstream
 from headrace.ext_proc.envoy.config.stubs import core, route, value_matcher
 
@@ -13,6 +14,10 @@ REMOVED_BEFORE_UPSTREAM: Final = (ROUTE_HEADER, "accept-encoding")
 """A compressed answer hides its usage; a compressor filter of the gateway has read accept-encoding before it is removed."""
 
 ENVOY_HEADERS: Final = ("x-envoy-external-address",)
+_CHOSEN: Final = f"metadata.filter_metadata['{NAMESPACE}']['{RESPONSE_HEADERS[REASON_HEADER]}']"
+REASON: Final = f"%CEL(upstream.request_attempt_count > 1 ? '{FAILOVER}' : {_CHOSEN})%"
+"""Of the choice, or of what became of it: each further attempt goes to another upstream."""
+
 NO_SUCH_UPSTREAM: Final = json.dumps(
     {
         "error": {
@@ -64,7 +69,7 @@ def _chosen(upstream: Upstream, settings: GatewaySettings) -> route.Route:
         return route.Route(name=name, match=match, route=action)
     action.inline_cluster_specifier_plugin = candidates_of_route(upstream, settings.upstreams)
     action.retry_policy = retry_policy(settings.failover)
-    answered = [_overwrite(ROUTE_HEADER, "%UPSTREAM_CLUSTER%")]
+    answered = [_overwrite(ROUTE_HEADER, "%UPSTREAM_CLUSTER%"), _overwrite(REASON_HEADER, REASON)]
     return route.Route(name=name, match=match, route=action, response_headers_to_add=answered)
 
 
