@@ -86,7 +86,7 @@ class Served:
 async def served(*options: str, workers: int = 1, policy: str = POLICY) -> AsyncIterator[Served]:
     """options: further ones of `headrace serve`."""
     with short_directory() as folder:
-        async with SimulatedPool("standard") as pool, _service(folder, policy, workers, options) as (process, ready):
+        async with SimulatedPool("standard") as pool, serving(folder, policy, workers, options) as (process, ready):
             settings = GatewaySettings(
                 upstreams=(Upstream(name="standard", url=pool.url),),
                 service=tuple(Address.parse(address) for address in ready["addresses"]),
@@ -100,7 +100,7 @@ async def served(*options: str, workers: int = 1, policy: str = POLICY) -> Async
 
 
 @asynccontextmanager
-async def _service(
+async def serving(
     folder: Path, policy: str, workers: int, options: tuple[str, ...]
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, Any]]]:
     """The process, and the line that says that it serves."""

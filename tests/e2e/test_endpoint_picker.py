@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.e2e.envoy_process import running_envoy, short_directory
-from tests.e2e.served import _service
+from tests.e2e.served import serving
 from tests.e2e.test_servers import Server
 from tests.envoy.stub_upstream import Received, Reply, StubUpstream
 
@@ -115,7 +115,7 @@ async def picking(kind: str, subset: Any = None) -> AsyncIterator[Picked]:
         }
         named = json.loads(json.dumps(subset).replace("{one}", one.address).replace("{two}", two.address))
         with short_directory() as folder:
-            async with _service(folder, json.dumps(policy), 1, ()) as (_, ready):
+            async with serving(folder, json.dumps(policy), 1, ()) as (_, ready):
                 text = bootstrap(ready["addresses"][0].removeprefix("unix:"), cluster(kind, servers), named)
                 async with running_envoy(text) as envoy, _client(await envoy.port()) as client:
                     await one.say()
