@@ -8,6 +8,7 @@ import typer
 from headrace.ext_proc.envoy.transport import DEFAULT, Transport
 
 if TYPE_CHECKING:
+    from headrace.ext_proc.envoy.config.settings import Address
     from headrace.ext_proc.envoy.transport import Tls
     from headrace.ext_proc.service.options import Options
 
@@ -50,8 +51,19 @@ def serve(
     ] = EMBEDDED,
     admin: Annotated[
         str,
-        typer.Option(help="Where /healthz, /readyz, /metrics and /policy are served: host:port, or off.", envvar="HEADRACE_ADMIN"),
+        typer.Option(
+            help="Where /healthz, /readyz, /metrics, /policy and the admin API are served: host:port, or off.",
+            envvar="HEADRACE_ADMIN",
+        ),
     ] = ADMIN,
+    admin_tls_cert: Annotated[
+        str,
+        typer.Option(
+            help="Serve --admin over TLS with this certificate chain (PEM). Without it the admin API is served on loopback only.",
+            envvar="HEADRACE_ADMIN_TLS_CERT",
+        ),
+    ] = "",
+    admin_tls_key: Annotated[str, typer.Option(help="The key of --admin-tls-cert (PEM).", envvar="HEADRACE_ADMIN_TLS_KEY")] = "",
     decisions: Annotated[
         str,
         typer.Option(
@@ -94,9 +106,10 @@ def serve(
     if log_level not in logs.LEVELS:
         raise typer.BadParameter(f"{log_level!r} is none of {', '.join(logs.LEVELS)}", param_hint="--log-level")
     try:
-        at, admin_at = parse_address(listen), None if admin == "off" else parse_address(admin)
+        at, admin_at = parse_address(listen), None if admin == "off" else _admin_address(admin)
         mode = _permissions(socket_mode)
         tls = _tls(tls_cert, tls_key, tls_client_ca, on_a_socket=at.path is not None)
+        admin_tls = _tls(admin_tls_cert, admin_tls_key, "", prefix="--admin-tls")
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     logs.configure(log_level)
@@ -113,6 +126,7 @@ def serve(
         socket_mode=mode,
         transport=transport,
         tls=tls,
+        admin_tls=admin_tls,
     )
     raise typer.Exit(_run(options))
 
@@ -124,14 +138,24 @@ def _permissions(text: str) -> int:
     return int(text, 8)
 
 
-def _tls(certificate: str, key: str, client_ca: str, *, on_a_socket: bool) -> "Tls | None":
+def _admin_address(text: str) -> "Address":
+    """Raises ValueError."""
+    from headrace.ext_proc.service.addresses import parse_address
+
+    address = parse_address(text)
+    if address.path is not None:
+        raise ValueError(f"{text!r}: the admin interface listens on host:port, such as {ADMIN}")
+    return address
+
+
+def _tls(certificate: str, key: str, client_ca: str, *, on_a_socket: bool = False, prefix: str = "--tls") -> "Tls | None":
     """Raises ValueError for half of what TLS needs, and for TLS on a Unix socket."""
     from headrace.ext_proc.envoy.transport import Tls
 
     if not (certificate or key or client_ca):
         return None
     if not (certificate and key):
-        raise ValueError("TLS needs both --tls-cert and --tls-key")
+        raise ValueError(f"TLS needs both {prefix}-cert and {prefix}-key")
     if on_a_socket:
         raise ValueError("TLS is for host:port; a Unix socket is as private as its permissions")
     return Tls(certificate, key, client_ca)

@@ -13,11 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from headrace.ext_proc.core.errors import HeadraceError
-from headrace.ext_proc.core.principal import DEFAULT_ORGANISATION, Principal, is_part
+from headrace.ext_proc.core.principal import DEFAULT_ORGANISATION, MAX_PART, Principal, is_part
 from headrace.ext_proc.engine.policy.values import Matching, Name
 
 PREFIX = "hr-"
@@ -36,7 +36,7 @@ def _part(value: str) -> str:
     return value
 
 
-Part = Annotated[str, AfterValidator(_part)]
+Part = Annotated[str, AfterValidator(_part), Field(json_schema_extra={"minLength": 1, "maxLength": MAX_PART})]
 
 
 class KeyRecord(BaseModel):

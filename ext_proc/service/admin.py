@@ -1,8 +1,14 @@
-"""The admin interface: health, readiness, metrics and the policy in force, for probes and for people. It changes nothing."""
+"""The admin interface: health, readiness, metrics and the policy in force, for probes and for people; and the admin API.
+
+What is for probes has no access control and changes nothing. The API has tokens, and is served on this machine alone, or over TLS.
+"""
 
 import asyncio
 import contextlib
+import ipaddress
+import logging
 import socket
+import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -11,13 +17,21 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
+from headrace.ext_proc.admin.app import PREFIX, api, no_api
+from headrace.ext_proc.admin.operation import Site
 from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.envoy.config.settings import Address
+from headrace.ext_proc.envoy.transport import Tls
 from headrace.ext_proc.service.control import PolicyState
 from headrace.ext_proc.service.supervisor import Service
+
+log = logging.getLogger(__name__)
+
+NO_API = "The admin API is served on a loopback address, or over TLS: start the service with --admin-tls-cert and --admin-tls-key."
 
 
 class AdminError(HeadraceError):
@@ -36,29 +50,40 @@ class Admin:
     """Serves `service` at `address` (host:port; port 0 takes a free one)."""
 
     def __init__(self, service: Service, address: Address) -> None:
-        self._address = address
-        self._answers = _Answers(service)
+        self._address, self._tls = address, service.options.admin_tls
+        self._private = self._tls is not None or _is_loopback(address)
+        self._answers = _Answers(service, api(_site(service)) if self._private else no_api(NO_API))
         self._socket: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
-        """`http://host:port`. Only after start()."""
+        """`http://host:port`, or https. Only after start()."""
         assert self._socket is not None, "start() comes first"
         host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     async def start(self) -> None:
-        """Raises AdminError when the address cannot be listened on."""
+        """Raises AdminError when the address cannot be listened on, or the certificate not used."""
+        config = self._config()
         try:
             self._socket = socket.create_server((self._address.host or "", self._address.port), family=_family(self._address))
         except OSError as error:
             why = (error.strerror or str(error)).lower()
             raise AdminError(f"the admin interface cannot listen on {self._address}: {why}; choose another, or off") from None
-        config = uvicorn.Config(self._answers.app(), lifespan="off", log_config=None, access_log=False, server_header=False,
-                                timeout_graceful_shutdown=1)  # fmt: skip
+        if not self._private:
+            log.warning("the admin API is off", extra={"address": str(self._address), "detail": NO_API})
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="admin")
+
+    def _config(self) -> uvicorn.Config:
+        """Raises AdminError."""
+        config = uvicorn.Config(self._answers.app(), lifespan="off", log_config=None, access_log=False, server_header=False,
+                                timeout_graceful_shutdown=1)  # fmt: skip
+        config.load()
+        config.ssl = _context(self._tls) if self._tls else None
+        return config
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -70,9 +95,32 @@ def _family(address: Address) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in str(address.host) else socket.AF_INET
 
 
+def _context(tls: Tls) -> ssl.SSLContext:
+    """Raises AdminError."""
+    try:
+        context = tls.context()
+    except OSError as error:  # an SSLError is one
+        raise AdminError(f"the admin interface cannot use its certificate: {error.strerror or error}") from None
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _is_loopback(address: Address) -> bool:
+    if address.host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address.host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _site(service: Service) -> Site:
+    return Site(service.store, service.options.policy)
+
+
 class _Answers:
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, service: Service, api: ASGIApp) -> None:
+        self._service, self._api = service, api
 
     def app(self) -> Starlette:
         return Starlette(
@@ -81,6 +129,7 @@ class _Answers:
                 Route("/readyz", self.readyz),
                 Route("/metrics", self.metrics),
                 Route("/policy", self.policy),
+                Mount(PREFIX, self._api),
             ]
         )
 

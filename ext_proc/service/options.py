@@ -13,7 +13,10 @@ DRAIN_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """store: a URL, never the word `embedded`. admin: None for no admin interface. log: where the workers' standard error goes."""
+    """store: a URL, never the word `embedded`. admin: None for no admin interface. admin_tls: its certificate.
+
+    log: where the workers' standard error goes.
+    """
 
     policy: Path
     listen: Address
@@ -28,3 +31,4 @@ class Options:
     socket_mode: int = OWNER_ONLY
     transport: Transport = DEFAULT
     tls: Tls | None = None
+    admin_tls: Tls | None = None

@@ -1,6 +1,5 @@
 """`headrace usage`: what was used and what it cost, from the ledger in the store."""
 
-import asyncio
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -8,19 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headrace.ext_proc.cli.stores import StoreUrl, with_store
 from headrace.ext_proc.engine.usage.grouping import KEYS, Report
 from headrace.ext_proc.engine.usage.reading import instant_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from headrace.ext_proc.core.ports import Store
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="What was used and what it cost, by the ledger.")
 
-StoreUrl = Annotated[
-    str, typer.Option("--store", help="The service's store: redis://, rediss:// or unix://.", envvar="HEADRACE_STORE")
-]
 Organisation = Annotated[str, typer.Option(help="Whose ledger.")]
 Start = Annotated[str | None, typer.Option("--from", help="From this day or instant on, UTC unless it has an offset: 2026-11-01.")]
 End = Annotated[str | None, typer.Option("--to", help="Before this day or instant; now when absent.")]
@@ -50,7 +45,7 @@ def report(
     if unknown := [name for name in names if name not in KEYS]:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(KEYS)}", param_hint="--by")
     found = Report(names)
-    asyncio.run(_gather(store, organisation, _instant(start, "--from", 0), _instant(end, "--to", _now()), found))
+    _gather(store, organisation, _instant(start, "--from", 0), _instant(end, "--to", _now()), found)
     typer.echo(printing.FORMS[form.value](found), nl=False)
 
 
@@ -69,7 +64,7 @@ def export(
         typer.echo("writing Parquet needs pyarrow: pip install 'headrace[reports]'", err=True)
         raise typer.Exit(1) from None
     bounds = _instant(start, "--from", 0), _instant(end, "--to", _now())
-    count = asyncio.run(_with(store, lambda opened: write(out, opened, organisation, *bounds)))
+    count = with_store(store, lambda opened: write(out, opened, organisation, *bounds))
     typer.echo(f"{out}: {count} records")
 
 
@@ -85,30 +80,11 @@ def _instant(text: str | None, option: str, absent: int) -> int:
         raise typer.BadParameter(said, param_hint=option) from None
 
 
-async def _gather(store: str, organisation: str, start: int, end: int, found: Report) -> None:
+def _gather(store: str, organisation: str, start: int, end: int, found: Report) -> None:
     from headrace.ext_proc.engine.usage.reading import records
 
-    async def add(opened: "Store") -> int:
+    async def add(opened: "Store") -> None:
         async for record in records(opened, organisation, start, end):
             found.add(record)
-        return 0
 
-    await _with(store, add)
-
-
-async def _with(url: str, act: "Callable[[Store], Awaitable[int]]") -> int:
-    """`act` with the store, which is closed after it. Ends the command where it does not answer."""
-    from headrace.ext_proc.core.ports import StoreUnavailable
-    from headrace.ext_proc.stores import open_store
-
-    try:
-        store = open_store(url)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--store") from None
-    try:
-        return await act(store)
-    except StoreUnavailable as error:
-        typer.echo(f"the store does not answer: {error}", err=True)
-        raise typer.Exit(1) from None
-    finally:
-        await store.close()
+    with_store(store, add)

@@ -1,0 +1,55 @@
+"""Who calls the admin API, by the bearer token they show, and whether they may."""
+
+from datetime import datetime
+from http import HTTPStatus
+
+from headrace.ext_proc.admin.errors import ApiError, Code
+from headrace.ext_proc.admin.tokens import ROSTER, Role, TokenRecord, id_of, is_of
+from headrace.ext_proc.core.ports import Store
+
+_CHALLENGE = {"www-authenticate": 'Bearer realm="headrace admin"'}
+
+
+async def admitted(store: Store, authorization: list[str], role: Role, now: datetime) -> TokenRecord:
+    """The token of a caller who may do what `role` may. The store is asked each time: a token that is revoked ends at once.
+
+    authorization: the values of the header. Raises ApiError, and StoreUnavailable.
+    """
+    token = await _known(store, _shown(authorization))
+    if token is None or token.revoked:
+        raise _unauthenticated("auth.invalid", "The token is not valid.")
+    if token.is_expired(now):
+        raise _unauthenticated("auth.expired", "The token has expired. Make another with `headrace admin token create`.")
+    if not token.allows(role):
+        roles = " and ".join(token.roles)
+        raise ApiError(HTTPStatus.FORBIDDEN, "auth.forbidden", f"This is for the role {role}; the token has {roles}.")
+    return token
+
+
+def _shown(authorization: list[str]) -> str:
+    """The bearer token. Raises ApiError where there is not exactly one."""
+    if not authorization:
+        raise _unauthenticated("auth.missing", "Send your admin token as 'Authorization: Bearer hra-…'.")
+    scheme, _, token = authorization[0].partition(" ")
+    if len(authorization) > 1 or scheme.lower() != "bearer":
+        raise _unauthenticated("auth.invalid", "One 'Authorization: Bearer hra-…' is expected.")
+    return token.strip()
+
+
+async def _known(store: Store, secret: str) -> TokenRecord | None:
+    """Its record; None for what is no token of ours. Raises StoreUnavailable."""
+    id = id_of(secret)
+    listed = await store.listed(ROSTER, id) if id else None
+    record = _readable(listed.value) if listed else None
+    return record if is_of(secret, record) else None
+
+
+def _readable(value: bytes) -> TokenRecord | None:
+    try:
+        return TokenRecord.unpacked(value)
+    except ValueError:
+        return None
+
+
+def _unauthenticated(code: Code, message: str) -> ApiError:
+    return ApiError(HTTPStatus.UNAUTHORIZED, code, message, headers=_CHALLENGE)

@@ -1,0 +1,187 @@
+"""Operations on the API keys in the store."""
+
+import asyncio
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Annotated, Any, Self
+
+from pydantic import AwareDatetime, BaseModel, Field
+
+from headrace.ext_proc.admin.errors import ApiError, Problem, conflict, not_found
+from headrace.ext_proc.admin.operation import Call, Given, Nothing
+from headrace.ext_proc.admin.pepper import pepper_of
+from headrace.ext_proc.core.ports import Store
+from headrace.ext_proc.core.principal import DEFAULT_ORGANISATION
+from headrace.ext_proc.core.roster import RosterFull
+from headrace.ext_proc.engine.key_changes import FreshKey, KeyEnded, State, fresh_key, revoked, rotated, state_of
+from headrace.ext_proc.engine.key_store import ROSTER, put_key, unpacked
+from headrace.ext_proc.engine.keys import KeyRecord, Part
+from headrace.ext_proc.engine.policy.values import Name
+
+PAGE = 1000
+OVERLAP_S = 86_400
+OVERLAP_MAX_S = 366 * 86_400
+
+
+class Key(BaseModel):
+    """A key, without the key itself."""
+
+    id: str
+    organisation: str
+    team: str | None
+    app: str | None
+    user: str | None
+    models: list[str] = Field(description="Globs of the models it may ask for; empty: the whole catalogue.")
+    created: datetime | None
+    expires: datetime | None = Field(description="null: it does not end by itself.")
+    state: State
+
+    @classmethod
+    def of(cls, record: KeyRecord, now: datetime, **more: Any) -> Self:
+        members = record.model_dump(exclude={"digest", "disabled"})
+        return cls(**{**members, "models": list(record.models)}, state=state_of(record, now), **more)
+
+
+class KeyWithSecret(Key):
+    """A key that was just made."""
+
+    key: str = Field(description="What the caller shows. It is not kept, and cannot be shown again.")
+
+
+class Keys(BaseModel):
+    """A page of keys, in the order of their last change."""
+
+    keys: list[Key]
+    next: int | None = Field(description="`after` of the next page; null: this was the last.")
+
+
+class KeyQuery(Given):
+    """Which keys. Those that match all of it."""
+
+    organisation: Part | None = None
+    team: Part | None = None
+    app: Part | None = None
+    user: Part | None = None
+    state: State | None = None
+    after: Annotated[int, Field(ge=0, le=2**53, description="Where the page before said that this one begins.")] = 0
+    limit: Annotated[int, Field(ge=1, le=PAGE, description="Keys of one page.")] = 100
+
+    def takes(self, key: Key) -> bool:
+        wanted = self.model_dump(exclude={"after", "limit"}, exclude_none=True)
+        return all(getattr(key, name) == value for name, value in wanted.items())
+
+
+class NewKey(Given):
+    """Whose key it is, and what for."""
+
+    organisation: Part = DEFAULT_ORGANISATION
+    team: Part | None = None
+    app: Part | None = None
+    user: Part | None = None
+    models: list[Name] = Field([], description="Globs of the models it may ask for; empty: the whole catalogue.")
+    expires: AwareDatetime | None = Field(None, description="When it ends (RFC 3339); null: not by itself.")
+
+
+class Rotation(Given):
+    """How one key takes the place of another."""
+
+    overlap_seconds: Annotated[int, Field(ge=0, le=OVERLAP_MAX_S)] = Field(
+        OVERLAP_S, description="How long the old key still works; never beyond its own end."
+    )
+    expires: AwareDatetime | None = Field(None, description="When the new key ends; null: when the old one would have.")
+
+
+class RotatedKey(BaseModel):
+    """The new key, and the old one as it ends."""
+
+    key: KeyWithSecret
+    replaces: Key
+
+
+async def list_keys(call: Call[KeyQuery, None]) -> Keys:
+    found: list[tuple[Key, int]] = []
+    after, limit = call.query.after, call.query.limit
+    while len(found) <= limit and (page := await call.site.store.listed_since(ROSTER, after, limit=PAGE)):
+        records = ((unpacked(one), one.revision) for one in page)
+        keys = [(Key.of(key, call.now), revision) for key, revision in records if key is not None]
+        found += [(key, revision) for key, revision in keys if call.query.takes(key)]
+        after = page[-1].revision
+    shown = found[:limit]
+    return Keys(keys=[key for key, _ in shown], next=shown[-1][1] if len(found) > limit else None)
+
+
+async def create_key(call: Call[Nothing, NewKey]) -> KeyWithSecret:
+    _check_end(call.body.expires, call.now)
+    pepper = await asyncio.to_thread(pepper_of, call.site.policy)
+    members = {**call.body.model_dump(), "models": tuple(call.body.models)}
+    fresh = fresh_key(pepper, _second(call.now), **members)
+    await _put(call.site.store, fresh)
+    return _shown(fresh, call.now)
+
+
+async def show_key(call: Call[Nothing, None]) -> Key:
+    key, _ = await _known(call.site.store, call.path["id"])
+    return Key.of(key, call.now)
+
+
+async def rotate_key(call: Call[Nothing, Rotation]) -> RotatedKey:
+    """The new key is put first: whatever fails after that, the old one goes on."""
+    _check_end(call.body.expires, call.now)
+    store, now = call.site.store, _second(call.now)
+    old, revision = await _known(store, call.path["id"])
+    pepper = await asyncio.to_thread(pepper_of, call.site.policy)
+    until = now + timedelta(seconds=call.body.overlap_seconds)
+    try:
+        fresh, ending = rotated(old, pepper, now, until=until, expires=call.body.expires)
+    except KeyEnded as error:
+        raise conflict(f"{error}; make a new key.") from None
+    put = await _put(store, fresh)
+    if not await put_key(store, ending, revision=revision):
+        await put_key(store, revoked(fresh.record), revision=put)
+        raise _meanwhile(old.id)
+    return RotatedKey(key=_shown(fresh, call.now), replaces=Key.of(ending, call.now))
+
+
+async def revoke_key(call: Call[Nothing, None]) -> Key:
+    store = call.site.store
+    key, revision = await _known(store, call.path["id"])
+    ended = revoked(key)
+    if not await put_key(store, ended, revision=revision):
+        raise _meanwhile(key.id)
+    return Key.of(ended, call.now)
+
+
+def _check_end(expires: datetime | None, now: datetime) -> None:
+    """Raises ApiError for an end that is over."""
+    if expires is not None and expires <= now:
+        problem = Problem(where="body.expires", message="is over; give a time to come")
+        raise ApiError(HTTPStatus.BAD_REQUEST, "request.invalid", f"{problem.where}: {problem.message}", problems=[problem])
+
+
+async def _known(store: Store, id: str) -> tuple[KeyRecord, int]:
+    """The key and its revision. Raises ApiError where there is none, and StoreUnavailable."""
+    listed = await store.listed(ROSTER, id)
+    key = unpacked(listed) if listed else None
+    if listed is None or key is None:
+        raise not_found("There is no such key in the store.")
+    return key, listed.revision
+
+
+async def _put(store: Store, fresh: FreshKey) -> int:
+    """Raises ApiError and StoreUnavailable."""
+    try:
+        return await put_key(store, fresh.record)
+    except RosterFull as error:
+        raise conflict(f"No key can be made: {error}.") from None
+
+
+def _meanwhile(id: str) -> ApiError:
+    return conflict(f"{id} was changed by somebody else at the same time; look at it, and decide anew.")
+
+
+def _shown(fresh: FreshKey, now: datetime) -> KeyWithSecret:
+    return KeyWithSecret.of(fresh.record, now, key=fresh.secret)
+
+
+def _second(now: datetime) -> datetime:
+    return now.replace(microsecond=0)

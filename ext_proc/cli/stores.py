@@ -1,0 +1,37 @@
+"""The service's store, for a command."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from headrace.ext_proc.core.ports import Store
+
+Result = TypeVar("Result")
+StoreUrl = Annotated[
+    str, typer.Option("--store", help="The service's store: redis://, rediss:// or unix://.", envvar="HEADRACE_STORE")
+]
+
+
+def with_store(url: str, act: "Callable[[Store], Awaitable[Result]]") -> Result:
+    """What `act` gives with the store, which is closed after it. Ends the command where the store does not answer."""
+    return asyncio.run(_with(url, act))
+
+
+async def _with(url: str, act: "Callable[[Store], Awaitable[Result]]") -> Result:
+    from headrace.ext_proc.core.ports import StoreUnavailable
+    from headrace.ext_proc.stores import open_store
+
+    try:
+        store = open_store(url)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--store") from None
+    try:
+        return await act(store)
+    except StoreUnavailable as error:
+        typer.echo(f"the store does not answer: {error}", err=True)
+        raise typer.Exit(1) from None
+    finally:
+        await store.close()
