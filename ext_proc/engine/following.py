@@ -30,17 +30,33 @@ class Follower:
     @property
     def is_late(self) -> bool:
         """Whether one should wait for `look`. Begins a look that nobody waits for where it is time for one."""
-        now_ms = self._clock.now_ms()
-        age_ms = now_ms - self._as_of_ms
+        age_ms = self.age_ms
         if not 0 <= age_ms < LATE_MS:
-            return not self._failed_ms <= now_ms < self._failed_ms + AGAIN_MS
+            return not self._has_failed
         if age_ms >= LOOK_MS:
             self._start()
         return False
 
+    @property
+    def age_ms(self) -> float:
+        """How long ago everything that had been changed was known; below 0 where the clock was put back."""
+        return self._clock.now_ms() - self._as_of_ms
+
+    @property
+    def _has_failed(self) -> bool:
+        return self._failed_ms <= self._clock.now_ms() < self._failed_ms + AGAIN_MS
+
     async def look(self) -> bool:
         """Whether the look that is under way, else a new one, succeeded. Who gives up leaves it to the others."""
         return await asyncio.shield(self._start())
+
+    async def look_anew(self) -> bool:
+        """Whether a look that begins now succeeded, shared by all who ask at once. Not tried just after one has failed."""
+        if self._has_failed:
+            return False
+        if self._looking is not None and not self._looking.done():
+            await self.look()
+        return await self.look()
 
     def _start(self) -> asyncio.Task[bool]:
         if self._looking is None or self._looking.done():

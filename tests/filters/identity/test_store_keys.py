@@ -11,11 +11,11 @@ import pytest
 from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.core.principal import Principal
 from headrace.ext_proc.core.roster import Listed
+from headrace.ext_proc.engine import following
 from headrace.ext_proc.engine.key_store import ROSTER, put_key
 from headrace.ext_proc.engine.keys import KeyRecord
 from headrace.ext_proc.engine.policy.compile import Policy
 from headrace.ext_proc.stores.memory import MemoryStore
-from headrace.filters.identity import store_keys
 from tests.filters.compiled import ManualClock
 from tests.filters.identity.support import NOON, SECRET, Caller, bearer, keep, policy_of, principal, reason, record, refusal
 
@@ -86,7 +86,7 @@ async def test_a_caller_in_steady_use_never_waits_for_the_store(site: Site) -> N
     assert await site.asked_by() == 1
     site.store.passes.clear()
     for _ in range(10):
-        site.clock.now += store_keys.LOOK_MS
+        site.clock.now += following.LOOK_MS
         site.store.passes.clear()
         assert await site.asked_by() == 0
         site.store.passes.set()
@@ -98,7 +98,7 @@ async def test_a_revoked_key_is_refused_when_the_bound_is_over_at_the_latest(sit
     await put(site, record())
     await site.asked_by()
     await put(site, record(disabled=True))
-    site.clock.now += store_keys.LATE_MS - 1
+    site.clock.now += following.LATE_MS - 1
     assert await principal(site.policy, bearer(SECRET)) == ADA
     site.clock.now += 1
     assert await reason(site.policy, bearer(SECRET)) == "auth.invalid"
@@ -114,7 +114,7 @@ async def test_a_key_works_from_the_moment_it_was_made(site: Site) -> None:
 async def test_a_key_made_while_a_look_was_under_way_is_found_by_the_next_one(site: Site) -> None:
     await put(site, record())
     await site.asked_by()
-    site.clock.now += store_keys.LOOK_MS
+    site.clock.now += following.LOOK_MS
     site.store.passes.clear()
     await site.asked_by()
     asking = asyncio.create_task(principal(site.policy, bearer(OTHER)))
@@ -171,20 +171,20 @@ class TestWhileTheStoreIsDown:
         await put(site, record())
         await site.asked_by()
         site.store.down = True
-        site.clock.now += store_keys.LATE_MS
+        site.clock.now += following.LATE_MS
         assert [await site.asked_by() for _ in range(5)] == [1, 0, 0, 0, 0]
-        site.clock.now += store_keys.AGAIN_MS
+        site.clock.now += following.AGAIN_MS
         assert await site.asked_by() == 1
 
     async def test_what_changed_meanwhile_counts_when_it_is_back(self, site: Site) -> None:
         await put(site, record())
         await site.asked_by()
         site.store.down = True
-        site.clock.now += store_keys.LATE_MS
+        site.clock.now += following.LATE_MS
         await site.asked_by()
         await put(site, record(disabled=True))
         site.store.down = False
-        site.clock.now += store_keys.AGAIN_MS
+        site.clock.now += following.AGAIN_MS
         assert await reason(site.policy, bearer(SECRET)) == "auth.invalid"
 
 
@@ -201,12 +201,12 @@ async def test_a_record_that_is_not_the_key_s_admits_nobody(site: Site, content:
     await put(site, record())
     await site.asked_by()
     assert await site.store.enrol(ROSTER, "key_1", content, revision=1)
-    site.clock.now += store_keys.LATE_MS
+    site.clock.now += following.LATE_MS
     assert await reason(site.policy, bearer(SECRET)) == "auth.invalid"
 
 
 async def test_more_keys_than_a_page_are_all_known(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_keys, "PAGE", 3)
+    monkeypatch.setattr(following, "PAGE", 3)
     await put(site, *(record(f"hr-{n}", id=f"key_{n}", user=f"user {n}") for n in range(9)))
     assert [(await principal(site.policy, bearer(f"hr-{n}"))).key for n in range(9)] == [f"key_{n}" for n in range(9)]
     assert site.store.asked == 4
