@@ -19,13 +19,13 @@ from headrace.ext_proc.cli.simulate import SimulatedPool
 from headrace.ext_proc.core.ledger import Charge, Entry
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
 from headrace.ext_proc.core.principal import Principal
+from headrace.ext_proc.engine.budgets.limits import MINUTE_MS, limits_of
 from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.engine.policy.models import PolicyDocument
 from headrace.ext_proc.envoy.config.bootstrap import render_bootstrap
 from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
 from headrace.ext_proc.envoy.process import EnvoyProcess
 from headrace.ext_proc.stores import open_store
-from headrace.filters.budget.limits import MINUTE_MS, limits_of
 from tests.e2e.envoy_process import short_directory
 from tests.e2e.served import serving
 from tests.e2e.site import CHAT, MODEL, until
@@ -43,7 +43,7 @@ def policy_of(budgets: Sequence[dict[str, Any]], **budget: Any) -> dict[str, Any
     return {
         "version": 1,
         "models": [{"name": MODEL, "price": {"input": 0.6, "output": 0.8}, "max_output": 256}],
-        "identity": [{"headers": {"organisation": "x-org", "team": "x-team", "user": "x-user"}}],
+        "identity": [{"headers": {"organisation": "x-org", "team": "x-team", "user": "x-user", "key": "x-key-id"}}],
         "budgets": list(budgets),
         "filters": [
             {"identity": {"timeout_ms": PATIENT_MS}},
@@ -62,6 +62,7 @@ class Fleet:
     pool: SimulatedPool
     policy: dict[str, Any]
     client: httpx.AsyncClient
+    admin: str
     envoy: EnvoyProcess
     _bootstrap: str
     _folder: Path
@@ -73,6 +74,10 @@ class Fleet:
         body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": CAP}
         headers = {"x-org": organisation, "x-team": "research", "x-user": "ann", "x-simulate": f"tokens={tokens}"}
         return await self.client.post(CHAT, json=body, headers=headers)
+
+    async def metrics(self) -> str:
+        async with httpx.AsyncClient() as client:
+            return (await client.get(f"{self.admin}/metrics")).text
 
     def workers(self) -> list[int]:
         """Their process ids."""
@@ -159,4 +164,4 @@ async def fleet(store_url: str, policy: dict[str, Any], *, workers: int = 4) -> 
         client = await exit.enter_async_context(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, limits=limits))
         store = open_store(store_url)
         exit.push_async_callback(store.close)
-        yield Fleet(supervisor, store, pool, policy, client, envoy, bootstrap, folder, exit)
+        yield Fleet(supervisor, store, pool, policy, client, ready["admin"], envoy, bootstrap, folder, exit)
