@@ -47,7 +47,7 @@ class Duplex:
             case "response_body":
                 return await self._on_response_body(message)
             case "request_trailers":
-                return [*await self._on_request_end(), streamed_trailers(request=True)]
+                return await self._on_request_trailers()
             case "response_trailers":
                 self.over = True
                 return await self._on_response_trailers(message)
@@ -73,10 +73,15 @@ class Duplex:
         self._body += body.body
         if len(self._body) > MAX_BODY:
             raise ProtocolError(f"the request body has more than {MAX_BODY} bytes")
-        return await self._on_request_end() if body.end_of_stream else []
+        return await self._on_request_end(end=True) if body.end_of_stream else []
 
-    async def _on_request_end(self) -> Messages:
-        """The head, with what the headers' and the body's answer say of it, and then the body."""
+    async def _on_request_trailers(self) -> Messages:
+        """They end the body, which has said nothing of its end, and are sent back behind it."""
+        messages = await self._on_request_end(end=False)
+        return messages if self.refused else [*messages, streamed_trailers(request=True)]
+
+    async def _on_request_end(self, *, end: bool) -> Messages:
+        """The head, with what the headers' and the body's answer say of it, and then the body. end: nothing comes behind it."""
         head, self._request_head = self._request_head, None
         if head is None:
             return []
@@ -92,7 +97,7 @@ class Duplex:
             said.request_body.response.ClearField("body_mutation")
         head.request_headers.response.MergeFrom(said.request_body.response)
         head.dynamic_metadata.MergeFrom(said.dynamic_metadata)
-        return [head, *streamed_body(body, end=True, request=True)]
+        return [head, *streamed_body(body, end=end, request=True)]
 
     async def _on_response_headers(self, message: pb.ProcessingRequest) -> Messages:
         event = decode(message)

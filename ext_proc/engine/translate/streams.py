@@ -10,14 +10,10 @@ from headrace.ext_proc.engine.translate.values import FINISH, STOP, Document, ma
 
 
 class Stream(Protocol):
-    """One answer. `failed`: the stream has ended in an error."""
+    """One answer. A stream that was cut off gets nothing at its end: it must not look whole."""
 
     def event(self, event: SseEvent) -> Sequence[SseEvent]:
         """What goes out in place of one event."""
-        ...
-
-    def end(self) -> Sequence[SseEvent]:
-        """What is missing where the stream ends."""
         ...
 
 
@@ -48,10 +44,6 @@ class ToOpenAI:
                 self._done = True
                 return [_data(error_to_openai(document))]
         return []  # pings, and the ends of blocks
-
-    def end(self) -> Sequence[SseEvent]:
-        """Nothing: a stream without its `message_stop` was cut off, and must not look whole."""
-        return []
 
     def _start(self, message: Mapping[str, Any]) -> Sequence[SseEvent]:
         self._head |= {"id": string(message.get("id")), "model": string(message.get("model"))}
@@ -114,10 +106,6 @@ class ToAnthropic:
             self._stopped = True
             return [_named(error_to_anthropic(document, 500))]
         return list(self._chunk(document)) if "choices" in document else []
-
-    def end(self) -> Sequence[SseEvent]:
-        """Nothing: a stream without `[DONE]` was cut off, and must not look whole."""
-        return []
 
     def _chunk(self, document: Mapping[str, Any]) -> Iterator[SseEvent]:
         if not self._started:
