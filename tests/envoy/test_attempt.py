@@ -42,7 +42,7 @@ class Conversation:
         return [pb.ProcessingResponse.FromString(data) for data in await self.stream.receive(message.SerializeToString())]
 
     async def head(
-        self, told: Mapping[str, Any] | None = ADMITTED, path: str = PATH, **headers: str
+        self, told: Mapping[str, Any] | None = ADMITTED, path: str = PATH, **headers: Any
     ) -> tuple[pb.ProcessingResponse, Mapping[str, str], list[str]]:
         """The answer to the request's headers, what it sets, and what it removes."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -60,7 +60,7 @@ async def test_the_first_upstream_gets_the_request_as_it_is() -> None:
 
 
 async def test_a_credential_is_the_upstreams_own_and_nobody_elses() -> None:
-    callers = {"authorization": "Bearer caller", "x_api_key": "caller", "cookie": "a=b", "accept": "*/*"}
+    callers: dict[str, Any] = {"authorization": "Bearer caller", "x_api_key": "caller", "cookie": "a=b", "accept": "*/*"}
     _, said, removed = await Conversation(CLOUD).head(**callers)
     assert said["authorization"] == "Bearer sk-cloud"
     assert sorted(removed) == ["cookie", "x-api-key"]
