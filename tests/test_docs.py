@@ -11,6 +11,7 @@ import pytest
 
 from headrace.ext_proc.engine.key_files import write_keys
 from headrace.ext_proc.engine.keys import KeyRecord, digest
+from headrace.ext_proc.stores.embedded import EmbeddedStore
 from tests.cli.command import headrace
 from tests.filters.compiled import compiled
 
@@ -47,8 +48,15 @@ def matches(line: str, expected: str) -> bool:
 PAGES = [page for page in sorted(DOCS.glob("**/*.md")) if any(kind == "console" for kind, _ in blocks(page))]
 
 
+@pytest.fixture(scope="module")
+def store() -> Iterator[str]:
+    with EmbeddedStore() as url:
+        yield url
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_commands_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
+def test_commands_print_what_the_page_says(page: Path, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_STORE", store)
     for name, text in JSON_FILE.findall(page.read_text("utf-8")):
         (tmp_path / name).write_text(text, "utf-8")
     for kind, text in blocks(page):

@@ -11,9 +11,14 @@ import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI, RateLimitError
 
+from headrace.ext_proc.cli.check import compiled
 from headrace.ext_proc.cli.simulate import chat as upstream
 from headrace.ext_proc.cli.simulate.books import Outcome
-from tests.e2e.site import CHAT, MESSAGES, PLENTY, Caller, Site, chat, running_site
+from headrace.ext_proc.engine.budgets.desk import Change, Desk
+from headrace.ext_proc.engine.budgets.limits import limits_of
+from headrace.ext_proc.engine.clock import SystemClock
+from headrace.ext_proc.stores import open_store
+from tests.e2e.site import CHAT, MESSAGES, PLENTY, Caller, Site, chat, running_site, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
@@ -239,3 +244,35 @@ async def test_every_choice_of_one_call_is_charged(site: Site) -> None:
     answer = await site.post(caller, ASKED | {"n": 3}, CHAT, x_simulate=f"tokens={SAID}")
     await site.settlement(answer)
     assert await site.spent(caller) == PROMPT + 3 * SAID
+
+
+async def test_a_raise_counts_in_every_worker_and_exactly(site: Site) -> None:
+    """As `headrace budget raise` does it, beside the running service."""
+    caller = await site.caller(app="raised")
+
+    async def burst() -> int:
+        answers = await asyncio.gather(*(site.post(caller, ASKED, x_simulate=f"tokens={CAP}") for _ in range(WORTH + 3)))
+        assert {answer.status_code for answer in answers} <= {200, 429}
+        return sum(answer.status_code == 200 for answer in answers)
+
+    assert await burst() == WORTH
+    await raised(site, "app-month", 2 * COST, {"app": "raised"})
+    admitted = 0
+
+    async def both() -> bool:
+        nonlocal admitted
+        admitted += await burst()
+        return admitted >= 2
+
+    await until(both, "the raise counts")
+    assert (admitted, await burst()) == (2, 0)
+
+
+async def raised(site: Site, budget: str, amount: int, whom: dict[str, str]) -> None:
+    policy, store = compiled(site.stack.policy), open_store(site.stack.store_url)
+    assert not isinstance(policy, Exception)
+    try:
+        desk = Desk(limits_of(policy.document, lambda *_: None), store, SystemClock())
+        await desk.request(Change("raise", budget, "ann", str(amount), whom=whom))
+    finally:
+        await store.close()
