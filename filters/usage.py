@@ -80,7 +80,7 @@ class UsageSession(Session):
         self._hide = call.stream and not call.include_usage
         members = _stream_options(request, self._settings)
         edits = Edits(members=members) if members else NO_EDITS
-        model = self._catalogue.find(call.model)
+        model = self._catalogue.of(request)
         if model is None:
             return Continue(edits)
         price = request.facts.get(PRICE) or self._prices.of(model, call.model, request.facts.get(INPUT_TOKENS) or 0)

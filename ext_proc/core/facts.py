@@ -43,5 +43,7 @@ ROUTE: Fact[str] = Fact("route")
 """The upstream the request goes to."""
 MODEL: Fact[str] = Fact("model")
 """The catalogue's entry the request was resolved to."""
+ASKED: Fact[str] = Fact("asked")
+"""The model's name as the client wrote it; the body may have another one by now."""
 PLACEMENT: Fact[frozenset[str]] = Fact("placement", binding=True)
 """The only upstreams the request may go to; whoever routes takes no other. Absent: any."""

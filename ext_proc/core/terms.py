@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from headrace.ext_proc.core.endpoint import Endpoint
-from headrace.ext_proc.core.facts import MODEL, Fact
+from headrace.ext_proc.core.facts import ASKED, MODEL, Fact
 from headrace.ext_proc.core.ledger import AMOUNT_MAX
 from headrace.ext_proc.core.price import Price, is_price
 from headrace.ext_proc.core.principal import ANONYMOUS, MAX_PART, PRINCIPAL
@@ -78,7 +78,7 @@ def terms_of(request: Request) -> Terms:
         app=principal.app,
         user=principal.user,
         key=principal.key,
-        asked=call.model[:MAX_MODEL] if call else "",
+        asked=(facts.get(ASKED) or call.model)[:MAX_MODEL] if call else "",
         model=facts.get(MODEL),
         endpoint=request.endpoint,
         stream=bool(call and call.stream),

@@ -11,6 +11,7 @@ from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.core.ports import Clock, Offload, Store
 from headrace.ext_proc.core.session import Filter
 from headrace.ext_proc.engine.load.board import Board
+from headrace.ext_proc.engine.load.latency import Latency
 from headrace.ext_proc.engine.policy.catalogue import Catalogue
 from headrace.ext_proc.engine.policy.models import PolicyDocument
 from headrace.ext_proc.engine.policy.problems import PolicyErrors, Where, suggestion
@@ -34,6 +35,7 @@ class Ports:
     clock: Clock
     offload: Offload
     load: Board = field(default_factory=lambda: Board(METRICS_MS))
+    latency: Latency = field(default_factory=Latency)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,7 @@ def finished(entry: pb.HTTPAccessLogEntry) -> Finished:
         first_byte_ms=_first_byte(common),
         start_ms=common.start_time.ToMilliseconds(),
         upstream=common.upstream_cluster,
+        retried=_retried(common),
     )
 
 

@@ -79,7 +79,8 @@ class Worker:
         self._offload = ThreadOffload()
         board = Board(METRICS_MS)
         self._scraper = Scraper(board, clock)
-        compiler = partial(compiled, Path(settings.policy), Registry.installed(), Ports(self._store, clock, self._offload, board))
+        self._ports = Ports(self._store, clock, self._offload, board)
+        compiler = partial(compiled, Path(settings.policy), Registry.installed(), self._ports)
         self._reloader = Reloader(Path(settings.policy), compiler, self._reloaded)
         self._decisions = self._decision_log(clock)
         self._tracing = self._traces(clock)
@@ -102,7 +103,7 @@ class Worker:
         return Tracing.to_collector(self._settings.otlp, clock)
 
     def _observers(self) -> Sequence[Observer]:
-        observers = [self._metrics.observe, self._alerts.observe]
+        observers = [self._metrics.observe, self._alerts.observe, self._ports.latency.observe]
         if self._decisions is not None:
             observers.append(self._decisions.write)
         if self._tracing is not None:

@@ -39,7 +39,7 @@ class BudgetSession(Session):
         self._watch: Watch | None = None
 
     async def on_request(self, request: Request) -> Verdict:
-        model = self._books.catalogue.find(request.call.model)
+        model = self._books.catalogue.of(request)
         if model is None:
             return unknown_model(request.call.model)
         prompt = await self._books.tokens.of_request(request, model)

@@ -1,43 +1,33 @@
-"""Sends a request to the first pool of its model that holds the prompt and the answer."""
+"""Sends a request to the offer that comes first of those that may serve it: a pool, and the model that is served there."""
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from msgspec.structs import replace
-from pydantic import Field
 
 from headrace.ext_proc.core.effects import Effect, Outcome
-from headrace.ext_proc.core.facts import INPUT_TOKENS, MODEL, PLACEMENT, ROUTE, Fact
-from headrace.ext_proc.core.needs import Needs
+from headrace.ext_proc.core.facts import ASKED, INPUT_TOKENS, MODEL, ROUTE, Fact
+from headrace.ext_proc.core.needs import Capability, Needs
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import Session
-from headrace.ext_proc.core.verdict import Continue, Edits, Reply, Verdict
+from headrace.ext_proc.core.sse import SseEvent
+from headrace.ext_proc.core.verdict import Continue, Edits, Reply, SetMember, Verdict
 from headrace.ext_proc.engine.load.board import Need
-from headrace.ext_proc.engine.policy.models import Model
-from headrace.ext_proc.engine.policy.pools import Pool
-from headrace.ext_proc.engine.policy.values import Identifier
 from headrace.ext_proc.engine.registry import Build
 from headrace.ext_proc.engine.settings import FilterSettings
 from headrace.ext_proc.engine.tokens import Tokens
-from headrace.filters.routing.failover import Candidates, Failover
+from headrace.filters.routing import counting
+from headrace.filters.routing.failover import Candidates
 from headrace.filters.routing.memory import Memory, ShapeError, memory_of, read_shape
+from headrace.filters.routing.offers import Offers
+from headrace.filters.routing.preferences import Ordered, Preferences
+from headrace.filters.routing.refusals import refusal, unknown_model
 from headrace.filters.routing.servers import Servers, need_of, subset_of
-from headrace.filters.routing.weighing import Asked, Weighing
+from headrace.filters.routing.settings import RoutingSettings
+from headrace.filters.routing.weighing import Weighed, Weighing
 
 HEADER = "x-headrace-route"
 """Names the upstream for the gateway's route table, which removes it before the upstream sees the request."""
-
-
-class RoutingSettings(FilterSettings):
-    """The pools are in the policy's model catalogue."""
-
-    failover: Failover | None = Field(
-        None, description="Where a pool fails, the next one that holds the request is asked. Absent: its failure is the answer."
-    )
-    tags: tuple[Identifier, ...] = Field(
-        (), description="Only pools whose upstream has all of these tags: `overrides` keeps a tenant in the EU with [eu]."
-    )
 
 
 def _memories(build: Build) -> Iterator[tuple[int, Memory]]:
@@ -69,12 +59,16 @@ class RoutingFilter:
     Settings: ClassVar[type[FilterSettings]] = RoutingSettings
 
     def __init__(self, settings: RoutingSettings, build: Build) -> None:
+        upstreams = build.document.upstreams
         self.catalogue = build.catalogue
         self.clock = build.ports.clock
-        self.servers = Servers(build.document.upstreams, build.ports.load)
-        self.weighing = Weighing(build.document.upstreams, settings.tags, dict(_memories(build)))
-        self.candidates = Candidates(settings.failover, build.catalogue)
-        self.tokens = Tokens(build.base, build.ports.offload)
+        self.latency = build.ports.latency
+        self.offers = Offers(build.catalogue)
+        self.needs = counting.Needs(Tokens(build.base, build.ports.offload), build.catalogue)
+        self.servers = Servers(upstreams, build.ports.load)
+        self.weighing = Weighing(upstreams, settings.tags, dict(_memories(build)), settings.accept, settings.max_price)
+        self.preferences = Preferences(settings, build.ports.latency)
+        self.candidates = Candidates(settings.failover)
 
     def open(self, request: Request) -> Session:
         return RoutingSession(self)
@@ -82,62 +76,60 @@ class RoutingFilter:
 
 class RoutingSession(Session):
     needs = Needs.REQUEST_BODY
+    joins = Needs.RESPONSE_STREAM
 
     def __init__(self, filter: RoutingFilter) -> None:
         self._filter = filter
+        self._opened_ms = filter.clock.now_ms()
         self._need: Need | None = None
+        self._placed: tuple[str, str] | None = None
+        """Upstream and model, until the first event of a stream has come from there."""
 
     async def on_request(self, request: Request) -> Verdict:
-        call = request.call
-        model = self._filter.catalogue.find(call.model)
+        asked = request.call.model
+        model = self._filter.catalogue.find(asked)
         if model is None:
-            return unknown_model(call.model)
-        if model.sunset is not None and self._filter.clock.now_ms() >= _midnight_ms(model.sunset):
-            return _gone(call.model, model.sunset)
-        prompt = await self._filter.tokens.of_request(request, model)
-        each = model.max_output if call.output_cap is None else call.output_cap
-        if model.context is not None and prompt + each > model.context:
-            return _too_long(model.context, prompt, each)
-        return self._place(request, model, Asked(prompt, each, call.choices, request.facts.get(PLACEMENT)))
-
-    def _place(self, request: Request, model: Model, asked: Asked) -> Verdict:
-        weighed = self._filter.weighing.weigh(model, asked)
-        note = {
-            "input_tokens": asked.prompt,
-            "output_cap": asked.answer * asked.choices,
-            "candidates": [one.note for one in weighed],
-        }
-        if not weighed:
-            return self._without_pools(model, asked, note)
-        fitting = [one.pool for one in weighed if one.reason is None]
+            return unknown_model(asked)
+        now_ms = self._filter.clock.now_ms()
+        offers = self._filter.offers.of(model, asked, now_ms)
+        weighed = self._filter.weighing.weigh(await self._filter.needs.of(request, model, offers))
+        fitting = [one for one in weighed if one.reason is None]
         if not fitting:
-            return self._filter.weighing.none_holds(weighed, asked, note)
-        reason = "routing.first_pool" if weighed[0].reason is None else weighed[0].reason
-        return self._placed(request, model, asked, fitting, Continue(note=note, reason=reason))
+            return refusal(asked, weighed, self._filter.weighing.most_of, _note(asked, weighed, weighed[0]))
+        ordered = self._filter.preferences.order(request, fitting, now_ms)
+        return self._place(request, ordered, weighed, now_ms)
 
-    def _without_pools(self, model: Model, asked: Asked, note: dict[str, Any]) -> Verdict:
-        """The gateway's own route: not for what may go to some upstreams alone."""
-        if asked.only is not None:
-            return self._filter.weighing.none_holds((), asked, note)
-        return Continue(facts=_known(asked, model), note=note, reason="routing.no_pools")
-
-    def _placed(self, request: Request, model: Model, asked: Asked, fitting: Sequence[Pool], verdict: Continue) -> Verdict:
-        """The verdict with the first of the pools whose servers have room, and with the further candidates."""
-        need, now_ms = need_of(request, asked.need), self._filter.clock.now_ms()
-        placed = self._filter.servers.place(fitting, need, now_ms, subset_of(request.hint))
-        if isinstance(placed, Reply):
-            return replace(placed, note=verdict.note)
-        first, self._need = placed[0], need
-        self._filter.servers.sent(first, need, now_ms)
-        told = self._filter.candidates.told(request, model, [one.pool for one in placed], asked.prompt)
-        upstream, reason = first.pool.upstream, verdict.reason if first.pool is fitting[0] else "routing.load"
-        return Continue(
-            Edits(set_headers={HEADER: upstream}, reroute=True),
-            facts={**_known(asked, model), ROUTE: upstream},
-            metadata={"route": upstream, "reason": reason, **first.metadata(self._filter.candidates.attempts), **told},
-            note=verdict.note,
-            reason=reason,
+    def _place(self, request: Request, ordered: Ordered, weighed: Sequence[Weighed], now_ms: int) -> Verdict:
+        """The verdict with the first of the offers whose servers have room, and with the further candidates."""
+        said = {(one.offer.name, id(one.pool)): one for one in ordered.offers}
+        shown = [said.get((one.offer.name, id(one.pool)), one) for one in weighed]
+        first = ordered.offers[0]
+        note = {**_note(request.call.model, shown, first), **ordered.note}
+        if first.pool is None:
+            return _continue(request, first, note, "routing.no_pools")
+        offers = {id(one.pool): one for one in ordered.offers if one.pool is not None}
+        need = need_of(request, first.asked.need)
+        placed = self._filter.servers.place(
+            [one.pool for one in offers.values() if one.pool], need, now_ms, subset_of(request.hint)
         )
+        if isinstance(placed, Reply):
+            return replace(placed, note=note)
+        self._need = need
+        self._filter.servers.sent(placed[0], need, now_ms)
+        chosen = [offers[id(one.pool)] for one in placed]
+        reason = _reason(weighed, ordered) if chosen[0] is first else "routing.load"
+        self._placed = (chosen[0].upstream, chosen[0].offer.model.name)
+        told = self._filter.candidates.told(request, chosen, _sent(request, chosen[0]))
+        metadata = {**placed[0].metadata(self._filter.candidates.attempts), **told}
+        return _continue(request, chosen[0], note, reason, metadata)
+
+    def on_event(self, event: SseEvent) -> Sequence[SseEvent]:
+        """The first one of a stream that passes through here says how soon the answer began."""
+        if self._placed is not None:
+            now_ms = self._filter.clock.now_ms()
+            self._filter.latency.seen(*self._placed, now_ms - self._opened_ms, now_ms)
+            self._placed = None
+        return (event,)
 
     def close(self, outcome: Outcome) -> Sequence[Effect]:
         if self._need is not None and outcome.server:
@@ -145,28 +137,37 @@ class RoutingSession(Session):
         return ()
 
 
-def _known(asked: Asked, model: Model) -> dict[Fact[Any], Any]:
-    return {INPUT_TOKENS: asked.prompt, MODEL: model.name}
+def _note(asked: str, weighed: Sequence[Weighed], first: Weighed) -> dict[str, Any]:
+    """For the decision; the tokens are those of `first`'s model. The gateway's own route is a candidate among others alone."""
+    alone = len(weighed) == 1 and first.pool is None and first.reason is None
+    return {
+        "input_tokens": first.asked.prompt,
+        "output_cap": first.asked.answer * first.asked.choices,
+        "candidates": [] if alone else [one.note(asked) for one in weighed],
+    }
 
 
-def unknown_model(name: str) -> Reply:
-    """The refusal of a model that the catalogue does not have."""
-    return Reply(403, "model.not_allowed", f"The model {name[:100]!r} is not available through this gateway.", param="model")
+def _reason(weighed: Sequence[Weighed], ordered: Ordered) -> str:
+    """The preference that decided, or the rule by which the first of all offers fell."""
+    return ordered.reason or weighed[0].reason or "routing.first_pool"
 
 
-def _midnight_ms(day: str) -> int:
-    """With which the day begins, in UTC; epoch milliseconds."""
-    return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 1000
+def _sent(request: Request, chosen: Weighed) -> str:
+    """The model's name in the body. What its pool calls it is written at the attempt, where the gateway calls there."""
+    return chosen.offer.name if Capability.FAILOVER in request.capabilities else chosen.served
 
 
-def _gone(name: str, day: str) -> Reply:
-    message = f"The model {name[:100]!r} has not been served since {day}. Ask your platform team which model takes its place."
-    return Reply(404, "model.sunset", message, param="model", note={"sunset": day})
-
-
-def _too_long(context: int, prompt: int, answer: int) -> Reply:
-    message = (
-        f"This model's context is {context} tokens. Your request needs {prompt + answer}: {prompt} in the prompt and "
-        f"{answer} for the answer. Shorten the prompt or lower max_tokens."
+def _continue(
+    request: Request, chosen: Weighed, note: Mapping[str, Any], reason: str, metadata: Mapping[str, str | int] | None = None
+) -> Continue:
+    asked, sent, upstream = request.call.model, _sent(request, chosen), chosen.upstream
+    members = [SetMember(("model",), sent)] if sent != asked else []
+    headers = {HEADER: upstream} if upstream else {}
+    facts: dict[Fact[Any], Any] = {INPUT_TOKENS: chosen.asked.prompt, MODEL: chosen.offer.model.name, ASKED: asked}
+    return Continue(
+        Edits(set_headers=headers, members=members, reroute=bool(upstream)),
+        facts={**facts, ROUTE: upstream} if upstream else facts,
+        metadata={"route": upstream, "reason": reason, **(metadata or {})} if upstream else {},
+        note=note,
+        reason=reason,
     )
-    return Reply(400, "context.exceeded", message, note={"input_tokens": prompt, "output_cap": answer, "context": context})

@@ -1,21 +1,31 @@
-"""Which pools of a model may take a request, in order, and why each of the others does not."""
+"""The hard constraints: which offers may take a request, and why each of the others does not."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
-from headrace.ext_proc.core.verdict import Reply
-from headrace.ext_proc.engine.policy.models import Model, Upstream
+from headrace.ext_proc.core.price import Price
+from headrace.ext_proc.engine.policy.catalogue import matcher
+from headrace.ext_proc.engine.policy.models import Upstream
 from headrace.ext_proc.engine.policy.pools import Pool
 from headrace.filters.routing.memory import GIB, Memory
+from headrace.filters.routing.offers import Offer
+from headrace.filters.routing.settings import MaxPrice
 
 
 class Asked(NamedTuple):
-    """What a request needs. prompt, answer: tokens, the answer's of one choice. only: the upstreams it may go to; None for any."""
+    """What a request needs of one model.
+
+    prompt, answer: tokens, by that model's tokenizer and of one choice. only: the upstreams it may go to; None for any. price: of
+    the model that is served; None where it is not known.
+    """
 
     prompt: int
     answer: int
     choices: int
     only: frozenset[str] | None = None
+    price: Price | None = None
 
     @property
     def need(self) -> int:
@@ -23,91 +33,136 @@ class Asked(NamedTuple):
 
 
 class Weighed(NamedTuple):
-    """One pool. reason: the rule it fell by, None where it holds the request; why: in words, with the numbers."""
+    """One offer. reason: the rule it fell by, None where it holds the request; why: in words, with the numbers."""
 
-    pool: Pool
+    offer: Offer
+    asked: Asked
     reason: str | None
     why: str
 
     @property
-    def note(self) -> Mapping[str, Any]:
-        return {"upstream": self.pool.upstream, "fits": self.reason is None, "why": self.why}
+    def pool(self) -> Pool | None:
+        return self.offer.pool
+
+    @property
+    def upstream(self) -> str:
+        """Empty for the gateway's own route."""
+        return self.offer.pool.upstream if self.offer.pool else ""
+
+    @property
+    def served(self) -> str:
+        """What the upstream calls the model."""
+        return self.offer.served
+
+    def note(self, asked: str) -> Mapping[str, Any]:
+        """For the decision. asked: the model's name in the request."""
+        return {**self.offer.note(asked), "fits": self.reason is None, "why": self.why}
 
 
 Fall = tuple[str, str] | None
-"""Reason and words of the rule a pool falls by."""
+"""Reason and words of the rule an offer falls by."""
+
+NOT_PERMITTED: Final = frozenset({"routing.accept", "routing.tags", "routing.placement"})
+"""Rules about who may see a request, or serve this caller."""
 
 
 class Weighing:
-    """The hard constraints of one policy. tags: what an upstream must have. memory: of the pools whose GPUs are known, by their
-    identity: two models may have pools that are equal.
+    """The hard constraints of one policy, for one group of callers.
+
+    tags: what an upstream must have. memory: of the pools whose GPUs are known, by their identity: two models may have pools that
+    are equal. accept: globs of the models that may serve; empty: any. most: the highest price.
     """
 
-    def __init__(self, upstreams: Mapping[str, Upstream], tags: Sequence[str], memory: Mapping[int, Memory]) -> None:
+    def __init__(
+        self,
+        upstreams: Mapping[str, Upstream],
+        tags: Sequence[str],
+        memory: Mapping[int, Memory],
+        accept: Sequence[str] = (),
+        most: MaxPrice | None = None,
+    ) -> None:
         self._lacks = {name: [tag for tag in tags if tag not in upstream.tags] for name, upstream in upstreams.items()}
+        self._tagged = tags
         self._memory = memory
-        self._rules: Sequence[Callable[[Pool, Asked], Fall]] = (
+        self._accepts = matcher(accept)
+        self._most = most
+        self._rules: Sequence[Callable[[Offer, Asked], Fall]] = (
+            self._sunset,
+            *((self._accept,) if accept else ()),
             *((self._tags,) if tags else ()),
             self._placement,
+            *((self._price,) if most else ()),
+            self._context,
             self._size,
             *((self._fit,) if memory else ()),
         )
 
-    def weigh(self, model: Model, asked: Asked) -> list[Weighed]:
-        """Every pool of the model, in the policy's order."""
-        return [self._weighed(pool, asked) for pool in model.pools]
+    def weigh(self, offers: Sequence[tuple[Offer, Asked]]) -> list[Weighed]:
+        """Every offer, in the policy's order."""
+        return [self._weighed(offer, asked) for offer, asked in offers]
 
-    def _weighed(self, pool: Pool, asked: Asked) -> Weighed:
+    def _weighed(self, offer: Offer, asked: Asked) -> Weighed:
         for rule in self._rules:
-            if (fall := rule(pool, asked)) is not None:
-                return Weighed(pool, *fall)
-        return Weighed(pool, None, self._holds(pool))
+            if (fall := rule(offer, asked)) is not None:
+                return Weighed(offer, asked, *fall)
+        return Weighed(offer, asked, None, self._holds(offer.pool))
 
-    def _holds(self, pool: Pool) -> str:
+    def _holds(self, pool: Pool | None) -> str:
+        if pool is None:
+            return "the gateway's own route"
         if pool.max_tokens is not None:
             return f"holds up to {pool.max_tokens} tokens"
         memory = self._memory.get(id(pool))
         return "holds any number of tokens" if memory is None else f"its KV cache holds {memory.most} tokens"
 
-    def _tags(self, pool: Pool, _: Asked) -> Fall:
-        lacks = self._lacks[pool.upstream]
+    def _sunset(self, offer: Offer, _: Asked) -> Fall:
+        return ("routing.sunset", f"is not served since {offer.gone}") if offer.gone else None
+
+    def _accept(self, offer: Offer, _: Asked) -> Fall:
+        return None if self._accepts(offer.name) else ("routing.accept", "is none of the models that may serve this caller")
+
+    def _tags(self, offer: Offer, _: Asked) -> Fall:
+        lacks = self._tagged if offer.pool is None else self._lacks[offer.pool.upstream]
         return ("routing.tags", f"has not the tag {' or '.join(lacks)}") if lacks else None
 
-    def _placement(self, pool: Pool, asked: Asked) -> Fall:
-        if asked.only is None or pool.upstream in asked.only:
+    def _placement(self, offer: Offer, asked: Asked) -> Fall:
+        if asked.only is None or (offer.pool is not None and offer.pool.upstream in asked.only):
             return None
         return "routing.placement", f"what the prompt holds goes to {' or '.join(sorted(asked.only))} alone"
 
-    def _size(self, pool: Pool, asked: Asked) -> Fall:
-        if pool.max_tokens is None or asked.need <= pool.max_tokens:
-            return None
-        return "routing.prompt_size", f"needs {asked.need} tokens of {pool.max_tokens}"
+    def _price(self, _: Offer, asked: Asked) -> Fall:
+        assert self._most is not None, "else the rule is not asked"
+        if asked.price is None:
+            return "routing.max_price", "its price is not known"
+        for kind, most, price in ("input", self._most.input, asked.price.input), ("output", self._most.output, asked.price.output):
+            if most is not None and _decimal(price) > most:
+                return "routing.max_price", f"costs {price} USD per million {kind} tokens of {most}"
+        return None
 
-    def _fit(self, pool: Pool, asked: Asked) -> Fall:
-        memory = self._memory.get(id(pool))
+    def _context(self, offer: Offer, asked: Asked) -> Fall:
+        context = offer.model.context
+        if context is None or asked.prompt + asked.answer <= context:
+            return None
+        return "routing.context", f"needs {asked.prompt + asked.answer} tokens of a context of {context}"
+
+    def _size(self, offer: Offer, asked: Asked) -> Fall:
+        if offer.pool is None or offer.pool.max_tokens is None or asked.need <= offer.pool.max_tokens:
+            return None
+        return "routing.prompt_size", f"needs {asked.need} tokens of {offer.pool.max_tokens}"
+
+    def _fit(self, offer: Offer, asked: Asked) -> Fall:
+        memory = self._memory.get(id(offer.pool))
         if memory is None or (takes := memory.takes(asked.prompt, asked.answer, asked.choices)) <= memory.room:
             return None
         needs, has = takes / GIB, memory.room / GIB
         return "routing.memory_fit", f"needs {needs:.2f} GiB of KV cache for {asked.need} tokens, has {has:.2f} GiB"
 
-    def none_holds(self, weighed: Sequence[Weighed], asked: Asked, note: Mapping[str, Any]) -> Reply:
-        """The refusal of a request that no pool takes."""
-        allowed = [one.pool for one in weighed if one.reason not in ("routing.tags", "routing.placement")]
-        if not allowed:
-            return Reply(403, "routing.not_permitted", _NOT_PERMITTED, note=note)
-        most = max(self._most(pool) for pool in allowed)
-        message = (
-            f"No pool holds this request: it needs {asked.need} tokens ({asked.prompt} in the prompt, "
-            f"{asked.answer * asked.choices} for the answer) and the largest pool takes {most}. "
-            "Shorten the prompt or lower max_tokens."
-        )
-        return Reply(413, "routing.too_large", message, note=note)
-
-    def _most(self, pool: Pool) -> int:
+    def most_of(self, pool: Pool) -> int:
+        """Tokens that the pool takes; only of one that has a limit."""
         limits = [pool.max_tokens] if pool.max_tokens is not None else []
         return min(limits + ([self._memory[id(pool)].most] if id(pool) in self._memory else []))
 
 
-_NOT_PERMITTED = (
-    "No model server that may see this request serves this model. Ask your platform team which model you may use for it."
-)
+@lru_cache(256)
+def _decimal(amount: str) -> Decimal:
+    return Decimal(amount)

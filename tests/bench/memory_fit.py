@@ -22,6 +22,7 @@ from headrace.ext_proc.engine.load.board import Board, Need
 from headrace.ext_proc.engine.load.metrics import Snapshot
 from headrace.ext_proc.engine.policy.models import Model, PolicyDocument
 from headrace.filters.routing.memory import Memory, memory_of, shape_of
+from headrace.filters.routing.offers import Offer
 from headrace.filters.routing.servers import Servers
 from headrace.filters.routing.weighing import Asked, Weighing
 
@@ -149,9 +150,10 @@ def by_memory_fit(pools: Fleet) -> Route:
             read = now
             for server in servers.values():
                 board.read(server.name, server.snapshot, now_ms)
-        weighed = weighing.weigh(MODEL, Asked(job.prompt, job.cap, 1))
+        asked = Asked(job.prompt, job.cap, 1)
+        weighed = weighing.weigh([(Offer(MODEL, MODEL.name, pool), asked) for pool in MODEL.pools])
         need = Need(job.prompt + job.cap)
-        placed = choice.place([one.pool for one in weighed if one.reason is None], need, now_ms, None)
+        placed = choice.place([one.pool for one in weighed if one.pool and one.reason is None], need, now_ms, None)
         if isinstance(placed, Reply):
             return float(placed.retry_after or 1)
         choice.sent(placed[0], need, now_ms)

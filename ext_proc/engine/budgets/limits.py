@@ -119,7 +119,7 @@ def _unpriced(document: PolicyDocument) -> Iterator[tuple[int, str]]:
     """Models whose price is known to be unknown. What a glob stands for is seen request by request."""
     prices = Prices(document.models)
     for index, model in enumerate(document.models):
-        if not is_glob(model.name) and prices.of(model, model.name) is None:
+        if not is_glob(model.name) and not model.served_by and prices.of(model, model.name) is None:
             yield index, model.name
 
 

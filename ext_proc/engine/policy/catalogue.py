@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase, translate
 from functools import lru_cache
 
+from headrace.ext_proc.core.facts import MODEL
+from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.engine.policy.models import Model
 from headrace.ext_proc.engine.policy.values import MAX_NAME
 
@@ -38,6 +40,7 @@ class Catalogue:
 
     def __init__(self, models: Sequence[Model]) -> None:
         self.models = tuple(models)
+        self._by_name = {model.name: model for model in models}
         self._exact = {model.name: model for model in models if not is_glob(model.name)}
         self._globs = [(matcher([model.name]), model) for model in models if is_glob(model.name)]
         self._by_glob = lru_cache(REMEMBERED_NAMES)(self._first_glob)
@@ -47,6 +50,11 @@ class Catalogue:
         if len(name) > MAX_NAME:
             return None
         return self._exact.get(name) or self._by_glob(name)
+
+    def of(self, request: Request) -> Model | None:
+        """The entry of the model in the request's body; where a pool has put its own name there, the one that it stands for."""
+        resolved = request.facts.get(MODEL)
+        return self.find(request.call.model) or (self._by_name.get(resolved) if resolved is not None else None)
 
     def _first_glob(self, name: str) -> Model | None:
         return next((model for matches, model in self._globs if matches(name)), None)

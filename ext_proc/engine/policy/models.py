@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue, Tag
 
 from headrace.ext_proc.engine.policy.budgets import Alerts, Budget
 from headrace.ext_proc.engine.policy.part import Part, Secret
-from headrace.ext_proc.engine.policy.pools import Pool
+from headrace.ext_proc.engine.policy.pools import Pool, ServedBy
 from headrace.ext_proc.engine.policy.values import (
     ClaimPath,
     Day,
@@ -115,7 +115,13 @@ class Model(Part):
         description="The model's Hugging Face config.json, relative to the policy file: what a token takes in the KV cache of a "
         "pool's gpus.",
     )
-    sunset: Day | None = Field(None, description="The day, in UTC, from which on requests for it are refused, such as 2026-12-31.")
+    sunset: Day | None = Field(
+        None, description="The day, in UTC, from which on its successor answers, or requests for it are refused: 2026-12-31."
+    )
+    successor: Name | None = Field(None, description="The model of the catalogue that answers in its place from `sunset` on.")
+    served_by: tuple[ServedBy, ...] = Field(
+        (), max_length=32, description="Models of the catalogue that answer for this name, in order; then it has no pools itself."
+    )
     pools: tuple[Pool, ...] = Field((), description="In order; the first that holds prompt and answer serves the request.")
 
 

@@ -1,11 +1,16 @@
-"""Where a model is served: pools, and the GPUs of a pool."""
+"""Where a model is served: pools, the GPUs of a pool, and other models that answer for it."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, Tag
 
 from headrace.ext_proc.engine.policy.part import Part
-from headrace.ext_proc.engine.policy.values import Name, Tokens
+from headrace.ext_proc.engine.policy.values import Name, Tokens, word_or_mapping
+
+Kind = Literal["small", "large", "code"]
+"""Of a request, by what it asks for; and of a model, by what it is good at."""
+
+Weight = Annotated[int, Field(ge=0, le=1_000_000)]
 
 Gib = Annotated[float, Field(gt=0, le=1_000_000)]
 
@@ -37,3 +42,28 @@ class Pool(Part):
     gpus: Gpus | None = Field(
         None, description="The GPUs of each of its servers; a request whose KV cache they cannot hold goes elsewhere. Needs shape."
     )
+    weight: Weight | None = Field(
+        None,
+        description="Share of the callers that come here, against the other pools' weights; absent or 0: only where they fall.",
+    )
+
+
+class StandIn(Part):
+    """A model that answers for another name."""
+
+    model: Name = Field(description="What the catalogue calls it.")
+    suits: Kind | None = Field(None, description="The requests it is best at, by the documented score; absent: any.")
+    weight: Weight | None = Field(
+        None, description="Share of the callers it answers, against the others' weights; absent or 0: only where they fall."
+    )
+
+
+ServedBy = Annotated[
+    Annotated[Name, Tag("word")] | Annotated[StandIn, Tag("mapping")],
+    word_or_mapping("must be the name of a model or {model: name, suits: small, weight: 10}"),
+]
+
+
+def stand_in(given: str | StandIn) -> StandIn:
+    """The mapping that a bare name stands for."""
+    return StandIn.model_validate({"model": given}) if isinstance(given, str) else given

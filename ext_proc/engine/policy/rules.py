@@ -1,14 +1,14 @@
 """What must hold between the parts of a policy: each rule yields the places where it does not, and what would be right."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from headrace.ext_proc.engine.policy.budgets import ConcurrencyLimit
 from headrace.ext_proc.engine.policy.catalogue import covers, is_glob
 from headrace.ext_proc.engine.policy.models import Model, PolicyDocument
 from headrace.ext_proc.engine.policy.pools import Pool
 from headrace.ext_proc.engine.policy.problems import Where, suggestion
+from headrace.ext_proc.engine.policy.serving import SERVING, routing_settings
 
 Found = Iterator[tuple[Where, str]]
 
@@ -45,7 +45,7 @@ def servers_have_metrics(document: PolicyDocument) -> Found:
 
 def tags_belong_to_upstreams(document: PolicyDocument) -> Found:
     known = {tag for upstream in document.upstreams.values() for tag in upstream.tags}
-    for where, settings in _routing(document):
+    for where, settings in routing_settings(document):
         for place, tag in enumerate(settings.get("tags") or ()):
             if tag not in known:
                 yield (*where, "tags", place), f"no upstream has the tag {tag!r}; {suggestion(str(tag), known)}"
@@ -59,21 +59,15 @@ def gpus_have_a_shape(document: PolicyDocument) -> Found:
                 yield ("models", index, "pools", place, "gpus"), message
 
 
-def _routing(document: PolicyDocument) -> Iterator[tuple[Where, Mapping[str, Any]]]:
-    """Every place with settings of the routing filter."""
-    for index, entry in enumerate(document.filters):
-        if "routing" in entry:
-            yield ("filters", index, "routing"), entry["routing"]
-    for index, override in enumerate(document.overrides):
-        if "routing" in override.set:
-            yield ("overrides", index, "set", "routing"), override.set["routing"]
-
-
 def _restricts(document: PolicyDocument) -> bool:
-    """Whether some requests may pass over a pool that holds them: by failover, by tags, or by what `pii` finds in them."""
+    """Whether some requests may pass over a pool that holds them: by failover, tags or preferences, by the load of its servers,
+    or by what `pii` finds in them."""
     entries = (*document.filters, *(one.set for one in document.overrides))
-    return any({"failover", "tags"} & set(settings) for _, settings in _routing(document)) or any(
-        '"route' in json.dumps(entry["pii"]) for entry in entries if "pii" in entry
+    return (
+        any({"failover", "tags", "prefer"} & set(settings) for _, settings in routing_settings(document))
+        or any(upstream.metrics for upstream in document.upstreams.values())
+        or any(pool.weight is not None for model in document.models for pool in model.pools)
+        or any('"route' in json.dumps(entry["pii"]) for entry in entries if "pii" in entry)
     )
 
 
@@ -148,6 +142,7 @@ def parts_have_their_filter(document: PolicyDocument) -> Found:
         (("identity",), bool(document.identity), "identity"),
         (("budgets",), bool(document.budgets), "budget"),
         (_first_pools(document), bool(_first_pools(document)), "routing"),
+        (_first_withdrawn(document), bool(_first_withdrawn(document)), "routing"),
     ):
         if given and name not in present:
             yield part, f"no filter acts on it; add '- {name}: {{}}' to filters"
@@ -155,6 +150,10 @@ def parts_have_their_filter(document: PolicyDocument) -> Found:
 
 def _first_pools(document: PolicyDocument) -> Where:
     return next((("models", index, "pools") for index, model in enumerate(document.models) if model.pools), ())
+
+
+def _first_withdrawn(document: PolicyDocument) -> Where:
+    return next((("models", index, "sunset") for index, model in enumerate(document.models) if model.sunset), ())
 
 
 def filters_have_their_part(document: PolicyDocument) -> Found:
@@ -212,4 +211,5 @@ RULES: Sequence[Callable[[PolicyDocument], Found]] = (
     filters_have_their_part,
     the_principal_comes_first,
     overrides_concern_the_chain,
+    *SERVING,
 )
