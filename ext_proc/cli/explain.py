@@ -116,7 +116,7 @@ def told(document: Mapping[str, Any]) -> Sequence[str]:
 
     said = [one for one in document["filters"] if one.get("note") or one["reason"]]
     lines = [f"{one['filter']:<10} {phrases.step(_without_candidates(one))}" for one in said]
-    lines += [f"{'':<10} {one['upstream']}: {one['why']}" for one in document["routing"]["candidates"]]
+    lines += [f"{'':<10} {phrases.place(one)}: {one['why']}" for one in document["routing"]["candidates"]]
     if "refused" in document:
         refused = document["refused"]
         return [*lines, f"{'refused':<10} {refused['status']} {refused['code']}: {refused['body']['error']['message']}"]

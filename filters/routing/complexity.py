@@ -31,9 +31,9 @@ _CODE_LINE: Final = re.compile(
     re.MULTILINE,
 )
 _CODE_WORDS: Final = re.compile(
-    r"(?<!\w)(?:python|javascript|typescript|java|c\+\+|rust|golang|kotlin|sql|regex|bash|shell script|dockerfile|kubernetes|terraform"
-    r"|html|css|react|api|endpoint|function|method|class|compiler?|stack ?trace|exception|unit tests?|pytest|refactor|debug|bug"
-    r"|pull request|git|repository|codebase|script|algorithm|implement|code)(?!\w)",
+    r"(?<!\w)(?:python|javascript|typescript|java|c\+\+|rust|golang|kotlin|sql|regex|bash|shell script|dockerfile|kubernetes"
+    r"|terraform|html|css|react|api|endpoint|function|method|class|compiler?|stack ?trace|exception|unit tests?|pytest|refactor"
+    r"|debug|bug|pull request|git|repository|codebase|script|algorithm|implement|code)(?!\w)",
     re.IGNORECASE,
 )
 

@@ -42,4 +42,7 @@ class Candidates:
 
 def _of_each_upstream(offers: Sequence[Weighed]) -> Sequence[Weighed]:
     """Its first: an attempt is known by its upstream, and one that failed is not asked for another model."""
-    return list({one.upstream: one for one in reversed(offers)}.values())[::-1]
+    found: dict[str, Weighed] = {}
+    for one in offers:
+        found.setdefault(one.upstream, one)
+    return list(found.values())

@@ -22,7 +22,7 @@ from headrace.filters.routing.memory import Memory, ShapeError, memory_of, read_
 from headrace.filters.routing.offers import Offers
 from headrace.filters.routing.preferences import Ordered, Preferences
 from headrace.filters.routing.refusals import refusal, unknown_model
-from headrace.filters.routing.servers import Servers, need_of, subset_of
+from headrace.filters.routing.servers import Placed, Servers, need_of, subset_of
 from headrace.filters.routing.settings import RoutingSettings
 from headrace.filters.routing.weighing import Weighed, Weighing
 
@@ -101,27 +101,26 @@ class RoutingSession(Session):
 
     def _place(self, request: Request, ordered: Ordered, weighed: Sequence[Weighed], now_ms: int) -> Verdict:
         """The verdict with the first of the offers whose servers have room, and with the further candidates."""
-        said = {(one.offer.name, id(one.pool)): one for one in ordered.offers}
-        shown = [said.get((one.offer.name, id(one.pool)), one) for one in weighed]
         first = ordered.offers[0]
-        note = {**_note(request.call.model, shown, first), **ordered.note}
+        note = {**_note(request.call.model, _told(weighed, ordered.offers), first), **ordered.note}
         if first.pool is None:
             return _continue(request, first, note, "routing.no_pools")
-        offers = {id(one.pool): one for one in ordered.offers if one.pool is not None}
         need = need_of(request, first.asked.need)
-        placed = self._filter.servers.place(
-            [one.pool for one in offers.values() if one.pool], need, now_ms, subset_of(request.hint)
-        )
+        pools = [one.pool for one in ordered.offers if one.pool is not None]
+        placed = self._filter.servers.place(pools, need, now_ms, subset_of(request.hint))
         if isinstance(placed, Reply):
             return replace(placed, note=note)
-        self._need = need
-        self._filter.servers.sent(placed[0], need, now_ms)
-        chosen = [offers[id(one.pool)] for one in placed]
-        reason = _reason(weighed, ordered) if chosen[0] is first else "routing.load"
+        self._sent(placed[0], need, now_ms)
+        free = {id(one.pool) for one in placed}
+        chosen = [one for one in ordered.offers if id(one.pool) in free]
         self._placed = (chosen[0].upstream, chosen[0].offer.model.name)
-        told = self._filter.candidates.told(request, chosen, _sent(request, chosen[0]))
-        metadata = {**placed[0].metadata(self._filter.candidates.attempts), **told}
-        return _continue(request, chosen[0], note, reason, metadata)
+        reason = _reason(weighed, ordered) if chosen[0] is first else "routing.load"
+        told = self._filter.candidates.told(request, chosen, _name_sent(request, chosen[0]))
+        return _continue(request, chosen[0], note, reason, {**placed[0].metadata(self._filter.candidates.attempts), **told})
+
+    def _sent(self, placed: Placed, need: Need, now_ms: int) -> None:
+        self._need = need
+        self._filter.servers.sent(placed, need, now_ms)
 
     def on_event(self, event: SseEvent) -> Sequence[SseEvent]:
         """The first one of a stream that passes through here says how soon the answer began."""
@@ -147,12 +146,18 @@ def _note(asked: str, weighed: Sequence[Weighed], first: Weighed) -> dict[str, A
     }
 
 
+def _told(weighed: Sequence[Weighed], ordered: Sequence[Weighed]) -> Sequence[Weighed]:
+    """Every offer in the policy's order, with what the preferences say of it."""
+    said = {(one.offer.name, id(one.pool)): one for one in ordered}
+    return [said.get((one.offer.name, id(one.pool)), one) for one in weighed]
+
+
 def _reason(weighed: Sequence[Weighed], ordered: Ordered) -> str:
     """The preference that decided, or the rule by which the first of all offers fell."""
     return ordered.reason or weighed[0].reason or "routing.first_pool"
 
 
-def _sent(request: Request, chosen: Weighed) -> str:
+def _name_sent(request: Request, chosen: Weighed) -> str:
     """The model's name in the body. What its pool calls it is written at the attempt, where the gateway calls there."""
     return chosen.offer.name if Capability.FAILOVER in request.capabilities else chosen.served
 
@@ -160,7 +165,7 @@ def _sent(request: Request, chosen: Weighed) -> str:
 def _continue(
     request: Request, chosen: Weighed, note: Mapping[str, Any], reason: str, metadata: Mapping[str, str | int] | None = None
 ) -> Continue:
-    asked, sent, upstream = request.call.model, _sent(request, chosen), chosen.upstream
+    asked, sent, upstream = request.call.model, _name_sent(request, chosen), chosen.upstream
     members = [SetMember(("model",), sent)] if sent != asked else []
     headers = {HEADER: upstream} if upstream else {}
     facts: dict[Fact[Any], Any] = {INPUT_TOKENS: chosen.asked.prompt, MODEL: chosen.offer.model.name, ASKED: asked}

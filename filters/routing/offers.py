@@ -45,8 +45,10 @@ class Offers:
 
     def of(self, model: Model, name: str, now_ms: int) -> Sequence[Offer]:
         """Every offer in the policy's order, each model's once. model: the entry of `name`."""
-        found = {(one.name, id(one.pool)): one for one in reversed(list(self._of(model, name, now_ms, _ITSELF)))}
-        return list(reversed(found.values()))
+        found: dict[tuple[str, int], Offer] = {}
+        for one in self._of(model, name, now_ms, _ITSELF):
+            found.setdefault((one.name, id(one.pool)), one)
+        return list(found.values())
 
     def _of(self, model: Model, name: str, now_ms: int, of: StandIn) -> Iterator[Offer]:
         if model.sunset is not None and now_ms >= midnight_ms(model.sunset):

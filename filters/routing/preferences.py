@@ -17,7 +17,7 @@ from headrace.filters.routing.settings import Preference, RoutingSettings
 from headrace.filters.routing.weighing import Weighed
 
 AS_QUICK: Final = 1.25
-"""Times the quickest average up to which an offer counts as equally quick: closer ones differ by chance, and all would crowd one."""
+"""Times the quickest average up to which an offer counts as equally quick: closer ones differ by chance."""
 
 BEST_FIRST: Final[Mapping[Kind, Sequence[Kind | None]]] = {
     "small": ("small", None, "large", "code"),
@@ -28,7 +28,7 @@ BEST_FIRST: Final[Mapping[Kind, Sequence[Kind | None]]] = {
 
 
 class Ordered(NamedTuple):
-    """The offers, best first. reason: the preference that told the first from others; None where none did. note: for the decision."""
+    """The offers, best first. reason: the preference that told the first from others; None: none did. note: for the decision."""
 
     offers: Sequence[Weighed]
     reason: str | None
@@ -94,9 +94,7 @@ class Preferences:
         ranks = [
             (
                 _drawn(one.offer.weight, whom, request.call.model, one.offer.name),
-                _drawn(
-                    one.pool.weight if one.pool else None, whom, one.offer.name, one.offer.pool.upstream if one.offer.pool else ""
-                ),
+                _drawn(one.pool.weight if one.pool else None, whom, one.offer.name, one.upstream),
             )
             for one in offers
         ]

@@ -10,6 +10,7 @@ from headrace.ext_proc.core.exchange import Exchange
 from headrace.ext_proc.core.needs import Capability
 from headrace.ext_proc.core.ports import Store
 from headrace.ext_proc.engine.guard import shield
+from headrace.ext_proc.engine.load.latency import Latency
 from headrace.ext_proc.engine.policy.compile import Policy, compile_policy
 from headrace.ext_proc.engine.registry import Ports, Registry
 from headrace.ext_proc.stores.memory import MemoryStore
@@ -39,10 +40,13 @@ class Inline:
         return fn(*args)
 
 
-def compiled(directory: Path, text: str, store: Store | None = None, clock: ManualClock | None = None) -> Policy:
+def compiled(
+    directory: Path, text: str, store: Store | None = None, clock: ManualClock | None = None, latency: Latency | None = None
+) -> Policy:
     path = directory / "policy.yaml"
     path.write_text(textwrap.dedent(text), "utf-8")
-    return compile_policy(path, Registry.installed(), Ports(store or MemoryStore(), clock or ManualClock(), Inline()))
+    ports = Ports(store or MemoryStore(), clock or ManualClock(), Inline(), latency=latency or Latency())
+    return compile_policy(path, Registry.installed(), ports)
 
 
 def exchange_with(policy: Policy, capabilities: Capability = Capability.ACCESS_LOG, id: str = "e1") -> Exchange:

@@ -95,7 +95,9 @@ def _words(effect: Settle | Release) -> Mapping[str, Any]:
     if isinstance(effect, Release):
         return {"release": effect.lease}
     usage = effect.usage and {"input_tokens": effect.usage.input_tokens, "output_tokens": effect.usage.output_tokens}
-    return {"settle": effect.lease or "nothing", "usage": usage or "as reserved"}
+    price = effect.price and {"input": effect.price.input, "output": effect.price.output}
+    told = {name: effect.context.get(name) for name in ("asked", "model")}
+    return {"settle": effect.lease or "nothing", "usage": usage or "as reserved", "price": price, **told}
 
 
 def _json(body: bytes) -> Any:

@@ -56,7 +56,13 @@ def _routing(note: Note) -> Iterator[str]:
 
 
 def _candidate(pool: Note) -> str:
-    return f"{pool['upstream']}{'' if pool['fits'] else ' not'}: {pool['why']}"
+    return f"{place(pool)}{'' if pool['fits'] else ' not'}: {pool['why']}"
+
+
+def place(candidate: Note) -> str:
+    """Its upstream, and the model where it is not the one asked for."""
+    upstream = candidate["upstream"] or "the upstream of its route"
+    return f"{candidate['model']} at {upstream}" if "model" in candidate else upstream
 
 
 def _plain(note: Note) -> Iterator[str]:
