@@ -18,7 +18,7 @@ class Finished(Struct, frozen=True):
 
     metadata: what we returned under the namespace `headrace`. usage: what the gateway read of the provider's `usage`, flat.
     status: what the caller got, 0 for nothing. reached_upstream: an upstream had the request, whatever became of it then.
-    start_ms: epoch milliseconds. upstream: who answered; empty where the gateway does not say. retried: not at the first attempt.
+    start_ms: epoch milliseconds. upstream: who answered; empty where the gateway does not say.
     """
 
     metadata: Mapping[str, Any]
@@ -29,7 +29,6 @@ class Finished(Struct, frozen=True):
     first_byte_ms: float | None = None
     start_ms: int = 0
     upstream: str = ""
-    retried: bool = False
 
 
 READ = ("exchange", "settle", "lease", "route", CANDIDATES)
@@ -81,6 +80,5 @@ def _nested(usage: Mapping[str, Any]) -> Mapping[str, Any]:
 def _context(exchange: str, terms: Terms, entry: Finished) -> Mapping[str, Any]:
     route = entry.metadata.get("route")
     seen = {"status": entry.status, "duration_ms": entry.duration_ms, "start_ms": entry.start_ms}
-    timed: dict[str, Any] = {} if entry.first_byte_ms is None else {"first_byte_ms": entry.first_byte_ms}
-    timed |= {"retried": True} if entry.retried else {}
+    timed = {} if entry.first_byte_ms is None else {"first_byte_ms": entry.first_byte_ms}
     return {"exchange": exchange, **terms.members, **({"route": route} if isinstance(route, str) else {}), **seen, **timed}

@@ -61,7 +61,6 @@ def finished(entry: pb.HTTPAccessLogEntry) -> Finished:
         first_byte_ms=_first_byte(common),
         start_ms=common.start_time.ToMilliseconds(),
         upstream=common.upstream_cluster,
-        retried=_retried(common),
     )
 
 

@@ -44,10 +44,10 @@ class Latency:
         return None if known is None or now_ms - known.seen_ms > LAPSE_MS else known.ms
 
     def observe(self, record: Record) -> None:
-        """An observer of the effect runner: streams that the gateway has reported, those left out that another attempt preceded."""
+        """An observer of the effect runner: streams that the gateway has reported, those left out before which another upstream failed."""
         told = record.members
         first_byte, start = told.get("first_byte_ms"), told.get("start_ms")
-        if record.kind != "settlement" or not told.get("stream") or told.get("status") != 200 or told.get("retried"):
+        if record.kind != "settlement" or not told.get("stream") or told.get("status") != 200 or "failed" in told:
             return
         if first_byte is not None and start and "route" in told and "model" in told:
             self.seen(told["route"], told["model"], first_byte, int(start + first_byte))

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from headrace.ext_proc.core.events import Answer, Proceed, Refuse
+from headrace.ext_proc.core.events import Answer, Proceed, Refuse, RequestHeaders
 from headrace.ext_proc.core.exchange import Exchange
+from headrace.ext_proc.core.headers import Headers
 from headrace.ext_proc.core.needs import Capability
 from headrace.ext_proc.engine.load.latency import Latency
 from headrace.ext_proc.engine.policy.compile import Policy
@@ -52,7 +53,7 @@ async def asked(
     """The answer, and the routing filter's step of the decision."""
     exchange = exchange_with(policy, capabilities)
     document = {"model": model, "messages": [{"role": "user", "content": text}], **more}
-    answer = await last(exchange, post(**{"x-user": user}), body(document))
+    answer = await last(exchange, RequestHeaders(Headers([*HEAD, ("x-user", user)])), body(document))
     steps = decision_in(exchange.close())["steps"]
     return answer, next(step for step in steps if step["filter"] == "routing" and step["phase"] == "request"), exchange
 
@@ -64,6 +65,7 @@ def sent(answer: Answer) -> tuple[str, str]:
     return model, str(answer.metadata.get("route", ""))
 
 
+HEAD = [(":method", "POST"), (":path", "/v1/chat/completions"), ("content-type", "application/json")]
 CODE = "```python\ndef f(x):\n    return x\n```\nWhy does this function fail its unit test?"
 HARD = "Prove step by step that the plan below is optimal, and compare it with a greedy strategy. " + "Details follow. " * 80
 
