@@ -44,7 +44,7 @@ class Latency:
         return None if known is None or now_ms - known.seen_ms > LAPSE_MS else known.ms
 
     def observe(self, record: Record) -> None:
-        """An observer of the effect runner: streams that the gateway has reported, those left out before which another upstream failed."""
+        """An observer of the effect runner: streamed answers as the gateway reports them, but those after a failure."""
         told = record.members
         first_byte, start = told.get("first_byte_ms"), told.get("start_ms")
         if record.kind != "settlement" or not told.get("stream") or told.get("status") != 200 or "failed" in told:
