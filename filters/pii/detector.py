@@ -5,7 +5,6 @@ patterns, checksums and order of reduction. Equal to `AnalyzerEngine.analyze` by
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from time import sleep
 
 from headrace.filters.pii.allowance import Allowance, unlimited
 from headrace.filters.pii.context import Surroundings
@@ -18,9 +17,7 @@ from headrace.filters.pii.spans import Span, without_duplicates
 from headrace.filters.pii.views import HINTS, views
 
 COURTEOUS = 8 * 1024
-"""Characters beyond which a search stops at every segment for other threads."""
-# Python gives its lock to another thread after 5 ms otherwise; the kernel makes some 60 µs of this.
-PAUSE_S = 1e-6
+"""Characters beyond which a search stops between segments for other threads."""
 
 
 class PatternDetector:
@@ -60,11 +57,8 @@ class PatternDetector:
         return self._courteously(text, allowance or unlimited())
 
     def _courteously(self, text: str, allowance: Allowance) -> tuple[Span, ...]:
-        """Lets other threads in at every segment: one of them is an event loop that answers short texts."""
-
         def search(window: str) -> tuple[Span, ...]:
-            sleep(PAUSE_S)
-            allowance.check()
+            allowance.step()
             return self.segment(window)
 
         return tuple(findings(text, search))

@@ -42,7 +42,7 @@ class NamingDetector:
         named = self._named(windows(text), allowed)
 
         def search(window: str) -> Sequence[Span]:
-            allowed.check()
+            allowed.step()
             return self._fused(window, named, allowed)
 
         return tuple(findings(text, search))

@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import cache
 from hashlib import blake2b
 from os import urandom
+from string import ascii_letters
 
 from phonenumbers import (
     COUNTRY_CODE_TO_REGION_CODE,
@@ -38,6 +39,7 @@ SHORT_REGION = "DE"
 
 Candidate = tuple[int, str]
 _PLUS = "+\uff0b"
+_LETTERS = frozenset(ascii_letters)
 _APART = frozenset(["", " ", "\n", ",", ";", ":", "."])
 """Characters beside a candidate that the matcher does not ask about: no letters, no signs of money, no per cent."""
 
@@ -75,10 +77,22 @@ class _Candidates:
         while (found := matcher._PATTERN.search(self._text, index)) is not None:
             candidate = _before_second_number(found.group())
             digits = sum(map(str.isdigit, candidate))
-            if digits >= PHONE_MIN_DIGITS and not self._is_date(candidate, found.start()):
+            if digits >= PHONE_MIN_DIGITS and not self._is_no_number(candidate, found.start()):
                 return (found.start(), candidate), digits
             index = found.start() + len(candidate)
         return None
+
+    def _is_no_number(self, candidate: str, start: int) -> bool:
+        """Whether no region's matcher takes it, or a part of it."""
+        return self._is_part_of_a_word(candidate, start) or self._is_date(candidate, start)
+
+    def _is_part_of_a_word(self, candidate: str, start: int) -> bool:
+        """Whether it is digits in one piece beside a letter: `user1234`."""
+        if not candidate.isdigit():
+            return False
+        end = start + len(candidate)
+        beside = self._text[start - 1 : start] + self._text[end : end + 1] if start else self._text[end : end + 1]
+        return not _LETTERS.isdisjoint(beside)
 
     def _is_date(self, candidate: str, start: int) -> bool:
         """The first two checks of `PhoneNumberMatcher._extract_match`, which do not depend on the region."""

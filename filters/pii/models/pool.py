@@ -19,9 +19,9 @@ from headrace.filters.pii.models.names import Model
 from headrace.filters.pii.models.process import Worker
 from headrace.filters.pii.spans import DetectionTimeout, Span
 
-BATCH = 8
-"""Segments a worker is asked for at once, and the characters beyond which they are fewer: some 20 ms."""
-BATCH_CHARACTERS = 2_000
+BATCH = 4
+"""Segments a worker is asked for at once, and the characters beyond which they are fewer: some 10 ms."""
+BATCH_CHARACTERS = 1_000
 WAITING = 64
 """Callers at once; each holds its text."""
 WORKERS = 2
