@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "pii": ("pii", "Try what a policy finds in samples of your own."),
     "usage": ("usage", "What was used and what it cost: reports and exports of the ledger."),
     "admin": ("admin", "Tokens of the admin API, and its OpenAPI document."),
+    "metrics": ("metrics", "What there is to watch: metrics, a Grafana dashboard, alert rules."),
     "budget": ("budget", "Show, set and raise budgets."),
 }
 """Name → module in this package, which has a Typer named `app`, and the line `--help` shows. Listed where the module exists."""

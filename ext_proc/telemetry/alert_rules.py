@@ -1,0 +1,136 @@
+"""Alert rules for Prometheus over our metrics: https://prometheus.io/docs/prometheus/latest/configuration/alerting_rules/."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+
+@dataclass(frozen=True)
+class Rule:
+    """lasts: how long it must hold. what: what it means, and what to do."""
+
+    name: str
+    severity: Literal["critical", "warning", "info"]
+    holds: str
+    lasts: str
+    summary: str
+    what: str
+
+
+REFUSED: Final = (
+    'sum by (job) (rate(headrace_requests_total{outcome="refused"}[10m])) / sum by (job) (rate(headrace_requests_total[10m])) > 0.2'
+)
+
+RULES: Final = (
+    Rule(
+        "HeadraceWorkerDown",
+        "critical",
+        "headrace_worker_ready == 0",
+        "1m",
+        "Worker {{ $labels.worker }} of {{ $labels.instance }} does not serve",
+        "Requests go to the other workers; with none left the gateway refuses them. The service's log says why it ended.",
+    ),
+    Rule(
+        "HeadraceRestarts",
+        "warning",
+        "increase(headrace_worker_restarts_total[15m]) > 2",
+        "0m",
+        "Worker {{ $labels.worker }} of {{ $labels.instance }} keeps ending",
+        "Its requests were refused or cut off. The service's log has its last words, the kernel's whether it was out of memory.",
+    ),
+    Rule(
+        "HeadraceStoreErrors",
+        "critical",
+        "sum by (job, operation) (rate(headrace_store_errors_total[5m])) > 0",
+        "2m",
+        "The store does not answer {{ $labels.operation }}",
+        "Budgets refuse, let through or admit from allowances, as on_store_down of the policy says. Look after Valkey or Redis.",
+    ),
+    Rule(
+        "HeadraceSettlementsLost",
+        "critical",
+        "increase(headrace_effects_dropped_total[10m]) > 0",
+        "0m",
+        "Settlements were given up on {{ $labels.instance }}",
+        "Their leases stand as reserved, so callers are charged too much. The store was away for longer than the queue holds.",
+    ),
+    Rule(
+        "HeadraceSettlementsWait",
+        "warning",
+        "headrace_effects_waiting > 1000",
+        "5m",
+        "{{ $value }} settlements wait on {{ $labels.instance }}",
+        "The store is slow or away. They are lost when 65,536 of one worker wait.",
+    ),
+    Rule(
+        "HeadraceFilterFails",
+        "critical",
+        'sum by (job, filter, reason) (rate(headrace_verdicts_total{outcome="failed"}[5m])) > 0',
+        "2m",
+        "The filter {{ $labels.filter }} fails: {{ $labels.reason }}",
+        "Requests are refused, or go on without it where its on_error is open. The decision log has the errors.",
+    ),
+    Rule(
+        "HeadracePolicyRefused",
+        "warning",
+        "increase(headrace_policy_reload_failures_total[15m]) > 0",
+        "0m",
+        "A policy that was offered to {{ $labels.instance }} has problems",
+        "The one before stays in force. `headrace check` says what is wrong.",
+    ),
+    Rule(
+        "HeadracePoliciesDiffer",
+        "warning",
+        "count by (job) (sum by (job, revision) (headrace_policy_info) > 0) > 1",
+        "5m",
+        "Workers of {{ $labels.job }} have different policies in force",
+        "A file did not reach every machine, or one of them refuses it.",
+    ),
+    Rule(
+        "HeadraceSlow",
+        "warning",
+        "histogram_quantile(0.99, sum by (job, le) (rate(headrace_added_duration_seconds_bucket[5m]))) > 0.25",
+        "10m",
+        "Headrace adds {{ $value | humanizeDuration }} to one request in a hundred",
+        "headrace_filter_duration_seconds says which filter, headrace_store_duration_seconds whether it is the store.",
+    ),
+    Rule(
+        "HeadraceRefusesMuch",
+        "info",
+        REFUSED,
+        "10m",
+        "{{ $value | humanizePercentage }} of requests are refused",
+        "headrace_requests_total says for which reasons; a new policy may do more than was meant.",
+    ),
+    Rule(
+        "HeadraceFailsOver",
+        "warning",
+        "sum by (job, failed) (rate(headrace_failovers_total[5m])) > 0.1",
+        "5m",
+        "Requests leave the upstream {{ $labels.failed }}",
+        "It fails or is too slow; the next candidate answers, at its own price.",
+    ),
+    Rule(
+        "HeadraceRecordsLost",
+        "warning",
+        "increase(headrace_decisions_dropped_total[15m]) > 0 or increase(headrace_alerts_dropped_total[15m]) > 0",
+        "0m",
+        "Records or events of {{ $labels.instance }} were lost",
+        "The decision log's disk, or the webhook, does not take them.",
+    ),
+)
+
+
+def alert_rules() -> Mapping[str, Any]:
+    """The document of a rules file."""
+    return {"groups": [{"name": "headrace", "rules": [_rule(rule) for rule in RULES]}]}
+
+
+def _rule(rule: Rule) -> Mapping[str, Any]:
+    return {
+        "alert": rule.name,
+        "expr": rule.holds,
+        "for": rule.lasts,
+        "labels": {"severity": rule.severity},
+        "annotations": {"summary": rule.summary, "description": rule.what},
+    }

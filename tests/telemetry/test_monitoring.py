@@ -1,0 +1,126 @@
+"""The dashboard and the alert rules ask for metrics that there are, and a real Prometheus understands them."""
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from ruamel.yaml import YAML
+
+from headrace.ext_proc.telemetry.alert_rules import RULES
+from headrace.ext_proc.telemetry.dashboard import dashboard, expressions
+from headrace.ext_proc.telemetry.metrics import FAMILIES
+from tests.cli.command import headrace
+from tests.e2e.served import served
+from tests.service.waiting import until
+from tests.stores.servers import free_ports
+
+ASKED = [*expressions(), *(rule.holds for rule in RULES)]
+SAMPLES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+LABELS = {f"{family.name}{suffix}": {*family.labels, "le", "job"} for family in FAMILIES for suffix in SAMPLES[family.kind]}
+needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason="Debian's package prometheus is not installed")
+
+
+@pytest.mark.parametrize("query", ASKED)
+def test_every_metric_and_label_a_query_names_exists(query: str) -> None:
+    named = re.findall(r"\b(?:headrace|gen_ai_client)_[a-z_]+\b", query)
+    assert named
+    assert set(named) <= LABELS.keys()
+    groups = ["".join(part) for part in re.findall(r"\bby \((.*?)\)|\{(.*?)\}", query)]
+    labels = {label for group in groups for label in re.findall(r"([a-z_]+)(?:\s*[=,!]|$)", group)}
+    assert labels <= {label for name in named for label in LABELS[name]}
+
+
+def test_every_metric_is_on_the_dashboard_or_says_why_not() -> None:
+    elsewhere = {"gen_ai_client_token_usage", "gen_ai_client_operation_duration_seconds", "headrace_pii_undeclared"}
+    elsewhere |= {"headrace_policy_reload_failures", "headrace_decisions_dropped", "headrace_alerts_dropped"}
+    shown = " ".join(expressions())
+    assert {family.name for family in FAMILIES if family.name not in shown} == elsewhere
+
+
+def test_panels_do_not_lie_over_each_other() -> None:
+    cells = [
+        (x, y)
+        for panel in dashboard()["panels"]
+        for place in [panel["gridPos"]]
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24
+    assert len({panel["id"] for panel in dashboard()["panels"]}) == len(dashboard()["panels"])
+
+
+def test_the_commands_print_what_the_tools_read(tmp_path: Path) -> None:
+    assert json.loads(headrace("metrics", "dashboard", cwd=tmp_path).stdout) == dashboard()
+    rules = YAML(typ="safe").load(headrace("metrics", "alerts", cwd=tmp_path).stdout)
+    assert [rule["alert"] for rule in rules["groups"][0]["rules"]] == [rule.name for rule in RULES]
+    assert "headrace_requests_total{endpoint, outcome, reason}" in headrace("metrics", "list", cwd=tmp_path).stdout
+
+
+@needs_prometheus
+def test_promtool_takes_the_rules(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(headrace("metrics", "alerts", cwd=tmp_path).stdout)
+    done = subprocess.run(["promtool", "check", "rules", "rules.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@asynccontextmanager
+async def prometheus(folder: Path, target: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A real one that scrapes `target` four times a second."""
+    (folder / "rules.yaml").write_text(headrace("metrics", "alerts", cwd=folder).stdout)
+    config = {
+        "global": {"scrape_interval": "250ms", "scrape_timeout": "250ms", "evaluation_interval": "250ms"},
+        "rule_files": ["rules.yaml"],
+        "scrape_configs": [{"job_name": "headrace", "static_configs": [{"targets": [target]}]}],
+    }
+    (folder / "prometheus.yml").write_text(json.dumps(config))
+    (port,) = free_ports(1)
+    program = ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data", f"--web.listen-address=127.0.0.1:{port}"]
+    with (folder / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(*program, cwd=folder, stdout=log, stderr=log)
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/api/v1") as client:
+            yield client
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def query(client: httpx.AsyncClient, text: str) -> list[Any]:
+    """The series of a query as the dashboard asks it."""
+    asked = text.replace("$__rate_interval", "1m").replace("$job", ".+")
+    answer = (await client.get("/query", params={"query": asked})).json()
+    assert answer["status"] == "success", f"{asked}: {answer}"
+    found: list[Any] = answer["data"]["result"]
+    return found
+
+
+@needs_prometheus
+async def test_a_real_prometheus_scrapes_us_and_answers_every_query(tmp_path: Path) -> None:
+    async with served() as running:
+        async with running.stream("tokens=4") as answer:
+            await answer.aread()
+        async with prometheus(tmp_path, str(running.admin.base_url.netloc, "ascii")) as client:
+            await until(lambda: _has_samples(client), "it has scraped us")
+            for text in ASKED:
+                await query(client, text)
+            (up,) = await query(client, "up")
+            assert up["value"][1] == "1"
+            assert await query(client, "headrace_worker_ready == 1")
+            rules = (await client.get("/rules")).json()["data"]["groups"][0]["rules"]
+            assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
+
+
+async def _has_samples(client: httpx.AsyncClient) -> bool:
+    try:
+        return bool(await query(client, "rate(headrace_requests_total[1m])"))
+    except (httpx.HTTPError, json.JSONDecodeError):
+        return False
