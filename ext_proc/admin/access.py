@@ -1,10 +1,9 @@
 """Who calls the admin API, by the bearer token they show, and whether they may."""
 
 from datetime import datetime
-from http import HTTPStatus
 
 from headrace.ext_proc.admin.errors import ApiError, Code
-from headrace.ext_proc.admin.tokens import ROSTER, Role, TokenRecord, id_of, is_of
+from headrace.ext_proc.admin.tokens import ROSTER, Role, TokenRecord, id_of, is_of, unpacked
 from headrace.ext_proc.core.ports import Store
 
 _CHALLENGE = {"www-authenticate": 'Bearer realm="headrace admin"'}
@@ -22,7 +21,7 @@ async def admitted(store: Store, authorization: list[str], role: Role, now: date
         raise _unauthenticated("auth.expired", "The token has expired. Make another with `headrace admin token create`.")
     if not token.allows(role):
         roles = " and ".join(token.roles)
-        raise ApiError(HTTPStatus.FORBIDDEN, "auth.forbidden", f"This is for the role {role}; the token has {roles}.")
+        raise ApiError("auth.forbidden", f"This is for the role {role}; the token has {roles}.")
     return token
 
 
@@ -40,16 +39,9 @@ async def _known(store: Store, secret: str) -> TokenRecord | None:
     """Its record; None for what is no token of ours. Raises StoreUnavailable."""
     id = id_of(secret)
     listed = await store.listed(ROSTER, id) if id else None
-    record = _readable(listed.value) if listed else None
+    record = unpacked(listed) if listed else None
     return record if is_of(secret, record) else None
 
 
-def _readable(value: bytes) -> TokenRecord | None:
-    try:
-        return TokenRecord.unpacked(value)
-    except ValueError:
-        return None
-
-
 def _unauthenticated(code: Code, message: str) -> ApiError:
-    return ApiError(HTTPStatus.UNAUTHORIZED, code, message, headers=_CHALLENGE)
+    return ApiError(code, message, headers=_CHALLENGE)

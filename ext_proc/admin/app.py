@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.ext_proc.admin.access import admitted
-from headrace.ext_proc.admin.errors import ApiError, Code, ErrorBody, not_found
+from headrace.ext_proc.admin.errors import ApiError, ErrorBody
 from headrace.ext_proc.admin.openapi import document
 from headrace.ext_proc.admin.operation import Call, Operation, Site
 from headrace.ext_proc.admin.operations import OPERATIONS
@@ -37,7 +37,7 @@ def api(site: Site) -> ASGIApp:
 
 def no_api(why: str) -> ASGIApp:
     """In its place where it must not be served."""
-    return _Guarded(_refusal(ApiError(HTTPStatus.FORBIDDEN, "api.off", why)))
+    return _Guarded(_refusal(ApiError("api.off", why)))
 
 
 def _routes(site: Site) -> Sequence[BaseRoute]:
@@ -90,7 +90,7 @@ def _note(operation: Operation[Any, Any], token: TokenRecord, request: Request) 
 
 def _away(*, changing: bool) -> ApiError:
     message = "The store does not answer" + ("; whether this was done is unknown." if changing else ".")
-    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "store.unavailable", message, headers={"retry-after": RETRY_S})
+    return ApiError("store.unavailable", message, headers={"retry-after": RETRY_S})
 
 
 def _refusal(error: ApiError) -> Response:
@@ -101,17 +101,13 @@ async def _unrouted(_: Request, error: Exception) -> Response:
     """What no route takes."""
     assert isinstance(error, HTTPException), "as it is registered"
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        return _refusal(_fault(HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", "The path does not take this method.", error))
-    return _refusal(not_found("There is no such path; GET /api/v1/openapi.json lists them."))
-
-
-def _fault(status: HTTPStatus, code: Code, message: str, error: HTTPException) -> ApiError:
-    return ApiError(status, code, message, headers=error.headers)
+        return _refusal(ApiError("method_not_allowed", "The path does not take this method.", headers=error.headers))
+    return _refusal(ApiError("not_found", "There is no such path; GET /api/v1/openapi.json lists them."))
 
 
 async def _failed(_: Request, error: Exception) -> Response:
     """A defect of ours. What it was is in the log, by its kind and place alone."""
-    return _refusal(ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "This is a defect of Headrace; its log says more."))
+    return _refusal(ApiError("internal", "This is a defect of Headrace; its log says more."))
 
 
 class _Guarded:

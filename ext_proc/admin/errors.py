@@ -18,11 +18,28 @@ Code = Literal[
     "request.too_large",
     "request.media_type",
     "not_found",
+    "not_yours",
     "method_not_allowed",
     "conflict",
     "store.unavailable",
     "internal",
 ]
+STATUS: Mapping[Code, HTTPStatus] = {
+    "api.off": HTTPStatus.FORBIDDEN,
+    "auth.missing": HTTPStatus.UNAUTHORIZED,
+    "auth.invalid": HTTPStatus.UNAUTHORIZED,
+    "auth.expired": HTTPStatus.UNAUTHORIZED,
+    "auth.forbidden": HTTPStatus.FORBIDDEN,
+    "request.invalid": HTTPStatus.BAD_REQUEST,
+    "request.too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "request.media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "not_found": HTTPStatus.NOT_FOUND,
+    "not_yours": HTTPStatus.FORBIDDEN,
+    "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
+    "conflict": HTTPStatus.CONFLICT,
+    "store.unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "internal": HTTPStatus.INTERNAL_SERVER_ERROR,
+}
 
 
 class Problem(BaseModel):
@@ -47,25 +64,17 @@ class ErrorBody(BaseModel):
 
 
 class ApiError(HeadraceError):
-    """A refusal with its status. headers: of the answer."""
+    """A refusal. headers: of the answer."""
 
     def __init__(
-        self,
-        status: HTTPStatus,
-        code: Code,
-        message: str,
-        *,
-        problems: Sequence[Problem] = (),
-        headers: Mapping[str, str] | None = None,
+        self, code: Code, message: str, *, problems: Sequence[Problem] = (), headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(message)
-        self.status, self.headers = status, headers or {}
+        self.status, self.headers = STATUS[code], headers or {}
         self.fault = Fault(code=code, message=message, problems=list(problems))
 
 
-def not_found(what: str) -> ApiError:
-    return ApiError(HTTPStatus.NOT_FOUND, "not_found", what)
-
-
-def conflict(why: str) -> ApiError:
-    return ApiError(HTTPStatus.CONFLICT, "conflict", why)
+def invalid(problems: Sequence[Problem], headers: Mapping[str, str] | None = None) -> ApiError:
+    """problems: one or more."""
+    message = f"{problems[0].where}: {problems[0].message}"
+    return ApiError("request.invalid", message, problems=problems, headers=headers)

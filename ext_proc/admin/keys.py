@@ -2,14 +2,13 @@
 
 import asyncio
 from datetime import datetime, timedelta
-from http import HTTPStatus
 from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from headrace.ext_proc.admin.errors import ApiError, Problem, conflict, not_found
+from headrace.ext_proc.admin.errors import ApiError, Problem, invalid
 from headrace.ext_proc.admin.operation import Call, Given, Nothing
-from headrace.ext_proc.admin.pepper import pepper_of
+from headrace.ext_proc.admin.policies import pepper_of
 from headrace.ext_proc.core.ports import Store
 from headrace.ext_proc.core.principal import DEFAULT_ORGANISATION
 from headrace.ext_proc.core.roster import RosterFull
@@ -38,7 +37,7 @@ class Key(BaseModel):
 
     @classmethod
     def of(cls, record: KeyRecord, now: datetime, **more: Any) -> Self:
-        members = record.model_dump(exclude={"digest", "disabled"})
+        members = record.model_dump(exclude={"digest", "disabled", "history"})
         return cls(**{**members, "models": list(record.models)}, state=state_of(record, now), **more)
 
 
@@ -114,7 +113,7 @@ async def create_key(call: Call[Nothing, NewKey]) -> KeyWithSecret:
     _check_end(call.body.expires, call.now)
     pepper = await asyncio.to_thread(pepper_of, call.site.policy)
     members = {**call.body.model_dump(), "models": tuple(call.body.models)}
-    fresh = fresh_key(pepper, _second(call.now), **members)
+    fresh = fresh_key(pepper, _second(call.now), call.token.holder, **members)
     await _put(call.site.store, fresh)
     return _shown(fresh, call.now)
 
@@ -132,12 +131,12 @@ async def rotate_key(call: Call[Nothing, Rotation]) -> RotatedKey:
     pepper = await asyncio.to_thread(pepper_of, call.site.policy)
     until = now + timedelta(seconds=call.body.overlap_seconds)
     try:
-        fresh, ending = rotated(old, pepper, now, until=until, expires=call.body.expires)
+        fresh, ending = rotated(old, pepper, now, call.token.holder, until=until, expires=call.body.expires)
     except KeyEnded as error:
-        raise conflict(f"{error}; make a new key.") from None
+        raise ApiError("conflict", f"{error}; make a new key.") from None
     put = await _put(store, fresh)
     if not await put_key(store, ending, revision=revision):
-        await put_key(store, revoked(fresh.record), revision=put)
+        await put_key(store, revoked(fresh.record, now, call.token.holder), revision=put)
         raise _meanwhile(old.id)
     return RotatedKey(key=_shown(fresh, call.now), replaces=Key.of(ending, call.now))
 
@@ -145,7 +144,7 @@ async def rotate_key(call: Call[Nothing, Rotation]) -> RotatedKey:
 async def revoke_key(call: Call[Nothing, None]) -> Key:
     store = call.site.store
     key, revision = await _known(store, call.path["id"])
-    ended = revoked(key)
+    ended = revoked(key, _second(call.now), call.token.holder)
     if not await put_key(store, ended, revision=revision):
         raise _meanwhile(key.id)
     return Key.of(ended, call.now)
@@ -154,8 +153,7 @@ async def revoke_key(call: Call[Nothing, None]) -> Key:
 def _check_end(expires: datetime | None, now: datetime) -> None:
     """Raises ApiError for an end that is over."""
     if expires is not None and expires <= now:
-        problem = Problem(where="body.expires", message="is over; give a time to come")
-        raise ApiError(HTTPStatus.BAD_REQUEST, "request.invalid", f"{problem.where}: {problem.message}", problems=[problem])
+        raise invalid([Problem(where="body.expires", message="is over; give a time to come")])
 
 
 async def _known(store: Store, id: str) -> tuple[KeyRecord, int]:
@@ -163,7 +161,7 @@ async def _known(store: Store, id: str) -> tuple[KeyRecord, int]:
     listed = await store.listed(ROSTER, id)
     key = unpacked(listed) if listed else None
     if listed is None or key is None:
-        raise not_found("There is no such key in the store.")
+        raise ApiError("not_found", "There is no such key in the store.")
     return key, listed.revision
 
 
@@ -172,11 +170,11 @@ async def _put(store: Store, fresh: FreshKey) -> int:
     try:
         return await put_key(store, fresh.record)
     except RosterFull as error:
-        raise conflict(f"No key can be made: {error}.") from None
+        raise ApiError("conflict", f"No key can be made: {error}.") from None
 
 
 def _meanwhile(id: str) -> ApiError:
-    return conflict(f"{id} was changed by somebody else at the same time; look at it, and decide anew.")
+    return ApiError("conflict", f"{id} was changed by somebody else at the same time; look at it, and decide anew.")
 
 
 def _shown(fresh: FreshKey, now: datetime) -> KeyWithSecret:

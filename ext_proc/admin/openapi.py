@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from headrace.ext_proc.admin.errors import Code, ErrorBody
+from headrace.ext_proc.admin.errors import STATUS, Code, ErrorBody
 from headrace.ext_proc.admin.operation import Operation
 
 API_VERSION = "1.0.0"
@@ -18,11 +18,6 @@ DESCRIPTION = (
     "`headrace admin token create`; a role also allows what viewers may. Answers that are no success have an `error` "
     "with a `code` that does not change. Nothing may be cached."
 )
-STATUS: Mapping[Code, int] = {
-    "api.off": 403, "auth.missing": 401, "auth.invalid": 401, "auth.expired": 401, "auth.forbidden": 403, "request.invalid": 400,
-    "request.too_large": 413, "request.media_type": 415, "not_found": 404, "method_not_allowed": 405, "conflict": 409,
-    "store.unavailable": 503, "internal": 500,
-}  # fmt: skip
 EVERY: Sequence[Code] = (
     "api.off", "request.invalid", "auth.missing", "auth.invalid", "auth.expired", "auth.forbidden", "internal", "store.unavailable",
 )  # fmt: skip
@@ -103,8 +98,8 @@ def _without_null(schema: Mapping[str, Any]) -> dict[str, Any]:
 def _responses(operation: Operation[Any, Any], names: Names) -> Mapping[str, Any]:
     answer = {"description": operation.answer.__doc__, "content": _json(names[operation.answer, "serialization"])}
     codes = [*EVERY, *(WITH_BODY if operation.body else ()), *operation.raises]
-    refused = {str(status): _refusal(status, codes, names) for status in sorted({STATUS[code] for code in codes})}
-    return {str(int(operation.status)): answer, **refused}
+    refused = {str(status.value): _refusal(status, codes, names) for status in sorted({STATUS[code] for code in codes})}
+    return {str(operation.status.value): answer, **refused}
 
 
 def _refusal(status: int, codes: Sequence[Code], names: Names) -> Mapping[str, Any]:

@@ -1,14 +1,13 @@
 """Requests of the API, from bytes to values. Everything may be hostile, and every reading has a limit."""
 
 import asyncio
-from http import HTTPStatus
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
-from headrace.ext_proc.admin.errors import ApiError, Problem
+from headrace.ext_proc.admin.errors import ApiError, Problem, invalid
 
 BODY_MAX = 64 * 1024
 """Bytes. The largest body there is use for names some models and a reason, 2 KB."""
@@ -24,11 +23,11 @@ def read_query(request: Request, model: type[Model]) -> Model:
     pairs = request.query_params.multi_items()
     given = dict(pairs)
     if len(given) != len(pairs):
-        raise _invalid([Problem(where="query", message="a parameter is given twice")])
+        raise invalid([Problem(where="query", message="a parameter is given twice")])
     try:
         return model.model_validate_strings(given)
     except ValidationError as error:
-        raise _invalid([_problem("query", one) for one in _errors(error)]) from None
+        raise invalid([_problem("query", one) for one in _errors(error)]) from None
 
 
 async def read_body(request: Request, model: type[Model]) -> Model:
@@ -36,11 +35,11 @@ async def read_body(request: Request, model: type[Model]) -> Model:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         message = "The body is JSON; say so with 'content-type: application/json'."
-        raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "request.media_type", message)
+        raise ApiError("request.media_type", message)
     try:
         return model.model_validate_json(await _content(request), strict=True)
     except ValidationError as error:
-        raise _invalid([_problem("body", one) for one in _errors(error)]) from None
+        raise invalid([_problem("body", one) for one in _errors(error)]) from None
 
 
 async def _content(request: Request) -> bytes:
@@ -50,13 +49,12 @@ async def _content(request: Request) -> bytes:
             async for chunk in request.stream():
                 content += chunk
                 if len(content) > BODY_MAX:
-                    raise ApiError(
-                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request.too_large", f"The body is over {BODY_MAX:,} bytes.",
+                    raise ApiError("request.too_large", f"The body is over {BODY_MAX:,} bytes.",
                         headers={"connection": "close"},
                     )  # fmt: skip
     except (TimeoutError, ClientDisconnect):
         message = "the body did not arrive"
-        raise _invalid([Problem(where="body", message=message)], {"connection": "close"}) from None
+        raise invalid([Problem(where="body", message=message)], {"connection": "close"}) from None
     return bytes(content)
 
 
@@ -68,8 +66,3 @@ def _problem(source: str, error: ErrorDetails) -> Problem:
     """Values are not repeated: a secret may have been put into the wrong place."""
     where = ".".join([source, *map(str, error["loc"])])
     return Problem(where=where[:200], message=error["msg"])
-
-
-def _invalid(problems: list[Problem], headers: dict[str, str] | None = None) -> ApiError:
-    message = f"{problems[0].where}: {problems[0].message}"
-    return ApiError(HTTPStatus.BAD_REQUEST, "request.invalid", message, problems=problems, headers=headers)

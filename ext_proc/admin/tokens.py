@@ -5,17 +5,20 @@ There is no pepper, so that who has the store can make a first token from anywhe
 """
 
 import hmac
+import logging
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from headrace.ext_proc.core.roster import Listed
+from headrace.ext_proc.engine.history import Act
 from headrace.ext_proc.engine.keys import Part
 from headrace.ext_proc.engine.policy.values import Matching
 
@@ -40,6 +43,8 @@ PREFIX = "hra-"
 _TOKEN = re.compile(r"hra-([0-9a-f]{12})-[A-Za-z0-9_-]{43}", re.ASCII)
 _NOBODY = "0" * 64
 
+log = logging.getLogger(__name__)
+
 
 class TokenRecord(BaseModel):
     """What is kept of a token. holder: whose it is; what somebody asked for, another token of the same holder cannot approve."""
@@ -53,17 +58,13 @@ class TokenRecord(BaseModel):
     created: AwareDatetime
     expires: AwareDatetime
     revoked: bool = False
+    history: tuple[Act, ...] = ()
 
     def allows(self, role: Role) -> bool:
         return any(role in GRANTS[own] for own in self.roles)
 
     def is_expired(self, now: datetime) -> bool:
         return now >= self.expires
-
-    @classmethod
-    def unpacked(cls, value: bytes) -> Self:
-        """Raises ValueError."""
-        return cls.model_validate_json(value, strict=True)
 
     def packed(self) -> bytes:
         return self.model_dump_json().encode()
@@ -77,12 +78,34 @@ class FreshToken:
     record: TokenRecord
 
 
-def fresh_token(holder: str, roles: tuple[Role, ...], created: datetime, expires: datetime) -> FreshToken:
-    """Raises pydantic.ValidationError for a holder that cannot name anyone."""
+def fresh_token(holder: str, roles: Sequence[Role], now: datetime, expires: datetime, by: str) -> FreshToken:
+    """by: who makes it. Raises pydantic.ValidationError for a holder that cannot name anyone."""
     id = secrets.token_hex(6)
     secret = f"{PREFIX}{id}-{secrets.token_urlsafe(32)}"
-    record = TokenRecord(id=id, digest=_digest(secret), holder=holder, roles=roles, created=created, expires=expires)
+    made = Act(what="created", by=by, at=now)
+    record = TokenRecord(
+        id=id, digest=_digest(secret), holder=holder, roles=tuple(roles), created=now, expires=expires, history=(made,)
+    )
     return FreshToken(secret, record)
+
+
+def revoked(token: TokenRecord, now: datetime, by: str) -> TokenRecord:
+    """It is kept for the audit trail. One that is revoked already stays as it is."""
+    if token.revoked:
+        return token
+    return token.model_copy(update={"revoked": True, "history": (*token.history, Act(what="revoked", by=by, at=now))})
+
+
+def unpacked(listed: Listed) -> TokenRecord | None:
+    """None, and a word in the log, for a record that is no token: a newer release's, or damaged."""
+    try:
+        token = TokenRecord.model_validate_json(listed.value, strict=True)
+    except ValueError:
+        token = None
+    if token is None or token.id != listed.id:
+        log.error("an admin token in the store cannot be read; nobody is admitted by it", extra={"token": listed.id[:80]})
+        return None
+    return token
 
 
 def id_of(secret: str) -> str | None:

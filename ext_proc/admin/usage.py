@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from http import HTTPStatus
 from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from headrace.ext_proc.admin.errors import ApiError, Problem
+from headrace.ext_proc.admin.errors import Problem, invalid
 from headrace.ext_proc.admin.operation import Call, Given
 from headrace.ext_proc.core.principal import DEFAULT_ORGANISATION
 from headrace.ext_proc.engine.keys import Part
@@ -58,11 +57,12 @@ class Usage(BaseModel):
 async def show_usage(call: Call[UsageQuery, None]) -> Usage:
     query = call.query
     report = Report(_names(query.by))
-    start, end = query.start, query.end or call.now
-    async for record in records(call.site.store, query.organisation, _ms(start) if start else 0, _ms(end) + 1):
+    start_ms = _ms(query.start) if query.start else 0
+    end_ms = _ms(query.end) if query.end else _ms(call.now) + 1
+    async for record in records(call.site.store, query.organisation, start_ms, end_ms):
         report.add(record)
         if len(report.groups) > GROUPS_MAX:
-            raise _invalid("query.by", f"gives over {GROUPS_MAX:,} groups; ask for fewer names, or a shorter time")
+            raise invalid([Problem(where="query.by", message=f"gives over {GROUPS_MAX:,} groups; ask for less")])
     groups = [_group(report.by, row) for row in report.rows()]
     return Usage(groups=groups, total=_sums(report.total.row))
 
@@ -71,7 +71,7 @@ def _names(by: str) -> Sequence[str]:
     """Raises ApiError."""
     names = [name.strip() for name in by.split(",")]
     if unknown := [name for name in names if name not in KEYS]:
-        raise _invalid("query.by", f"{unknown[0][:40]!r} is none of {', '.join(KEYS)}")
+        raise invalid([Problem(where="query.by", message=f"{unknown[0][:40]!r} is none of {', '.join(KEYS)}")])
     return list(dict.fromkeys(names))
 
 
@@ -86,8 +86,3 @@ def _sums(row: Sequence[str]) -> Sums:
 
 def _ms(at: datetime) -> int:
     return int(at.timestamp() * 1000)
-
-
-def _invalid(where: str, message: str) -> ApiError:
-    problems = [Problem(where=where, message=message)]
-    return ApiError(HTTPStatus.BAD_REQUEST, "request.invalid", f"{where}: {message}", problems=problems)

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from getpass import getuser
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headrace.ext_proc.admin.tokens import ROSTER, FreshToken, Role, TokenRecord, fresh_token
+from headrace.ext_proc.admin.tokens import ROSTER, FreshToken, Role, TokenRecord, fresh_token, revoked, unpacked
 from headrace.ext_proc.cli.moments import moment
 from headrace.ext_proc.cli.stores import StoreUrl, with_store
 
@@ -19,6 +20,7 @@ token = typer.Typer(no_args_is_help=True, help="Create, list and revoke tokens o
 app.add_typer(token, name="token")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+ByOption = Annotated[str | None, typer.Option(help="Who does this, for the audit trail. Default: the user of this machine.")]
 LINE = "%Y-%m-%dT%H:%MZ"
 
 
@@ -50,11 +52,12 @@ def create(
         typer.Option(help="viewer: look. operator: change keys and budgets. approver: approve what others ask for. Repeatable."),
     ],
     expires: Annotated[str, typer.Option(help="When it ends: 12h, 90d, 8w from now, or a date such as 2027-01-31.")] = "90d",
+    by: ByOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a token and show it, this once. Nobody approves what the same holder has asked for, with whatever token."""
     now = _now()
-    fresh = _fresh(holder, role, now, moment(expires, now, "--expires"))
+    fresh = _fresh(holder, role, now, moment(expires, now, "--expires"), by or getuser())
     with_store(store, lambda opened: _put(opened, fresh.record, 0))
     if as_json:
         typer.echo(json.dumps({"token": fresh.secret, **_shown(fresh.record)}, indent=2))
@@ -75,18 +78,22 @@ def list_tokens(store: StoreUrl, as_json: JsonOption = False) -> None:
 
 
 @token.command()
-def revoke(store: StoreUrl, id: Annotated[str, typer.Argument(help="As `list` shows it.", metavar="ID")]) -> None:
+def revoke(
+    store: StoreUrl,
+    id: Annotated[str, typer.Argument(help="As `list` shows it.", metavar="ID")],
+    by: ByOption = None,
+) -> None:
     """End a token now, on every service of the store."""
-    with_store(store, lambda opened: _revoke(opened, id))
+    with_store(store, lambda opened: _revoke(opened, id, by or getuser()))
     typer.echo(f"{id} is revoked.")
 
 
-def _fresh(holder: str, roles: list[Role], now: datetime, expires: datetime) -> FreshToken:
+def _fresh(holder: str, roles: list[Role], now: datetime, expires: datetime, by: str) -> FreshToken:
     """Raises BadParameter for a holder that cannot name anyone."""
     from pydantic import ValidationError
 
     try:
-        return fresh_token(holder, tuple(roles), now, expires)
+        return fresh_token(holder, roles, now, expires, by)
     except ValidationError as error:
         raise typer.BadParameter(error.errors(include_url=False)[0]["msg"], param_hint="--holder") from None
 
@@ -105,19 +112,19 @@ async def _put(store: "Store", record: TokenRecord, revision: int) -> None:
 
 
 async def _all(store: "Store") -> list[TokenRecord]:
-    found, after = [], 0
-    while page := await store.listed_since(ROSTER, after):
-        found += [TokenRecord.unpacked(listed.value) for listed in page]
-        after = page[-1].revision
-    return sorted(found, key=lambda record: (record.created, record.id))
+    """Those that can be read; the log names others."""
+    from headrace.ext_proc.engine.rosters import everyone
+
+    found = [unpacked(listed) async for listed in everyone(store, ROSTER)]
+    return sorted((record for record in found if record is not None), key=lambda record: (record.created, record.id))
 
 
-async def _revoke(store: "Store", id: str) -> None:
+async def _revoke(store: "Store", id: str, by: str) -> None:
     listed = await store.listed(ROSTER, id) if id else None
-    if listed is None:
+    record = unpacked(listed) if listed else None
+    if listed is None or record is None:
         raise typer.BadParameter(f"the store has no token {id!r}; `headrace admin token list` names them", param_hint="ID")
-    record = TokenRecord.unpacked(listed.value)
-    await _put(store, record.model_copy(update={"revoked": True}), listed.revision)
+    await _put(store, revoked(record, _now(), by), listed.revision)
 
 
 def _columns(record: TokenRecord) -> Iterator[str]:
@@ -128,7 +135,7 @@ def _columns(record: TokenRecord) -> Iterator[str]:
 
 
 def _shown(record: TokenRecord) -> dict[str, Any]:
-    return {**record.model_dump(mode="json", exclude={"digest", "revoked"}), "state": _state(record).split(" ")[0]}
+    return {**record.model_dump(mode="json", exclude={"digest", "revoked", "history"}), "state": _state(record).split(" ")[0]}
 
 
 def _state(record: TokenRecord) -> str:

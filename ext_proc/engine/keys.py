@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.core.principal import DEFAULT_ORGANISATION, MAX_PART, Principal, is_part
+from headrace.ext_proc.engine.history import Act
 from headrace.ext_proc.engine.policy.values import Matching, Name
 
 PREFIX = "hr-"
@@ -40,7 +41,10 @@ Part = Annotated[str, AfterValidator(_part), Field(json_schema_extra={"minLength
 
 
 class KeyRecord(BaseModel):
-    """What is kept of a key. models: globs of the models it may ask for; empty: all of the catalogue."""
+    """What is kept of a key. models: globs of the models it may ask for; empty: all of the catalogue.
+
+    history: of keys in the store.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,6 +58,7 @@ class KeyRecord(BaseModel):
     created: AwareDatetime | None = None
     expires: AwareDatetime | None = None
     disabled: bool = False
+    history: tuple[Act, ...] = ()
 
     @property
     def principal(self) -> Principal:
