@@ -133,8 +133,8 @@ DATA: Mapping[str, tuple[Script, str]] = {
     "padding longer than the data": (says(data(b"\x09x", flags=Flag.PADDED)), "padding longer than its frame"),
     "padding of nothing": (says(data(b"", flags=Flag.PADDED)), "padding longer than its frame"),
     "a flood of empty data": (says(data(b"") * FLOOD), "a flood"),
-    "data after the end": (answers(trailers(), data(ANSWER)), "data where there can be none"),
-    "trailers after the end": (answers(data(b"", flags=END), trailers()), "headers where there can be none"),
+    "data after the end": (answers(trailers(), data(ANSWER)), "ended the exchange without an answer"),
+    "trailers after the end": (answers(data(b"", flags=END), trailers()), "ended without a status"),
     "an end without trailers": (answers(data(ANSWER[:3], flags=END)), "ended without a status"),
     "a compressed message": (answers(data(b"\1" + ANSWER[1:])), "compressed, or too long"),
     "a message of 4 GiB": (answers(data(b"\0\xff\xff\xff\xff")), "compressed, or too long"),
@@ -153,16 +153,20 @@ DATA: Mapping[str, tuple[Script, str]] = {
     "a refusal with a status that is none": (answers(_refusal(code=99)), "a status that is none: 99"),
 }  # fmt: skip
 
-ENDS: Mapping[str, tuple[Script, str]] = {
-    "silence": (Script(greeting=b"", head=b"", first=b"", second=b"", end=b""), "timeout"),
-    "silence after the greeting": (Script(head=b"", first=b"", second=b"", end=b""), "timeout"),
-    "silence after the headers' answer": (Script(second=b"", end=b""), "timeout"),
-    "a frame that does not come to its end": (Script(first=data(ANSWER)[:-1], second=b"", end=b""), "timeout"),
-    "a connection closed after one answer": (Script(second=b"", end=b"", stays=False), "closed|reset by peer"),
-    "a connection closed in a frame": (Script(second=data(ANSWER)[:-2], end=b"", stays=False), "closed|reset by peer"),
+SILENCE: Mapping[str, Script] = {
+    "silence": Script(greeting=b"", head=b"", first=b"", second=b"", end=b""),
+    "silence after the greeting": Script(head=b"", first=b"", second=b"", end=b""),
+    "silence after the headers' answer": Script(second=b"", end=b""),
+    "a frame that does not come to its end": Script(first=data(ANSWER)[:-1], second=b"", end=b""),
+}  # fmt: skip
+"""What nothing follows, on a connection that stays open."""
+
+CLOSED: Mapping[str, tuple[Script, str]] = {
+    "a connection closed after one answer": (Script(second=b"", end=b"", stays=False), "closed|reset by peer|broken pipe"),
+    "a connection closed in a frame": (Script(second=data(ANSWER)[:-2], end=b"", stays=False), "closed|reset by peer|broken pipe"),
 }  # fmt: skip
 
-FAULTS = {**SETTINGS, **CONNECTION, **HEADERS, **DATA, **ENDS}
+FAULTS = {**SETTINGS, **CONNECTION, **HEADERS, **DATA, **CLOSED}
 """Name to what the service says, and to words of what the plugin logs."""
 
 

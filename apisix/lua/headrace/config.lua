@@ -43,7 +43,8 @@ _M.schema = {
         },
         max_body_bytes = { type = "integer", minimum = 1, maximum = 67108864, default = 16777216 },
         request_only = {
-            description = "Answers never pass the service: requests are checked, counted and reserved, and their usage is not settled.",
+            description = "Answers never pass the service: requests are checked, counted and reserved, and their usage is not "
+                .. "settled.",
             type = "boolean", default = false,
         },
         routes = {

@@ -27,17 +27,22 @@ local function headers_of(method, metadata)
     return headers
 end
 
--- address and timeouts: as for link.connect. metadata: {name, value} pairs. fresh: on a new connection, not on one that was kept.
--- Nil and why where nobody listens there.
+-- A call over `wire`, which is as link.lua has it. metadata: {name, value} pairs.
+function _M.over(wire, method, metadata)
+    local kept = wire:state()
+    local stream = kept and http2.resume(kept, wire) or http2.open(wire)
+    stream:begin(headers_of(method, metadata))
+    return setmetatable({ link = wire, stream = stream, buffered = "" }, Call)
+end
+
+-- A call to a worker. address and timeouts: as for link.connect. fresh: on a new connection, not on one that was kept. Nil and why
+-- where nobody listens there.
 function _M.call(address, method, metadata, timeouts, fresh)
     local wire, err = link.connect(address, timeouts, fresh)
     if not wire then
         return nil, err
     end
-    local kept = wire:state()
-    local stream = kept and http2.resume(kept, wire) or http2.open(wire)
-    stream:begin(headers_of(method, metadata))
-    return setmetatable({ link = wire, stream = stream, buffered = "" }, Call)
+    return _M.over(wire, method, metadata)
 end
 
 -- The peer has a time-out's length from now on to take what is sent and to answer.
@@ -74,8 +79,8 @@ end
 -- Waits until `length` bytes are there. False when the stream ends before; nil and why when it fails.
 function Call:fill(length)
     local stream, parts, have = self.stream, { self.buffered }, #self.buffered
-    local ok, err = true, nil
-    while ok and have < length do
+    local ok, err = true, no_grpc(stream.headers)
+    while ok and not err and have < length do
         if stream.size > 0 then
             parts[#parts + 1] = stream:take()
             have = have + #parts[#parts]
@@ -83,10 +88,10 @@ function Call:fill(length)
             break
         else
             ok, err = stream:wait()
+            err = err or no_grpc(stream.headers)
         end
     end
     self.buffered = table.concat(parts)
-    err = err or no_grpc(stream.headers)
     if err then
         return nil, err
     end

@@ -136,7 +136,7 @@ function _M.decode(block)
         if band(byte(block, at), 0xe0) == 0x20 then
             local size
             size, at = read_number(block, at, 5)
-            if size ~= 0 then
+            if size ~= 0 or next(headers) ~= nil then
                 return nil, "a dynamic table that was not offered"
             end
         else

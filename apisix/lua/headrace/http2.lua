@@ -143,8 +143,7 @@ end
 -- Whether both sides have ended the stream and nothing is left of it, so that the connection may carry another one. Ends our side
 -- where the peer's has ended.
 function Connection:settled()
-    local ok = self:drain()
-    if not ok or not self.trailers or self.reset_code or self.leaving or self.buffer ~= "" or self.block or self.size > 0 then
+    if not self.trailers or self.reset_code or self.leaving or self.broken or self.buffer ~= "" or self.size > 0 then
         return false
     end
     if not self.closed then
@@ -154,36 +153,35 @@ function Connection:settled()
     return self:flush() == true
 end
 
--- Takes in the frames that have come whole.
+-- Takes in the frames that have come whole, up to the first that the peer may not send: what came before it still counts.
 function Connection:drain()
     local at = 1
-    while true do
+    while not self.broken do
         local got, after = frames.read(self.buffer, at)
         if not got then
-            self.buffer = sub(self.buffer, at)
-            return after == nil or nil, after
+            self.broken = after
+            break
         end
         at = after
-        local ok, err = received.take(self, got)
-        if not ok then
-            return nil, err
-        end
+        local _, err = received.take(self, got)
+        self.broken = err
     end
+    self.buffer = sub(self.buffer, at)
 end
 
--- Sends what was written, and takes in what comes then.
+-- Sends what was written, and takes in what comes then. A peer that takes nothing any more may have answered before.
 function Connection:wait()
-    local ok, err = self:flush()
-    if not ok then
-        return nil, err
+    if self.broken then
+        return nil, self.broken
     end
-    local bytes
-    bytes, err = self.link:read()
+    local _, unsent = self:flush()
+    local bytes, err = self.link:read()
     if not bytes then
-        return nil, err
+        return nil, unsent or err
     end
     self.buffer = self.buffer .. bytes
-    return self:drain()
+    self:drain()
+    return true
 end
 
 return _M

@@ -59,7 +59,7 @@ end
 -- Number of the field, how its value is written, and the place of the value; nil for what is no field.
 local function read_tag(data, at)
     local tag, after = read_varint(data, at, TAG)
-    if not tag or tag < 8 or tag >= 4294967296 then
+    if not tag or tag >= 4294967296 then
         return nil
     end
     return floor(tag / 8), tag % 8, after
@@ -113,7 +113,7 @@ function _M.each(data, each)
     while at <= #data do
         local field, kind, value_at = read_tag(data, at)
         local value
-        if not field then
+        if not field or field == 0 then
             return false
         elseif kind == GROUP then
             at = after_group(data, value_at, field, 1)
