@@ -1,6 +1,6 @@
 """nginx with the plugin in front of a service that a test scripts frame by frame, and a model server behind it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -53,14 +53,14 @@ class Stand:
 
 
 @asynccontextmanager
-async def faulty_stand(**conf: Any) -> AsyncIterator[Stand]:
-    """conf: of the plugin."""
+async def faulty_stand(*, tcp: bool = False, others: Sequence[str] = (), **conf: Any) -> AsyncIterator[Stand]:
+    """tcp: the service listens on loopback, not on a Unix socket. others: addresses that are asked, too. conf: of the plugin."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(short_directory())
         upstream = await stack.enter_async_context(StubUpstream("standard"))
-        peer = await stack.enter_async_context(raw_peer(folder / "p.sock"))
+        peer, address = await stack.enter_async_context(raw_peer(None if tcp else folder / "p.sock"))
         servers = {"standard": ("127.0.0.1", httpx.URL(upstream.url).port or 80)}
-        settings = {"service": [f"unix:{folder}/p.sock"], **conf}
+        settings = {"service": [*others, address], **conf}
         allowed = settings | {"failure_mode_allow": {"request": True, "response": True}}
         closed = await stack.enter_async_context(running_nginx(stack.enter_context(short_directory()), settings, servers))
         opened = await stack.enter_async_context(running_nginx(stack.enter_context(short_directory()), allowed, servers))

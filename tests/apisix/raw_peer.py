@@ -219,12 +219,16 @@ class RawPeer:
 
 
 @contextlib.asynccontextmanager
-async def raw_peer(path: Path) -> AsyncIterator[RawPeer]:
-    """Listens on a Unix socket."""
+async def raw_peer(path: Path | None) -> AsyncIterator[tuple[RawPeer, str]]:
+    """Listens on a Unix socket, else on a port of loopback; the peer, and its address as the plugin is told it."""
     peer = RawPeer()
-    server = await asyncio.start_unix_server(peer.serve, str(path))
+    if path is None:
+        server = await asyncio.start_server(peer.serve, "127.0.0.1", 0)
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    else:
+        server, address = await asyncio.start_unix_server(peer.serve, str(path)), f"unix:{path}"
     try:
-        yield peer
+        yield peer, address
         await peer.rest()
     finally:
         server.close()

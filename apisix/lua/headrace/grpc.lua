@@ -135,7 +135,8 @@ end
 
 -- Whether the peer cannot have begun to work on it: it said so, or the connection that was kept had come to its end.
 function Call:untouched()
-    return self.stream.refused or self.stream.reset_code == REFUSED_STREAM or self.link.reused and not self.stream.heard
+    local stream = self.stream
+    return stream.refused or stream.reset_code == REFUSED_STREAM or self.link.reused and stream.lost and not stream.heard
 end
 
 -- Whether it ran on a connection that was kept from an earlier call.

@@ -69,6 +69,7 @@ function Connection:flush()
     self.out, self.unsent = {}, 0
     local sent, err = self.link:send(out)
     if not sent then
+        self.lost = err ~= "timeout"
         return nil, err
     end
     return true
@@ -177,6 +178,7 @@ function Connection:wait()
     local _, unsent = self:flush()
     local bytes, err = self.link:read()
     if not bytes then
+        self.lost = err ~= "timeout"
         return nil, unsent or err
     end
     self.buffer = self.buffer .. bytes
