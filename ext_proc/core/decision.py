@@ -6,7 +6,7 @@ from typing import Any
 from headrace.ext_proc.core.candidates import Answered
 from headrace.ext_proc.core.effects import Outcome, Record
 from headrace.ext_proc.core.endpoint import normalise
-from headrace.ext_proc.core.facts import INPUT_TOKENS
+from headrace.ext_proc.core.facts import ESTIMATED, INPUT_TOKENS
 from headrace.ext_proc.core.lenses import Call
 from headrace.ext_proc.core.principal import PRINCIPAL, members_of
 from headrace.ext_proc.core.request import Request
@@ -104,6 +104,7 @@ class Decision:
             "stream": self._call and self._call.stream,
             "principal": principal and members_of(principal),
             "input_tokens": request.facts.get(INPUT_TOKENS),
+            "estimated": request.facts.get(ESTIMATED),
             "reserved": reserved and reserved.members,
             "traceparent": traceparent_of(request.headers),
         }

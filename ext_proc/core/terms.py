@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from headrace.ext_proc.core.endpoint import Endpoint
-from headrace.ext_proc.core.facts import ASKED, MODEL, Fact
+from headrace.ext_proc.core.facts import ASKED, ESTIMATED, MODEL, Fact
 from headrace.ext_proc.core.ledger import AMOUNT_MAX
 from headrace.ext_proc.core.price import Price, is_price
 from headrace.ext_proc.core.principal import ANONYMOUS, MAX_PART, PRINCIPAL
@@ -33,8 +33,11 @@ Name = Annotated[str, Meta(max_length=MAX_MODEL)]
 Tokens = Annotated[int, Meta(ge=0, le=AMOUNT_MAX)]
 
 
-class Terms(Struct, frozen=True, array_like=True):
-    """asked: the model's name as the client wrote it. model: the catalogue's entry. reserved: prompt and answer; None: no lease."""
+class Terms(Struct, frozen=True, array_like=True, omit_defaults=True):
+    """asked: the model's name as the client wrote it. model: the catalogue's entry. reserved: prompt and answer; None: no lease.
+
+    estimated: tokens of the prompt before correction; None where they were counted exactly, or not at all.
+    """
 
     version: Literal[1]
     organisation: Part
@@ -49,6 +52,7 @@ class Terms(Struct, frozen=True, array_like=True):
     reserved: tuple[Tokens, Tokens] | None
     price: Price | None
     traceparent: Annotated[str, Meta(pattern=f"^(?:{FORM})$")] | None
+    estimated: Tokens | None = None
 
     @property
     def most(self) -> Usage | None:
@@ -59,8 +63,8 @@ class Terms(Struct, frozen=True, array_like=True):
     def members(self) -> dict[str, Any]:
         """For records; absent values are left out."""
         found: dict[str, Any] = {"organisation": self.organisation, "endpoint": self.endpoint.value, "stream": self.stream}
-        optional = ("team", self.team), ("app", self.app), ("user", self.user), ("key", self.key), ("asked", self.asked)
-        found.update(pair for pair in (*optional, ("model", self.model), ("traceparent", self.traceparent)) if pair[1])
+        known = ("team", "app", "user", "key", "asked", "model", "traceparent", "estimated")
+        found.update((name, value) for name in known if (value := getattr(self, name)))
         return found
 
 
@@ -85,6 +89,7 @@ def terms_of(request: Request) -> Terms:
         reserved=None if reserved is None else (reserved.input_tokens, reserved.output_tokens),
         price=facts.get(PRICE),
         traceparent=traceparent_of(request.headers),
+        estimated=facts.get(ESTIMATED),
     )
 
 

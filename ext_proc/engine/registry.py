@@ -15,6 +15,7 @@ from headrace.ext_proc.engine.load.latency import Latency
 from headrace.ext_proc.engine.policy.catalogue import Catalogue
 from headrace.ext_proc.engine.policy.models import PolicyDocument
 from headrace.ext_proc.engine.policy.problems import PolicyErrors, Where, suggestion
+from headrace.ext_proc.engine.ratios import Ratios
 from headrace.ext_proc.engine.settings import FilterSettings
 
 GROUP = "headrace.filters"
@@ -36,6 +37,7 @@ class Ports:
     offload: Offload
     load: Board = field(default_factory=lambda: Board(METRICS_MS))
     latency: Latency = field(default_factory=Latency)
+    ratios: Ratios = field(default_factory=Ratios)
 
 
 @dataclass(frozen=True, slots=True)

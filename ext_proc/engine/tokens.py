@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
+from math import ceil
 from pathlib import Path
+from typing import Any, NamedTuple
 from unicodedata import normalize
 
 import toktok
 
-from headrace.ext_proc.core.facts import INPUT_TOKENS
+from headrace.ext_proc.core.facts import ESTIMATED, INPUT_TOKENS, Fact
 from headrace.ext_proc.core.lenses import Prompt
 from headrace.ext_proc.core.ports import Offload
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.engine.policy.models import Model, TokenizerFile
+from headrace.ext_proc.engine.ratios import Ratios
 
 INLINE_CHARACTERS = 64 * 1024
 """Up to here counting takes well under a millisecond; beyond, it goes off the loop."""
@@ -19,27 +22,59 @@ INLINE_CHARACTERS = 64 * 1024
 Count = Callable[[Sequence[str]], int]
 
 
-class Tokens:
-    """Counts for the models of one policy. base: the directory that tokenizer files are relative to."""
+OPENAI = {
+    "o200k_base": ("gpt-4o", "gpt-4.1", "gpt-4.5", "gpt-5", "chatgpt-4o", "o1", "o3", "o4-mini", "text-embedding-"),
+    "cl100k_base": ("gpt-4", "gpt-3.5", "text-embedding-"),
+}
+"""Beginnings of the names of models whose encoding is published (tiktoken/model.py)."""
 
-    def __init__(self, base: Path, offload: Offload) -> None:
+
+class Counted(NamedTuple):
+    """Tokens of a prompt. estimate: what they were taken for before correction; None where they are counted exactly."""
+
+    tokens: int
+    estimate: int | None = None
+
+    @property
+    def facts(self) -> dict[Fact[Any], Any]:
+        """For the verdict of whoever had the prompt counted."""
+        return {INPUT_TOKENS: self.tokens, ESTIMATED: self.estimate}
+
+
+class Tokens:
+    """Counts for the models of one policy. base: the directory that tokenizer files are relative to. ratios: of estimates."""
+
+    def __init__(self, base: Path, offload: Offload, ratios: Ratios | None = None) -> None:
         self._base = base
         self._offload = offload
+        self._ratios = ratios or Ratios()
 
-    async def of_request(self, request: Request, model: Model) -> int:
+    async def of_request(self, request: Request, model: Model) -> Counted:
         """Tokens of the request's prompt as it stands: counted once per body, then known as a fact.
 
-        The caller puts the number into its verdict's facts under INPUT_TOKENS.
+        The caller puts the facts of the count into its verdict.
         """
         known = request.facts.get(INPUT_TOKENS)
-        return known if known is not None else await self.of_prompt(request.call.prompt, model)
+        if known is not None:
+            return Counted(known, request.facts.get(ESTIMATED))
+        return await self.of_prompt(request.call.prompt, model)
 
-    async def of_prompt(self, prompt: Prompt, model: Model) -> int:
-        """Tokens of `prompt` by the model's tokenizer, the API's overhead included."""
+    async def of_prompt(self, prompt: Prompt, model: Model) -> Counted:
+        """Tokens of `prompt` by the model's tokenizer, the API's overhead included; an estimate is corrected by its ratio."""
+        return self.corrected(await self.uncorrected(prompt, model), prompt, model)
+
+    async def uncorrected(self, prompt: Prompt, model: Model) -> int:
+        """The same for every model with this tokenizer."""
         count = self.counter(model)
         if sum(map(len, prompt.texts)) > INLINE_CHARACTERS:
             return prompt.overhead + await self._offload.run(count, prompt.texts)
         return prompt.overhead + count(prompt.texts)
+
+    def corrected(self, found: int, prompt: Prompt, model: Model) -> Counted:
+        """What `found` tokens of `prompt` are for this model."""
+        if prompt.exact and is_own(model):
+            return Counted(found)
+        return Counted(ceil(found * self._ratios.of(model.name)), found)
 
     def of_answer(self, text: str, model: Model) -> int:
         """Tokens of words that were streamed."""
@@ -51,6 +86,13 @@ class Tokens:
         if isinstance(tokenizer, TokenizerFile):
             return _from_file(self._base / tokenizer.file)
         return _bundled(tokenizer)
+
+
+def is_own(model: Model) -> bool:
+    """Whether the tokenizer is the model's: the policy says so, or OpenAI does of a model of this name."""
+    if "tokenizer" in model.model_fields_set or isinstance(model.tokenizer, TokenizerFile):
+        return True
+    return model.name.startswith(OPENAI.get(model.tokenizer, ()))
 
 
 @lru_cache(16)

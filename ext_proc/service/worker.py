@@ -103,7 +103,7 @@ class Worker:
         return Tracing.to_collector(self._settings.otlp, clock)
 
     def _observers(self) -> Sequence[Observer]:
-        observers = [self._metrics.observe, self._alerts.observe, self._ports.latency.observe]
+        observers = [self._metrics.observe, self._alerts.observe, self._ports.latency.observe, self._ports.ratios.observe]
         if self._decisions is not None:
             observers.append(self._decisions.write)
         if self._tracing is not None:

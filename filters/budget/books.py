@@ -27,7 +27,7 @@ class Books:
         self.prices = Prices(build.catalogue)
         self.limits = limits_of(build.document, build.problem)
         self.slots = lru_cache(4096)(self._slots)
-        self.tokens = Tokens(build.base, build.ports.offload)
+        self.tokens = Tokens(build.base, build.ports.offload, build.ports.ratios)
         self.store = with_allowance(build.ports.store)
         self.clock = build.ports.clock
         self.adjustments = followed(build.ports.store, build.ports.clock)

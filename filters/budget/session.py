@@ -5,7 +5,7 @@ from typing import Any
 
 from headrace.ext_proc.core.effects import Cause, Effect, Outcome, Release, Settle
 from headrace.ext_proc.core.endpoint import Dialect
-from headrace.ext_proc.core.facts import INPUT_TOKENS, MODEL, ROUTE, Fact
+from headrace.ext_proc.core.facts import MODEL, ROUTE, Fact
 from headrace.ext_proc.core.ledger import Admitted, Exhausted
 from headrace.ext_proc.core.needs import Needs
 from headrace.ext_proc.core.ports import StoreUnavailable
@@ -19,6 +19,7 @@ from headrace.ext_proc.core.usage import Usage
 from headrace.ext_proc.core.verdict import PASS, Continue, Reply, Verdict
 from headrace.ext_proc.engine.budgets.limits import MINUTE_MS
 from headrace.ext_proc.engine.policy.models import Model
+from headrace.ext_proc.engine.tokens import Counted
 from headrace.filters.budget.books import Books
 from headrace.filters.budget.lease import Lease
 from headrace.filters.budget.watch import Watch
@@ -37,13 +38,14 @@ class BudgetSession(Session):
         self._lease: Lease | None = None
         """Set while the store may hold it."""
         self._watch: Watch | None = None
+        self._counted = Counted(0)
 
     async def on_request(self, request: Request) -> Verdict:
         model = self._books.catalogue.of(request)
         if model is None:
             return unknown_model(request.call.model)
-        prompt = await self._books.tokens.of_request(request, model)
-        lease = self._asked(request, model, Usage(prompt, self._first(request, model)))
+        self._counted = await self._books.tokens.of_request(request, model)
+        lease = self._asked(request, model, Usage(self._counted.tokens, self._first(request, model)))
         amounts = lease.amounts
         without_price = next((limit for limit in self._books.limits if limit.unit not in amounts), None)
         if without_price is not None:
@@ -108,7 +110,7 @@ class BudgetSession(Session):
         return self._continue(lease, ratelimit(lease.charges, answer.remaining, now_ms), budgets, "budget.reserved")
 
     def _continue(self, lease: Lease, headers: dict[str, str], budgets: list[dict[str, Any]], reason: str) -> Continue:
-        facts: dict[Fact[Any], Any] = {INPUT_TOKENS: lease.usage.input_tokens, MODEL: lease.model.name, RESERVED: lease.usage}
+        facts: dict[Fact[Any], Any] = {**self._counted.facts, MODEL: lease.model.name, RESERVED: lease.usage}
         return Continue(
             facts=facts if lease.price is None else {**facts, PRICE: lease.price},
             metadata=headers,

@@ -6,9 +6,9 @@ from headrace.ext_proc.core.facts import PLACEMENT
 from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.engine.policy.catalogue import Catalogue
-from headrace.ext_proc.engine.policy.models import Model
+from headrace.ext_proc.engine.policy.models import Model, TokenizerFile
 from headrace.ext_proc.engine.prices import Prices
-from headrace.ext_proc.engine.tokens import Tokens
+from headrace.ext_proc.engine.tokens import Counted, Tokens
 from headrace.filters.routing.offers import Offer
 from headrace.filters.routing.weighing import Asked
 
@@ -23,21 +23,23 @@ class Needs:
 
     async def of(self, request: Request, model: Model, offers: Sequence[Offer]) -> Sequence[tuple[Offer, Asked]]:
         """model: the entry that was asked for, whose count other filters may know already."""
-        counts = {}
-        for offer in offers:
-            if offer.model.tokenizer not in counts:
-                counts[offer.model.tokenizer] = await self._count(request, model, offer.model)
-        return [(offer, self._asked(request, offer, counts[offer.model.tokenizer])) for offer in offers]
+        found: dict[str | TokenizerFile, int] = {}
+        counts: dict[str, Counted] = {}
+        prompt = request.call.prompt
+        for served in {offer.model.name: offer.model for offer in offers}.values():
+            if served.name == model.name:
+                counts[served.name] = await self._tokens.of_request(request, served)
+                continue
+            if served.tokenizer not in found:
+                found[served.tokenizer] = await self._tokens.uncorrected(prompt, served)
+            counts[served.name] = self._tokens.corrected(found[served.tokenizer], prompt, served)
+        return [(offer, self._asked(request, offer, counts[offer.model.name])) for offer in offers]
 
-    async def _count(self, request: Request, asked: Model, model: Model) -> int:
-        if model.tokenizer == asked.tokenizer:
-            return await self._tokens.of_request(request, model)
-        return await self._tokens.of_prompt(request.call.prompt, model)
-
-    def _asked(self, request: Request, offer: Offer, prompt: int) -> Asked:
+    def _asked(self, request: Request, offer: Offer, counted: Counted) -> Asked:
         call, model = request.call, offer.model
         answer = model.max_output if call.output_cap is None else call.output_cap
-        return Asked(prompt, answer, call.choices, request.facts.get(PLACEMENT), self._price(offer, prompt))
+        price = self._price(offer, counted.tokens)
+        return Asked(counted.tokens, answer, call.choices, request.facts.get(PLACEMENT), price, counted.estimate)
 
     def _price(self, offer: Offer, prompt: int) -> Price | None:
         """A pool that serves another model costs what that model does, where the catalogue has it."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from msgspec.structs import replace
 
 from headrace.ext_proc.core.effects import Effect, Outcome
-from headrace.ext_proc.core.facts import ASKED, INPUT_TOKENS, MODEL, ROUTE, Fact
+from headrace.ext_proc.core.facts import ASKED, ESTIMATED, INPUT_TOKENS, MODEL, ROUTE, Fact
 from headrace.ext_proc.core.needs import Capability, Needs
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import Session
@@ -64,7 +64,7 @@ class RoutingFilter:
         self.clock = build.ports.clock
         self.latency = build.ports.latency
         self.offers = Offers(build.catalogue)
-        self.needs = counting.Needs(Tokens(build.base, build.ports.offload), build.catalogue)
+        self.needs = counting.Needs(Tokens(build.base, build.ports.offload, build.ports.ratios), build.catalogue)
         self.servers = Servers(upstreams, build.ports.load)
         self.weighing = Weighing(upstreams, settings.tags, dict(_memories(build)), settings.accept, settings.max_price)
         self.preferences = Preferences(settings, build.ports.latency)
@@ -139,8 +139,10 @@ class RoutingSession(Session):
 def _note(asked: str, weighed: Sequence[Weighed], first: Weighed) -> dict[str, Any]:
     """For the decision; the tokens are those of `first`'s model. The gateway's own route is a candidate among others alone."""
     alone = len(weighed) == 1 and first.pool is None and first.reason is None
+    estimated = {} if first.asked.estimate is None else {"estimated": first.asked.estimate}
     return {
         "input_tokens": first.asked.prompt,
+        **estimated,
         "output_cap": first.asked.answer * first.asked.choices,
         "candidates": [] if alone else [one.note(asked) for one in weighed],
     }
@@ -168,7 +170,12 @@ def _continue(
     asked, sent, upstream = request.call.model, _name_sent(request, chosen), chosen.upstream
     members = [SetMember(("model",), sent)] if sent != asked else []
     headers = {HEADER: upstream} if upstream else {}
-    facts: dict[Fact[Any], Any] = {INPUT_TOKENS: chosen.asked.prompt, MODEL: chosen.offer.model.name, ASKED: asked}
+    facts: dict[Fact[Any], Any] = {
+        INPUT_TOKENS: chosen.asked.prompt,
+        ESTIMATED: chosen.asked.estimate,
+        MODEL: chosen.offer.model.name,
+        ASKED: asked,
+    }
     return Continue(
         Edits(set_headers=headers, members=members, reroute=bool(upstream)),
         facts={**facts, ROUTE: upstream} if upstream else facts,

@@ -18,7 +18,7 @@ class Asked(NamedTuple):
     """What a request needs of one model.
 
     prompt, answer: tokens, by that model's tokenizer and of one choice. only: the upstreams it may go to; None for any. price: of
-    the model that is served; None where it is not known.
+    the model that is served; None where it is not known. estimate: of the prompt, before correction; None: it is exact.
     """
 
     prompt: int
@@ -26,6 +26,7 @@ class Asked(NamedTuple):
     choices: int
     only: frozenset[str] | None = None
     price: Price | None = None
+    estimate: int | None = None
 
     @property
     def need(self) -> int:

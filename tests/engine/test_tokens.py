@@ -1,6 +1,7 @@
 """Counts equal tiktoken's, for any text; heavy prompts are counted off the loop."""
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from unicodedata import normalize
@@ -17,7 +18,7 @@ from headrace.ext_proc.core.lenses import Prompt
 from headrace.ext_proc.core.ports import Args, Result
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.engine.policy.models import Model
-from headrace.ext_proc.engine.tokens import INLINE_CHARACTERS, Tokens
+from headrace.ext_proc.engine.tokens import INLINE_CHARACTERS, Counted, Tokens
 from tests.engine.official import SIZES, count
 from tests.kit import body, post
 
@@ -54,6 +55,32 @@ def test_counts_equal_tiktokens(encoding: str, text: str) -> None:
     assert tokens().counter(model(encoding))([text]) == count(text, encoding)
 
 
+def corpus() -> list[str]:
+    """4,000 texts, the same at every run: prose and code of this repository, and characters of every script."""
+    chance, root = random.Random(11), Path(__file__).parents[2]
+    files = [
+        path.read_text("utf-8")
+        for part in ("docs", "filters", "ext_proc/engine")
+        for path in sorted((root / part).rglob("*.*[dy]"))
+    ]
+    pieces = [file[at : at + chance.randint(1, 400)] for file in files for at in range(0, len(file), 400)]
+    letters = [
+        "".join(chr(chance.choice(PLANES) + chance.randrange(0x80)) for _ in range(chance.randint(1, 40))) for _ in range(2000)
+    ]
+    return chance.sample(pieces, 2000) + letters
+
+
+PLANES = (0x20, 0x20, 0x80, 0x300, 0x400, 0x590, 0x600, 0x900, 0xE00, 0x1100, 0x2000, 0x3040, 0x4E00, 0xAC00, 0x1F600)
+
+
+@pytest.mark.parametrize("encoding", SIZES)
+def test_counts_equal_tiktokens_on_a_corpus(encoding: str) -> None:
+    texts = corpus()
+    counter = tokens().counter(model(encoding))
+    assert len(texts) == 4000
+    assert [text for text in texts if counter([text]) != count(text, encoding)] == []
+
+
 @pytest.mark.parametrize("encoding", SIZES)
 @pytest.mark.parametrize("text", RUNS)
 def test_counts_equal_tiktokens_on_long_runs_and_special_tokens(encoding: str, text: str) -> None:
@@ -88,7 +115,7 @@ def test_half_a_surrogate_pair_counts_as_a_replacement_character() -> None:
 
 async def test_the_overhead_is_added_and_every_text_counts_alone() -> None:
     prompt = Prompt(("user", "hi there"), 6)
-    assert await tokens().of_prompt(prompt, model()) == 6 + count("user", "o200k_base") + count("hi there", "o200k_base")
+    assert (await tokens().of_prompt(prompt, model())).tokens == 6 + count("user", "o200k_base") + count("hi there", "o200k_base")
 
 
 @pytest.mark.parametrize(("characters", "ran"), [(INLINE_CHARACTERS, 0), (INLINE_CHARACTERS + 1, 1)])
@@ -96,20 +123,20 @@ async def test_a_heavy_prompt_is_counted_off_the_loop(characters: int, ran: int)
     offload = Here()
     half = characters // 2
     prompt = Prompt(("a" * half, "a" * (characters - half)), 0)
-    assert await tokens(offload=offload).of_prompt(prompt, model()) > 0
+    assert (await tokens(offload=offload).of_prompt(prompt, model())).tokens > 0
     assert offload.ran == ran
 
 
 async def test_a_prompt_is_counted_once_per_body() -> None:
     request = Request("e1", post().headers, None)
     request.facts.add({INPUT_TOKENS: 12345})
-    assert await tokens().of_request(request, model()) == 12345
+    assert await tokens().of_request(request, model()) == Counted(12345)
 
 
 async def test_a_request_without_a_count_is_counted() -> None:
     request = Request("e1", post().headers, Endpoint.CHAT)
     request.load(body().data, json.loads(body().data))
-    assert await tokens().of_request(request, model()) == 3 + 3 + count("user", "o200k_base") + count("hi", "o200k_base")
+    assert (await tokens().of_request(request, model())).tokens == 3 + 3 + count("user", "o200k_base") + count("hi", "o200k_base")
 
 
 def test_an_answer_is_counted_and_none_costs_nothing() -> None:

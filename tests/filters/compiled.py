@@ -12,6 +12,7 @@ from headrace.ext_proc.core.ports import Store
 from headrace.ext_proc.engine.guard import shield
 from headrace.ext_proc.engine.load.latency import Latency
 from headrace.ext_proc.engine.policy.compile import Policy, compile_policy
+from headrace.ext_proc.engine.ratios import Ratios
 from headrace.ext_proc.engine.registry import Ports, Registry
 from headrace.ext_proc.stores.memory import MemoryStore
 
@@ -41,11 +42,16 @@ class Inline:
 
 
 def compiled(
-    directory: Path, text: str, store: Store | None = None, clock: ManualClock | None = None, latency: Latency | None = None
+    directory: Path,
+    text: str,
+    store: Store | None = None,
+    clock: ManualClock | None = None,
+    latency: Latency | None = None,
+    ratios: Ratios | None = None,
 ) -> Policy:
     path = directory / "policy.yaml"
     path.write_text(textwrap.dedent(text), "utf-8")
-    ports = Ports(store or MemoryStore(), clock or ManualClock(), Inline(), latency=latency or Latency())
+    ports = Ports(store or MemoryStore(), clock or ManualClock(), Inline(), latency=latency or Latency(), ratios=ratios or Ratios())
     return compile_policy(path, Registry.installed(), ports)
 
 

@@ -46,7 +46,7 @@ async def test_the_access_log_is_told_what_it_takes_to_settle(rig: Rig) -> None:
     assert told == {"exchange": "x1", "model": "gpt-x", "settle": "access_log"}
     assert terms is not None and terms.price is not None
     named = {"organisation": "acme", "team": "research", "user": "ann", "asked": "gpt-x", "model": "gpt-x"}
-    assert terms.members == named | {"endpoint": "chat", "stream": False}
+    assert terms.members == named | {"endpoint": "chat", "stream": False, "estimated": PROMPT}
     assert (terms.price.input, terms.price.output, terms.most) == ("1", "2", Usage(PROMPT, 92))
 
 
