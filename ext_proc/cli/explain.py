@@ -77,10 +77,12 @@ def _read(path: Path) -> bytes:
 async def explained(policy: "Policy", path: str, pairs: Sequence[Pair], body: bytes, who: "Principal | None") -> dict[str, Any]:
     """The document that `--json` prints."""
     from headrace.ext_proc.engine.clock import SystemClock
+    from headrace.ext_proc.engine.offload import ThreadOffload
     from headrace.ext_proc.engine.trial import Asked, Trial
+    from headrace.ext_proc.engine.warming import warm
     from headrace.ext_proc.stores.memory import MemoryStore
 
-    async with Trial(policy, MemoryStore(), SystemClock()) as trial:
+    async with Trial(warm(policy, ThreadOffload()), MemoryStore(), SystemClock()) as trial:
         played = await trial.play(Asked(body, path=path, headers=pairs), who=who)
     kept = {name: played.record[name] for name in ("principal", "endpoint", "model", "stream") if name in played.record}
     return {**kept, **_outcome(played), "filters": played.record.get("steps", []), "routing": _routing(played.record)}

@@ -28,6 +28,7 @@ from headrace.ext_proc.engine.policy.destinations import targets_of
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
 from headrace.ext_proc.engine.policy.reload import Reloader
 from headrace.ext_proc.engine.registry import METRICS_MS, Ports, Registry
+from headrace.ext_proc.engine.warming import warm
 from headrace.ext_proc.envoy.access_log import AccessLog
 from headrace.ext_proc.envoy.attempt import Attempts
 from headrace.ext_proc.envoy.health import Health
@@ -37,7 +38,6 @@ from headrace.ext_proc.envoy.transport import Server, listen
 from headrace.ext_proc.service.addresses import parse_address
 from headrace.ext_proc.service.control import AskReport, Channel, Drain, Failed, PolicyState, Ready, Reload, Report, Settings
 from headrace.ext_proc.service.draining import Draining
-from headrace.ext_proc.service.warming import warm
 from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.stores.local import LocalAllowance
 from headrace.ext_proc.telemetry import logs

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from headrace.ext_proc.engine import tokens
 from headrace.ext_proc.engine.offload import ThreadOffload
-from headrace.ext_proc.service.warming import warm
+from headrace.ext_proc.engine.warming import warm
 from tests.filters.compiled import compiled
 
 POLICY = """version: 1

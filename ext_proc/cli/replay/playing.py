@@ -12,6 +12,7 @@ from headrace.ext_proc.engine.outcomes import Cost, changes, outcome_of
 from headrace.ext_proc.engine.policy.compile import compile_policy
 from headrace.ext_proc.engine.registry import Ports, Registry
 from headrace.ext_proc.engine.trial import Played, Trial
+from headrace.ext_proc.engine.warming import warm
 from headrace.ext_proc.stores.memory import MemoryStore
 
 MOST_EXAMPLES = 3
@@ -74,8 +75,9 @@ async def compare(lines: Iterable[Line], old: Path, new: Path) -> Comparison:
 
 
 def _trial(path: Path, clock: TraceClock) -> Trial:
-    store = MemoryStore()
-    return Trial(compile_policy(path, Registry.installed(), Ports(store, clock, ThreadOffload())), store, clock)
+    store, offload = MemoryStore(), ThreadOffload()
+    policy = compile_policy(path, Registry.installed(), Ports(store, clock, offload))
+    return Trial(warm(policy, offload), store, clock)
 
 
 async def _play(trial: Trial, line: Line) -> Played:

@@ -14,6 +14,7 @@ from headrace.ext_proc.engine.policy.compile import Policy, compile_policy
 from headrace.ext_proc.engine.policy.problems import PolicyErrors, Problem
 from headrace.ext_proc.engine.registry import Ports, Registry
 from headrace.ext_proc.engine.trial import Played, Trial
+from headrace.ext_proc.engine.warming import warm
 from headrace.ext_proc.stores.memory import MemoryStore
 
 
@@ -61,6 +62,7 @@ async def run(path: Path) -> FileResult:
         policy = compile_policy(file.policy, Registry.installed(), Ports(store, clock, ThreadOffload()))
     except PolicyErrors as errors:
         return FileResult(path, None, (), errors.problems)
+    warm(policy, ThreadOffload())
     cases = []
     for index, case in enumerate(file.document.cases):
         store.clear()

@@ -57,3 +57,28 @@ def diff(
     else:
         typer.echo("\n".join(map(str, found)) or "they do the same")
     raise typer.Exit(exit_code and bool(found))
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="The policy; its cases go beside it.", metavar="FILE")] = Path("policy.yaml"),
+    upstream: Annotated[
+        list[str] | None, typer.Option(help="NAME=URL of a model server; a second one is for large prompts.", metavar="NAME=URL")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="What applications ask for.")] = None,
+    identity: Annotated[str | None, typer.Option(help="Who says who calls: headers (your gateway) or keys (ours).")] = None,
+    usd: Annotated[str | None, typer.Option(help="Each team's month in USD; 0 for no budget.")] = None,
+    pii: Annotated[str | None, typer.Option(help="What becomes of personal data: replace, block, report or none.")] = None,
+) -> None:
+    """Ask five questions, and write a commented policy with cases that test it. What an option says is not asked. Nothing that is
+    there is written over.
+    """
+    from headrace.ext_proc.cli.policy import asking, writing
+
+    given = asking.answers(upstream, model, identity, usd, pii)
+    beside = file.with_name(f"{file.stem}.test.yaml")
+    if there := [path for path in (file, beside) if path.exists()]:
+        raise typer.BadParameter(f"{there[0]} is there already")
+    asking.write(file, writing.policy(given))
+    asking.write(beside, writing.cases(given))
+    typer.echo(f"wrote {file} and {beside}\nnext: headrace check {file}, then headrace test {beside}")
