@@ -1,10 +1,11 @@
-"""What a reservation costs: `python tests/bench/store.py` prints one JSON document.
+"""What a reservation costs: `python -m tests.bench.store` prints one JSON document, `--table` a table for people.
 
-A private Valkey over a Unix socket, uvloop. `counters`: charges of one lease, over two fixed windows as a policy with three
-levels has them, or six sliding ones. `alone`: one call at a time. `together`: 32 callers at once, over the store's link
-(calls due in one tick go out in one write) and over redis-py's pool, one connection per call in flight.
+A private Valkey over a Unix socket, uvloop. `levels`: of the caller, from the organisation down, each with a budget for each of two
+fixed windows, or with a sliding one. `alone`: one call at a time. `together`: 32 callers at once, over the store's link (calls due
+in one tick go out in one write) and over redis-py's pool, one connection per call in flight.
 """
 
+import argparse
 import asyncio
 import json
 import statistics
@@ -23,26 +24,28 @@ from headrace.ext_proc.stores.embedded import EmbeddedStore
 from headrace.ext_proc.stores.redis import VERSION, RedisStore
 
 CALLERS = 32
-CALLS = 6_000
+LEVELS = ("organisation", "team", "app", "user", "key", "model")
 ROUNDS = 3
 TTL_MS = 600_000
 HOUR_MS = 3_600_000
 _fresh = (str(number) for number in count())
 
 
-def charges_of(counters: int, *, sliding: bool = False) -> list[Charge]:
+def charges_of(levels: int, *, sliding: bool = False) -> list[Charge]:
+    """Two counters a level; one, where they slide."""
     now_ms = time.time_ns() // 1_000_000
     windows: list[Window] = [Fixed(now_ms - HOUR_MS, now_ms + HOUR_MS), Fixed(now_ms - 2 * HOUR_MS, now_ms + 2 * HOUR_MS)]
     windows = [Sliding(HOUR_MS)] if sliding else windows
-    return [Charge(f"level-{n}:research/ann", "tokens", 2**50, 1_000 + n, windows[n % len(windows)]) for n in range(counters)]
+    names = [f"{level}-budget:research/ann" for level in LEVELS[:levels]]
+    return [Charge(name, "tokens", 2**50, 1_000, window) for name in names for window in windows]
 
 
 Call = Callable[[], Awaitable[Any]]
 
 
-async def alone(call: Call) -> dict[str, float]:
+async def alone(call: Call, calls: int) -> dict[str, float]:
     took = []
-    for _ in range(CALLS // 4):
+    for _ in range(calls // 4):
         began = time.perf_counter()
         await call()
         took.append(time.perf_counter() - began)
@@ -50,14 +53,15 @@ async def alone(call: Call) -> dict[str, float]:
     return {"p50_us": round(cuts[49] * 1e6, 1), "p99_us": round(cuts[98] * 1e6, 1), "calls_per_s": round(len(took) / sum(took))}
 
 
-async def together(call: Call) -> dict[str, float]:
+async def together(call: Call, calls: int) -> dict[str, float]:
     """`worker_us`: CPU time of this process per call, callers included."""
 
     async def caller() -> None:
-        for _ in range(CALLS // CALLERS):
+        for _ in range(each):
             await call()
 
-    calls = CALLS // CALLERS * CALLERS
+    each = calls // CALLERS
+    calls = each * CALLERS
     began, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(*(caller() for _ in range(CALLERS)))
     took, used = time.perf_counter() - began, time.process_time() - cpu
@@ -89,21 +93,23 @@ def pooled(client: "redis.asyncio.Redis") -> Call:
     return call
 
 
-async def measure(url: str, admin: "redis.Redis") -> list[dict[str, Any]]:
+def subjects(store: RedisStore, client: "redis.asyncio.Redis") -> list[tuple[str, int, Call]]:
+    """(what, counters of one lease, the call)"""
+    each = [(f"{n} level{'s' * (n > 1)}", charges_of(n)) for n in range(1, len(LEVELS) + 1)]
+    leases = [("no budget", []), *each, ("6 levels, sliding", charges_of(6, sliding=True))]
+    found = [(name, len(charges), reserving(store, charges)) for name, charges in leases]
+    return [*found, ("no budget, redis-py's pool", 0, pooled(client))]
+
+
+async def measure(url: str, admin: "redis.Redis", calls: int) -> list[dict[str, Any]]:
     store = RedisStore(url, timeout_s=5)
     client = redis.asyncio.Redis.from_url(url, max_connections=CALLERS)
-    subjects: list[tuple[str, Call]] = [
-        ("6 counters", reserving(store, charges_of(6))),
-        ("12 counters", reserving(store, charges_of(12))),
-        ("6 sliding counters", reserving(store, charges_of(6, sliding=True))),
-        ("no counters", reserving(store, [])),
-        ("no counters, redis-py's pool", pooled(client)),
-    ]
     await store.ping()
     rows = []
-    for name, call in [subject for _ in range(ROUNDS) for subject in subjects]:
+    for name, counters, call in [subject for _ in range(ROUNDS) for subject in subjects(store, client)]:
         admin.config_resetstat()
-        rows.append({"name": name, "alone": await alone(call), "together": await together(call), "server_us": server_us(admin)})
+        row = {"name": name, "counters": counters, "alone": await alone(call, calls), "together": await together(call, calls)}
+        rows.append({**row, "server_us": server_us(admin)})
     await store.close()
     await client.aclose()
     return rows
@@ -119,16 +125,26 @@ def medians(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def table(runs: list[dict[str, Any]]) -> str:
+    """Markdown."""
+    lines = ["| | counters | alone, p50 ms | p99 ms | 32 at once, reservations/s | server, µs each |", "|---|---|---|---|---|---|"]
+    for run in runs:
+        alone, together = run["alone"], run["together"]
+        times = f"{alone['p50_us'] / 1000:.3f} | {alone['p99_us'] / 1000:.3f}"
+        lines.append(f"| {run['name']} | {run['counters']:g} | {times} | {together['calls_per_s']:,.0f} | {run['server_us']:.0f} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    server = EmbeddedStore()
-    try:
-        url = server.start()
-        with redis.Redis.from_url(url) as admin:
-            rows = uvloop.run(measure(url, admin))
-    finally:
-        server.stop()
+    parser = argparse.ArgumentParser(description="What a reservation costs, against the number of levels.")
+    parser.add_argument("--calls", type=int, default=6_000, help="of each measurement; a quarter of them one at a time")
+    parser.add_argument("--table", action="store_true", help="a table instead of JSON")
+    chosen = parser.parse_args()
+    with EmbeddedStore() as url, redis.Redis.from_url(url) as admin:
+        rows = uvloop.run(measure(url, admin, chosen.calls))
     names = list(dict.fromkeys(row["name"] for row in rows))
-    print(json.dumps({"runs": [medians([row for row in rows if row["name"] == name]) for name in names]}, indent=1))
+    runs = [medians([row for row in rows if row["name"] == name]) for name in names]
+    print(table(runs) if chosen.table else json.dumps({"runs": runs}, indent=1))
 
 
 if __name__ == "__main__":

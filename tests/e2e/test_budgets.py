@@ -18,7 +18,7 @@ from headrace.ext_proc.engine.budgets.desk import Change, Desk
 from headrace.ext_proc.engine.budgets.limits import limits_of
 from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.stores import open_store
-from tests.e2e.site import CHAT, MESSAGES, PLENTY, Caller, Site, chat, running_site, until
+from tests.e2e.site import CHAT, MESSAGES, PLENTY, Caller, Site, chain, chat, patient, running_site, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
@@ -47,7 +47,7 @@ async def module_site() -> AsyncIterator[Site]:
         {"when": {"team": "continuous"}, "set": {"usage": {"continuous": True}}},
         {"when": {"team": "counted"}, "set": {"usage": {"on_hang_up": "count"}}},
     ]
-    async with running_site(budgets=budgets, overrides=overrides, workers=2) as running:
+    async with running_site(budgets=budgets, overrides=overrides, filters=patient(chain()), workers=2) as running:
         yield running
 
 
@@ -123,7 +123,7 @@ async def test_a_budget_worth_seven_admits_seven_of_fifty_at_once_and_is_charged
 
 def assert_refused(answer: httpx.Response) -> None:
     """The window ends days from now: a client that waits for it is told how long, one that retries by itself is told not to."""
-    assert answer.status_code == 429
+    assert answer.status_code == 429, answer.text
     error = answer.json()["error"]
     assert (error["type"], error["code"]) == ("rate_limit_error", "budget.exhausted")
     assert "app-month" in error["message"]

@@ -13,10 +13,10 @@ from tests.e2e.chaos import ORGANISATION, POLICY, Chaos, Report, audit, lapse, o
 from tests.e2e.fleet import Fleet, fleet
 from tests.stores.servers import PLAIN, Server, free_ports
 
-pytestmark = pytest.mark.e2e
-
 KILLS = 100 if os.environ.get("HEADRACE_LONG") else 3
 SEED = int(os.environ.get("HEADRACE_SEED", "5"))
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(40 * KILLS)]
 
 
 @pytest.fixture

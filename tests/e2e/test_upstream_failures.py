@@ -13,7 +13,7 @@ from anthropic import AsyncAnthropic
 
 from headrace.ext_proc.cli.simulate.books import Outcome
 from tests.e2e.halfway import DELTA, halfway_site
-from tests.e2e.site import CHAT, MESSAGES, WATCHED, Site, chat, running_site, until
+from tests.e2e.site import CHAT, MESSAGES, WATCHED, Site, chain, chat, patient, running_site, until
 from tests.transports import ON_BOTH
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), ON_BOTH]
@@ -35,10 +35,10 @@ def closed_port() -> Iterator[int]:
 
 async def test_an_upstream_that_is_down_is_a_503_and_costs_nothing() -> None:
     with closed_port() as port:
-        async with running_site(upstreams={"standard": f"http://127.0.0.1:{port}"}) as site:
+        async with running_site(upstreams={"standard": f"http://127.0.0.1:{port}"}, filters=patient(chain())) as site:
             caller = await site.caller()
             answer = await site.post(caller, ASKED)
-            assert answer.status_code == 503
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "upstream.unavailable")
             assert (await site.settlement(answer))["outcome"] == "released"
             assert await site.spent(caller) == 0
 
