@@ -228,3 +228,55 @@ async def test_a_caller_that_asks_envoy_for_retries_gets_none(failing: Failing) 
     answer = await failing.site.client.get("/v1/models", headers=headers | caller.headers)
     assert answer.status_code == 503
     assert len(failing.primary.received) == 1
+
+
+IDLE_S = 1.0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def idle() -> AsyncIterator[Failing]:
+    """A pool that says nothing for IDLE_S counts as dead."""
+    async with failing_site(idle_timeout=IDLE_S) as running:
+        yield running
+
+
+async def test_a_pool_that_is_silent_before_its_answer_is_passed_over(idle: Failing) -> None:
+    async def silent(_: Received, reply: Reply) -> None:
+        await reply.gone()
+
+    idle.primary.answer = silent
+    idle.site.large.books.clear()
+    caller = await idle.site.caller("team-silent")
+    answer = await idle.site.post(caller, ASKED)
+    await answered_by_the_other(idle, caller, answer)
+
+
+@pytest.mark.parametrize("team", ["team-halts", WATCHED])
+async def test_a_stream_that_falls_silent_is_cut_off_and_charged_once(idle: Failing, team: str) -> None:
+    halfway = Halfway()
+    idle.primary.answer = halfway.answer
+    idle.site.large.books.clear()
+    caller = await idle.site.caller(team)
+    with pytest.raises(httpx.RemoteProtocolError):
+        async with idle.site.stream(caller, STREAMED) as answer:
+            assert [chunk async for chunk in answer.aiter_bytes()] == [DELTA]
+    async with asyncio.timeout(20):
+        await halfway.hung_up.wait()
+    [record] = await idle.site.settled([answer.headers["x-headrace-exchange"]])
+    assert record["outcome"] == ("settled" if team == WATCHED else "kept")
+    assert await idle.site.spent(caller) == PROMPT + (1 if team == WATCHED else 40)
+    assert not idle.site.large.books.entries
+
+
+async def test_a_long_answer_lives_as_long_as_it_goes_on(idle: Failing) -> None:
+    async def long(_: Received, reply: Reply) -> None:
+        await reply.begin()
+        for _ in range(5):
+            await reply.send(DELTA)
+            await asyncio.sleep(0.3 * IDLE_S)
+        await reply.end()
+
+    idle.primary.answer = long
+    answer = await idle.site.post(await idle.site.caller("team-long"), STREAMED)
+    assert answer.content == DELTA * 5
+    assert answer.headers["x-headrace-route"] == "standard"
