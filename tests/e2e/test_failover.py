@@ -271,7 +271,7 @@ async def test_a_stream_that_falls_silent_is_cut_off_and_charged_once(idle: Fail
 async def test_a_long_answer_lives_as_long_as_it_goes_on(idle: Failing) -> None:
     async def long(_: Received, reply: Reply) -> None:
         await reply.begin()
-        for _ in range(5):
+        for _word in range(5):
             await reply.send(DELTA)
             await asyncio.sleep(0.3 * IDLE_S)
         await reply.end()
