@@ -64,5 +64,5 @@ async def show_budgets(call: Call[BudgetQuery, None]) -> Standings:
     limits = await asyncio.to_thread(budgets_of, call.site.policy)
     whom = [query.named] if query.named else await callers(store, query.organisation, limits, clock.now_ms())
     with explained():
-        found = await desk.Desk(limits, store, clock).show(query.organisation, whom[:CALLERS_MAX], query.budget)
+        found = await desk.Desk(limits, store, clock).show(query.organisation, whom[:CALLERS_MAX] or [{}], query.budget)
     return Standings(standings=[Standing.of(one, call.now) for one in found], more=len(whom) > CALLERS_MAX)

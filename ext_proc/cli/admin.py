@@ -20,7 +20,10 @@ token = typer.Typer(no_args_is_help=True, help="Create, list and revoke tokens o
 app.add_typer(token, name="token")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-ByOption = Annotated[str | None, typer.Option(help="Who does this, for the audit trail. Default: the user of this machine.")]
+Who = Annotated[
+    str,
+    typer.Option("--who", help="Who does it; kept in the audit trail.", default_factory=getuser, show_default="your login name"),
+]
 LINE = "%Y-%m-%dT%H:%MZ"
 
 
@@ -51,13 +54,13 @@ def create(
         list[Role],
         typer.Option(help="viewer: look. operator: change keys and budgets. approver: approve what others ask for. Repeatable."),
     ],
+    who: Who,
     expires: Annotated[str, typer.Option(help="When it ends: 12h, 90d, 8w from now, or a date such as 2027-01-31.")] = "90d",
-    by: ByOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a token and show it, this once. Nobody approves what the same holder has asked for, with whatever token."""
     now = _now()
-    fresh = _fresh(holder, role, now, moment(expires, now, "--expires"), by or getuser())
+    fresh = _fresh(holder, role, now, moment(expires, now, "--expires"), who)
     with_store(store, lambda opened: _put(opened, fresh.record, 0))
     if as_json:
         typer.echo(json.dumps({"token": fresh.secret, **_shown(fresh.record)}, indent=2))
@@ -81,10 +84,10 @@ def list_tokens(store: StoreUrl, as_json: JsonOption = False) -> None:
 def revoke(
     store: StoreUrl,
     id: Annotated[str, typer.Argument(help="As `list` shows it.", metavar="ID")],
-    by: ByOption = None,
+    who: Who,
 ) -> None:
     """End a token now, on every service of the store."""
-    with_store(store, lambda opened: _revoke(opened, id, by or getuser()))
+    with_store(store, lambda opened: _revoke(opened, id, who))
     typer.echo(f"{id} is revoked.")
 
 

@@ -155,7 +155,7 @@ def _state(key: "KeyRecord") -> str:
 
 
 def _shown(key: "KeyRecord") -> dict[str, Any]:
-    return {**key.model_dump(mode="json", exclude={"digest"}), "state": _state(key)}
+    return {**key.model_dump(mode="json", exclude={"digest", "history"}), "state": _state(key)}
 
 
 def _now() -> datetime:

@@ -50,7 +50,7 @@ async def lets_in(store: Store, secret: str, role: Role) -> bool:
 
 
 async def test_a_token_is_shown_once_lets_in_and_ends(url: str, tmp_path: Path) -> None:
-    made = run(url, "create", "--holder", "ada", "--role", "operator", "--expires", "8w", "--by", "root", cwd=tmp_path)
+    made = run(url, "create", "--holder", "ada", "--role", "operator", "--expires", "8w", "--who", "root", cwd=tmp_path)
     secret = made.stdout.strip()
     shown = listed(url, "ada", tmp_path)
     assert (shown["holder"], shown["roles"], shown["state"]) == ("ada", ["operator"], "active")
