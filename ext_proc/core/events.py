@@ -18,6 +18,8 @@ class RequestHeaders(Struct, frozen=True):
     """No body follows."""
     hint: Any = None
     """The servers the request may go to, as the gateway says it; None where it says nothing."""
+    vouched: Any = None
+    """Who calls, as the gateway has found out itself: parts of a principal by name; None where it says nothing."""
 
 
 class RequestBody(Struct, frozen=True):

@@ -17,12 +17,14 @@ BESIDE_THE_PROMPT = frozenset({"stream_options", "stream", "model"})
 class Request:
     """One request. Filters read it; only the exchange writes it, by applying verdicts.
 
-    id: the exchange's id. hint: the servers it may go to, as the gateway says it; None where it says nothing.
+    id: the exchange's id. hint: the servers it may go to, vouched: who calls, both as the gateway says it; None where it says
+    nothing.
     document: the parsed body as edited so far, None until the body has come.
     """
 
     __slots__ = (
-        "_call", "body", "capabilities", "dialect", "document", "endpoint", "facts", "headers", "hint", "id", "method", "path"
+        "_call", "body", "capabilities", "dialect", "document", "endpoint", "facts", "headers", "hint", "id", "method", "path",
+        "vouched",
     )  # fmt: skip
 
     def __init__(
@@ -37,6 +39,7 @@ class Request:
         self.capabilities = capabilities
         self.facts = Facts()
         self.hint: Any = None
+        self.vouched: Any = None
         self.body = b""
         self.document: dict[str, Any] | None = None
         self._call: Call | None = None

@@ -31,7 +31,7 @@ class RequestHalf(Course):
         headers = event.headers
         endpoint = endpoint_of(headers.get(":method"), headers.get(":path"))
         self._request = request = Request(self.id, headers, endpoint, capabilities=self._capabilities)
-        request.hint = event.hint
+        request.hint, request.vouched = event.hint, event.vouched
         self.decision.request(request)
         self._pending.strip_ours(headers)
         if endpoint is None:

@@ -59,6 +59,8 @@ SUBSET = "x-gateway-destination-endpoint-subset"
 RETRIES = "x-envoy-max-retries"
 FIRST_BYTE = "x-envoy-upstream-rq-per-try-timeout-ms"
 """Counts until Envoy has begun to send the answer to the caller."""
+IDENTITY_NAMESPACE = "headrace.identity"
+"""Dynamic metadata in which a gateway that has authenticated the caller itself says who it is: parts of a principal."""
 ATTRIBUTES = "envoy.filters.http.ext_proc"
 CODE_DETAILS = "response.code_details"
 VIA_UPSTREAM = "via_upstream"
@@ -74,8 +76,7 @@ def decode(message: pb.ProcessingRequest, reading: Reading | None = None) -> Eve
     kind = message.WhichOneof("request")
     match kind:
         case "request_headers":
-            head = message.request_headers
-            return RequestHeaders(headers_of(head), head.end_of_stream, _told_by_gateway(message, SUBSET_NAMESPACE, SUBSET))
+            return _request_headers(message)
         case "request_body":
             return RequestBody(message.request_body.body)
         case "response_headers":
@@ -86,6 +87,18 @@ def decode(message: pb.ProcessingRequest, reading: Reading | None = None) -> Eve
         case "response_trailers":
             return ResponseTrailers()
     raise ProtocolError(f"the proxy sent {kind or 'an empty message'}, which Headrace does not ask for")
+
+
+def _request_headers(message: pb.ProcessingRequest) -> RequestHeaders:
+    head = message.request_headers
+    subset = _told_by_gateway(message, SUBSET_NAMESPACE, SUBSET)
+    return RequestHeaders(headers_of(head), head.end_of_stream, subset, _vouched(message))
+
+
+def _vouched(message: pb.ProcessingRequest) -> Any:
+    """None where the gateway does not say who calls."""
+    spaces = message.metadata_context.filter_metadata
+    return json_format.MessageToDict(spaces[IDENTITY_NAMESPACE]) if IDENTITY_NAMESPACE in spaces else None
 
 
 def headers_of(message: pb.HttpHeaders) -> Headers:

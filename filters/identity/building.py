@@ -8,11 +8,19 @@ from urllib.parse import urlsplit
 from headrace.ext_proc.engine.key_files import read_keys
 from headrace.ext_proc.engine.keys import PEPPER_NAME, PEPPER_VARIABLE, PepperError, load_pepper
 from headrace.ext_proc.engine.policy.lines import read_bytes
-from headrace.ext_proc.engine.policy.models import ApiKeysSource, HeadersSource, Jwt, JwtSource, KeyFile, KeyStore
+from headrace.ext_proc.engine.policy.models import (
+    ApiKeysSource,
+    GatewaySource,
+    HeadersSource,
+    Jwt,
+    JwtSource,
+    KeyFile,
+    KeyStore,
+)
 from headrace.ext_proc.engine.policy.problems import Where
 from headrace.ext_proc.engine.registry import Build
 from headrace.filters.identity.jwks import MAX_BYTES, FixedKeys, parse_jwks, remote_keys
-from headrace.filters.identity.sources import FileKeys, Source, TrustedHeaders
+from headrace.filters.identity.sources import FileKeys, Source, TrustedHeaders, Vouched
 from headrace.filters.identity.store_keys import StoreKeys, key_roster
 from headrace.filters.identity.tokens import Keys, Tokens
 
@@ -33,6 +41,8 @@ def sources_of(build: Build) -> Iterator[Source]:
                 source = _tokens(jwt, (*where, "jwt", "jwks"), build)
             case HeadersSource(headers=headers):
                 source = TrustedHeaders({str(part): name for part, name in headers.items()})
+            case GatewaySource():
+                source = Vouched()
         if source is not None:
             yield source
 

@@ -69,7 +69,7 @@ class IdentitySession(Session):
         """Raises Unclear, and what the sources' ports raise."""
         shown = credential(request.headers)
         for source, removal in self._filter.sources:
-            match await source.find(request.headers, shown):
+            match await source.find(request, shown):
                 case Named() as named:
                     return self._admit(named, source.name, removal)
                 case Rejected(reason=reason, message=message):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
-from headrace.ext_proc.core.headers import Headers
 from headrace.ext_proc.core.ports import Clock
-from headrace.ext_proc.core.principal import DEFAULT_ORGANISATION, Principal, is_part
+from headrace.ext_proc.core.principal import DEFAULT_ORGANISATION, LEVELS, Principal, is_part
+from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.engine.keys import KeyRecord, digest
 from headrace.ext_proc.engine.policy.catalogue import matcher
 from headrace.filters.identity.credentials import Unclear, single
@@ -49,7 +49,7 @@ class Source(Protocol):
     name: str
     reads: tuple[str, ...]
 
-    async def find(self, headers: Headers, credential: str | None) -> Finding:
+    async def find(self, request: Request, credential: str | None) -> Finding:
         """Raises Unclear for headers that contradict each other, and what its port raises."""
         ...
 
@@ -89,7 +89,7 @@ class FileKeys:
         self._entries = {key.digest: Entry.of(key) for key in keys}
         self._pepper, self._clock = pepper, clock
 
-    async def find(self, headers: Headers, credential: str | None) -> Finding:
+    async def find(self, request: Request, credential: str | None) -> Finding:
         entry = self._entries.get(digest(self._pepper, credential)) if credential else None
         return entry.finding(self._clock.now_ms()) if entry else None
 
@@ -103,11 +103,26 @@ class TrustedHeaders:
         self._fields = fields
         self.reads = tuple(fields.values())
 
-    async def find(self, headers: Headers, credential: str | None) -> Finding:
-        given = {part: value for part, name in self._fields.items() if (value := single(headers, name))}
+    async def find(self, request: Request, credential: str | None) -> Finding:
+        given = {part: value for part, name in self._fields.items() if (value := single(request.headers, name))}
         if not given:
             return None
         return Named(principal_of(given))
+
+
+class Vouched:
+    """Who the gateway in front says it is, beside the request: parts of a principal by name, as text."""
+
+    name = "gateway"
+    reads: tuple[str, ...] = ()
+
+    async def find(self, request: Request, credential: str | None) -> Finding:
+        told = request.vouched if isinstance(request.vouched, Mapping) else {}
+        if not any(told.get(part) for part in LEVELS):
+            return None
+        if strange := [part for part in LEVELS if not isinstance(told.get(part), str | None)]:
+            raise Unclear(f"The gateway says a {strange[0]} of this caller that is no text.")
+        return Named(principal_of({part: told.get(part) or None for part in LEVELS}))
 
 
 def principal_of(parts: Mapping[str, str | None]) -> Principal:

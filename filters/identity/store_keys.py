@@ -2,8 +2,8 @@
 
 from weakref import WeakValueDictionary
 
-from headrace.ext_proc.core.headers import Headers
 from headrace.ext_proc.core.ports import Clock, Store, StoreUnavailable
+from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.roster import Listed
 from headrace.ext_proc.engine.following import LATE_MS, Follower
 from headrace.ext_proc.engine.key_store import ROSTER, unpacked
@@ -62,7 +62,7 @@ class StoreKeys:
     def __init__(self, roster: KeyRoster, pepper: bytes, clock: Clock, *, stale_ms: int) -> None:
         self._roster, self._pepper, self._clock, self._stale_ms = roster, pepper, clock, stale_ms
 
-    async def find(self, headers: Headers, credential: str | None) -> Finding:
+    async def find(self, request: Request, credential: str | None) -> Finding:
         """Raises StoreUnavailable. What does not begin as keys do is none of the store's: tokens of others cause no look."""
         if not credential or not credential.startswith(PREFIX):
             return None

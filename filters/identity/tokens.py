@@ -10,8 +10,8 @@ from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwt import JWTClaimsRegistry
 
-from headrace.ext_proc.core.headers import Headers
 from headrace.ext_proc.core.ports import Clock
+from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.engine.policy.models import Jwt
 from headrace.filters.identity.jwks import Key
 from headrace.filters.identity.sources import EXPIRED, Finding, Named, principal_of
@@ -44,7 +44,7 @@ class Tokens:
             self._checks["iss"] = {"essential": True, "value": settings.issuer}
         self._claims = JWTClaimsRegistry(lambda: clock.now_ms() // 1000, settings.leeway_seconds, **self._checks)
 
-    async def find(self, headers: Headers, credential: str | None) -> Finding:
+    async def find(self, request: Request, credential: str | None) -> Finding:
         """Raises KeysUnavailable, and Unclear for claims that cannot name anything."""
         header = _header(credential) if credential else None
         if credential is None or header is None or header.get("alg") not in self._algorithms:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
@@ -35,10 +36,13 @@ class Nginx:
     log: Path
 
 
-def _configuration(folder: Path, conf: Mapping[str, Any], servers: Mapping[str, tuple[str, int]]) -> str:
+def _configuration(
+    folder: Path, conf: Mapping[str, Any], servers: Mapping[str, tuple[str, int]], stands: Mapping[str, Any], flush: str
+) -> str:
     given = {name: {"host": host, "port": port} for name, (host, port) in servers.items()}
     setup = f"""
         cjson = require("cjson.safe")
+        stands = cjson.decode([==[{json.dumps(stands)}]==])
         plays = require("apisix.plays")
         conf = plays.configured(cjson.decode([==[{json.dumps(conf)}]==]))
         servers = cjson.decode([==[{json.dumps(given)}]==])
@@ -48,6 +52,7 @@ def _configuration(folder: Path, conf: Mapping[str, Any], servers: Mapping[str, 
             set $backend '';
             access_by_lua_block { plays.%s(conf, servers) }
             header_filter_by_lua_block { plays.header_filter() }
+            log_by_lua_block { plays.log() }
             proxy_http_version 1.1; proxy_buffering off; proxy_pass http://$backend;
     """
     return f"""
@@ -55,7 +60,8 @@ daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error
 load_module {MODULES}/ndk_http_module.so; load_module {LUA_MODULE};
 events {{ worker_connections 4096; }}
 http {{
-    access_log off; lua_package_path "{LUA}"; lua_socket_log_errors off; postpone_output 0;
+    access_log off; lua_package_path "{LUA}"; lua_socket_log_errors off;
+    {flush}
     client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
     uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; lua_check_client_abort on;
     init_by_lua_block {{ {setup} }}
@@ -66,10 +72,20 @@ http {{
 
 
 @asynccontextmanager
-async def running_nginx(folder: Path, conf: Mapping[str, Any], servers: Mapping[str, tuple[str, int]]) -> AsyncIterator[Nginx]:
-    """conf: the plugin's. servers: upstream name to address. Raises AssertionError with nginx's words where it does not start."""
-    written = folder / "nginx.conf"
-    written.write_text(_configuration(folder, conf, servers))
+async def running_nginx(
+    folder: Path,
+    conf: Mapping[str, Any],
+    servers: Mapping[str, tuple[str, int]],
+    stands: Mapping[str, Any] = MappingProxyType({}),
+    flush: str = "postpone_output 0;",
+) -> AsyncIterator[Nginx]:
+    """conf: the plugin's. servers: upstream name to address. stands: what APISIX would have put into the request's context.
+
+    Raises AssertionError with nginx's words where it does not start.
+    """
+    written = folder / "conf" / "nginx.conf"
+    written.parent.mkdir()
+    written.write_text(_configuration(folder, conf, servers, dict(stands), flush))
     process = await asyncio.create_subprocess_exec(NGINX, "-c", str(written), "-p", str(folder), stderr=asyncio.subprocess.PIPE)
     nginx = Nginx(folder / "plain.sock", folder / "ai.sock", folder / "error.log")
     try:

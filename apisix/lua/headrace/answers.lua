@@ -41,6 +41,7 @@ end
 
 local function refuse(ctx, refusal)
     ctx.headrace:close()
+    ctx.headrace.metadata.reason = refusal.reason
     return requests.refuse(refusal)
 end
 

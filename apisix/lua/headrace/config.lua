@@ -15,6 +15,14 @@ _M.RESPONSE_HEADERS = {
     ["x-ratelimit-reset-requests"] = "ratelimit_reset_requests",
 }
 
+-- What the service says of an exchange that APISIX's loggers may write.
+_M.VARIABLES = { "organisation", "model", "settle", "lease" }
+for _, name in pairs(_M.RESPONSE_HEADERS) do
+    _M.VARIABLES[#_M.VARIABLES + 1] = name
+end
+
+local ANSWER_SHARE = 0.9   -- of the time for a message, as in Envoy's configuration
+
 local ADDRESS = "^(unix:/.+|(127[.][0-9.]+|localhost|\\[::1\\]):[0-9]{1,5})$"
 
 _M.schema = {
@@ -28,7 +36,7 @@ _M.schema = {
         },
         connect_timeout_ms = { type = "integer", minimum = 1, maximum = 60000, default = 200 },
         message_timeout_ms = {
-            description = "For one answer of the service; it answers within 4.5 s.",
+            description = "For one answer of the service, which is told to answer within nine tenths of it.",
             type = "integer", minimum = 1, maximum = 600000, default = 5000,
         },
         failure_mode_allow = {
@@ -43,8 +51,8 @@ _M.schema = {
         },
         max_body_bytes = { type = "integer", minimum = 1, maximum = 67108864, default = 16777216 },
         request_only = {
-            description = "Answers never pass the service: requests are checked, counted and reserved, and their usage is not "
-                .. "settled.",
+            description = "Answers never pass the service: requests are checked, counted, reserved and routed. Their usage is settled "
+                .. "by what ai-proxy has read of it, on plain routes by what was reserved.",
             type = "boolean", default = false,
         },
         routes = {
@@ -72,7 +80,7 @@ local function address(text)
     return { text = text, host = host, port = tonumber(port) }
 end
 
--- False and why where APISIX itself would let answers pass unchecked.
+-- False and why for what the schema cannot say.
 function _M.check(conf)
     for _, text in ipairs(conf.service) do
         local parsed = address(text)
@@ -83,21 +91,35 @@ function _M.check(conf)
     return true
 end
 
--- The parsed configuration, made once per configuration object.
-function _M.prepared(conf)
-    if conf.prepared then
-        return conf.prepared
-    end
+-- Words of the initial metadata `headrace-capabilities`. every-chunk: one answer to each chunk of a stream, be it empty.
+-- access-log: the service settles by what we tell it in the log phase. answer-within: milliseconds; before our own time-out, so
+-- that the caller reads the service's error and not ours.
+local function capabilities(conf)
+    local words = conf.request_only and "access-log" or "mode-override,every-chunk"
+    return words .. ",answer-within=" .. math.max(math.floor(conf.message_timeout_ms * ANSWER_SHARE), 1)
+end
+
+local function prepare(conf)
     local addresses = {}
     for index, text in ipairs(conf.service) do
         addresses[index] = address(text)
     end
-    conf.prepared = {
+    return {
         addresses = addresses,
         timeouts = { connect = conf.connect_timeout_ms, message = conf.message_timeout_ms },
-        request_only = conf.request_only,
+        capabilities = capabilities(conf),
+        waiting = {},   -- settlements, see headrace.settlement
     }
-    return conf.prepared
+end
+
+local made = setmetatable({}, { __mode = "k" })
+
+-- What is made of a configuration, once for each object.
+function _M.prepared(conf)
+    if not made[conf] then
+        made[conf] = prepare(conf)
+    end
+    return made[conf]
 end
 
 local turns = 0

@@ -9,8 +9,6 @@ local _M = {}
 local Exchange = {}
 Exchange.__index = Exchange
 
--- Words of the initial metadata `headrace-capabilities`. every-chunk: one answer to each chunk of a stream, be it empty.
-local READS_ANSWERS = "mode-override,every-chunk"
 local AT_ONCE = 32768   -- bytes of a body that is sent along with its headers, before it is known whether it is wanted
 
 -- What one answer changes: the exchange's metadata, and headers that are set and removed, in order.
@@ -81,12 +79,12 @@ function Exchange:must(message, part, last)
     return answer
 end
 
--- The request's headers ({name, value} pairs) and body ("" for none). Gives a list of answers to apply in order; the last of
--- them may be a refusal. Nil and why where the service has failed.
-function Exchange:request(headers, body)
+-- The request's headers ({name, value} pairs), body ("" for none) and who the gateway says calls (nil for nobody). Gives a list of
+-- answers to apply in order; the last of them may be a refusal. Nil and why where the service has failed.
+function Exchange:request(headers, body, vouched)
     local ends = body == ""
     local early = not ends and #body <= AT_ONCE
-    local sent, err = self.call:send(ext_proc.request_headers(headers, ends))
+    local sent, err = self.call:send(ext_proc.request_headers(headers, ends, vouched))
     if sent and early then
         sent, err = self.call:send(ext_proc.request_body(body))
     end
@@ -147,19 +145,19 @@ function Exchange:close()
 end
 
 local function metadata_of(conf)
-    return { { "headrace-capabilities", conf.request_only and "" or READS_ANSWERS } }
+    return { { "headrace-capabilities", conf.capabilities } }
 end
 
 -- One try at one address: the exchange and its answers. Nil, why, whether the worker cannot have begun with it, and whether the
 -- connection had been kept from an earlier exchange.
-local function attempt(conf, address, fresh, headers, body)
+local function attempt(conf, address, fresh, ...)
     local call, err = grpc.call(address, ext_proc.METHOD, metadata_of(conf), conf.timeouts, fresh)
     if not call then
         return nil, err, true, false
     end
     local exchange = setmetatable({ call = call, metadata = {} }, Exchange)
     local answers
-    answers, err = exchange:request(headers, body)
+    answers, err = exchange:request(...)
     if answers then
         return exchange, answers
     end
@@ -167,16 +165,16 @@ local function attempt(conf, address, fresh, headers, body)
     return nil, err, call:untouched(), call:reused()
 end
 
--- Opens an exchange with the request, as for `request`: gives it and its answers. conf: `addresses`, `timeouts`, `request_only`.
+-- Opens an exchange with the request, as for `request`: gives it and its answers. conf: `addresses`, `timeouts`, `capabilities`.
 -- first: which address is asked first; another one is asked only where none before can have begun with it. Nil and why where the
 -- service has failed.
-function _M.begin(conf, first, headers, body)
+function _M.begin(conf, first, ...)
     local why
     for turn = 0, #conf.addresses - 1 do
         local address = conf.addresses[(first + turn) % #conf.addresses + 1]
-        local exchange, found, untouched, reused = attempt(conf, address, false, headers, body)
+        local exchange, found, untouched, reused = attempt(conf, address, false, ...)
         if not exchange and untouched and reused then
-            exchange, found, untouched = attempt(conf, address, true, headers, body)
+            exchange, found, untouched = attempt(conf, address, true, ...)
         end
         if exchange or not untouched then
             return exchange, found

@@ -37,6 +37,20 @@ function _M.bytes(field, value)
     return varint(field * 8 + BYTES) .. varint(#value) .. value
 end
 
+-- A field that is a whole number from 0 to 2^53, written as a double: IEEE 754, 64 bits, least significant byte first.
+function _M.double_field(field, value)
+    local mantissa, exponent = math.frexp(value)
+    local fraction = value == 0 and 0 or (mantissa * 2 - 1) * 2 ^ 52
+    local power = value == 0 and 0 or exponent + 1022
+    local out = { varint(field * 8 + FIXED64) }
+    for _ = 1, 6 do
+        out[#out + 1] = char(fraction % 256)
+        fraction = floor(fraction / 256)
+    end
+    out[#out + 1] = char(fraction + power % 16 * 16) .. char(floor(power / 16))
+    return concat(out)
+end
+
 -- The number at `at` and the place after it; nil for one that is cut off, or has more than `longest` bytes.
 local function read_varint(data, at, longest)
     local value, low, scale = 0, 0, 1

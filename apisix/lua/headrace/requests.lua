@@ -28,6 +28,24 @@ function _M.headers(ctx)
     return list
 end
 
+local function text(value)
+    return type(value) == "string" and value or nil
+end
+
+-- Who APISIX says calls: its consumer with its group and its credential, and what its labels say of a principal. Nil where no
+-- plugin has authenticated the caller.
+function _M.vouched(ctx)
+    if not ctx.consumer_name then
+        return nil
+    end
+    local consumer = ctx.consumer or {}
+    local labels = type(consumer.labels) == "table" and consumer.labels or {}
+    return {
+        organisation = text(labels.organisation), team = text(labels.team) or text(ctx.consumer_group_id),
+        app = text(labels.app), user = text(ctx.consumer_name), key = text(consumer.credential_id),
+    }
+end
+
 -- Names of ours that a client has sent go no further.
 function _M.strip_ours(ctx)
     for name in pairs(ngx.req.get_headers(0)) do
@@ -71,7 +89,7 @@ function _M.apply(ctx, list)
     for _, answer in ipairs(list) do
         if answer.refusal then
             ctx.headrace:close()
-            ctx.headrace.refused = true
+            ctx.headrace.metadata.reason = answer.refusal.reason
             return _M.refuse(answer.refusal)
         end
         edit_headers(ctx, answer)

@@ -14,6 +14,7 @@ from headrace.ext_proc.engine.policy.destinations import Destination, destinatio
 from headrace.ext_proc.engine.policy.lines import MAX_BYTES, Located, parse, read_bytes
 from headrace.ext_proc.engine.policy.models import (
     ApiKeysSource,
+    GatewaySource,
     HeadersSource,
     JwtSource,
     KeyFile,
@@ -263,5 +264,5 @@ def _files(document: PolicyDocument) -> Iterator[tuple[Where, str]]:
                 yield ("identity", index, "api_keys", "file"), name
             case JwtSource(jwt=jwt) if "://" not in jwt.jwks:
                 yield ("identity", index, "jwt", "jwks"), jwt.jwks
-            case ApiKeysSource() | JwtSource() | HeadersSource():
+            case ApiKeysSource() | JwtSource() | HeadersSource() | GatewaySource():
                 pass

@@ -186,9 +186,24 @@ class HeadersSource(Part):
     )
 
 
+class Vouching(Part):
+    """Nothing is to be set: the gateway names the parts of the principal."""
+
+
+class GatewaySource(Part):
+    """The gateway in front has authenticated the caller and vouches for it beside the request, where no client can write."""
+
+    gateway: Vouching = Field(
+        description="APISIX: the consumer, its group, its credential and its labels. Envoy: the dynamic metadata headrace.identity."
+    )
+
+
 IdentitySource = Annotated[
-    Annotated[ApiKeysSource, Tag("api_keys")] | Annotated[JwtSource, Tag("jwt")] | Annotated[HeadersSource, Tag("headers")],
-    by_key("api_keys", "jwt", "headers"),
+    Annotated[ApiKeysSource, Tag("api_keys")]
+    | Annotated[JwtSource, Tag("jwt")]
+    | Annotated[HeadersSource, Tag("headers")]
+    | Annotated[GatewaySource, Tag("gateway")],
+    by_key("api_keys", "jwt", "headers", "gateway"),
 ]
 
 

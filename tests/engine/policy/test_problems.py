@@ -82,7 +82,7 @@ CHANGES = [
         "11: models[0].pools[1]: never reached: pools[0] holds the model's whole context of 1000 tokens",
     ]),
     ("identity:\n", "identity:\n  - {jwt: {}, headers: {}}\n", [
-        "13: identity[0]: must hold exactly one of api_keys, jwt, headers",
+        "13: identity[0]: must hold exactly one of api_keys, jwt, headers, gateway",
     ]),
     ("{team: x-team}", "{team: X-Team}", [
         "13: identity[0].headers.team: 'X-Team' is not the name of a header in lower case",

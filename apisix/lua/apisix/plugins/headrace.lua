@@ -5,12 +5,15 @@
 -- before_proxy  a plain route whose answer the service wants: called here. Behind ai-proxy: the stream's end
 -- lua_body_filter   behind ai-proxy, each piece of the answer
 -- header_filter     x-headrace-* and x-ratelimit-* of the answer
+-- log           request-only: the usage that ai-proxy has read is told to the service, which settles by it
 
 local core = require("apisix.core")
 local answers = require("headrace.answers")
 local config = require("headrace.config")
 local exchange = require("headrace.exchange")
+local guards = require("headrace.guards")
 local requests = require("headrace.requests")
+local settlement = require("headrace.settlement")
 local words = require("headrace.words")
 
 local ngx = ngx
@@ -18,17 +21,21 @@ local pairs = pairs
 
 local _M = {
     version = 0.1,
-    priority = 1035,   -- below authentication, ai-proxy (1040) and ai-proxy-multi (1041); above ai-rate-limiting (1030)
+    -- Below authentication, ai-proxy (1040) and ai-proxy-multi (1041); above ai-rate-limiting (1030) and traffic-split (966).
+    priority = 1035,
     name = "headrace",
     schema = config.schema,
 }
 
--- Metadata of the service as variables of APISIX's loggers: $headrace_route and so on.
-for _, name in ipairs({ "exchange", "route", "reason" }) do
+-- What the service says of an exchange, as variables of APISIX's loggers: $headrace_route and so on. It says more with the answer,
+-- so that a value is not to be kept.
+for _, name in ipairs(config.VARIABLES) do
     core.ctx.register_var("headrace_" .. name, function(ctx)
         return ctx.headrace and ctx.headrace.metadata[name]
-    end)
+    end, { no_cacheable = true })
 end
+
+_M.init = guards.start
 
 function _M.check_schema(conf)
     local ok, err = core.schema.check(config.schema, conf)
@@ -43,8 +50,19 @@ local function refuse(ctx, status, code)
     return status, words.error(ctx.var.uri, status, code)
 end
 
+-- FAILED_PRECONDITION: what the service needs is not what this gateway gives. No outage: it does not pass by failure_mode_allow.
+local CANNOT = "grpc-status 9:"
+
+local function misconfigured(ctx, problem)
+    core.log.error("headrace: ", problem)
+    return refuse(ctx, 503, "gateway.misconfigured")
+end
+
 -- What becomes of a request that the service could not look at.
 local function unchecked(conf, ctx, err)
+    if err:sub(1, #CANNOT) == CANNOT then
+        return misconfigured(ctx, "the service cannot work with this configuration: " .. err)
+    end
     core.log.error("headrace: the service has not answered: ", err)
     if conf.failure_mode_allow.request then
         requests.strip_ours(ctx)
@@ -54,14 +72,16 @@ local function unchecked(conf, ctx, err)
 end
 
 function _M.rewrite(conf, ctx)
-    if not config.prepared(conf) then
-        return refuse(ctx, 503, "gateway.misconfigured")
+    local problem = guards.problem(conf, ctx)
+    if problem then
+        return misconfigured(ctx, problem)
     end
     local body, err = core.request.get_body(conf.max_body_bytes, ctx)
     if err then
         return refuse(ctx, 413, "body.too_large")
     end
-    local asked, answers_or_why = exchange.begin(conf.prepared, config.turn(), requests.headers(ctx), body or "")
+    local headers, vouched = requests.headers(ctx), requests.vouched(ctx)
+    local asked, answers_or_why = exchange.begin(config.prepared(conf), config.turn(), headers, body or "", vouched)
     if not asked then
         return unchecked(conf, ctx, answers_or_why)
     end
@@ -88,7 +108,9 @@ function _M.before_proxy(conf, ctx)
 end
 
 function _M.lua_body_filter(conf, ctx, headers, body)
-    if ctx.headrace then
+    if ctx.headrace and conf.request_only then
+        settlement.watch(ctx, body)
+    elseif ctx.headrace then
         return answers.filter(conf, ctx, headers, body)
     end
 end
@@ -102,6 +124,12 @@ function _M.header_filter(_, ctx)
         if asked.metadata[name] then
             ngx.header[header] = asked.metadata[name]
         end
+    end
+end
+
+function _M.log(conf, ctx)
+    if ctx.headrace then
+        settlement.add(config.prepared(conf), ctx)
     end
 end
 

@@ -3,6 +3,7 @@
 local core = require("apisix.core")
 local plugin = require("apisix.plugins.headrace")
 local http = require("resty.http")
+local usage = require("apisix.usage")
 
 local _M = {}
 
@@ -10,8 +11,10 @@ local function exit_with(code, body)
     if code then return core.response.exit(code, body) end
 end
 
+-- stands: members of the context as APISIX would have set them by now.
 local function context(conf)
     local ctx = { upstream_scheme = "http", plugins = { plugin, conf } }
+    for name, value in pairs(stands or {}) do ctx[name] = value end
     ctx.var = core.ctx.vars(ctx)
     ngx.ctx.api_ctx, ngx.ctx.conf = ctx, conf
     return ctx
@@ -32,6 +35,7 @@ end
 
 function _M.configured(conf)
     assert(plugin.check_schema(conf))
+    plugin.init()
     return conf
 end
 
@@ -54,6 +58,9 @@ function _M.behind_ai_proxy(conf, servers)
     local ctx = context(conf)
     local multi = { instances = instances(servers) }
     ctx.plugins = { { name = "ai-proxy-multi" }, multi, plugin, conf }
+    for _, name in ipairs(ctx.beside or {}) do
+        ctx.plugins[#ctx.plugins + 1], ctx.plugins[#ctx.plugins + 2] = { name = name }, {}
+    end
     exit_with(plugin.rewrite(conf, ctx))
     for _, instance in ipairs(multi.instances) do
         if instance.name == "standard" then ctx.picked_ai_instance = instance end
@@ -76,16 +83,30 @@ function _M.behind_ai_proxy(conf, servers)
             local part, err = response.body_reader(65536)
             if err then return ngx.exit(ngx.ERROR) end
             if not part then break end
+            ctx.var.request_type = "ai_stream"
+            usage.piece(ctx, part)
             local ok = response_filter(conf, ctx, response.headers, part)
             if not ok then return ngx.exit(ngx.ERROR) end
         end
     else
         local parts = {}
         for part in response.body_reader, 65536 do parts[#parts + 1] = part end
+        ctx.var.request_type = "ai_chat"
+        usage.whole(ctx, table.concat(parts))
         response_filter(conf, ctx, response.headers, table.concat(parts))
     end
     exit_with(plugin.before_proxy(conf, ctx))
     ngx.exit(ngx.OK)
+end
+
+function _M.log()
+    local ctx = ngx.ctx.api_ctx
+    if not ctx then return end
+    plugin.log(ngx.ctx.conf, ctx)
+    if not ctx.logs then return end
+    local logged = {}
+    for _, name in ipairs(ctx.logs) do logged[name] = ctx.var["headrace_" .. name] end
+    ngx.log(ngx.WARN, "logged: ", cjson.encode(logged), " end")
 end
 
 function _M.header_filter()
