@@ -69,13 +69,13 @@ def test_commands_print_what_the_page_says(page: Path, tmp_path: Path, store: st
                 assert [line for line, right in zip(printed, expected, strict=True) if not matches(line, right)] == []
 
 
-@pytest.mark.parametrize("index", range(3))
+@pytest.mark.parametrize("index", range(4))
 def test_each_source_of_the_identity_page_compiles(index: int, tmp_path: Path) -> None:
     lists = [text for _, text in blocks(DOCS / "filters" / "identity.md") if text.startswith("identity:")]
     (tmp_path / "headrace.pepper").write_text("p" * 32)
     write_keys(tmp_path / "keys.yaml", (KeyRecord(id="a", digest=digest(b"p" * 32, "secret")),))
     assert compiled(tmp_path, f"version: 1\n{lists[index]}\nfilters: [{{identity: {{}}}}]\n").document.identity
-    assert len(lists) == 3
+    assert len(lists) == 4
 
 
 def test_pages_are_run_at_all() -> None:

@@ -125,6 +125,10 @@ class RequestHalf(Course):
         metadata = {"exchange": self.id, **self.decision.metadata, **self._settling(settle)}
         return Proceed(self._pending.take(), body, metadata, last=last)
 
+    def withdraw(self) -> None:
+        """The last answer cannot be carried out by this gateway: the request goes nowhere after all."""
+        self._forwarded = False
+
     def _on_early_response(self, event: ResponseHeaders) -> Answer:
         """The proxy replied by itself before the request was sent on: a path it refuses, a body too large, a client gone."""
         if event.from_upstream:

@@ -306,6 +306,22 @@ async def test_capabilities_of_the_gateway_are_told_to_filters() -> None:
     assert seen == [Capability.ACCESS_LOG]
 
 
+async def test_who_the_gateway_vouches_for_is_told_to_filters() -> None:
+    seen: list[object] = []
+    filter = filter_of(open=noting(seen, lambda request: request.vouched))
+    await told(exchange_of(filter), replace(post(), vouched={"user": "ada"}))
+    assert seen == [{"user": "ada"}]
+
+
+async def test_a_request_that_the_gateway_cannot_send_on_as_it_was_told_was_sent_nowhere() -> None:
+    filter = filter_of(needs=BODY | STREAM)
+    exchange = exchange_of(filter)
+    assert not proceeds(await last(exchange, post(), body())).last
+    exchange.withdraw()
+    exchange.close(Cause.FAILED)
+    assert [(outcome.cause, outcome.forwarded) for outcome in filter.session.outcomes] == [(Cause.FAILED, False)]
+
+
 async def test_a_call_is_read_once_per_body() -> None:
     calls: list[object] = []
     look = reads(on_request=noting(calls, lambda request: request.call))

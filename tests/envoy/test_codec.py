@@ -55,6 +55,18 @@ def test_request_headers_keep_every_value_and_bytes_that_are_no_utf8() -> None:
     assert event.end
 
 
+def test_who_the_gateway_vouches_for_is_in_its_metadata_alone() -> None:
+    sent = pb.ProcessingRequest(request_headers=headers_of(("headrace.identity", b"eve")))
+    sent.metadata_context.filter_metadata["another"].update({"user": "eve"})
+    event = decode(sent)
+    assert isinstance(event, RequestHeaders)
+    assert event.vouched is None
+    sent.metadata_context.filter_metadata["headrace.identity"].update({"user": "ada", "team": "research"})
+    event = decode(sent)
+    assert isinstance(event, RequestHeaders)
+    assert event.vouched == {"user": "ada", "team": "research"}
+
+
 def test_a_value_in_the_old_place_is_read() -> None:
     sent = pb.HttpHeaders(headers=pb.HeaderMap(headers=[pb.HeaderValue(key="a", value="1")]))
     event = decode(pb.ProcessingRequest(request_headers=sent))

@@ -105,11 +105,15 @@ async def test_any_mode_will_do_for_a_request_that_nobody_reads(config: dict[str
 
 
 async def test_a_gateway_that_does_not_offer_the_answer_is_refused_where_a_filter_must_read_it() -> None:
-    stream = Service(filter_of(needs=READS)).open("access-log")
+    filter = filter_of(needs=READS)
+    stream = Service(filter).open("access-log")
     await stream.receive(headers())
-    with pytest.raises(ModeError, match="does not offer it"):
+    with pytest.raises(ModeError, match="does not give it"):
         await stream.receive(prompt())
     assert not stream.finished
+    stream.close(Cause.FAILED)
+    (outcome,) = filter.sessions[0].outcomes
+    assert not outcome.forwarded  # so that nothing is charged for it
 
 
 async def test_it_is_not_needed_where_no_filter_reads_the_answer() -> None:
