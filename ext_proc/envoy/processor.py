@@ -140,9 +140,7 @@ class ProcessStream:
             raise self._modes
         if not self._ways.reads_answers and self._exchange.state is State.AWAIT_RESPONSE:
             self._exchange.withdraw()
-            raise ModeError(
-                "a filter must read the answer and the gateway does not give it; run the gateway's doctor, or leave request_only out"
-            )
+            raise ModeError("a filter must read the answer and the gateway does not give it; run the gateway's doctor")
         messages = encode(event, answer, self._reading, every_chunk=self._ways.every_chunk)
         if isinstance(answer, Proceed) and answer.read is not None:
             self._reading = answer.read

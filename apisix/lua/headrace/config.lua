@@ -51,8 +51,8 @@ _M.schema = {
         },
         max_body_bytes = { type = "integer", minimum = 1, maximum = 67108864, default = 16777216 },
         request_only = {
-            description = "Answers never pass the service: requests are checked, counted, reserved and routed. Their usage is settled "
-                .. "by what ai-proxy has read of it, on plain routes by what was reserved.",
+            description = "Answers never pass the service: requests are checked, counted, reserved and routed. Their usage is "
+                .. "settled by what ai-proxy has read of it, on plain routes by what was reserved.",
             type = "boolean", default = false,
         },
         routes = {
