@@ -1,6 +1,8 @@
 """Operations on the API keys in the store."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Self
 
@@ -9,11 +11,11 @@ from pydantic import AwareDatetime, BaseModel, Field
 from headrace.ext_proc.admin.errors import ApiError, Problem, invalid
 from headrace.ext_proc.admin.operation import Call, Given, Nothing
 from headrace.ext_proc.admin.policies import pepper_of
-from headrace.ext_proc.core.ports import Store
 from headrace.ext_proc.core.principal import DEFAULT_ORGANISATION
 from headrace.ext_proc.core.roster import RosterFull
-from headrace.ext_proc.engine.key_changes import FreshKey, KeyEnded, State, fresh_key, revoked, rotated, state_of
-from headrace.ext_proc.engine.key_store import ROSTER, put_key, unpacked
+from headrace.ext_proc.engine import key_store
+from headrace.ext_proc.engine.key_changes import FreshKey, KeyEnded, State, fresh_key, rotated, state_of
+from headrace.ext_proc.engine.key_store import NoKey, Overtaken
 from headrace.ext_proc.engine.keys import KeyRecord, Part
 from headrace.ext_proc.engine.policy.values import Name
 
@@ -100,8 +102,8 @@ class RotatedKey(BaseModel):
 async def list_keys(call: Call[KeyQuery, None]) -> Keys:
     found: list[tuple[Key, int]] = []
     after, limit = call.query.after, call.query.limit
-    while len(found) <= limit and (page := await call.site.store.listed_since(ROSTER, after, limit=PAGE)):
-        records = ((unpacked(one), one.revision) for one in page)
+    while len(found) <= limit and (page := await call.site.store.listed_since(key_store.ROSTER, after, limit=PAGE)):
+        records = ((key_store.unpacked(one), one.revision) for one in page)
         keys = [(Key.of(key, call.now), revision) for key, revision in records if key is not None]
         found += [(key, revision) for key, revision in keys if call.query.takes(key)]
         after = page[-1].revision
@@ -114,39 +116,34 @@ async def create_key(call: Call[Nothing, NewKey]) -> KeyWithSecret:
     pepper = await asyncio.to_thread(pepper_of, call.site.policy)
     members = {**call.body.model_dump(), "models": tuple(call.body.models)}
     fresh = fresh_key(pepper, _second(call.now), call.token.holder, **members)
-    await _put(call.site.store, fresh)
+    with _explained():
+        await key_store.put_key(call.site.store, fresh.record)
     return _shown(fresh, call.now)
 
 
 async def show_key(call: Call[Nothing, None]) -> Key:
-    key, _ = await _known(call.site.store, call.path["id"])
+    with _explained():
+        key, _ = await key_store.find_key(call.site.store, call.path["id"])
     return Key.of(key, call.now)
 
 
 async def rotate_key(call: Call[Nothing, Rotation]) -> RotatedKey:
-    """The new key is put first: whatever fails after that, the old one goes on."""
     _check_end(call.body.expires, call.now)
-    store, now = call.site.store, _second(call.now)
-    old, revision = await _known(store, call.path["id"])
+    now, body = _second(call.now), call.body
+    until = now + timedelta(seconds=body.overlap_seconds)
     pepper = await asyncio.to_thread(pepper_of, call.site.policy)
-    until = now + timedelta(seconds=call.body.overlap_seconds)
-    try:
-        fresh, ending = rotated(old, pepper, now, call.token.holder, until=until, expires=call.body.expires)
-    except KeyEnded as error:
-        raise ApiError("conflict", f"{error}; make a new key.") from None
-    put = await _put(store, fresh)
-    if not await put_key(store, ending, revision=revision):
-        await put_key(store, revoked(fresh.record, now, call.token.holder), revision=put)
-        raise _meanwhile(old.id)
+
+    def turn(old: KeyRecord) -> tuple[FreshKey, KeyRecord]:
+        return rotated(old, pepper, now, call.token.holder, until=until, expires=body.expires)
+
+    with _explained():
+        fresh, ending = await key_store.rotate_key(call.site.store, call.path["id"], turn)
     return RotatedKey(key=_shown(fresh, call.now), replaces=Key.of(ending, call.now))
 
 
 async def revoke_key(call: Call[Nothing, None]) -> Key:
-    store = call.site.store
-    key, revision = await _known(store, call.path["id"])
-    ended = revoked(key, _second(call.now), call.token.holder)
-    if not await put_key(store, ended, revision=revision):
-        raise _meanwhile(key.id)
+    with _explained():
+        ended = await key_store.revoke_key(call.site.store, call.path["id"], _second(call.now), call.token.holder)
     return Key.of(ended, call.now)
 
 
@@ -156,25 +153,15 @@ def _check_end(expires: datetime | None, now: datetime) -> None:
         raise invalid([Problem(where="body.expires", message="is over; give a time to come")])
 
 
-async def _known(store: Store, id: str) -> tuple[KeyRecord, int]:
-    """The key and its revision. Raises ApiError where there is none, and StoreUnavailable."""
-    listed = await store.listed(ROSTER, id)
-    key = unpacked(listed) if listed else None
-    if listed is None or key is None:
-        raise ApiError("not_found", "There is no such key in the store.")
-    return key, listed.revision
-
-
-async def _put(store: Store, fresh: FreshKey) -> int:
-    """Raises ApiError and StoreUnavailable."""
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What cannot be done, as ApiError."""
     try:
-        return await put_key(store, fresh.record)
-    except RosterFull as error:
-        raise ApiError("conflict", f"No key can be made: {error}.") from None
-
-
-def _meanwhile(id: str) -> ApiError:
-    return ApiError("conflict", f"{id} was changed by somebody else at the same time; look at it, and decide anew.")
+        yield
+    except NoKey as error:
+        raise ApiError("not_found", f"{error}") from None
+    except (KeyEnded, Overtaken, RosterFull) as error:
+        raise ApiError("conflict", f"{error}") from None
 
 
 def _shown(fresh: FreshKey, now: datetime) -> KeyWithSecret:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import Any
 import pytest
 
 from headrace.ext_proc.engine.key_files import read_keys
-from headrace.ext_proc.engine.keys import digest, load_pepper
+from headrace.ext_proc.engine.key_store import find_key
+from headrace.ext_proc.engine.keys import KeyRecord, digest, load_pepper
+from headrace.ext_proc.stores import open_store
+from headrace.ext_proc.stores.embedded import EmbeddedStore
 from tests.cli.command import headrace
 
 
@@ -185,3 +189,44 @@ def test_what_has_ended_is_not_rotated(tmp_path: Path, ended: str) -> None:
     said = {"unknown": "has no key 'key_none'", "overlap": "--overlap"}.get(ended, f"{id} is {ended}")
     assert said in failed(headrace("keys", "rotate", *options, cwd=tmp_path))
     assert (tmp_path / "keys.yaml").read_text() == before
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with EmbeddedStore() as url:
+        yield url
+
+
+class TestInTheStore:
+    @pytest.fixture(autouse=True)
+    def where(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HEADRACE_STORE", url)
+
+    async def kept(self, url: str, id: str) -> KeyRecord:
+        store = open_store(url)
+        key, _ = await find_key(store, id)
+        await store.close()
+        return key
+
+    async def test_a_key_is_made_rotated_and_revoked_with_its_history(self, url: str, tmp_path: Path) -> None:
+        made = create(tmp_path, "--in-store", "--team", "mill", "--who", "ada")
+        key = await self.kept(url, made["id"])
+        assert key.digest == digest(load_pepper(tmp_path / "headrace.pepper", {}), made["key"])
+        fresh = rotate(tmp_path, made["id"], "--in-store", "--who", "bob")
+        headrace("keys", "revoke", "--in-store", "--who", "eve", fresh["id"], cwd=tmp_path)
+        old, new = await self.kept(url, made["id"]), await self.kept(url, fresh["id"])
+        assert [(act.what, act.by) for act in old.history] == [("created", "ada"), ("rotated", "bob")]
+        assert [(act.what, act.by) for act in new.history] == [("created", "bob"), ("revoked", "eve")]
+        assert (new.team, new.disabled, old.disabled, old.expires is None) == ("mill", True, False, False)
+        listed = headrace("keys", "list", "--in-store", cwd=tmp_path).stdout
+        assert f"{new.id}  revoked" in listed and f"{old.id}  until" in listed
+        assert not (tmp_path / "keys.yaml").exists()
+
+    def test_what_is_not_there_or_has_ended_is_said(self, tmp_path: Path) -> None:
+        assert "the store has no key 'key_none'" in failed(headrace("keys", "revoke", "--in-store", "key_none", cwd=tmp_path))
+        gone = create(tmp_path, "--in-store", "--expires", "0h")["id"]
+        assert f"{gone} is expired" in failed(headrace("keys", "rotate", "--in-store", gone, cwd=tmp_path))
+
+    def test_which_store_must_be_said(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("HEADRACE_STORE")
+        assert "--store URL" in failed(headrace("keys", "list", "--in-store", cwd=tmp_path))
