@@ -15,12 +15,12 @@ StoreUrl = Annotated[
 ]
 
 
-def with_store(url: str, act: "Callable[[Store], Awaitable[Result]]") -> Result:
-    """What `act` gives with the store, which is closed after it. Ends the command where the store does not answer."""
-    return asyncio.run(_with(url, act))
+def with_store(url: str, act: "Callable[[Store], Awaitable[Result]]", *, failure: int = 1) -> Result:
+    """What `act` gives with the store, closed after it. Ends the command with `failure` where the store does not answer."""
+    return asyncio.run(_with(url, act, failure))
 
 
-async def _with(url: str, act: "Callable[[Store], Awaitable[Result]]") -> Result:
+async def _with(url: str, act: "Callable[[Store], Awaitable[Result]]", failure: int) -> Result:
     from headrace.ext_proc.core.ports import StoreUnavailable
     from headrace.ext_proc.stores import open_store
 
@@ -32,6 +32,6 @@ async def _with(url: str, act: "Callable[[Store], Awaitable[Result]]") -> Result
         return await act(store)
     except StoreUnavailable as error:
         typer.echo(f"the store does not answer: {error}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(failure) from None
     finally:
         await store.close()

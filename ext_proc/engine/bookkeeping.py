@@ -20,7 +20,7 @@ def closing_of(effect: Money) -> Closing:
     if isinstance(effect, Release):
         return Closing(effect.lease, None, _entry(effect))
     if effect.usage is None:
-        return Closing(effect.lease, {}, {**_entry(effect), **_charged(effect, effect.reserved)})
+        return Closing(effect.lease, {}, {**_entry(effect), **_charged(effect, effect.reserved), "outcome": "kept"})
     return Closing(effect.lease, spent_of(effect.usage, effect.price), {**_entry(effect), **_charged(effect, effect.usage)})
 
 

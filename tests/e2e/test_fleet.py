@@ -159,6 +159,6 @@ async def nothing_held(running: Fleet, organisation: str) -> None:
 
     async def agree() -> bool:
         records = [entry.members for entry in await running.ledger(organisation)]
-        return (await running.used(organisation))[1] == COST * sum(record["outcome"] == "settled" for record in records)
+        return (await running.used(organisation))[1] == COST * sum(record["outcome"] != "released" for record in records)
 
     await until_async(agree, "the counters and the ledger agree")

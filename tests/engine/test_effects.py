@@ -233,7 +233,8 @@ async def test_the_ledgers_entry_without_usage_says_what_was_reserved() -> None:
     assert store.entries[0].items() >= {"input_tokens": "10", "output_tokens": "100", "nano_usd": "86000"}.items()
     await outcome_of(Settle("acme", "e2", None), store)
     await outcome_of(Release("acme", "e3"), store)
-    assert [set(entry) for entry in store.entries[1:]] == [{"exchange", "organisation"}] * 2
+    assert [set(entry) for entry in store.entries[1:]] == [{"exchange", "organisation", "outcome"}, {"exchange", "organisation"}]
+    assert [entry["outcome"] for entry in store.entries[:2]] == ["kept", "kept"]
 
 
 async def test_draining_waits_until_all_is_carried_out() -> None:

@@ -1,13 +1,14 @@
 """`headrace usage`: what was used and what it cost, from the ledger in the store."""
 
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headrace.ext_proc.cli.stores import StoreUrl, with_store
+from headrace.ext_proc.cli.usage.form import Form
+from headrace.ext_proc.cli.usage.reconcile import reconcile
 from headrace.ext_proc.engine.usage.grouping import KEYS, Report
 from headrace.ext_proc.engine.usage.reading import instant_of
 
@@ -19,12 +20,6 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Wh
 Organisation = Annotated[str, typer.Option(help="Whose ledger.")]
 Start = Annotated[str | None, typer.Option("--from", help="From this day or instant on, UTC unless it has an offset: 2026-11-01.")]
 End = Annotated[str | None, typer.Option("--to", help="Before this day or instant; now when absent.")]
-
-
-class Form(StrEnum):
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
 
 
 @app.command()
@@ -88,3 +83,6 @@ def _gather(store: str, organisation: str, start: int, end: int, found: Report) 
             found.add(record)
 
     with_store(store, add)
+
+
+app.command()(reconcile)

@@ -12,18 +12,21 @@ _SHORT = {"input_tokens": "input", "cached_tokens": "cached", "output_tokens": "
 
 
 def table(report: Report) -> str:
-    """Columns as wide as what is in them; numbers to the right."""
     names = len(report.by)
     head = [*report.by, *(_SHORT.get(name, name) for name in COLUMNS)]
     body = [[*row[:names], *map(_grouped, row[names:])] for row in report.rows()]
     total = ["total", *[""] * (names - 1), *map(_grouped, report.total.row)]
-    lines = [head, *body, total]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "".join(_line(line, widths, names) for line in lines)
+    return aligned([head, *body, total], names)
 
 
 def _grouped(number: str) -> str:
     return f"{Decimal(number):,f}"
+
+
+def aligned(lines: Sequence[Sequence[str]], names: int) -> str:
+    """Columns two spaces apart, the first `names` of them to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "".join(_line(line, widths, names) for line in lines)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], names: int) -> str:
