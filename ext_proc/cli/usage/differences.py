@@ -16,24 +16,24 @@ _NUMBERS = ("invoice", "ledger", "difference")
 
 def table(scope: Scope, comparisons: Sequence[Comparison], total: Comparison, every: bool) -> str:
     """What differs, or with `every` all of it; then the totals, and a sentence."""
-    head = [*scope.by, "lines", "verdict", "what", *_NUMBERS, "%"]
+    head = [*scope.by, "lines", "verdict", "what", *_NUMBERS, "%", "estimated"]
     shown = [(one, pair) for one in comparisons for pair in one.pairs if every or not pair.agrees]
-    body = [_row(one, pair) for one, pair in shown]
-    totals = [[*total.key, "", "", pair.measure, *map(_grouped, _numbers(pair)), _percent(pair)] for pair in total.pairs]
+    body = [_row(one, pair, _lines(one), one.verdict) for one, pair in shown]
+    totals = [_row(total, pair, "", "") for pair in total.pairs]
     return aligned([head, *body, *totals], len(scope.by) + 3) + "".join(f"{line}\n" for line in _said(comparisons, total))
 
 
-def _row(one: Comparison, pair: Pair) -> Sequence[str]:
-    return [*one.key, _lines(one), one.verdict, pair.measure, *map(_grouped, _numbers(pair)), _percent(pair)]
+def _row(one: Comparison, pair: Pair, lines: str, verdict: str) -> Sequence[str]:
+    return [*one.key, lines, verdict, pair.measure, *map(_grouped, _numbers(pair)), _percent(pair), f"{one.estimated:,}"]
 
 
 def _said(comparisons: Sequence[Comparison], total: Comparison) -> Iterator[str]:
     agreeing = sum(one.verdict is Verdict.AGREES for one in comparisons)
     yield f"{agreeing} of {len(comparisons)} agree"
     if total.estimated:
-        yield f"{total.estimated:,} requests stand in the ledger as reserved: no provider reported their usage"
+        yield f"estimated: {total.estimated:,} of {total.requests:,} requests are in the ledger as reserved, without reported usage"
     if total.unpriced:
-        yield f"{total.unpriced:,} requests have no price in the ledger"
+        yield f"unpriced: {total.unpriced:,} of {total.requests:,} requests have no price in the ledger"
 
 
 def _lines(one: Comparison) -> str:

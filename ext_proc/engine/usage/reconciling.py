@@ -65,8 +65,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """key: values of what it is compared by. lines: the first of the file's; line_count: how many there are. estimated: requests
-    whose usage no provider reported, so that the ledger has what was reserved. unpriced: those that the ledger has no money of.
+    """key: values of what it is compared by. lines: the first of the file's; line_count: how many there are. requests: the
+    ledger's. estimated: those whose usage no provider reported, so that the ledger has what was reserved. unpriced: without money.
     """
 
     key: Sequence[str]
@@ -74,6 +74,7 @@ class Comparison:
     pairs: Sequence[Pair]
     lines: Sequence[int]
     line_count: int
+    requests: int
     estimated: int
     unpriced: int
 
@@ -102,7 +103,9 @@ class _Group:
 
     def compared(self, key: Sequence[str], measures: Sequence[str], tolerance: Tolerance) -> Comparison:
         pairs = [self._pair(measure, tolerance) for measure in measures]
-        return Comparison(key, self._verdict(pairs), pairs, self.lines, self.line_count, self.estimated, self.unpriced)
+        return Comparison(
+            key, self._verdict(pairs), pairs, self.lines, self.line_count, self.ledger.requests, self.estimated, self.unpriced
+        )
 
     def _pair(self, measure: str, tolerance: Tolerance) -> Pair:
         counts = {"requests": self.ledger.requests, **self.ledger.tokens}

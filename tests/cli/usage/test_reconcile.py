@@ -90,7 +90,7 @@ def test_what_agrees_ends_well_and_prints_totals(url: str, organisation: str, in
     assert done.exit_code == 0
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["day", *["total"] * 4, "1"]
     shown = reconcile(url, organisation, invoice, "--route", "openai", "--to", "2026-11-03", "--all").stdout.splitlines()
-    assert shown[1].split() == ["2026-11-02", "gpt-4o", "3,4", "agrees", "requests", "1", "1", "0", "+0.00"]
+    assert shown[1].split() == ["2026-11-02", "gpt-4o", "3,4", "agrees", "requests", "1", "1", "0", "+0.00", "0"]
 
 
 def test_a_ledger_agrees_with_its_own_report(url: str, organisation: str, tmp_path: Path) -> None:
