@@ -2,8 +2,9 @@
 
 Presidio's URL pattern takes `self.ca` of `self.call()` for a domain, models take keywords for names. Prose is judged mildly: a
 domain has to be one to its end, and a name that stands alone, in small letters or in capitals, has to be a sure one. In code a
-domain needs a scheme, and a name has to be written as one. Structured findings (addresses of people and machines, cards, keys)
-stand wherever they are.
+domain needs a scheme, and a name has to be written as a full one, or to be data: in a string or between tags. The number of an
+issue or a page is no postcode anywhere. What has a structure
+(addresses of people and machines, cards, keys) stands wherever it is.
 """
 
 import re
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import tldextract
 
+from headrace.filters.pii.places import PLACE
 from headrace.filters.pii.spans import Span
 
 _PYTHON = "def|class|import|from|return|elif|else|try|except|finally|raise|assert|while|lambda|yield"
@@ -36,6 +38,13 @@ _CONFIDENT = 0.8
 _ENDINGS = frozenset({"py", "sh", "so", "rs", "pl", "ps", "md", "cc", "zip", "mov", "pub"})
 _FILES = _ENDINGS | {"name", "date", "stream", "host", "id", "next", "link"}
 _OBJECTS = frozenset({"self", "this", "cls", "os", "sys", "event", "log", "obj", "foo", "module", "super"})
+_QUOTES = ('"', "'")
+_MEMBER = re.compile(r":[ ]?[\"']$")
+_ENTRY = re.compile(r"[ \t]*-?[ ]?[\w\- ]+:[ ]+")
+_KINDS = r"(?:issues?|bugs?|tickets?|peps?|rfcs?|pp?|pages?|lines?|ports?|vol|volume|version|chapter|section|python)\.?"
+_COUNTED = re.compile(rf"(?:#|\b{_KINDS}[ ]#?)$", re.IGNORECASE)
+_NUMBERED = re.compile(r"\d+(?:[-/.]\d+)*")
+_REFERENCE = re.compile(rf"{_KINDS}[ ]?#?\d+(?:[-/.]\d+)*", re.IGNORECASE)
 _DOMAIN = re.compile(r"[\w\-]+(?:\.[\w\-]+)+")
 _SCHEME = re.compile(r"[\"']?(?:https?://|www\d{0,3}\.)", re.IGNORECASE)
 
@@ -57,18 +66,56 @@ def _judged(text: str, spans: Sequence[Span], *, code: bool) -> Iterator[Span]:
     for span in spans:
         if span.entity == "URL":
             yield from _url(text, span, spans, code=code)
-        elif _stands(text[span.start : span.end], span, code=code):
+        elif span.entity in _NAMES:
+            if _is_name(text, span, code=code):
+                yield span
+        elif span.entity not in _WEAK or not (_is_part_of_a_word(text, span) or (code and span.score < _CONFIDENT)):
             yield span
 
 
-def _stands(value: str, span: Span, *, code: bool) -> bool:
-    if code and span.entity in _NAMES:
-        return _FULL_NAME.fullmatch(value) is not None
-    if code and span.entity in _WEAK:
-        return span.score >= _CONFIDENT
-    if span.entity in _NAMES and "_" in value:
+def _is_name(text: str, span: Span, *, code: bool) -> bool:
+    value = text[span.start : span.end]
+    if "_" in value:
+        return False
+    if code:
+        return _FULL_NAME.fullmatch(value) is not None or _is_data(text, span)
+    if value.islower() and is_code(value.join(_line_around(text, span))):
+        return False
+    if text[span.end : span.end + 1] == "(" or (span.entity == PLACE and _is_reference(text, span)):
         return False
     return span.entity != "PERSON" or span.score >= SURE_ALONE or not value.isalpha() or not (value.islower() or value.isupper())
+
+
+def _is_data(text: str, span: Span) -> bool:
+    """Whether it stands where data does: `"city": "Leeds"`, `<city>Leeds</city>`, `city: Leeds`.
+
+    In small letters it has to be all of a member's value, and a sure one.
+    """
+    before, after = _line_around(text, span)
+    if text[span.start].islower():
+        return span.score >= SURE_ALONE and bool(_MEMBER.search(before)) and after[:1] in _QUOTES
+    if any(quote in before and quote in after for quote in _QUOTES) or _ENTRY.fullmatch(before):
+        return True
+    return before.rfind(">") > before.rfind("<") and "<" in after
+
+
+def _line_around(text: str, span: Span) -> tuple[str, str]:
+    """What stands before the finding in its line, and what stands behind it."""
+    end = text.find("\n", span.end)
+    return text[text.rfind("\n", 0, span.start) + 1 : span.start], text[span.end : end if end >= 0 else len(text)]
+
+
+def _is_part_of_a_word(text: str, span: Span) -> bool:
+    """Whether the word it begins or ends with goes on: `2s256` in `blake2s256`, forty digits of fifty."""
+    return text[span.start - 1 : span.start].isalnum() or text[span.end : span.end + 1].isalnum()
+
+
+def _is_reference(text: str, span: Span) -> bool:
+    """Whether it is the number of something that is counted: #4711, issue 4711, PEP 8, pp. 87-88."""
+    if _REFERENCE.fullmatch(text, span.start, span.end):
+        return True
+    before = text[max(0, span.start - 12) : span.start]
+    return bool(_NUMBERED.fullmatch(text, span.start, span.end) and _COUNTED.search(before))
 
 
 def _url(text: str, span: Span, spans: Sequence[Span], *, code: bool) -> Iterator[Span]:

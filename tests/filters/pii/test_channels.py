@@ -9,7 +9,7 @@ import random
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 from urllib.parse import quote
 
@@ -244,6 +244,15 @@ def test_an_adversarys_text_gives_nothing_away_however_it_is_cut(case: str) -> N
         said, _ = _streamed(channel, [text[:cut], text[cut:]], lambda raw: iter((raw,)))
         assert said == whole
     assert _streamed(channel, list(text), lambda raw: iter((raw,)))[0] == whole
+
+
+def test_an_iban_in_any_three_pieces_gives_nothing_away() -> None:
+    iban, channel = "DE89 3704 0044 0532 0130 00", CHANNELS["content"]
+    for first, second in combinations(range(1, len(iban)), 2):
+        pieces = [f"to {iban[:first]}", iban[first:second], f"{iban[second:]} now"]
+        said, raw = _streamed(channel, pieces, lambda raw: iter((raw,)))
+        assert said == "to <IBAN_CODE> now"
+        assert b"DE8" not in raw
 
 
 @pytest.mark.parametrize("name", [name for name, channel in CHANNELS.items() if channel.json])

@@ -155,3 +155,50 @@ def test_check_digits() -> None:
     assert luhn("4111 1111 1111 1111") and not luhn("4111 1111 1111 1112")
     assert mod97("DE89 3704 0044 0532 0130 00") and not mod97("DE88 3704 0044 0532 0130 00")
     assert verhoeff("2363") and not verhoeff("2364")
+
+
+def _named(text: str, value: str, entity: str = "PERSON", score: float = 0.95) -> bool:
+    """Whether a model's finding stands."""
+    start = text.index(value)
+    return bool(plausible(text, [Span(start, start + len(value), entity, score)]))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"first_name": "Jane", "city": "Leeds", "age": 33}', "Jane"),
+        ('{"first_name": "Jane", "city": "Leeds", "age": 33}', "Leeds"),
+        ('[{"name": "X", "address": "12 Main Street, Leeds"}, {"n": []}]', "12 Main Street, Leeds"),
+        ('{"results": [{"note": "called Priya back", "n": [1, 2]}]}', "Priya"),
+        ('{"user": "jane", "roles": ["admin"], "n": {}}', "jane"),
+        ("<person><first>Jane</first><last>Doe</last></person>", "Doe"),
+        ("name: X\ncity: Leeds\nroles: [vip]\nopen: {}\n", "Leeds"),
+        ("print(greet('Jane'), sep=x_y)", "Jane"),
+    ],
+)
+def test_names_in_data_stand_though_its_marks_are_those_of_code(text: str, value: str) -> None:
+    assert is_code(text)
+    assert _named(text, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "entity"),
+    [
+        ("x = Weibull(a, b); y = pareto[0]", "Weibull", "PERSON"),
+        ("if len(args) > 1: return x_y", "len", "PERSON"),
+        ('_add("HAVE_LCHOWN", x["chown"])', "HAVE_LCHOWN", "PERSON"),
+        ("A line of prose that is long enough to be no code at all.\n        if len(args) > 0 or x_y in kws:", "len", "PERSON"),
+        ("the function Weibull(alpha, beta) has two parameters", "Weibull", "PERSON"),
+        ("see issue 16662 for what was decided then", "16662", "LOCATION"),
+        ("this was fixed in #759889, long ago", "759889", "LOCATION"),
+        ("as PEP 338 has it, and pp. 87-88 of the book", "PEP 338", "LOCATION"),
+        ("as PEP 338 has it, and pp. 87-88 of the book", "87-88", "LOCATION"),
+        ("available as blake2b512 and blake2s256 as well", "2b512", "US_DRIVER_LICENSE"),
+    ],
+)
+def test_words_and_numbers_of_code_are_no_names_and_no_places(text: str, value: str, entity: str) -> None:
+    assert not _named(text, value, entity)
+
+
+def test_a_postcode_stands_in_prose() -> None:
+    assert _named("my postcode is 62701, as it says on the letter", "62701", "LOCATION")
