@@ -27,3 +27,5 @@ class Capability(Flag):
     """The gateway reads `usage` of answers itself and reports it, with our metadata, in an access log that we receive."""
     FAILOVER = auto()
     """The gateway asks the next candidate where one fails, and calls us for every attempt that needs it."""
+    TRIAL = auto()
+    """There is no gateway: nothing is sent, and whoever asks wants every number, also one that decides nothing."""

@@ -70,6 +70,10 @@ class Tokens:
             return prompt.overhead + await self._offload.run(count, prompt.texts)
         return prompt.overhead + count(prompt.texts)
 
+    def is_cheap(self, prompt: Prompt, model: Model) -> bool:
+        """Whether counting takes less time than a decision without a count would save."""
+        return isinstance(model.tokenizer, str) and sum(map(len, prompt.texts)) <= INLINE_CHARACTERS
+
     def corrected(self, found: int, prompt: Prompt, model: Model) -> Counted:
         """What `found` tokens of `prompt` are for this model."""
         if prompt.exact and is_own(model):

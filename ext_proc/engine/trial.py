@@ -128,7 +128,7 @@ class _Play:
     """One exchange, and what its gateway knows of it."""
 
     def __init__(self, policy: Policy, id: str, runner: EffectRunner) -> None:
-        self._exchange = Exchange(id, policy, shield, capabilities=Capability.ACCESS_LOG)
+        self._exchange = Exchange(id, policy, shield, capabilities=Capability.ACCESS_LOG | Capability.TRIAL)
         self._runner = runner
         self._metadata: dict[str, Any] = {}
         self._meter = UsageMeter()

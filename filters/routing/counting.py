@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from headrace.ext_proc.core.facts import PLACEMENT
+from headrace.ext_proc.core.facts import INPUT_TOKENS, PLACEMENT
 from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.engine.policy.catalogue import Catalogue
@@ -35,6 +35,16 @@ class Needs:
             counts[served.name] = self._tokens.corrected(found[served.tokenizer], prompt, served)
         return [(offer, self._asked(request, offer, counts[offer.model.name])) for offer in offers]
 
+    def at_most(self, request: Request, offers: Sequence[Offer]) -> Sequence[tuple[Offer, Asked]]:
+        """The same by the prompt's bytes instead of its tokens; empty where that saves nothing, or a price depends on the count."""
+        prompt = request.call.prompt
+        if request.facts.get(INPUT_TOKENS) is not None or all(self._tokens.is_cheap(prompt, offer.model) for offer in offers):
+            return ()
+        bound = prompt.overhead + sum(map(_bytes, prompt.texts))
+        if any(self._price(offer, 0) != self._price(offer, bound) for offer in offers):
+            return ()
+        return [(offer, self._asked(request, offer, Counted(bound))._replace(counted=False)) for offer in offers]
+
     def _asked(self, request: Request, offer: Offer, counted: Counted) -> Asked:
         call, model = request.call, offer.model
         answer = model.max_output if call.output_cap is None else call.output_cap
@@ -44,3 +54,7 @@ class Needs:
     def _price(self, offer: Offer, prompt: int) -> Price | None:
         """A pool that serves another model costs what that model does, where the catalogue has it."""
         return self._prices.of(self._catalogue.find(offer.served) or offer.model, offer.served, prompt)
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -19,12 +19,12 @@ from headrace.ext_proc.engine.tokens import Tokens
 from headrace.filters.routing import counting
 from headrace.filters.routing.failover import Candidates
 from headrace.filters.routing.memory import Memory, ShapeError, memory_of, read_shape
-from headrace.filters.routing.offers import Offers
+from headrace.filters.routing.offers import Offer, Offers
 from headrace.filters.routing.preferences import Ordered, Preferences
 from headrace.filters.routing.refusals import refusal, unknown_model
 from headrace.filters.routing.servers import Placed, Servers, need_of, subset_of
 from headrace.filters.routing.settings import RoutingSettings
-from headrace.filters.routing.weighing import Weighed, Weighing
+from headrace.filters.routing.weighing import OF_COUNTS, Asked, Weighed, Weighing
 
 HEADER = "x-headrace-route"
 """Names the upstream for the gateway's route table, which removes it before the upstream sees the request."""
@@ -69,6 +69,7 @@ class RoutingFilter:
         self.weighing = Weighing(upstreams, settings.tags, dict(_memories(build)), settings.accept, settings.max_price)
         self.preferences = Preferences(settings, build.ports.latency)
         self.candidates = Candidates(settings.failover)
+        self.may_skip_counting = "price" not in settings.prefer and not any(one.metrics for one in upstreams.values())
 
     def open(self, request: Request) -> Session:
         return RoutingSession(self)
@@ -92,12 +93,21 @@ class RoutingSession(Session):
             return unknown_model(asked)
         now_ms = self._filter.clock.now_ms()
         offers = self._filter.offers.of(model, asked, now_ms)
-        weighed = self._filter.weighing.weigh(await self._filter.needs.of(request, model, offers))
+        weighed = self._uncounted(request, offers)
+        if weighed is None:
+            weighed = self._filter.weighing.weigh(await self._filter.needs.of(request, model, offers))
         fitting = [one for one in weighed if one.reason is None]
         if not fitting:
             return refusal(asked, weighed, self._filter.weighing.most_of, _note(asked, weighed, weighed[0]))
         ordered = self._filter.preferences.order(request, fitting, now_ms)
         return self._place(request, ordered, weighed, now_ms)
+
+    def _uncounted(self, request: Request, offers: Sequence[Offer]) -> Sequence[Weighed] | None:
+        """The offers weighed by the prompt's bytes, where its tokens could change nothing."""
+        if not self._filter.may_skip_counting or Capability.TRIAL in request.capabilities:
+            return None
+        weighed = self._filter.weighing.weigh(self._filter.needs.at_most(request, offers))
+        return weighed if weighed and all(one.reason not in OF_COUNTS for one in weighed) else None
 
     def _place(self, request: Request, ordered: Ordered, weighed: Sequence[Weighed], now_ms: int) -> Verdict:
         """The verdict with the first of the offers whose servers have room, and with the further candidates."""
@@ -139,10 +149,8 @@ class RoutingSession(Session):
 def _note(asked: str, weighed: Sequence[Weighed], first: Weighed) -> dict[str, Any]:
     """For the decision; the tokens are those of `first`'s model. The gateway's own route is a candidate among others alone."""
     alone = len(weighed) == 1 and first.pool is None and first.reason is None
-    estimated = {} if first.asked.estimate is None else {"estimated": first.asked.estimate}
     return {
-        "input_tokens": first.asked.prompt,
-        **estimated,
+        **_said(first.asked),
         "output_cap": first.asked.answer * first.asked.choices,
         "candidates": [] if alone else [one.note(asked) for one in weighed],
     }
@@ -170,12 +178,7 @@ def _continue(
     asked, sent, upstream = request.call.model, _name_sent(request, chosen), chosen.upstream
     members = [SetMember(("model",), sent)] if sent != asked else []
     headers = {HEADER: upstream} if upstream else {}
-    facts: dict[Fact[Any], Any] = {
-        INPUT_TOKENS: chosen.asked.prompt,
-        ESTIMATED: chosen.asked.estimate,
-        MODEL: chosen.offer.model.name,
-        ASKED: asked,
-    }
+    facts = {**_known(chosen.asked), MODEL: chosen.offer.model.name, ASKED: asked}
     return Continue(
         Edits(set_headers=headers, members=members, reroute=bool(upstream)),
         facts={**facts, ROUTE: upstream} if upstream else facts,
@@ -183,3 +186,14 @@ def _continue(
         note=note,
         reason=reason,
     )
+
+
+def _known(asked: Asked) -> dict[Fact[Any], Any]:
+    return {INPUT_TOKENS: asked.prompt, ESTIMATED: asked.estimate} if asked.counted else {}
+
+
+def _said(asked: Asked) -> Mapping[str, int]:
+    """For the decision."""
+    if not asked.counted:
+        return {"input_tokens_at_most": asked.prompt}
+    return {"input_tokens": asked.prompt, **({} if asked.estimate is None else {"estimated": asked.estimate})}

@@ -27,6 +27,8 @@ class Asked(NamedTuple):
     only: frozenset[str] | None = None
     price: Price | None = None
     estimate: int | None = None
+    counted: bool = True
+    """False: `prompt` is its bytes, of which no tokenizer makes more tokens."""
 
     @property
     def need(self) -> int:
@@ -62,6 +64,9 @@ class Weighed(NamedTuple):
 
 Fall = tuple[str, str] | None
 """Reason and words of the rule an offer falls by."""
+
+OF_COUNTS: Final = frozenset({"routing.context", "routing.prompt_size", "routing.memory_fit"})
+"""Rules that fewer tokens might pass."""
 
 NOT_PERMITTED: Final = frozenset({"routing.accept", "routing.tags", "routing.placement"})
 """Rules about who may see a request, or serve this caller."""

@@ -50,8 +50,9 @@ def _budget(note: Note) -> Iterator[str]:
 
 def _routing(note: Note) -> Iterator[str]:
     if "candidates" in note:
-        need = note["input_tokens"] + note["output_cap"]
-        yield f"{note['input_tokens']:,} prompt + {note['output_cap']:,} answer = {need:,} tokens"
+        least = "" if "input_tokens" in note else "up to "
+        prompt = note["input_tokens_at_most"] if least else note["input_tokens"]
+        yield f"{least}{prompt:,} prompt + {note['output_cap']:,} answer = {prompt + note['output_cap']:,} tokens"
         yield from filter(None, [", ".join(map(_candidate, note["candidates"]))])
 
 
