@@ -1,6 +1,9 @@
 """API keys in the store, followed: a worker has all of them, and looks for changes while requests come."""
 
+import logging
 from weakref import WeakValueDictionary
+
+import msgspec
 
 from headrace.ext_proc.core.ports import Clock, Store, StoreUnavailable
 from headrace.ext_proc.core.request import Request
@@ -10,12 +13,23 @@ from headrace.ext_proc.engine.key_store import ROSTER, unpacked
 from headrace.ext_proc.engine.keys import PREFIX, digest
 from headrace.filters.identity.sources import Entry, Finding
 
+log = logging.getLogger(__name__)
+
+
+class _Marked(msgspec.Struct):
+    """What is read of a record when it comes; the rest is, when a caller shows the key: 100,000 of them come at once."""
+
+    digest: str
+
+
+_marked = msgspec.json.Decoder(_Marked).decode
+
 
 class KeyRoster:
     """The store's keys, by digest, followed: see Follower."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
-        self._entries: dict[str, Entry] = {}
+        self._known: dict[str, Listed | Entry] = {}
         self._digests: dict[str, str] = {}
         self._follower = Follower(store, clock, ROSTER, self._take)
 
@@ -28,17 +42,30 @@ class KeyRoster:
             await self._follower.look()
         if not 0 <= self._follower.age_ms < max(stale_ms, LATE_MS):
             raise StoreUnavailable("the keys in the store cannot be read")
-        return self._entries.get(wanted) or await self._made_just_now(wanted)
+        return self._entry(wanted) or await self._made_just_now(wanted)
 
     async def _made_just_now(self, wanted: str) -> Entry | None:
         if not await self._follower.look_anew():
             raise StoreUnavailable("whether there is such a key cannot be asked")
-        return self._entries.get(wanted)
+        return self._entry(wanted)
+
+    def _entry(self, wanted: str) -> Entry | None:
+        known = self._known.get(wanted)
+        if isinstance(known, Listed):
+            key = unpacked(known)
+            known = Entry.of(key) if key else None
+            if known is not None:
+                self._known[wanted] = known
+        return known
 
     def _take(self, listed: Listed) -> None:
-        self._entries.pop(self._digests.pop(listed.id, ""), None)
-        if (key := unpacked(listed)) is not None:
-            self._entries[key.digest], self._digests[key.id] = Entry.of(key), key.digest
+        self._known.pop(self._digests.pop(listed.id, ""), None)
+        try:
+            mark = _marked(listed.value).digest
+        except msgspec.DecodeError:
+            log.error("a key in the store cannot be read; nobody is admitted by it", extra={"key": listed.id[:80]})
+            return
+        self._known[mark], self._digests[listed.id] = listed, mark
 
 
 # A reload must not read all keys again. Entries live as long as a policy that has them, and hold their store: no other has its id.
