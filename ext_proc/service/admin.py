@@ -123,15 +123,10 @@ class _Answers:
         self._service, self._api = service, api
 
     def app(self) -> Starlette:
-        return Starlette(
-            routes=[
-                Route("/healthz", self.healthz),
-                Route("/readyz", self.readyz),
-                Route("/metrics", self.metrics),
-                Route("/policy", self.policy),
-                Mount(PREFIX, self._api),
-            ]
-        )
+        probes = {"/healthz": self.healthz, "/readyz": self.readyz, "/metrics": self.metrics, "/policy": self.policy}
+        app = Starlette(routes=[*(Route(path, answer) for path, answer in probes.items()), Mount(PREFIX, self._api)])
+        app.router.redirect_slashes = False  # to wherever the Host header says, with a token perhaps
+        return app
 
     async def healthz(self, _: Request) -> Response:
         """The process lives."""

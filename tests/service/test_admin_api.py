@@ -143,6 +143,7 @@ async def test_over_tls_it_is_served_anywhere(options: Options, folder: Path) ->
         async with httpx.AsyncClient(verify=context, base_url=admin.url.replace("0.0.0.0", "127.0.0.1")) as client:
             assert (await client.get("/api/v1/caller")).status_code == 401
             assert (await client.get("/healthz")).text == "ok\n"
+            assert (await client.get("/api/v1")).status_code == (await client.get("/healthz/")).status_code == 404
     await service.kill()
 
 

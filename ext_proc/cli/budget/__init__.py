@@ -1,6 +1,5 @@
 """`headrace budget`: how budgets stand, and what operators change about them while the policy stays."""
 
-import asyncio
 import getpass
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from headrace.ext_proc.cli.stores import StoreUrl, with_store
 
 if TYPE_CHECKING:
     from headrace.ext_proc.core.ports import Store
@@ -19,9 +20,6 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 PolicyFile = Annotated[Path, typer.Argument(help="The policy file, which names the budgets.", metavar="POLICY")]
 BudgetName = Annotated[str, typer.Argument(help="The budget's name.", metavar="BUDGET")]
 Id = Annotated[str, typer.Argument(help="As the request for it said, and `headrace budget history` shows.", metavar="ID")]
-StoreUrl = Annotated[
-    str, typer.Option("--store", help="The service's store: redis://, rediss:// or unix://.", envvar="HEADRACE_STORE")
-]
 For = Annotated[
     str | None, typer.Option("--for", help="Whose counter: team=research,user=ann. Default: everybody's.", metavar="LEVEL=NAME,…")
 ]
@@ -192,21 +190,13 @@ def _decide(policy: Path, store: str, decide: "Callable[[Desk], Awaitable[Any]]"
 def _at_desk(policy: Path, url: str, act: "Callable[[Desk, Store, list[Limit]], Awaitable[Any]]") -> Any:
     """What `act` gives. Ends the command, with the reason, where the policy, the store or the desk refuses."""
     from headrace.ext_proc.cli.check import compiled
-    from headrace.ext_proc.core.ports import StoreUnavailable
     from headrace.ext_proc.engine.budgets.desk import DeskError
-    from headrace.ext_proc.stores import open_store
 
     outcome = compiled(policy)
     if isinstance(outcome, Exception):
         raise _ended(outcome)
     try:
-        store = open_store(url)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--store") from None
-    try:
-        return asyncio.run(_acted(outcome.document, store, act))
-    except StoreUnavailable as error:
-        raise _ended(f"the store does not answer: {error}") from None
+        return with_store(url, lambda store: _acted(outcome.document, store, act))
     except DeskError as error:
         raise _ended(error) from None
 
@@ -217,10 +207,7 @@ async def _acted(document: Any, store: "Store", act: "Callable[[Desk, Store, lis
     from headrace.ext_proc.engine.clock import SystemClock
 
     limits = list(limits_of(document, lambda where, message: None))  # the policy was compiled: it has no problems
-    try:
-        return await act(Desk(limits, store, SystemClock()), store, limits)
-    finally:
-        await store.close()
+    return await act(Desk(limits, store, SystemClock()), store, limits)
 
 
 def _ended(said: object) -> typer.Exit:
