@@ -22,7 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "envoy": ("envoy", "Envoy's configuration: write one, patch one, check one."),
     "keys": ("keys", "Create, list, rotate and revoke API keys."),
     "pii": ("pii", "Try what a policy finds in samples of your own."),
-    "usage": ("usage", "What was used and what it cost: reports and exports of the ledger."),
+    "usage": ("usage", "What was used and what it cost: reports and exports of the ledger, and invoices compared with it."),
     "admin": ("admin", "Tokens of the admin API, and its OpenAPI document."),
     "metrics": ("metrics", "What there is to watch: metrics, a Grafana dashboard, alert rules."),
     "budget": ("budget", "Show, set and raise budgets."),

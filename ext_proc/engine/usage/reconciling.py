@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from headrace.ext_proc.engine.policy.catalogue import is_glob
@@ -23,6 +24,7 @@ GROUPS_MAX: Final = 200_000
 _DATED: Final = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8}|(0[1-9]|1[0-2])[0-3]\d|latest)$", re.ASCII)
 
 
+@lru_cache(4096)  # asked for each record
 def shared_name(model: str) -> str:
     """What an invoice, a request and a catalogue agree in: `Claude Sonnet 4.5` and `claude-sonnet-4-5-20250929` are one. Versions
     by date are one model, on both sides.
