@@ -7,8 +7,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from hiredis import pack_command
 from msgspec import Struct
+from redis.asyncio import Redis
 from redis.asyncio.connection import ConnectionPool
+from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError, TryAgainError
 
@@ -62,10 +65,10 @@ def _looked_at(future: "asyncio.Future[Reply]") -> None:
 
 
 class OneServer:
-    """A server that is found by its URL, or by Sentinels at each connect."""
+    """A server that is found by its URL, or by Sentinels at each connect; `sentinels` are clients of theirs, to be closed."""
 
-    def __init__(self, link: Link, copies: Copies) -> None:
-        self._link, self._copies = link, copies
+    def __init__(self, link: Link, copies: Copies, sentinels: Sequence[Redis] = ()) -> None:
+        self._link, self._copies, self._sentinels = link, copies, sentinels
 
     async def call(self, key: str, command: bytes) -> Reply:
         try:
@@ -75,6 +78,7 @@ class OneServer:
 
     async def close(self) -> None:
         await self._link.close()
+        await asyncio.gather(*(sentinel.aclose() for sentinel in self._sentinels))
 
 
 class Cluster:
@@ -215,7 +219,8 @@ def nodes_of(url: str, *, timeout_s: float) -> Nodes:
     query = f"?{parts.query}" if parts.query else ""
     if kind == "cluster":
         return Cluster(addresses, (scheme, credentials + at, query), copies, timeout_s=timeout_s)
-    return OneServer(_by_sentinel(addresses, parts.path.strip("/"), credentials + at, scheme, timeout_s), copies)
+    link, sentinels = _by_sentinel(addresses, parts.path.strip("/"), credentials + at, scheme, timeout_s)
+    return OneServer(link, copies, sentinels)
 
 
 def _number(text: str) -> int:
@@ -224,18 +229,22 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _by_sentinel(addresses: Sequence[Address], service: str, credentials: str, scheme: str, timeout_s: float) -> Link:
-    """A link that asks the Sentinels for the primary whenever it connects."""
+def _by_sentinel(
+    addresses: Sequence[Address], service: str, credentials: str, scheme: str, timeout_s: float
+) -> tuple[Link, Sequence[Redis]]:
+    """A link that asks the Sentinels for the primary whenever it connects, and the clients it asks them by."""
     if not service:
         raise ValueError("store URL: redis+sentinel:// wants the service's name after the hosts: redis+sentinel://host:26379/main")
     server = ConnectionPool.from_url(f"{scheme}://{credentials}host/0")
     shared = {name: value for name, value in server.connection_kwargs.items() if name in ("username", "password", "db")}
-    sentinels = Sentinel(addresses, socket_connect_timeout=timeout_s, socket_timeout=timeout_s)  # type: ignore[no-untyped-call]
+    each_s = timeout_s / (len(addresses) + 1)  # so that those that are silent leave time for the next, and for the primary
+    once = {"socket_connect_timeout": each_s, "socket_timeout": each_s, "retry": Retry(NoBackoff(), 0)}
+    sentinels = Sentinel(addresses, sentinel_kwargs=once)  # type: ignore[no-untyped-call]
     pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
         service, sentinels, ssl=scheme == "rediss", protocol=2, decode_responses=False, driver_info=None,
         socket_timeout=None, socket_connect_timeout=timeout_s, **shared,
     )  # fmt: skip
-    return Link(pool.make_connection, timeout_s=timeout_s)
+    return Link(pool.make_connection, timeout_s=timeout_s), sentinels.sentinels
 
 
 def _parsed(host: str) -> Address:

@@ -158,12 +158,17 @@ class Chaos:
 
     async def settled(self) -> None:
         """Returns when what no kill can have cost its settlement is settled, and no worker has anything to say to the store."""
+        left: list[object] = []
 
         async def quiet() -> bool:
             waiting = [line for line in (await self._fleet.metrics()).splitlines() if line.startswith("headrace_effects_waiting")]
-            return self._open() <= self.exposed and all(line.endswith(" 0.0") for line in waiting)
+            left[:] = [*(self._open() - self.exposed), *(line for line in waiting if not line.endswith(" 0.0"))]
+            return not left
 
-        await until(quiet, "every settlement that no kill concerned")
+        try:
+            await until(quiet, "settlements")
+        except AssertionError:
+            raise AssertionError(f"open, though no kill concerned them, or waiting: {left}") from None
 
 
 def open_leases(store: Server) -> list[dict[str, str]]:

@@ -142,3 +142,57 @@ class ClusterServers:
 def _replicates(node: Server) -> bool:
     with redis.Redis(port=node.port) as client:
         return str(client.info("replication").get("master_link_status")) == "up"
+
+
+SERVICE = "main"
+
+
+class SentinelServers:
+    """A primary, its replica, and three Sentinels of which two must agree that it is down. servers[0] begins as the primary."""
+
+    def __init__(self, directory: Path) -> None:
+        ports = free_ports(5)
+        first, second, *watching = ports
+        follows = ("--replicaof", f"127.0.0.1 {first}")
+        self.servers = [
+            Server(directory / str(first), first, *PLAIN, "--appendfsync", "always"),
+            Server(directory / str(second), second, *PLAIN, "--appendfsync", "always", *follows),
+        ]
+        self.sentinels = [_sentinel(directory / str(port), port, first) for port in watching]
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+        return f"redis+sentinel://{hosts}/{SERVICE}"
+
+    def start(self) -> None:
+        for server in self.servers:
+            server.start()
+        until(lambda: _replicates(self.servers[1]), "a replica in step")
+        for sentinel in self.sentinels:
+            sentinel.start()
+        until(lambda: all(map(_knows_all, self.sentinels)), "Sentinels that know each other and the replica")
+
+    def stop(self) -> None:
+        for server in (*self.sentinels, *self.servers):
+            server.kill()
+
+    def primary(self) -> Server:
+        """Whom the Sentinels name."""
+        _, port = self.sentinels[0].ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+        return next(server for server in self.servers if server.port == int(port))
+
+
+def _sentinel(directory: Path, port: int, primary: int) -> Server:
+    directory.mkdir(parents=True)
+    config = directory / "sentinel.conf"
+    config.write_text(
+        f"sentinel monitor {SERVICE} 127.0.0.1 {primary} 2\n"
+        f"sentinel down-after-milliseconds {SERVICE} 500\nsentinel failover-timeout {SERVICE} 5000\n"
+    )
+    return Server(directory, port, "--bind", "127.0.0.1", "--sentinel", arguments=[str(config)])
+
+
+def _knows_all(sentinel: Server) -> bool:
+    (told,) = sentinel.ask("SENTINEL", "MASTERS")
+    return (told[b"num-slaves"], told[b"num-other-sentinels"], told[b"flags"]) == (b"1", b"2", b"master")
