@@ -89,10 +89,11 @@ def _is_name(text: str, span: Span, *, code: bool) -> bool:
 def _is_data(text: str, span: Span) -> bool:
     """Whether it stands where data does: `"city": "Leeds"`, `<city>Leeds</city>`, `city: Leeds`.
 
-    In small letters it has to be all of a member's value, and a sure one.
+    In small letters or in capitals it has to be all of a member's value, and a sure one.
     """
     before, after = _line_around(text, span)
-    if text[span.start].islower():
+    value = text[span.start : span.end]
+    if value.islower() or value.isupper():
         return span.score >= SURE_ALONE and bool(_MEMBER.search(before)) and after[:1] in _QUOTES
     if any(quote in before and quote in after for quote in _QUOTES) or _ENTRY.fullmatch(before):
         return True
