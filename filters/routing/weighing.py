@@ -111,15 +111,14 @@ class Weighing:
         for rule in self._rules:
             if (fall := rule(offer, asked)) is not None:
                 return Weighed(offer, asked, *fall)
-        return Weighed(offer, asked, None, self._holds(offer.pool))
+        return Weighed(offer, asked, None, self._holds(offer.pool, asked))
 
-    def _holds(self, pool: Pool | None) -> str:
+    def _holds(self, pool: Pool | None, asked: Asked) -> str:
         if pool is None:
             return "the gateway's own route"
-        if pool.max_tokens is not None:
-            return f"holds up to {pool.max_tokens} tokens"
-        memory = self._memory.get(id(pool))
-        return "holds any number of tokens" if memory is None else f"its KV cache holds {memory.most} tokens"
+        limit = [f"holds up to {pool.max_tokens} tokens"] if pool.max_tokens is not None else []
+        memory = [_share(memory, asked)] if (memory := self._memory.get(id(pool))) else []
+        return "; ".join(limit + memory) or "holds any number of tokens"
 
     def _sunset(self, offer: Offer, _: Asked) -> Fall:
         return ("routing.sunset", f"is not served since {offer.gone}") if offer.gone else None
@@ -167,6 +166,11 @@ class Weighing:
         """Tokens that the pool takes; only of one that has a limit."""
         limits = [pool.max_tokens] if pool.max_tokens is not None else []
         return min(limits + ([self._memory[id(pool)].most] if id(pool) in self._memory else []))
+
+
+def _share(memory: Memory, asked: Asked) -> str:
+    takes, room = memory.takes(asked.prompt, asked.answer, asked.choices) / GIB, memory.room / GIB
+    return f"takes {takes:.2f} of {room:.2f} GiB of KV cache, which holds {memory.most} tokens"
 
 
 @lru_cache(256)

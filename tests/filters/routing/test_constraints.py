@@ -45,7 +45,7 @@ def chosen(answer: Answer) -> tuple[str, str]:
 async def test_a_request_that_the_gpus_hold_goes_to_the_first_pool(tmp_path: Path) -> None:
     answer, candidates = await asked(tmp_path)
     assert chosen(answer) == ("far", "routing.first_pool")
-    assert candidates["far"]["fits"] and "its KV cache holds 8512 tokens" in candidates["far"]["why"]
+    assert candidates["far"]["fits"] and "GiB of KV cache, which holds 8512 tokens" in candidates["far"]["why"]
 
 
 async def test_a_request_that_they_do_not_hold_goes_to_larger_ones(tmp_path: Path) -> None:
