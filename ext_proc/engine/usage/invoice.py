@@ -62,8 +62,8 @@ class Form:
 
 
 def _of_line_item(text: str) -> str:
-    """`gpt-4o-2024-08-06, cached input`: what was paid for stands behind the model."""
-    return name_of(text.rpartition(", ")[0] or text)
+    """`gpt-4o-2024-08-06, cached input`: what was paid for stands behind the model, whose name has no comma."""
+    return name_of(text.partition(",")[0])
 
 
 _UNTIL = ("end_time_iso", "end_time")

@@ -128,6 +128,15 @@ def test_exported_files_do_for_the_store(url: str, organisation: str, invoice: P
     assert "2026-11-01.parquet: has records of the same time as" in twice.stderr
 
 
+def test_exported_money_is_exact(url: str, organisation: str, tmp_path: Path) -> None:
+    own, exported = tmp_path / "own.csv", tmp_path / "all.parquet"
+    ledger = ("--store", url, "--organisation", organisation)
+    own.write_text(run("report", *ledger, "--by", "day,model", "--format", "csv").stdout, "utf-8")
+    run("export", exported, *ledger)
+    done = run("reconcile", own, "--ledger", exported, "--tolerance", "0", "--tolerance-usd", "0", "--format", "json")
+    assert (done.exit_code, json.loads(done.stdout)["total"]["usd"]["ledger"]) == (0, "0.095495")
+
+
 def test_a_file_of_something_else_is_no_ledger(invoice: Path, tmp_path: Path) -> None:
     path = tmp_path / "other.parquet"
     done = run("reconcile", invoice, "--ledger", invoice)

@@ -23,6 +23,7 @@ start_time,end_time,start_time_iso,end_time_iso,amount_value,amount_currency,qua
 1793577600,1793664000,2026-11-02T00:00:00,2026-11-03T00:00:00,0.003835980000000000000000000000,usd,,,\
 "gpt-4o-2024-08-06, cached input",
 1793577600,1793664000,2026-11-02T00:00:00,2026-11-03T00:00:00,-1.5,usd,,,credit,
+1793577600,1793664000,2026-11-02T00:00:00,2026-11-03T00:00:00,2,usd,,,"o3, batch, output",
 """
 ANTHROPIC_USAGE = """\
 usage_date_utc,model_version,api_key,workspace,usage_type,context_window,usage_input_tokens_no_cache,usage_input_tokens_cache_write_5m,\
@@ -59,7 +60,7 @@ def amounts(**counts: int | str) -> dict[str, Decimal]:
         (
             OPENAI_COSTS,
             "OpenAI, costs",
-            [(2, "gpt-4o-2024-08-06", amounts(usd="0.00383598")), (3, "credit", amounts(usd="-1.5"))],
+            [(2, "gpt-4o-2024-08-06", amounts(usd="0.00383598")), (3, "credit", amounts(usd="-1.5")), (4, "o3", amounts(usd=2))],
         ),
         (
             ANTHROPIC_USAGE,
