@@ -121,7 +121,7 @@ class Chaos:
                 await asyncio.to_thread(self._store.start)
 
     def _open(self) -> set[int]:
-        return {int(record["key"]) for record in open_leases(self._store)}
+        return {int(record["key"]) for record in open_leases(self._store, ORGANISATION)}
 
     async def _caller(self) -> None:
         while self._callers_go_on:
@@ -171,9 +171,9 @@ class Chaos:
             raise AssertionError(f"open, though no kill concerned them, or waiting: {left}") from None
 
 
-def open_leases(store: Server) -> list[dict[str, str]]:
+def open_leases(store: Server, organisation: str) -> list[dict[str, str]]:
     """The records of leases that are neither closed nor have lapsed."""
-    entries = store.ask("ZRANGE", open_key(ORGANISATION), 0, -1)
+    entries = store.ask("ZRANGE", open_key(organisation), 0, -1)
     return [_pairs(msgspec.msgpack.decode(entry)[1]) for entry in entries]
 
 
@@ -184,7 +184,7 @@ def _pairs(words: list[str]) -> dict[str, str]:
 async def lapse(fleet: Fleet, store: Server) -> int:
     """Let the time pass that leases last: the store hears of it from whoever calls. How many exchanges run then."""
     later_ms = SystemClock().now_ms() + (LEASE_S + 1) * 1000
-    while open_leases(store):
+    while open_leases(store, ORGANISATION):
         await fleet.store.settle_many(ORGANISATION, [Closing("nobody's", {})], now_ms=later_ms)
     at_once = [charge for charge in fleet.charges(ORGANISATION) if charge.unit == "concurrency"]
     return sum(await fleet.store.read(ORGANISATION, at_once, now_ms=later_ms))

@@ -69,10 +69,10 @@ class Fleet:
     _exit: contextlib.AsyncExitStack
     envoys: int = field(default=1)
 
-    async def chat(self, organisation: str, tokens: int = CAP) -> httpx.Response:
-        """One request of one caller; the pool says so many tokens."""
+    async def chat(self, organisation: str, script: str = f"tokens={CAP}") -> httpx.Response:
+        """One request of one caller."""
         body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": CAP}
-        headers = {"x-org": organisation, "x-team": "research", "x-user": "ann", "x-simulate": f"tokens={tokens}"}
+        headers = {"x-org": organisation, "x-team": "research", "x-user": "ann", "x-simulate": script}
         return await self.client.post(CHAT, json=body, headers=headers)
 
     async def metrics(self) -> str:

@@ -58,6 +58,11 @@ class Server:
             self._process.wait()
             self._process = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "start() comes first"
+        return self._process.pid
+
     def ask(self, *command: str | int) -> Any:
         connection = redis.Connection(host="127.0.0.1", port=self.port, socket_timeout=DEADLINE_S)  # type: ignore[no-untyped-call]
         try:
