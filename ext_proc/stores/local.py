@@ -46,8 +46,8 @@ class LocalAllowance:
 
     The allowance is a share of each counter's limit, for as long as its window lasts, outages and policies notwithstanding. So a
     counter exceeds its limit by at most workers × share, rounded up to a whole unit, and by what those leases settle above
-    what they reserved. A worker that dies during an outage takes with it, at most, what it admitted; the one that replaces it counts
-    as one more.
+    what they reserved. A worker that dies during an outage takes with it, at most, what it admitted; the one that replaces it
+    counts as one more.
     """
 
     def __init__(self, store: Store) -> None:
