@@ -231,6 +231,8 @@ end
 -- Passes a stream on, piece by piece, each as the service gives it back. Cancels where the upstream, or the caller, is gone.
 local function relay(conf, ctx, client, response)
     local reads = ctx.headrace_reading == "stream"
+    ngx.send_headers()  -- the first words may take their time
+    ngx.flush(true)
     while true do
         local part, err = response.body_reader(PIECE)
         if err then

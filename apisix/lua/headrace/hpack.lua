@@ -45,9 +45,11 @@ local function text(value)
     return number(#value, 7, 0) .. value
 end
 
+local NO_TABLE = "\32"   -- a table of size 0, which a peer that announced none has to be told of (RFC 7541, 4.2)
+
 -- The block for a list of {name, value}: literals that no table remembers.
 function _M.encode(headers)
-    local out = {}
+    local out = { NO_TABLE }
     for _, header in ipairs(headers) do
         out[#out + 1] = "\0" .. text(header[1]) .. text(header[2])
     end
