@@ -42,7 +42,8 @@ def _calls_at_attempts(document: PolicyDocument, failovers: list[Mapping[str, An
     """All upstreams or none: the attempts of a request share their headers, and so the credential that one of them has set."""
     upstreams = document.upstreams.values()
     others = any(pool.model for model in document.models for pool in model.pools)
-    if others or any(upstream.dialect or upstream.api_key for upstream in upstreams):
+    several = bool(failovers) and any(len(model.served_by) > 1 for model in document.models)
+    if others or several or any(upstream.dialect or upstream.api_key for upstream in upstreams):
         return True
     paths = {Upstream(name=name, url=upstream.url).prefix for name, upstream in document.upstreams.items()}
     return (len(paths) > 1 and bool(failovers)) or any("first_token_timeout" in failover for failover in failovers)

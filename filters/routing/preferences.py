@@ -19,6 +19,9 @@ from headrace.filters.routing.weighing import Weighed
 AS_QUICK: Final = 1.25
 """Times the quickest average up to which an offer counts as equally quick: closer ones differ by chance."""
 
+PROBES: Final = 20
+"""One request in so many tries an offer that has not been seen lately."""
+
 BEST_FIRST: Final[Mapping[Kind, Sequence[Kind | None]]] = {
     "small": ("small", None, "large", "code"),
     "large": ("large", None, "code", "small"),
@@ -82,12 +85,13 @@ class Preferences:
         words = ["has no known price" if cost is None else f"costs up to {cost.normalize():f} USD" for cost in costs]
         return Ranking([inf if cost is None else float(cost) for cost in costs], words)
 
-    def _quickness(self, _: Request, offers: Sequence[Weighed], now_ms: int) -> Ranking:
-        """An offer that has not been seen lately counts as quick: else it would never be seen again."""
-        seen = [self._latency.of(one.pool.upstream, one.offer.model.name, now_ms) if one.pool else None for one in offers]
+    def _quickness(self, request: Request, offers: Sequence[Weighed], now_ms: int) -> Ranking:
+        """An offer that has not been seen lately comes last, but for one request in PROBES: else it would never be seen again."""
+        seen = [self._latency.of(one.upstream, one.offer.model.name, now_ms) for one in offers]
         bound = AS_QUICK * min((ms for ms in seen if ms is not None), default=0.0)
+        unseen = -1.0 if _number(request.id.encode()) % PROBES == 0 else inf
         words = ["has not answered lately" if ms is None else f"begins to answer after {ms:.0f} ms" for ms in seen]
-        return Ranking([0.0 if ms is None or ms <= bound else ms for ms in seen], words)
+        return Ranking([unseen if ms is None else 0.0 if ms <= bound else ms for ms in seen], words)
 
     def _weight(self, request: Request, offers: Sequence[Weighed], _: int) -> Ranking:
         whom = _sticky(request)
@@ -125,5 +129,9 @@ def _drawn(weight: int | None, *whom: bytes | str) -> float:
     if not weight:
         return inf
     parts = b"\0".join(part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass") for part in whom)
-    number = int.from_bytes(hashlib.blake2b(parts, digest_size=8).digest(), "big")
-    return -log((number + 1) / (2**64 + 1)) / weight
+    return -log((_number(parts) + 1) / (2**64 + 1)) / weight
+
+
+def _number(data: bytes) -> int:
+    """Of 64 bits, the same for the same bytes."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")

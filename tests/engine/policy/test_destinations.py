@@ -87,6 +87,16 @@ def test_what_the_gateway_is_asked_for(tmp_path: Path, upstreams: str, routing: 
     assert (gateway.failover is not None, gateway.attempts) == (failover, attempts)
 
 
+@pytest.mark.parametrize(
+    ("names", "routing", "attempts"), [("m, n", "failover: {}", True), ("m", "failover: {}", False), ("m, n", "", False)]
+)
+def test_another_model_of_a_name_is_written_at_the_attempt(tmp_path: Path, names: str, routing: str, attempts: bool) -> None:
+    path = tmp_path / "policy.yaml"
+    more = f"models: [{{name: auto, served_by: [{names}]}}, {{name: n, pools: [{{upstream: a}}]}}, "
+    path.write_text(policy(PLAIN, routing).replace("models: [", more))
+    assert gateway_of(read_document(path), service=({"path": "/s"},)).attempts is attempts
+
+
 def test_the_longest_silence_that_anybody_allows(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     patient = "overrides: [{when: {team: t}, set: {routing: {failover: {%s}}}}]\n"

@@ -15,7 +15,7 @@ from headrace.ext_proc.engine.load.latency import Latency
 from headrace.ext_proc.engine.policy.compile import Policy
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
 from tests.filters.compiled import NOON_MS, ManualClock, compiled, exchange_with
-from tests.kit import body, decision_in, last, post
+from tests.kit import answer_head, body, chunk, decision_in, delta, last, post
 
 POLICY = """
     version: 1
@@ -48,10 +48,11 @@ async def asked(
     text: str = "hi",
     user: str = "ann",
     capabilities: Capability = Capability.ACCESS_LOG,
+    id: str = "e1",
     **more: Any,
 ) -> tuple[Answer, dict[str, Any], Exchange]:
     """The answer, and the routing filter's step of the decision."""
-    exchange = exchange_with(policy, capabilities)
+    exchange = exchange_with(policy, capabilities, id)
     document = {"model": model, "messages": [{"role": "user", "content": text}], **more}
     answer = await last(exchange, RequestHeaders(Headers([*HEAD, ("x-user", user)])), body(document))
     steps = decision_in(exchange.close())["steps"]
@@ -213,12 +214,29 @@ async def test_the_quickest_is_preferred_and_one_that_is_nearly_as_quick_is_as_g
     assert sent(answer) == ("", "away")
 
 
-async def test_one_that_has_not_been_seen_lately_is_tried_again(tmp_path: Path) -> None:
+async def test_one_that_has_not_been_seen_lately_is_tried_by_a_few(tmp_path: Path) -> None:
     latency = Latency()
     latency.seen("away", "big", 9000.0, NOON_MS - 60_001)
     latency.seen("home", "big", 10.0, NOON_MS)
-    answer, _, _ = await asked(policy(tmp_path, "prefer: [latency]", latency), "big")
-    assert sent(answer) == ("", "away")
+    quick = policy(tmp_path, "prefer: [latency]", latency)
+    routes = Counter([sent((await asked(quick, "big", id=f"e{number}"))[0])[1] for number in range(200)])
+    assert 1 <= routes["away"] <= 30
+
+
+async def test_a_stream_that_passes_through_here_says_how_soon_it_began(tmp_path: Path) -> None:
+    latency, clock = Latency(), ManualClock(NOON_MS)
+    compiled_ = compiled(
+        tmp_path, POLICY.replace("SETTINGS", "").replace('{usage: {mode: "off"}}', "{usage: {}}"), clock=clock, latency=latency
+    )
+    exchange = exchange_with(compiled_, Capability.NOTHING)
+    await last(exchange, RequestHeaders(Headers([*HEAD, ("x-user", "ann")])))
+    await last(exchange, body({"model": "big", "stream": True, "messages": [{"role": "user", "content": "hi"}]}))
+    await last(exchange, answer_head("text/event-stream"))
+    clock.now += 250
+    await last(exchange, chunk(delta("a")))
+    clock.now += 5000
+    await last(exchange, chunk(delta("b"), end=True))
+    assert latency.of("away", "big", clock.now) == 250
 
 
 @pytest.mark.parametrize(
