@@ -11,6 +11,7 @@ from headrace.ext_proc.core.needs import Capability, Needs
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import Session
 from headrace.ext_proc.core.sse import SseEvent
+from headrace.ext_proc.core.terms import PRICE
 from headrace.ext_proc.core.verdict import Continue, Edits, Reply, SetMember, Verdict
 from headrace.ext_proc.engine.load.board import Need
 from headrace.ext_proc.engine.registry import Build
@@ -179,6 +180,10 @@ def _continue(
     members = [SetMember(("model",), sent)] if sent != asked else []
     headers = {HEADER: upstream} if upstream else {}
     facts = {**_known(chosen.asked), MODEL: chosen.offer.model.name, ASKED: asked}
+    if (
+        sent != asked and chosen.asked.price is not None
+    ):  # what is settled; a budget before this filter has reserved more or less
+        facts[PRICE] = chosen.asked.price
     return Continue(
         Edits(set_headers=headers, members=members, reroute=bool(upstream)),
         facts={**facts, ROUTE: upstream} if upstream else facts,

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from headrace.ext_proc.core.effects import Settle
 from headrace.ext_proc.core.events import Answer, Proceed, Refuse
 from headrace.ext_proc.core.exchange import Exchange
 from headrace.ext_proc.core.needs import Capability
+from headrace.ext_proc.core.settlement import Finished, settlement
 from headrace.ext_proc.engine.policy.compile import Policy
 from tests.filters.compiled import compiled, exchange_with
 from tests.kit import body, decision_in, last, post
@@ -108,3 +110,28 @@ async def test_a_model_without_pools_keeps_the_gateways_own_route(policy: Policy
 async def test_a_model_that_is_not_in_the_catalogue_is_refused(policy: Policy) -> None:
     answer, _ = await routed(policy, model="gpt-∞")
     assert refusal(answer)[:2] == (403, "model.not_allowed")
+
+
+PRICED = """
+version: 1
+upstreams: {standard: {url: "http://127.0.0.1:1"}}
+models:
+  - {name: llama, price: {input: 10, output: 20}, pools: [{upstream: standard, model: small}]}
+  - {name: small, price: {input: 1, output: 2}}
+budgets: [{name: b, per: [organisation], limit: {usd: 10}, window: day}]
+"""
+
+
+@pytest.mark.parametrize("chain", ["[{budget: {}}, {routing: {}}]", "[{routing: {}}, {budget: {}}]"])
+async def test_without_failover_the_pools_own_model_is_written_and_charged_here(
+    chain: str, tmp_path: Path
+) -> None:
+    exchange = exchange_with(compiled(tmp_path, f"{PRICED}filters: {chain}\n"), Capability.ACCESS_LOG)
+    answer = await last(exchange, post(), body({"model": "llama", "messages": [{"role": "user", "content": "hi"}]}))
+    assert isinstance(answer, Proceed)
+    assert answer.body is not None
+    assert json.loads(answer.body)["model"] == "small"
+    [effect] = settlement(Finished(answer.metadata, {"prompt_tokens": 3.0, "completion_tokens": 4.0}, 200, True))
+    assert isinstance(effect, Settle)
+    assert effect.price is not None
+    assert (effect.price.input, effect.price.output) == ("1", "2")
