@@ -99,8 +99,15 @@ class Fleet:
 
     async def requests_of_workers(self) -> list[int]:
         """gRPC calls that each worker has had from the Envoy that runs now."""
+        return [int(requests) for requests in await self._of_workers("rq_total")]
+
+    async def healthy_workers(self) -> int:
+        """As Envoy sees them."""
+        return (await self._of_workers("health_flags")).count("healthy")
+
+    async def _of_workers(self, figure: str) -> list[str]:
         lines = (await self.envoy.admin("/clusters")).splitlines()
-        return [int(line.rpartition("::")[2]) for line in lines if line.startswith("headrace::") and "::rq_total::" in line]
+        return [line.rpartition("::")[2] for line in lines if line.startswith("headrace::") and f"::{figure}::" in line]
 
     def charges(self, organisation: str) -> list[Charge]:
         """The caller's counters in the order of the policy's budgets; of nothing, for reading them."""

@@ -124,7 +124,7 @@ async def admitted(running: Fleet, organisation: str) -> int:
 async def replaced(running: Fleet, dead: int) -> None:
     async def ready() -> bool:
         serving = re.findall(r"^headrace_worker_ready.* 1.0$", await running.metrics(), re.MULTILINE)
-        return dead not in running.workers() and len(serving) == WORKERS
+        return dead not in running.workers() and len(serving) == await running.healthy_workers() == WORKERS
 
     await until(ready, "another worker")
 
