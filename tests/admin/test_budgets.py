@@ -55,6 +55,14 @@ async def test_without_names_everybody_who_drew_on_them_is_shown(on: Api, monkey
     assert (len(found["standings"]), found["more"]) == (1, True)
 
 
+async def test_what_everybody_shares_is_shown_before_anybody_drew_on_it(on: Api) -> None:
+    shared = "  - {name: all-month, per: [organisation], limit: {requests: 9}, window: month}\n"
+    on.policy.write_text(on.policy.read_text().replace("filters:\n", f"{shared}filters:\n"))
+    assert [(one["budget"], one["whom"], one["limit"]) for one in (await on.get("/budgets"))["standings"]] == [
+        ("all-month", {}, "9")
+    ]
+
+
 async def test_a_budget_the_policy_does_not_have_is_not_found(on: Api) -> None:
     found = await on.client.get("/budgets", params={"budget": "none"}, headers=await on.as_("viewer"))
     assert code_of((found.status_code, found.json())) == (404, "not_found")
