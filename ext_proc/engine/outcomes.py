@@ -7,6 +7,8 @@ from typing import Any
 from msgspec import Struct, field
 
 Record = Mapping[str, Any]
+KIND = "candidate"
+"""Of the record of an exchange on which a candidate policy was tried."""
 
 
 class Outcome(Struct, frozen=True):

@@ -21,4 +21,6 @@ def warm(policy: Policy, offload: Offload) -> Policy:
     for filter in policy.filters:
         if (begin := getattr(filter, "warm", None)) is not None:
             begin()
+    if policy.candidate is not None:
+        warm(policy.candidate, offload)
     return policy

@@ -8,10 +8,11 @@ from google.protobuf.message import DecodeError
 
 from headrace.ext_proc.core.effects import Cause, Effect
 from headrace.ext_proc.core.errors import HeadraceError, ProtocolError
-from headrace.ext_proc.core.events import Proceed, Reading, Refuse
+from headrace.ext_proc.core.events import Proceed, Reading, Refuse, RequestBody, RequestHeaders
 from headrace.ext_proc.core.exchange import Exchange, State
 from headrace.ext_proc.core.needs import Capability
 from headrace.ext_proc.core.session import Policy
+from headrace.ext_proc.engine.candidate import CandidateRunner, Recording
 from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.engine.guard import shield
 from headrace.ext_proc.engine.step import step
@@ -42,7 +43,8 @@ class Processor:
     """Opens a stream for every HTTP request.
 
     policy: gives the current policy; a stream pins it. new_id: gives unique exchange ids. submit: takes the effects.
-    now_ms: epoch milliseconds, for the decision's record. attempts: for the streams of upstreams' own filters.
+    now_ms: epoch milliseconds, for the decision's record. attempts: for the streams of upstreams' own filters. candidates: try
+    another policy on the same requests.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class Processor:
         submit: Callable[[Sequence[Effect]], None],
         now_ms: Callable[[], int] = _WALL.now_ms,
         attempts: Attempts | None = None,
+        candidates: CandidateRunner | None = None,
     ) -> None:
         self._policy = policy
         self._new_id = new_id
         self._submit = submit
         self._now_ms = now_ms
         self._attempts = attempts or Attempts(dict)
+        self._candidates = candidates
         self.active = 0
 
     def open(self, metadata: Mapping[str, str]) -> "ProcessStream | AttemptStream":
@@ -68,16 +72,20 @@ class Processor:
             return stream
         words = metadata.get(CAPABILITIES, "").split(",")
         self.active += 1
-        exchange = Exchange(self._new_id(), self._policy(), shield, capabilities=capabilities_of(words))
+        able = capabilities_of(words)
+        exchange = Exchange(self._new_id(), self._policy(), shield, capabilities=able)
         exchange.decision.start_ms = self._now_ms()
         ways = Ways("mode-override" in words, "every-chunk" in words, answer_within(words))
-        return ProcessStream(exchange, self._finish, ways)
+        recording = self._candidates.record(able) if self._candidates is not None else None
+        return ProcessStream(exchange, self._finish, ways, recording)
 
     def _finish_attempt(self) -> None:
         self.active -= 1
 
-    def _finish(self, effects: Sequence[Effect]) -> None:
+    def _finish(self, effects: Sequence[Effect], recording: Recording | None = None) -> None:
         self.active -= 1
+        if recording is not None and self._candidates is not None:
+            self._candidates.offer(recording, effects)
         self._submit(effects)
 
 
@@ -110,8 +118,15 @@ class ProcessStream:
     Envoy to go on without us.
     """
 
-    def __init__(self, exchange: Exchange, finish: Callable[[Sequence[Effect]], None], ways: Ways) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        finish: Callable[[Sequence[Effect], Recording | None], None],
+        ways: Ways,
+        recording: Recording | None = None,
+    ) -> None:
         self.finished = False
+        self._recording = recording
         self._ways = ways
         self._reading: Reading | None = None
         self._exchange = exchange
@@ -134,6 +149,8 @@ class ProcessStream:
             self.finished = self._duplex.refused
             return [one.SerializeToString() for one in answers]
         event = decode(message, self._reading)
+        if self._recording is not None and isinstance(event, RequestHeaders | RequestBody):
+            self._recording.events.append(event)
         answer = await step(self._exchange, event, deadline=asyncio.get_running_loop().time() + self._ways.answer_within)
         self.finished = isinstance(answer, Refuse) or (isinstance(answer, Proceed) and answer.last)
         if self._modes is not None and not self.finished:
@@ -153,7 +170,7 @@ class ProcessStream:
 
     def close(self, cause: Cause) -> None:
         """Call exactly once, however the stream ends; `cause` counts where the exchange had not ended by itself."""
-        self._finish(self._exchange.close(cause))
+        self._finish(self._exchange.close(cause), self._recording)
 
 
 def _parse(data: bytes) -> pb.ProcessingRequest:

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, assert_never
 
 import uvloop
 
+from headrace.ext_proc.core.effects import Effect, Record
 from headrace.ext_proc.core.errors import HeadraceError
+from headrace.ext_proc.engine.candidate import CandidateRunner
 from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.engine.effects import EffectRunner, Observer
 from headrace.ext_proc.engine.load.board import Board
@@ -86,8 +88,9 @@ class Worker:
         self._tracing = self._traces(clock)
         self._alerts = Alerts(lambda: self._policy().webhook, clock, self._metrics.alerts_dropped.add)
         self._effects = EffectRunner(self._store, clock, self._observers())
+        self._candidates = CandidateRunner(self._policy, self._store, clock, self._observed)
         attempts = Attempts(lambda: self._policy().destinations)
-        self._processor = Processor(self._policy, exchange_id, self._effects.submit, attempts=attempts)
+        self._processor = Processor(self._policy, exchange_id, self._submit, attempts=attempts, candidates=self._candidates)
         self._draining = Draining(self._processor)
         self._server = self._listen()
 
@@ -110,6 +113,16 @@ class Worker:
             observers.append(self._tracing.observe)
         return observers
 
+    def _observed(self, record: Record) -> None:
+        """What the candidate would have done: for the metrics and the decision log."""
+        self._metrics.observe(record)
+        if self._decisions is not None:
+            self._decisions.write(record)
+
+    def _submit(self, effects: Sequence[Effect]) -> None:
+        self._effects.submit(effects)
+        self._candidates.settled(effects)
+
     def _policy(self) -> Policy:
         return self._reloader.holder.current
 
@@ -121,7 +134,7 @@ class Worker:
         health = Health(self._draining.ready)
         mask = os.umask(0o777 & ~self._settings.socket_mode)
         try:
-            served = methods(self._processor, AccessLog(self._effects.submit), health)
+            served = methods(self._processor, AccessLog(self._submit), health)
             return listen(self._settings.transport, served, self._settings.listen, self._settings.tls)
         finally:
             os.umask(mask)
@@ -205,6 +218,7 @@ class Worker:
     async def _drain(self, order: Drain) -> None:
         await self._draining.run(self._server, order)
         await self._effects.drain(SETTLE_S)
+        await self._candidates.drain(SETTLE_S)
         await self._alerts.close()
         if self._decisions is not None:
             await self._decisions.close()

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from headrace.ext_proc.core.effects import Record
 from headrace.ext_proc.core.ports import Clock
+from headrace.ext_proc.engine.outcomes import KIND as CANDIDATE
 from headrace.ext_proc.telemetry import metrics
 from headrace.ext_proc.telemetry.calls import Finish, counted_usage, finished, operation_of, provider_of
 from headrace.ext_proc.telemetry.metrics import OTHER
@@ -49,6 +50,8 @@ class Metrics:
         self.alerts_dropped = Counter(metrics.ALERTS_DROPPED)
         self._pii_findings = Counter(metrics.PII_FINDINGS)
         self._pii_undeclared = Counter(metrics.PII_UNDECLARED)
+        self._candidate_exchanges = Counter(metrics.CANDIDATE_EXCHANGES)
+        self._candidate_changes = Counter(metrics.CANDIDATE_CHANGES)
 
     def samples(self) -> Iterable[Sample]:
         """Every series as it stands."""
@@ -70,6 +73,8 @@ class Metrics:
             self._settlement(members)
         elif record.kind == "budget_warning":
             self._budget_warnings.add((members["budget"],))
+        elif record.kind == CANDIDATE:
+            self._candidate(members)
         if usage := counted_usage(record):
             self._count_tokens(_who(members, self._model(_model_of(members))), usage)
         if (finish := finished(record, self._clock.now_ms())) is not None:
@@ -84,6 +89,12 @@ class Metrics:
             self._filters.observe((step["filter"], step["phase"]), step["us"] / 1e6)
             if step["filter"] == "pii" and (note := step.get("note")):
                 self._personal_data(note, endpoint)
+
+    def _candidate(self, members: Mapping[str, Any]) -> None:
+        self._candidate_exchanges.add((members["outcome"],))
+        team = members.get("principal", {}).get("team", "")
+        for change in members.get("changes", ()):
+            self._candidate_changes.add((team, change))
 
     def _personal_data(self, note: Mapping[str, Any], endpoint: str) -> None:
         for entity, count in note.get("findings", {}).items():

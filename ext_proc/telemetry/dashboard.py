@@ -93,6 +93,12 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
             {f"sum by (budget) (increase(headrace_budget_warnings_total{{{JOB}}}[1h]))": "{{budget}}"},
             "In the last hour.",
         ),
+        Panel(
+            "The candidate would do otherwise",
+            "reqps",
+            {_rate("headrace_candidate_changes_total", "change"): "{{change}}"},
+            "A policy that is tried beside the one in force.",
+        ),
         Panel("Failovers", "reqps", {_rate("headrace_failovers_total", "failed, upstream"): "{{failed}} → {{upstream}}"}),
     ),
     "Settlement and store": (

@@ -91,6 +91,15 @@ PII_FINDINGS = Family(
 PII_UNDECLARED = Family(
     "headrace_pii_undeclared", "counter", "Requests with text at a place that their API does not define.", ("endpoint",)
 )
+CANDIDATE_EXCHANGES = Family(
+    "headrace_candidate_exchanges",
+    "counter",
+    "Exchanges on which the candidate policy was tried, by whether it would have decided the same; passed_over: it was too busy.",
+    ("outcome",),
+)
+CANDIDATE_CHANGES = Family(
+    "headrace_candidate_changes", "counter", "What the candidate policy would have done otherwise, by team.", ("team", "change")
+)
 TOKEN_USAGE = Family(
     "gen_ai_client_token_usage",
     "histogram",
@@ -121,6 +130,7 @@ WORKER_RESTARTS = Family("headrace_worker_restarts", "counter", "Workers that en
 FAMILIES: Final = (
     REQUESTS, VERDICTS, ADDED, FILTER_DURATION, TOKEN_COUNT, SPEND, SETTLEMENTS, FAILOVERS, STORE_DURATION, STORE_ERRORS,
     EFFECTS_WAITING, EFFECTS_DROPPED, ACTIVE_STREAMS, OFFLOAD_WAITING, POLICY_INFO, RELOAD_FAILURES, DECISIONS_DROPPED,
-    BUDGET_WARNINGS, ALERTS_DROPPED, PII_FINDINGS, PII_UNDECLARED, TOKEN_USAGE, OPERATION_DURATION, TIME_TO_FIRST_CHUNK,
+    BUDGET_WARNINGS, ALERTS_DROPPED, PII_FINDINGS, PII_UNDECLARED, CANDIDATE_EXCHANGES, CANDIDATE_CHANGES,
+    TOKEN_USAGE, OPERATION_DURATION, TIME_TO_FIRST_CHUNK,
     WORKERS_READY, WORKER_RESTARTS,
 )  # fmt: skip

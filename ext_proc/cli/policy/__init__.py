@@ -82,3 +82,25 @@ def init(
     asking.write(file, writing.policy(given))
     asking.write(beside, writing.cases(given))
     typer.echo(f"wrote {file} and {beside}\nnext: headrace check {file}, then headrace test {beside}")
+
+
+@app.command()
+def compare(
+    decisions: Annotated[Path, typer.Argument(help="The decision log of a service whose policy has a candidate.", metavar="LOG")],
+    examples: Annotated[int, typer.Option(help="Exchanges named for each change.", min=0, max=100)] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Say what the candidate would have done otherwise, by the decision log: each change with how often, for whom, and in which
+    exchanges. The latest candidate in the log counts.
+    """
+    from headrace.ext_proc.cli.policy import comparing
+
+    try:
+        found = comparing.read(decisions, examples)
+    except OSError as error:
+        typer.echo(f"{decisions}: {error.strerror}", err=True)
+        raise typer.Exit(1) from None
+    if found is None:
+        typer.echo(f"{decisions}: no candidate was tried", err=True)
+        raise typer.Exit(1)
+    typer.echo(json.dumps(comparing.document(found), indent=2) if as_json else "\n".join(comparing.told(found)))

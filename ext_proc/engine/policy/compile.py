@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.ext_proc.core.session import Choice, Filter, Link
+from headrace.ext_proc.engine.load.watching import Watching
 from headrace.ext_proc.engine.policy.catalogue import Catalogue
 from headrace.ext_proc.engine.policy.chain import Combination, Fixed, Scope, Varying, combinations, link_of, merged, same_filter
 from headrace.ext_proc.engine.policy.destinations import Destination, destinations_of
@@ -28,6 +29,7 @@ from headrace.ext_proc.engine.policy.validation import validated
 from headrace.ext_proc.engine.policy.webhooks import Webhook, webhook_of
 from headrace.ext_proc.engine.registry import Build, FilterClass, FilterError, Ports, Registry, third_party
 from headrace.ext_proc.engine.settings import FilterSettings
+from headrace.ext_proc.stores.shadow import ShadowStore
 
 # Ways in which the overrides of one filter may apply together; each is checked when the policy is compiled.
 MAX_COMBINATIONS = 4096
@@ -54,6 +56,8 @@ class Policy:
     """Those built with the policy. One that has `warm()` is made ready by it; one that has a `remark` is summed up with it."""
     destinations: Mapping[str, Destination] = field(default_factory=dict)
     webhook: Webhook | None = None
+    candidate: "Policy | None" = None
+    """Tried beside this one; see `candidate` of the document."""
 
     @property
     def refuse_other_paths(self) -> bool:
@@ -110,11 +114,30 @@ class _Compiler:
         _check_files(build)
         destinations, webhook = destinations_of(build), webhook_of(build)
         chain = tuple(self._place(entry, build) for entry in entries)
+        candidate = self._candidate(document)
         if self.problems:
             raise PolicyErrors(self.problems, self.files)
         private = tuple(sorted(self.private))
         revision, files, built = self._revision(content), frozenset(self.files), tuple(self.built)
-        return Policy(self.path, revision, document, catalogue, chain, files, private, built, destinations, webhook)
+        return Policy(self.path, revision, document, catalogue, chain, files, private, built, destinations, webhook, candidate)
+
+    def _candidate(self, document: PolicyDocument) -> Policy | None:
+        """Over a store of its own organisations, and servers that it only looks at."""
+        if document.candidate is None:
+            return None
+        path = self.path.parent / document.candidate.file
+        self.files.add(path)
+        beside = replace(self.ports, store=ShadowStore(self.ports.store), load=Watching(self.ports.load))
+        try:
+            candidate = compile_policy(path, self.registry, beside)
+        except PolicyErrors as errors:
+            self.problems += errors.problems
+            self.files |= errors.files
+            return None
+        self.files |= candidate.files
+        if candidate.document.candidate is not None:
+            self.problem(("candidate", "file"), f"{path.name} has a candidate itself; one at a time is tried")
+        return candidate
 
     def _named(self) -> Sequence[tuple[str, Where, Mapping[str, Any]]]:
         """The chain as the document lists it, and what ends every chain."""

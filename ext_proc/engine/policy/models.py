@@ -225,6 +225,13 @@ class Override(Part):
     )
 
 
+class Candidate(Part):
+    """Another policy, tried on live traffic beside this one, with no effect on it."""
+
+    file: FileName = Field(description="The other policy, relative to this file.")
+    share: float = Field(1.0, gt=0, le=1, description="Of the exchanges, drawn at random, on which it is tried.")
+
+
 class PolicyDocument(Part):
     """A Headrace policy."""
 
@@ -243,6 +250,9 @@ class PolicyDocument(Part):
         (), description="The chain, in order: a list of {filter: settings}."
     )
     overrides: tuple[Override, ...] = Field((), description="Other settings for some callers; later ones win.")
+    candidate: Candidate | None = Field(
+        None, description="Another policy that is tried on live traffic, off the request path; differences are recorded."
+    )
     other_paths: Literal["pass", "refuse"] = Field(
         "pass", description="What happens to requests that are no LLM calls Headrace knows."
     )
