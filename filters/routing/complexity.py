@@ -5,37 +5,88 @@ it, and at the shape of the request; no model is asked. They are a guess: they p
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Final, NamedTuple
 
 from headrace.ext_proc.engine.policy.pools import Kind
 from headrace.filters.routing.settings import Complexity
 
-SEEN: Final = 8000
+SEEN: Final = 4000
 """Characters of the last turn that are looked at: half from its beginning, half from its end, where instructions stand."""
 
-_HARD: Final = (
-    r"prove|derive|deduce|demonstrate|analy[sz]e|evaluate|compare|contrast|critique|assess|estimate|optimi[sz]e|design|architect"
-    r"|architecture|plan|strategy|trade-?offs?|reason|reasoning|why|consequences?|implications?|diagnose|debug|refactor|complexity"
-    r"|theorem|proof|hypothesis|simulate|negotiate|legal|contract|comprehensive|detailed|thoroughly|step[ -]by[ -]step"
+LINES: Final = 200
+"""Of them."""
+
+HARD: Final = (
+    "prove derive deduce demonstrate analyse analyze evaluate compare contrast critique assess estimate optimise optimize design "
+    "architect architecture plan strategy tradeoff tradeoffs reason reasoning why consequences implications diagnose debug "
+    "refactor complexity theorem proof hypothesis simulate negotiate legal contract comprehensive detailed thoroughly"
 )
 """Words of requests that small models do badly at."""
+HARD_PHRASES: Final = ("step by step", "step-by-step", "trade-off")
 
-_MATHS: Final = re.compile(r"[∑∏∫√∂∇≤≥≠∀∃∈]|\\(?:frac|sum|int|sqrt|lim|begin)\b|\$\$|[0-9a-z)] ?[\^=] ?[0-9a-z(]")
-_PARTS: Final = re.compile(r"\?(?=\s|$)|^ {0,3}(?:[-*•]|\d{1,2}[.)]) ", re.MULTILINE)
+CODE: Final = (
+    "python javascript typescript java rust golang kotlin sql regex bash dockerfile kubernetes terraform html css react api "
+    "endpoint function method class compile compiler exception pytest refactor debug bug git repository codebase script "
+    "algorithm implement code"
+)
+CODE_PHRASES: Final = ("c++", "c#", "stack trace", "unit test", "pull request", "shell script")
+CODE_STARTS: Final = (
+    *(
+        "def ",
+        "class ",
+        "import ",
+        "return ",
+        "function ",
+        "const ",
+        "let ",
+        "var ",
+        "public ",
+        "private ",
+        "static ",
+        "fn ",
+        "func ",
+    ),
+    *("#include", "package ", "SELECT ", "INSERT ", "UPDATE ", "CREATE ", "if (", "for (", "while (", "async ", "await "),
+    *("//", "/*", "Traceback ", "}", "@"),
+)
+CODE_ENDS: Final = (";", "{", "}", "):", "];", ");")
 
-_CODE_LINE: Final = re.compile(
-    r"^[ \t]{0,40}(?:def |class |import |from \w+ import|return\b|function\b|const |let |var |public |private |static |fn |func "
-    r"|#include|package |SELECT |INSERT |UPDATE |CREATE |if ?\(|for ?\(|while ?\(|async |await |@\w|//|/\*|Traceback "
-    r"|[^\n]{0,200}[;{}]$)",
-    re.MULTILINE,
-)
-_CODE_WORDS: Final = re.compile(
-    r"(?<!\w)(?:python|javascript|typescript|java|c\+\+|rust|golang|kotlin|sql|regex|bash|shell script|dockerfile|kubernetes"
-    r"|terraform|html|css|react|api|endpoint|function|method|class|compiler?|stack ?trace|exception|unit tests?|pytest|refactor"
-    r"|debug|bug|pull request|git|repository|codebase|script|algorithm|implement|code)(?!\w)",
-    re.IGNORECASE,
-)
+MATHS: Final = frozenset("∑∏∫√∂∇≤≥≠∀∃∈")
+MATHS_WORDS: Final = ("\\frac", "\\sum", "\\int", "\\sqrt", "\\begin", "$$")
+
+_WORD: Final = re.compile(r"\w+")
+_EQUATION: Final = re.compile(r"[0-9a-z)] ?[\^=] ?[0-9a-z(]")
+_ITEM: Final = re.compile(r" {0,3}(?:[-*•]|\d{1,2}[.)]) ")
+
+
+class Vocabulary(NamedTuple):
+    """words: each by itself; phrases: wherever they stand. All in lower case."""
+
+    words: frozenset[str]
+    phrases: Sequence[str]
+
+    def found(self, words: Set[str], text: str) -> int:
+        """How many of them are there. words: of `text`, which is in lower case."""
+        return len(self.words & words) + sum(phrase in text for phrase in self.phrases)
+
+
+_CODE: Final = Vocabulary(frozenset(CODE.split()), CODE_PHRASES)
+
+
+class Look(NamedTuple):
+    """A text, read once."""
+
+    text: str
+    lower: str
+    lines: Sequence[str]
+    words: Set[str]
+
+    @classmethod
+    def at(cls, text: str) -> "Look":
+        seen = text if len(text) <= SEEN else f"{text[: SEEN // 2]}\n{text[-SEEN // 2 :]}"
+        lower = seen.lower()
+        return cls(seen, lower, seen.split("\n", LINES)[:LINES], set(_WORD.findall(lower)))
 
 
 class Scored(NamedTuple):
@@ -54,26 +105,27 @@ class Scorer:
     """With one policy's thresholds and words."""
 
     def __init__(self, settings: Complexity) -> None:
-        words = "|".join([_HARD, *(re.escape(word.lower()) for word in settings.words)])
-        self._hard = re.compile(rf"(?<!\w)(?:{words})(?!\w)")
+        own = [word.lower() for word in settings.words]
+        single = {word for word in own if _WORD.fullmatch(word)}
+        self._hard = Vocabulary(frozenset({*HARD.split(), *single}), (*HARD_PHRASES, *(word for word in own if word not in single)))
         self._settings = settings
 
     def of(self, document: Mapping[str, Any]) -> Scored:
         """document: the request's body."""
         turns = _turns(document)
-        text = _seen(_words(turns[-1])) if turns else ""
-        score, code = self._score(text, document, len(turns)), _code(text)
+        look = Look.at(_words(turns[-1]) if turns else "")
+        score, code = self._score(look, document, len(turns)), _code(look)
         if code >= self._settings.code_from:
             return Scored("code", score, code)
         return Scored("large" if score >= self._settings.large_from else "small", score, code)
 
-    def _score(self, text: str, document: Mapping[str, Any], turns: int) -> int:
-        lower = text.lower()
+    def _score(self, look: Look, document: Mapping[str, Any], turns: int) -> int:
+        parts = look.text.count("?") + sum(_ITEM.match(line) is not None for line in look.lines)
         points = (
-            min(30, len(text) // 100),
-            min(36, 12 * len(set(self._hard.findall(lower)))),
-            min(15, 5 * max(0, len(_PARTS.findall(text)) - 1)),
-            10 if _MATHS.search(lower) else 0,
+            min(30, len(look.text) // 100),
+            min(36, 12 * self._hard.found(look.words, look.lower)),
+            min(15, 5 * max(0, parts - 1)),
+            10 if _has_maths(look) else 0,
             min(10, 2 * max(0, turns - 1)),
             10 if document.get("tools") else 0,
             5 if document.get("response_format") else 0,
@@ -81,11 +133,19 @@ class Scorer:
         return min(100, sum(points))
 
 
-def _code(text: str) -> int:
-    fenced = 40 if "```" in text else 0
-    lines = min(40, 10 * len(_CODE_LINE.findall(text)))
-    words = min(40, 20 * len({found.lower() for found in _CODE_WORDS.findall(text)}))
+def _has_maths(look: Look) -> bool:
+    return not MATHS.isdisjoint(look.text) or any(word in look.text for word in MATHS_WORDS) or bool(_EQUATION.search(look.lower))
+
+
+def _code(look: Look) -> int:
+    fenced = 40 if "```" in look.text else 0
+    lines = min(40, 10 * sum(map(_is_code, look.lines)))
+    words = min(40, 20 * _CODE.found(look.words, look.lower))
     return min(100, fenced + lines + words)
+
+
+def _is_code(line: str) -> bool:
+    return line.lstrip().startswith(CODE_STARTS) or line.rstrip().endswith(CODE_ENDS)
 
 
 def _turns(document: Mapping[str, Any]) -> Sequence[Any]:
@@ -104,7 +164,3 @@ def _words(content: Any) -> str:
         return content
     parts = content if isinstance(content, list) else []
     return "\n".join(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))
-
-
-def _seen(text: str) -> str:
-    return text if len(text) <= SEEN else f"{text[: SEEN // 2]}\n{text[-SEEN // 2 :]}"
