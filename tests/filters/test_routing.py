@@ -123,9 +123,7 @@ budgets: [{name: b, per: [organisation], limit: {usd: 10}, window: day}]
 
 
 @pytest.mark.parametrize("chain", ["[{budget: {}}, {routing: {}}]", "[{routing: {}}, {budget: {}}]"])
-async def test_without_failover_the_pools_own_model_is_written_and_charged_here(
-    chain: str, tmp_path: Path
-) -> None:
+async def test_without_failover_the_pools_own_model_is_written_and_charged_here(chain: str, tmp_path: Path) -> None:
     exchange = exchange_with(compiled(tmp_path, f"{PRICED}filters: {chain}\n"), Capability.ACCESS_LOG)
     answer = await last(exchange, post(), body({"model": "llama", "messages": [{"role": "user", "content": "hi"}]}))
     assert isinstance(answer, Proceed)
