@@ -55,14 +55,19 @@ class AuditTrail(BaseModel):
 
 
 async def show_audit(call: Call[AuditQuery, None]) -> AuditTrail:
-    found = [deed async for deed in _deeds(call.site.store) if call.query.takes(deed)]
-    return AuditTrail(deeds=nlargest(call.query.limit, found, key=lambda deed: deed.at))
+    return AuditTrail(deeds=await deeds_of(call.site.store, call.query))
+
+
+async def deeds_of(store: Store, query: AuditQuery) -> list[Deed]:
+    """The latest first. Raises StoreUnavailable."""
+    found = [deed async for deed in _deeds(store) if query.takes(deed)]
+    return nlargest(query.limit, found, key=lambda deed: deed.at)
 
 
 async def _deeds(store: Store) -> AsyncIterator[Deed]:
-    for roster, deeds_of in _ROSTERS:
+    for roster, of in _ROSTERS:
         async for listed in everyone(store, roster):
-            for deed in deeds_of(listed):
+            for deed in of(listed):
                 yield deed
 
 

@@ -29,7 +29,7 @@ LINE = "%Y-%m-%dT%H:%MZ"
 
 @app.callback()
 def admin() -> None:
-    """Tokens of the admin API, and its OpenAPI document."""
+    """Tokens of the admin API, the audit trail, and the API's OpenAPI document."""
 
 
 @app.command()
@@ -44,6 +44,33 @@ def openapi_text() -> str:
     from headrace.ext_proc.admin.operations import OPERATIONS
 
     return json.dumps(document(OPERATIONS), indent=2) + "\n"
+
+
+@app.command()
+def audit(
+    store: StoreUrl,
+    by: Annotated[str | None, typer.Option(help="What this one did.")] = None,
+    subject: Annotated[str | None, typer.Option(help="What was done to this key, token or adjustment, by its id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The latest so many.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """What was done about keys in the store, tokens and budgets, by whom, the latest first."""
+    from pydantic import ValidationError
+
+    from headrace.ext_proc.admin.audit import AuditQuery, deeds_of
+
+    try:
+        query = AuditQuery.model_validate({"by": by, "subject": subject, "limit": limit})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise typer.BadParameter(first["msg"], param_hint=f"--{first['loc'][0]}") from None
+    deeds = with_store(store, lambda opened: deeds_of(opened, query))
+    if as_json:
+        typer.echo(json.dumps({"deeds": [deed.model_dump(mode="json") for deed in deeds]}, indent=2))
+        return
+    for deed in deeds:
+        words = (f"{deed.at:%Y-%m-%dT%H:%M:%SZ}", deed.by, deed.what, deed.subject, deed.about, deed.reason)
+        typer.echo("  ".join(word for word in words if word))
 
 
 @token.command()

@@ -180,9 +180,7 @@ def _continue(
     members = [SetMember(("model",), sent)] if sent != asked else []
     headers = {HEADER: upstream} if upstream else {}
     facts = {**_known(chosen.asked), MODEL: chosen.offer.model.name, ASKED: asked}
-    if (
-        sent != asked and chosen.asked.price is not None
-    ):  # what is settled; a budget before this filter has reserved more or less
+    if sent != asked and chosen.asked.price is not None:  # what is settled; a budget before this filter has reserved more or less
         facts[PRICE] = chosen.asked.price
     return Continue(
         Edits(set_headers=headers, members=members, reroute=bool(upstream)),

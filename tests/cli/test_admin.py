@@ -50,7 +50,7 @@ async def lets_in(store: Store, secret: str, role: Role) -> bool:
 
 
 async def test_a_token_is_shown_once_lets_in_and_ends(url: str, tmp_path: Path) -> None:
-    made = run(url, "create", "--holder", "ada", "--role", "operator", "--expires", "8w", "--who", "root", cwd=tmp_path)
+    made = run(url, "create", "--holder", "ada", "--role", "operator", "--expires", "8w", "--who", "rita", cwd=tmp_path)
     secret = made.stdout.strip()
     shown = listed(url, "ada", tmp_path)
     assert (shown["holder"], shown["roles"], shown["state"]) == ("ada", ["operator"], "active")
@@ -64,6 +64,10 @@ async def test_a_token_is_shown_once_lets_in_and_ends(url: str, tmp_path: Path) 
     assert [await lets_in(store, secret, role) for role in Role] == [False] * 3
     await store.close()
     assert listed(url, "ada", tmp_path)["state"] == "revoked"
+    audit = headrace("admin", "audit", "--store", url, "--subject", shown["id"], cwd=tmp_path).stdout.splitlines()
+    assert [line.split("  ")[2] for line in audit] == ["token.revoked", "token.created"]
+    deeds = json.loads(headrace("admin", "audit", "--store", url, "--by", "rita", "--json", cwd=tmp_path).stdout)["deeds"]
+    assert [(deed["what"], deed["about"]) for deed in deeds] == [("token.created", "ada (operator)")]
 
 
 def test_a_token_may_have_several_roles_and_is_printed_as_json(url: str, tmp_path: Path) -> None:
@@ -93,6 +97,10 @@ def test_what_cannot_be_done_is_said(arguments: list[str], words: str, url: str,
 def test_a_store_that_is_away_is_said(tmp_path: Path) -> None:
     done = headrace("admin", "token", "list", "--store", f"unix://{tmp_path}/none", cwd=tmp_path)
     assert "the store does not answer" in said(done)
+
+
+def test_an_audit_of_what_cannot_be_a_name_is_refused(url: str, tmp_path: Path) -> None:
+    assert "--by" in said(headrace("admin", "audit", "--store", url, "--by", "a{b}", cwd=tmp_path))
 
 
 def test_the_document_is_printed(tmp_path: Path) -> None:
