@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from headrace.ext_proc.engine.policy.gateways import Gateway
+
 if TYPE_CHECKING:
     from headrace.ext_proc.engine.policy.compile import Policy
     from headrace.ext_proc.engine.policy.problems import PolicyErrors
@@ -17,12 +19,15 @@ app = typer.Typer(pretty_exceptions_enable=False)
 @app.command()
 def check(
     policies: Annotated[list[Path], typer.Argument(help="Policy files.", metavar="POLICY")],
+    gateway: Annotated[
+        Gateway, typer.Option(help="Who will call the service; what this gateway cannot carry out is a problem.")
+    ] = Gateway.ENVOY,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Compile policies as the service would, with every file they name, and say what is wrong: file, line, what, and what would be
     right. Nothing is started and nothing is sent. Ends with 1 when any policy has a problem.
     """
-    outcomes = {path: compiled(path) for path in policies}
+    outcomes = {path: compiled(path, gateway) for path in policies}
     if as_json:
         typer.echo(json.dumps({"policies": [_document(path, outcome) for path, outcome in outcomes.items()]}, indent=2))
     else:
@@ -31,7 +36,7 @@ def check(
     raise typer.Exit(any(isinstance(outcome, Exception) for outcome in outcomes.values()))
 
 
-def compiled(path: Path) -> "Policy | PolicyErrors":
+def compiled(path: Path, gateway: Gateway = Gateway.ENVOY) -> "Policy | PolicyErrors":
     """The policy in `path`, compiled without a store or a network."""
     from headrace.ext_proc.engine.clock import SystemClock
     from headrace.ext_proc.engine.offload import ThreadOffload
@@ -41,7 +46,7 @@ def compiled(path: Path) -> "Policy | PolicyErrors":
     from headrace.ext_proc.stores.memory import MemoryStore
 
     try:
-        return compile_policy(path, Registry.installed(), Ports(MemoryStore(), SystemClock(), ThreadOffload()))
+        return compile_policy(path, Registry.installed(), Ports(MemoryStore(), SystemClock(), ThreadOffload()), gateway)
     except PolicyErrors as errors:
         return errors
 

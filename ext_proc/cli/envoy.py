@@ -52,7 +52,7 @@ def config(
     output: Annotated[Path | None, typer.Option(help="The file to write; standard output when absent.")] = None,
 ) -> None:
     """Write a complete bootstrap for the upstreams a policy names. Run it with `envoy -c`."""
-    with _told():
+    with told():
         from headrace.ext_proc.envoy.config.bootstrap import render_bootstrap
         from headrace.ext_proc.envoy.config.settings import Address
         from headrace.ext_proc.service.gateway import gateway_of
@@ -63,7 +63,7 @@ def config(
             raise ValueError(f"{policy}: there are no upstreams to send requests to; add them under upstreams")
         settings = gateway_of(
             document,
-            service=_endpoints(socket, workers),
+            service=endpoints(socket, workers),
             listen=Address(host=host, port=port),
             body_limit=body_limit,
             message_timeout=message_timeout,
@@ -74,7 +74,7 @@ def config(
     if output is None:
         typer.echo(text, nl=False)
     else:
-        _write(output, text)
+        write(output, text)
 
 
 @app.command()
@@ -92,14 +92,14 @@ def patch(
     """Put Headrace into a bootstrap you already have: the service's cluster, the filters, the access log, limits and headers.
     Comments and order stay; running it twice changes nothing. What was changed, and what is left for you, goes to standard error.
     """
-    with _told():
+    with told():
         from headrace.ext_proc.envoy.config.document import parse
         from headrace.ext_proc.envoy.config.patch import Attachment
         from headrace.ext_proc.envoy.config.patch import patch as apply
 
         original = bootstrap.read_text()
         document = parse(original, str(bootstrap))
-        attachment = Attachment(_endpoints(socket, workers), frozenset(listener), body_limit, message_timeout)
+        attachment = Attachment(endpoints(socket, workers), frozenset(listener), body_limit, message_timeout)
         report = apply(document, attachment)
     text = document.text() if report.changes else original
     for line in [*(f"changed: {change}" for change in report.changes), *(f"note: {note}" for note in report.notes)]:
@@ -107,7 +107,7 @@ def patch(
     if not in_place:
         typer.echo(text, nl=False)
     elif report.changes:
-        _write(bootstrap, text)
+        write(bootstrap, text)
 
 
 @app.command()
@@ -120,7 +120,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Find the settings that would break Headrace without a word, each with its line and the mend. Ends with 1 if it finds any."""
-    with _told():
+    with told():
         from headrace.ext_proc.envoy.config.doctor import examine
         from headrace.ext_proc.envoy.config.document import parse_with_lines
 
@@ -138,7 +138,7 @@ def _as_json(path: Path, findings: "Sequence[Finding]") -> dict[str, Any]:
     return {"file": str(path), "ok": not findings, "findings": listed}
 
 
-def _endpoints(sockets: Sequence[str], workers: int) -> "tuple[Address, ...]":
+def endpoints(sockets: Sequence[str], workers: int) -> "tuple[Address, ...]":
     """Every worker's address, as `headrace serve` derives them."""
     from headrace.ext_proc.envoy.config.settings import check_endpoints
     from headrace.ext_proc.service.addresses import parse_address, worker_addresses
@@ -149,7 +149,7 @@ def _endpoints(sockets: Sequence[str], workers: int) -> "tuple[Address, ...]":
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """Turns the errors of this command's work into a line on standard error and exit status 1."""
     from pydantic import ValidationError
 
@@ -175,7 +175,7 @@ def _end(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """All or nothing, with the mode the file had."""
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "policy": ("policy", "The policy format, and what differs between two policies."),
     "route": ("route", "What routing by prompt size is worth: servers that a trace needs."),
     "envoy": ("envoy", "Envoy's configuration: write one, patch one, check one."),
+    "apisix": ("apisix", "APISIX's configuration: write one, check one."),
     "keys": ("keys", "Create, list, rotate and revoke API keys."),
     "pii": ("pii", "Try what a policy finds in samples of your own."),
     "usage": ("usage", "What was used and what it cost: reports and exports of the ledger, and invoices compared with it."),

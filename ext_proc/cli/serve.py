@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headrace.ext_proc.engine.policy.gateways import Gateway
 from headrace.ext_proc.envoy.transport import DEFAULT, Transport
 
 if TYPE_CHECKING:
@@ -83,6 +84,13 @@ def serve(
             envvar=["HEADRACE_OTLP", "OTEL_EXPORTER_OTLP_ENDPOINT"],
         ),
     ] = "",
+    gateway: Annotated[
+        Gateway,
+        typer.Option(
+            help="Who calls the service. A policy that asks for more than this gateway can do is refused.",
+            envvar="HEADRACE_GATEWAY",
+        ),
+    ] = Gateway.ENVOY,
     transport: Annotated[
         Transport,
         typer.Option(help="Who speaks gRPC to the gateway: h2 is Headrace's own, grpcio is Google's.", envvar="HEADRACE_TRANSPORT"),
@@ -126,6 +134,7 @@ def serve(
         socket_mode=mode,
         transport=transport,
         tls=tls,
+        gateway=gateway,
         admin_tls=admin_tls,
     )
     raise typer.Exit(_run(options))

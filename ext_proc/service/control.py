@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
+from headrace.ext_proc.engine.policy.gateways import Gateway
 from headrace.ext_proc.envoy.transport import DEFAULT, Tls, Transport
 from headrace.ext_proc.telemetry.samples import Sample
 
@@ -33,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, tag="settings"):
     socket_mode: int = 0o600
     transport: Transport = DEFAULT
     tls: Tls | None = None
+    gateway: Gateway = Gateway.ENVOY
     environment: dict[str, str] = msgspec.field(default_factory=dict)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.ext_proc.engine.policy.gateways import Gateway
 from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.envoy.transport import DEFAULT, Tls, Transport
 from headrace.ext_proc.service.addresses import OWNER_ONLY
@@ -31,4 +32,5 @@ class Options:
     socket_mode: int = OWNER_ONLY
     transport: Transport = DEFAULT
     tls: Tls | None = None
+    gateway: Gateway = Gateway.ENVOY
     admin_tls: Tls | None = None

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from headrace.ext_proc.core.errors import HeadraceError
+from headrace.ext_proc.engine.policy.gateways import Gateway, beyond
 from headrace.ext_proc.engine.policy.lines import MAX_BYTES, parse, read_bytes
 from headrace.ext_proc.engine.policy.models import PolicyDocument
 from headrace.ext_proc.engine.policy.problems import PolicyErrors, Problem, Where, spelled
@@ -169,8 +170,8 @@ class Stack:
         return EnvoyProcess(render_bootstrap(settings), folder, concurrency=self.options.concurrency)
 
 
-def read_document(path: Path) -> PolicyDocument:
-    """The policy's document by itself: no filter is loaded. Raises PolicyErrors."""
+def read_document(path: Path, gateway: Gateway = Gateway.ENVOY) -> PolicyDocument:
+    """The policy's document by itself: no filter is loaded. Raises PolicyErrors, also for what `gateway` cannot carry out."""
     problems: list[Problem] = []
     located = parse(read_bytes(path, MAX_BYTES), str(path))
 
@@ -178,6 +179,8 @@ def read_document(path: Path) -> PolicyDocument:
         problems.append(Problem(str(path), located.line_of(where), spelled(where), message))
 
     document = validated(PolicyDocument, located.value, report)
-    if document is None:
+    for where, message in beyond(document, gateway) if document else ():
+        report(where, message)
+    if document is None or problems:
         raise PolicyErrors(problems)
     return document

@@ -112,6 +112,7 @@ def _settings(options: Options) -> Sequence[Settings]:
             socket_mode=options.socket_mode,
             transport=options.transport,
             tls=options.tls,
+            gateway=options.gateway,
             environment=shared,
         )
         for number, address in enumerate(worker_addresses(options.listen, options.workers))

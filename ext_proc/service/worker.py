@@ -27,6 +27,7 @@ from headrace.ext_proc.engine.load.scrape import Scraper
 from headrace.ext_proc.engine.offload import ThreadOffload
 from headrace.ext_proc.engine.policy.compile import Policy, compile_policy
 from headrace.ext_proc.engine.policy.destinations import targets_of
+from headrace.ext_proc.engine.policy.gateways import Gateway
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
 from headrace.ext_proc.engine.policy.reload import Reloader
 from headrace.ext_proc.engine.registry import METRICS_MS, Ports, Registry
@@ -82,7 +83,7 @@ class Worker:
         board = Board(METRICS_MS)
         self._scraper = Scraper(board, clock)
         self._ports = Ports(self._store, clock, self._offload, board)
-        compiler = partial(compiled, Path(settings.policy), Registry.installed(), self._ports)
+        compiler = partial(compiled, Path(settings.policy), Registry.installed(), self._ports, settings.gateway)
         self._reloader = Reloader(Path(settings.policy), compiler, self._reloaded)
         self._decisions = self._decision_log(clock)
         self._tracing = self._traces(clock)
@@ -230,9 +231,9 @@ class Worker:
         await self._channel.flush()
 
 
-def compiled(path: Path, registry: Registry, ports: Ports) -> Policy:
+def compiled(path: Path, registry: Registry, ports: Ports, gateway: Gateway = Gateway.ENVOY) -> Policy:
     """The policy as its files are now, ready for its first request. Raises PolicyErrors."""
-    return warm(compile_policy(path, registry, ports), ports.offload)
+    return warm(compile_policy(path, registry, ports, gateway), ports.offload)
 
 
 async def serve(end: socket.socket) -> int:

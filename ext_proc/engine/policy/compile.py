@@ -12,6 +12,7 @@ from headrace.ext_proc.engine.load.watching import Watching
 from headrace.ext_proc.engine.policy.catalogue import Catalogue
 from headrace.ext_proc.engine.policy.chain import Combination, Fixed, Scope, Varying, combinations, link_of, merged, same_filter
 from headrace.ext_proc.engine.policy.destinations import Destination, destinations_of
+from headrace.ext_proc.engine.policy.gateways import Gateway, beyond
 from headrace.ext_proc.engine.policy.lines import MAX_BYTES, Located, parse, read_bytes
 from headrace.ext_proc.engine.policy.models import (
     ApiKeysSource,
@@ -64,10 +65,10 @@ class Policy:
         return self.document.other_paths == "refuse"
 
 
-def compile_policy(path: Path, registry: Registry, ports: Ports) -> Policy:
-    """The policy in `path`. Reads the files it names; calls no port. Raises PolicyErrors with every problem found."""
+def compile_policy(path: Path, registry: Registry, ports: Ports, gateway: Gateway = Gateway.ENVOY) -> Policy:
+    """The policy in `path`, for `gateway`. Reads the files it names; calls no port. Raises PolicyErrors with every problem."""
     content = read_bytes(path, MAX_BYTES)
-    return _Compiler(parse(content, str(path)), path, registry, ports).compile(content)
+    return _Compiler(parse(content, str(path)), path, registry, ports, gateway).compile(content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class _Compiler:
     path: Path
     registry: Registry
     ports: Ports
+    gateway: Gateway
     problems: list[Problem] = field(default_factory=list)
     files: set[Path] = field(default_factory=set)
     private: set[str] = field(default_factory=set)
@@ -109,6 +111,8 @@ class _Compiler:
         for rule in RULES:
             for where, message in rule(document):
                 self.problem(where, message)
+        for where, message in beyond(document, self.gateway):
+            self.problem(where, message)
         catalogue = Catalogue(document.models)
         build = Build(document, catalogue, self.path.parent, self.ports, (), self.problem, self.files)
         _check_files(build)

@@ -1,0 +1,1 @@
+"""APISIX's configuration: written for a policy, and examined."""
