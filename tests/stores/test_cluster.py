@@ -10,7 +10,7 @@ import pytest
 from headrace.ext_proc.core.ledger import Admitted, Charge, Closing, Exhausted, Fixed
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
 from headrace.ext_proc.stores import open_store
-from headrace.ext_proc.stores.wire import ledger_key
+from headrace.ext_proc.stores.wire import ledger_key, roster_keys
 from tests.stores.servers import DEADLINE_S, ClusterServers, until
 
 NOW = 1_795_000_000_000
@@ -66,6 +66,18 @@ async def check(store: Store, organisation: str, leases: list[str]) -> None:
         await closed(store, organisation, lease)
     assert await store.read(organisation, LEVELS, now_ms=NOW) == (23, 23, 23)
     assert sorted(entry.members["exchange"] for entry in await store.entries(organisation)) == sorted(leases)
+
+
+async def test_a_roster_is_of_one_slot_whichever_node_has_it(cluster: ClusterServers) -> None:
+    store, rosters = open_store(cluster.url), [f"{uuid4()}{{x}}" for _ in range(8)]
+    try:
+        assert len({cluster.owner(roster_keys(roster)[0]).port for roster in rosters}) > 1
+        for roster in rosters:
+            assert [await store.enrol(roster, id, b"v") for id in ("a", "b")] == [1, 2]
+            assert await store.enrol(roster, "a", b"w", revision=1) == 3
+            assert [one.id for one in await store.listed_since(roster, 1)] == ["b", "a"]
+    finally:
+        await store.close()
 
 
 async def test_organisations_live_on_all_nodes(cluster: ClusterServers) -> None:
