@@ -11,6 +11,7 @@ import toktok
 
 from headrace.ext_proc.core.facts import ESTIMATED, INPUT_TOKENS, Fact
 from headrace.ext_proc.core.lenses import Prompt
+from headrace.ext_proc.core.lenses.openai_chat import PER_MESSAGE, PRIMING
 from headrace.ext_proc.core.ports import Offload
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.engine.policy.models import Model, TokenizerFile
@@ -24,9 +25,26 @@ Count = Callable[[Sequence[str]], int]
 
 OPENAI = {
     "o200k_base": ("gpt-4o", "gpt-4.1", "gpt-4.5", "gpt-5", "chatgpt-4o", "o1", "o3", "o4-mini", "text-embedding-"),
+    "o200k_harmony": ("gpt-oss",),
     "cl100k_base": ("gpt-4", "gpt-3.5", "text-embedding-"),
 }
 """Beginnings of the names of models whose encoding is published (tiktoken/model.py)."""
+
+
+class Frame(NamedTuple):
+    """Tokens around a chat's messages, beside those of role and content."""
+
+    message: int
+    answer: int
+
+
+FRAMES = {
+    "openai": Frame(PER_MESSAGE, PRIMING),
+    "chatml": Frame(4, 3),
+}
+"""chatml: `<|im_start|>{role}\\n{content}<|im_end|>\\n`, and `<|im_start|>assistant\\n` before the answer (the chat_template of
+Qwen's tokenizer_config.json). Its line break after the role joins with one that begins a message, which is then one token too many.
+"""
 
 
 class Counted(NamedTuple):
@@ -64,11 +82,11 @@ class Tokens:
         return self.corrected(await self.uncorrected(prompt, model), prompt, model)
 
     async def uncorrected(self, prompt: Prompt, model: Model) -> int:
-        """The same for every model with this tokenizer."""
-        count = self.counter(model)
+        """The same for every model with this tokenizer and template."""
+        count, overhead = self.counter(model), prompt.overhead + _framing(prompt, model)
         if sum(map(len, prompt.texts)) > INLINE_CHARACTERS:
-            return prompt.overhead + await self._offload.run(count, prompt.texts)
-        return prompt.overhead + count(prompt.texts)
+            return overhead + await self._offload.run(count, prompt.texts)
+        return overhead + count(prompt.texts)
 
     def is_cheap(self, prompt: Prompt, model: Model) -> bool:
         """Whether counting takes less time than a decision without a count would save."""
@@ -76,7 +94,7 @@ class Tokens:
 
     def corrected(self, found: int, prompt: Prompt, model: Model) -> Counted:
         """What `found` tokens of `prompt` are for this model."""
-        if prompt.exact and is_own(model):
+        if prompt.exact and is_own(model) and (not prompt.messages or is_framed(model)):
             return Counted(found)
         return Counted(ceil(found * self._ratios.of(model.name)), found)
 
@@ -97,6 +115,19 @@ def is_own(model: Model) -> bool:
     if "tokenizer" in model.model_fields_set or isinstance(model.tokenizer, TokenizerFile):
         return True
     return model.name.startswith(OPENAI.get(model.tokenizer, ()))
+
+
+def is_framed(model: Model) -> bool:
+    """Whether the template is the model's: the policy says so, or it is OpenAI's encoding."""
+    return "template" in model.model_fields_set or model.tokenizer in OPENAI
+
+
+def _framing(prompt: Prompt, model: Model) -> int:
+    """Tokens that the model's template adds, beyond what OpenAI's formula has in the prompt's overhead."""
+    if not prompt.messages:
+        return 0
+    own, counted = FRAMES[model.template], FRAMES["openai"]
+    return (own.message - counted.message) * prompt.messages + own.answer - counted.answer
 
 
 @lru_cache(16)

@@ -23,16 +23,17 @@ class Needs:
 
     async def of(self, request: Request, model: Model, offers: Sequence[Offer]) -> Sequence[tuple[Offer, Asked]]:
         """model: the entry that was asked for, whose count other filters may know already."""
-        found: dict[str | TokenizerFile, int] = {}
+        found: dict[tuple[str | TokenizerFile, str], int] = {}
         counts: dict[str, Counted] = {}
         prompt = request.call.prompt
         for served in {offer.model.name: offer.model for offer in offers}.values():
             if served.name == model.name:
                 counts[served.name] = await self._tokens.of_request(request, served)
                 continue
-            if served.tokenizer not in found:
-                found[served.tokenizer] = await self._tokens.uncorrected(prompt, served)
-            counts[served.name] = self._tokens.corrected(found[served.tokenizer], prompt, served)
+            by = served.tokenizer, served.template
+            if by not in found:
+                found[by] = await self._tokens.uncorrected(prompt, served)
+            counts[served.name] = self._tokens.corrected(found[by], prompt, served)
         return [(offer, self._asked(request, offer, counts[offer.model.name])) for offer in offers]
 
     def at_most(self, request: Request, offers: Sequence[Offer]) -> Sequence[tuple[Offer, Asked]]:
@@ -40,7 +41,7 @@ class Needs:
         prompt = request.call.prompt
         if request.facts.get(INPUT_TOKENS) is not None or all(self._tokens.is_cheap(prompt, offer.model) for offer in offers):
             return ()
-        bound = prompt.overhead + sum(map(_bytes, prompt.texts))
+        bound = prompt.overhead + prompt.messages + sum(map(_bytes, prompt.texts))  # no template adds more than one to a message
         if any(self._price(offer, 0) != self._price(offer, bound) for offer in offers):
             return ()
         return [(offer, self._asked(request, offer, Counted(bound))._replace(counted=False)) for offer in offers]

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.facts import INPUT_TOKENS
-from headrace.ext_proc.core.lenses import Prompt
+from headrace.ext_proc.core.lenses import Prompt, read_call
 from headrace.ext_proc.core.ports import Args, Result
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.engine.policy.models import Model
@@ -162,3 +162,43 @@ def test_a_tokenizer_file_that_is_none_says_so(tmp_path: Path) -> None:
         tokens(tmp_path).counter(model({"file": "bad.json"}))
     with pytest.raises(FileNotFoundError):
         tokens(tmp_path).counter(model({"file": "absent.json"}))
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["user", "assistant", "system"]), st.from_regex(r"[a-z][ -~]{0,60}", fullmatch=True)), max_size=5
+    )
+)
+@settings(max_examples=60, deadline=None)
+async def test_chatml_counts_as_the_rendered_template(messages: list[tuple[str, str]]) -> None:
+    """Each of the special tokens is one; what stands between two of them is one text."""
+    qwen = Model.model_validate({"name": "m", "tokenizer": "qwen3.5", "template": "chatml"})
+    document = {"model": "m", "messages": [{"role": role, "content": content} for role, content in messages]}
+    counter = tokens().counter(qwen)
+    rendered = sum(2 + counter([f"{role}\n{content}"]) + counter(["\n"]) for role, content in messages)
+    found = await tokens().of_prompt(read_call(Endpoint.CHAT, document).prompt, qwen)
+    assert found.tokens == (rendered + 1 + counter(["assistant\n"]) if messages else 3)
+
+
+@pytest.mark.parametrize(
+    ("members", "exact"),
+    [
+        ({"name": "gpt-4o-mini"}, True),
+        ({"name": "gpt-4", "tokenizer": "cl100k_base"}, True),
+        ({"name": "llama"}, False),
+        ({"name": "llama", "tokenizer": "o200k_base"}, True),
+        ({"name": "qwen", "tokenizer": "qwen3.5"}, False),
+        ({"name": "qwen", "tokenizer": "qwen3.5", "template": "chatml"}, True),
+    ],
+    ids=str,
+)
+async def test_a_count_is_exact_where_tokenizer_and_template_are_the_models(members: dict[str, str], exact: bool) -> None:
+    chat = read_call(Endpoint.CHAT, {"model": "m", "messages": [{"role": "user", "content": "hi"}]}).prompt
+    found = await tokens().of_prompt(chat, Model.model_validate(members))
+    assert (found.estimate is None) is exact
+
+
+async def test_texts_without_messages_have_no_template() -> None:
+    prompt = read_call(Endpoint.EMBEDDINGS, {"model": "m", "input": "hi"}).prompt
+    qwen = Model.model_validate({"name": "m", "tokenizer": "qwen3.5"})
+    assert await tokens().of_prompt(prompt, qwen) == Counted(1)

@@ -44,6 +44,7 @@ def read_chat(document: dict[str, Any]) -> Call:
 
 def _message(texts: Texts, message: dict[str, Any], param: str) -> None:
     texts.overhead += PER_MESSAGE
+    texts.messages += 1
     texts.text(message.get("role"))
     texts.content(message.get("content"), f"{param}.content")
     if message.get("name") is not None:

@@ -98,6 +98,9 @@ class Model(Part):
         description="What clients ask for. Globs (* ? [seq]) are allowed; an exact name wins over globs, then the first glob."
     )
     tokenizer: Tokenizer = Field("o200k_base", description="What counts the prompt: an encoding, or {file: tokenizer.json}.")
+    template: Literal["openai", "chatml"] = Field(
+        "openai", description="What frames the messages of a chat: OpenAI's own formula, or ChatML, which Qwen has."
+    )
     context: Tokens | None = Field(
         None, description="The model's context in tokens; longer prompts are refused. Absent: the upstream decides."
     )

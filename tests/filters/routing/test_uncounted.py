@@ -56,7 +56,7 @@ async def decided(policy: Policy, text: str, model: str = "m", trial: bool = Fal
 async def test_a_prompt_that_no_pool_could_refuse_is_not_counted(folder: Path) -> None:
     route, note = await noted(folder, "hello there")
     assert route == "a"
-    assert (note["input_tokens_at_most"], "input_tokens" in note) == (6 + 4 + 11, False)
+    assert (note["input_tokens_at_most"], "input_tokens" in note) == (6 + 1 + 4 + 11, False)
 
 
 async def test_one_whose_bytes_say_too_little_is(folder: Path) -> None:
