@@ -5,7 +5,6 @@ in turn, so that a long text does not keep a short one waiting for long. What wa
 want, is refused: the filter then fails as its policy says.
 """
 
-import select
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from time import monotonic
 from headrace.filters.pii.allowance import ModelsLate
 from headrace.filters.pii.models.desk import Desk, NoneFree
 from headrace.filters.pii.models.names import Model
-from headrace.filters.pii.models.process import Worker
+from headrace.filters.pii.models.process import Worker, ready
 from headrace.filters.pii.spans import DetectionTimeout, Span
 
 BATCH = 4
@@ -114,8 +113,7 @@ class ModelPool:
     def _answers(self, busy: dict[Worker, int]) -> Iterator[tuple[int, Found]]:
         """Those that come first, at least one. Raises DetectionTimeout."""
         deadline = monotonic() + self._seconds
-        ready, _, _ = select.select(list(busy), [], [], self._seconds)
-        for worker in ready or list(busy):
+        for worker in ready(busy, self._seconds) or list(busy):
             found = worker.answer(deadline)
             start = busy.pop(worker)
             self._desk.put(worker)

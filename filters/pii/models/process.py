@@ -2,12 +2,12 @@
 
 import contextlib
 import re
-import select
+import selectors
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from time import monotonic
-from typing import BinaryIO, cast
+from typing import BinaryIO, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -16,6 +16,21 @@ from headrace.filters.pii.models.names import Model
 from headrace.filters.pii.spans import DetectionTimeout, Span
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+
+File = TypeVar("File", bound=HasFileno)
+
+
+def ready(files: Iterable[File], seconds: float) -> Sequence[File]:
+    """Those with something to read, at the latest after `seconds`. By poll: select knows no descriptor above 1,023."""
+    with selectors.PollSelector() as selector:
+        for file in files:
+            selector.register(file.fileno(), selectors.EVENT_READ, file)
+        return [key.data for key, _ in selector.select(max(0.0, seconds))]
 
 
 class Worker:
@@ -55,8 +70,8 @@ class Worker:
             write_frame(self._asks, data)
 
     def _receive(self, deadline: float) -> bytes:
-        ready, _, _ = select.select([self._answers], [], [], max(0.0, deadline - monotonic()))
-        frame = read_frame(self._answers) if ready else None
+        answers = ready([self._answers], deadline - monotonic())
+        frame = read_frame(self._answers) if answers else None
         if frame is None:
-            raise DetectionTimeout("a model's process did not answer in time" if not ready else "a model's process died")
+            raise DetectionTimeout("a model's process did not answer in time" if not answers else "a model's process died")
         return frame

@@ -1,7 +1,9 @@
 """Models in worker processes: what they find, and what happens when they fail."""
 
+import fcntl
 import io
 import os
+import resource
 import signal
 import threading
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from headrace.filters.pii.models.frames import read_frame, write_frame
 from headrace.filters.pii.models.labels import entity_of
 from headrace.filters.pii.models.names import Model, UnknownModel, default_models, entities_of, model_of
 from headrace.filters.pii.models.pool import ModelPool, ModelUnusable
+from headrace.filters.pii.models.process import ready
 from headrace.filters.pii.plan import Plan, detector_for
 from headrace.filters.pii.scan import Searcher
 from headrace.filters.pii.segments import Scrubber
@@ -137,6 +140,21 @@ def test_a_process_that_does_not_answer_in_time_is_replaced() -> None:
         assert worker not in made._alive
     finally:
         made.close()
+
+
+def test_answers_are_seen_on_descriptors_of_any_number() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096) if hard != resource.RLIM_INFINITY else 4096, hard))
+    low, writer = os.pipe()
+    try:
+        with os.fdopen(fcntl.fcntl(low, fcntl.F_DUPFD, 2000), "rb", buffering=0) as high:
+            assert ready([high], 0.0) == []
+            os.write(writer, b"x")
+            assert ready([high], 30.0) == [high]
+    finally:
+        os.close(low)
+        os.close(writer)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_model_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
