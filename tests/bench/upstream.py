@@ -77,14 +77,15 @@ async def _nginx(binary: str, directory: Path) -> AsyncIterator[str]:
     process = await asyncio.create_subprocess_exec(binary, "-p", str(directory), "-e", "stderr", "-c", str(config))
     try:
         async with asyncio.timeout(10):
-            await _listening(port)
+            await listening(port)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         await process.wait()
 
 
-async def _listening(port: int) -> None:
+async def listening(port: int) -> None:
+    """Returns when something listens on a port of loopback."""
     while True:
         with contextlib.suppress(ConnectionRefusedError):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
