@@ -14,7 +14,7 @@ from headrace.ext_proc.cli.serve import LISTEN
 from headrace.ext_proc.envoy.config.names import BODY_LIMIT, CLUSTER
 
 if TYPE_CHECKING:
-    from headrace.ext_proc.envoy.config.doctor import Finding
+    from headrace.ext_proc.envoy.config.doctor import Finding, Wanted
     from headrace.ext_proc.envoy.config.settings import Address
 
 app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True)
@@ -115,6 +115,9 @@ def doctor(
     configs: Annotated[
         list[Path], typer.Argument(help="Bootstraps, or answers of the admin interface's /config_dump.", metavar="CONFIG")
     ],
+    policy: Annotated[
+        Path | None, typer.Option(help="The policy that is served: what it asks of the gateway is looked for, too.")
+    ] = None,
     cluster: Annotated[str, typer.Option(help="The name of the service's cluster.")] = CLUSTER,
     body_limit: BodyLimit = BODY_LIMIT,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -124,13 +127,21 @@ def doctor(
         from headrace.ext_proc.envoy.config.doctor import examine
         from headrace.ext_proc.envoy.config.document import parse_with_lines
 
-        found = {path: examine(parse_with_lines(path.read_text(), str(path)), cluster, body_limit) for path in configs}
+        wanted = _wanted(policy) if policy else None
+        found = {path: examine(parse_with_lines(path.read_text(), str(path)), cluster, body_limit, wanted) for path in configs}
     if as_json:
         typer.echo(json.dumps({"files": [_as_json(path, findings) for path, findings in found.items()]}, indent=2))
     else:
         for path, findings in found.items():
             typer.echo("\n".join(map(str, findings)) if findings else f"{path}: nothing would break Headrace")
     raise typer.Exit(any(found.values()))
+
+
+def _wanted(policy: Path) -> "Wanted":
+    from headrace.ext_proc.service.gateway import wanted_of
+    from headrace.ext_proc.service.stack import read_document
+
+    return wanted_of(read_document(policy))
 
 
 def _as_json(path: Path, findings: "Sequence[Finding]") -> dict[str, Any]:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from headrace.ext_proc.engine.policy.models import PolicyDocument
+from headrace.ext_proc.engine.policy.models import Upstream as PolicyUpstream
+from headrace.ext_proc.envoy.config.doctor import Wanted
 from headrace.ext_proc.envoy.config.settings import Address, Failover, GatewaySettings, Upstream
 
 
@@ -21,6 +23,19 @@ def gateway_of(document: PolicyDocument, upstreams: Mapping[str, str] | None = N
         attempts=_calls_at_attempts(document, failovers),
         **settings,
     )
+
+
+def wanted_of(document: PolicyDocument) -> Wanted:
+    """What the policy asks of a gateway that somebody else has configured."""
+    pools = {pool.upstream: None for model in document.models for pool in model.pools}
+    attempts = {name: _at_attempts(upstream) for name, upstream in document.upstreams.items() if name in pools}
+    return Wanted(tuple(pools), {name: what for name, what in attempts.items() if what}, bool(list(_failovers(document))))
+
+
+def _at_attempts(upstream: PolicyUpstream) -> str:
+    """What is missing where the service is not called at attempts; empty for nothing."""
+    lacks = ["its credential is not put in"] if upstream.api_key else []
+    return " and ".join(lacks + (["chats of the other dialect are not translated"] if upstream.dialect else []))
 
 
 def _failovers(document: PolicyDocument) -> Iterator[Mapping[str, Any]]:

@@ -1,32 +1,36 @@
 """Settings that would break Headrace without a word, found in a configuration before the traffic finds them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from headrace.ext_proc.envoy.config.doctor import chain, cluster, processor, routes, usage
 from headrace.ext_proc.envoy.config.doctor.rule import Finding, Rule
+from headrace.ext_proc.envoy.config.doctor.wanted import Wanted, rules_of
 from headrace.ext_proc.envoy.config.doctor.wiring import wirings
 from headrace.ext_proc.envoy.config.document import Document
 from headrace.ext_proc.envoy.config.names import BODY_LIMIT, CLUSTER
 from headrace.ext_proc.envoy.config.nodes import line_of
 
-__all__ = ["RULES", "Finding", "examine"]
+__all__ = ["RULES", "Finding", "Wanted", "examine"]
 
 RULES: Final[tuple[Rule, ...]] = (*processor.RULES, *usage.RULES, *chain.RULES, *cluster.RULES, *routes.RULES)
 
 
-def examine(document: Document, service: str = CLUSTER, body_limit: int = BODY_LIMIT) -> list[Finding]:
+def examine(
+    document: Document, service: str = CLUSTER, body_limit: int = BODY_LIMIT, wanted: Wanted | None = None
+) -> list[Finding]:
     """What is wrong in a bootstrap, a file of resources, or an admin interface's config_dump, in the order of lines.
 
-    service: the name of the service's cluster. body_limit: bytes of the largest prompt.
+    service: the name of the service's cluster. body_limit: bytes of the largest prompt. wanted: what the policy asks for.
     """
-    found = sorted(set(_findings(document, service, body_limit)), key=lambda finding: (finding.line, finding.rule))
+    rules = (*RULES, *rules_of(wanted or Wanted()))
+    found = sorted(set(_findings(document, rules, service, body_limit)), key=lambda finding: (finding.line, finding.rule))
     return found or list(_absence(document, service, body_limit))
 
 
-def _findings(document: Document, service: str, body_limit: int) -> Iterator[Finding]:
+def _findings(document: Document, rules: Sequence[Rule], service: str, body_limit: int) -> Iterator[Finding]:
     for wiring in wirings(document.root, service, body_limit):
-        for rule in RULES:
+        for rule in rules:
             for wrong in rule.check(wiring):
                 yield Finding(document.name, line_of(wrong.node, wrong.key), rule.name, wrong.what, rule.mend)
 

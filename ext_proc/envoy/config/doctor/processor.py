@@ -182,10 +182,10 @@ def forward_rules(wiring: Wiring) -> Iterator[Wrong]:
 
 
 def _any(patterns: Any, header: str) -> bool:
-    return any(_string_matches(pattern, header) for pattern in patterns)
+    return any(string_matches(pattern, header) for pattern in patterns)
 
 
-def _string_matches(pattern: Node, header: str) -> bool:
+def string_matches(pattern: Node, header: str) -> bool:
     """Envoy's StringMatcher, for names that are lower case."""
     tests: Mapping[str, Callable[[str], bool]] = {
         "exact": header.__eq__,
