@@ -25,7 +25,7 @@ from headrace.ext_proc.engine.policy.models import PolicyDocument
 from headrace.ext_proc.envoy.config.bootstrap import render_bootstrap
 from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
 from headrace.ext_proc.envoy.process import EnvoyProcess
-from headrace.ext_proc.stores import open_store
+from headrace.ext_proc.stores.redis import RedisStore
 from tests.e2e.envoy_process import short_directory
 from tests.e2e.served import serving
 from tests.e2e.site import CHAT, MODEL, until
@@ -169,6 +169,6 @@ async def fleet(store_url: str, policy: dict[str, Any], *, workers: int = 4) -> 
         envoy = await exit.enter_async_context(EnvoyProcess(bootstrap, folder / "envoy-0"))
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         client = await exit.enter_async_context(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, limits=limits))
-        store = open_store(store_url)
+        store = RedisStore(store_url, timeout_s=30)
         exit.push_async_callback(store.close)
         yield Fleet(supervisor, store, pool, policy, client, ready["admin"], envoy, bootstrap, folder, exit)
