@@ -24,11 +24,18 @@ async def faulty(patient: Stand) -> AsyncIterator[Stand]:
     await patient.rest()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def hasty() -> AsyncIterator[Stand]:
-    """For what must come to its end by a time-out."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def hurried() -> AsyncIterator[Stand]:
     async with faulty_stand(message_timeout_ms=HASTY_MS) as stand:
         yield stand
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def hasty(hurried: Stand) -> AsyncIterator[Stand]:
+    """For what must come to its end by a time-out."""
+    await hurried.rest()
+    yield hurried
+    await hurried.rest()
 
 
 @pytest.fixture(scope="module")

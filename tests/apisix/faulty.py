@@ -1,8 +1,9 @@
 """nginx with the plugin in front of a service that a test scripts frame by frame, and a model server behind it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,16 +28,13 @@ class Stand:
     upstream: StubUpstream
     closed: Nginx
     open: Nginx
+    clients: Mapping[Path, httpx.AsyncClient]
+    """By the socket of the route."""
 
     async def post(self, body: bytes = CHAT, *, path: str = PATH, passing: bool = False, ai: bool = False) -> httpx.Response:
         """passing: through the one that lets requests pass. ai: behind ai-proxy."""
-        async with self.client(passing=passing, ai=ai) as client:
-            return await client.post(path, content=body)
-
-    def client(self, *, passing: bool = False, ai: bool = False) -> httpx.AsyncClient:
         nginx = self.open if passing else self.closed
-        route = httpx.AsyncHTTPTransport(uds=str(nginx.ai if ai else nginx.plain), verify=False)
-        return httpx.AsyncClient(base_url="http://gateway", transport=route, timeout=WAIT)
+        return await self.clients[nginx.ai if ai else nginx.plain].post(path, content=body)
 
     def logged(self, nginx: Nginx | None = None) -> str:
         """What an nginx has said since it was last asked."""
@@ -64,4 +62,11 @@ async def faulty_stand(*, tcp: bool = False, others: Sequence[str] = (), **conf:
         allowed = settings | {"failure_mode_allow": {"request": True, "response": True}}
         closed = await stack.enter_async_context(running_nginx(stack.enter_context(short_directory()), settings, servers))
         opened = await stack.enter_async_context(running_nginx(stack.enter_context(short_directory()), allowed, servers))
-        yield Stand(peer, upstream, closed, opened)
+        routes = (closed.plain, closed.ai, opened.plain, opened.ai)
+        clients = {route: await stack.enter_async_context(_client(route)) for route in routes}
+        yield Stand(peer, upstream, closed, opened, clients)
+
+
+def _client(route: Path) -> httpx.AsyncClient:
+    transport = httpx.AsyncHTTPTransport(uds=str(route), verify=False)
+    return httpx.AsyncClient(base_url="http://gateway", transport=transport, timeout=WAIT)

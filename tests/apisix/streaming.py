@@ -31,6 +31,8 @@ filters:
   - budget: {}
   - usage: {on_hang_up: count}
 """
+READING = POLICY.replace("  - pii: {response: redact, entities: [EMAIL_ADDRESS], model: none}\n", "")
+"""Every event is read, and nothing is searched: the service is up sooner."""
 USAGE = {"choices": [], "usage": {"prompt_tokens": 8, "completion_tokens": 5}}
 
 
@@ -105,11 +107,11 @@ class Site:
 
 
 @asynccontextmanager
-async def streaming_site() -> AsyncIterator[Site]:
+async def streaming_site(policy: str = POLICY) -> AsyncIterator[Site]:
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(short_directory())
         upstream = await stack.enter_async_context(StubUpstream("standard"))
-        process, ready = await stack.enter_async_context(serving(folder, POLICY, 1, ()))
+        process, ready = await stack.enter_async_context(serving(folder, policy, 1, ()))
         servers = {"standard": ("127.0.0.1", httpx.URL(upstream.url).port or 80)}
         settings = {"service": ready["addresses"]}
         passing = settings | {"failure_mode_allow": {"request": True, "response": True}}

@@ -24,7 +24,7 @@ from tests.transcripts.site import WAIT
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 LONG = bool(os.environ.get("HEADRACE_LONG"))
-CASES = settings(max_examples=10_000 if LONG else 120, deadline=None)
+CASES = settings(max_examples=10_000 if LONG else 80, deadline=None)
 WORKER_CASES = 5_000 if LONG else 100
 
 KINDS = st.integers(0, 10) | st.integers(0, 255)

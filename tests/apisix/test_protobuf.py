@@ -20,7 +20,7 @@ from tests.envoy.messages import messages
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
-CASES = settings(max_examples=10_000 if os.environ.get("HEADRACE_LONG") else 150, deadline=None)
+CASES = settings(max_examples=10_000 if os.environ.get("HEADRACE_LONG") else 100, deadline=None)
 RESPONSES = messages(pb.ProcessingResponse).map(lambda response: response.SerializeToString())
 KNOWN_FIELDS = range(1, 12)
 

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.apisix.nginx import missing
-from tests.apisix.streaming import DONE, Site, delta, streaming_site, words
+from tests.apisix.streaming import DONE, READING, Site, delta, streaming_site, words
 from tests.envoy.stub_upstream import Received, Reply
 from tests.transcripts.site import WAIT
 
@@ -212,7 +212,7 @@ async def test_the_service_killed_in_mid_stream() -> None:
         models.append(Turns(FIRST))
         await models[-1].answer(received, reply)
 
-    async with streaming_site() as site, AsyncExitStack() as stack:
+    async with streaming_site(READING) as site, AsyncExitStack() as stack:
         site.upstream.answer = answer
         streams = [(route, passing) for passing in (False, True) for route in ("plain", "ai")]
         said = [Said(await stack.enter_async_context(site.stream(route, passing=passing))) for route, passing in streams]

@@ -32,11 +32,14 @@ ENVOY, NGINX, NEW = "envoy", "nginx", "nginx, a connection for each request"
 
 
 class Added(msgspec.Struct, frozen=True):
-    """Medians over the rounds. without: the same gateway alone. unit: of the three."""
+    """Medians over the rounds. without: the same gateway alone. least: between the quickest rounds of both, where the machine had
+    the least else to do. unit: of the four.
+    """
 
     without: float
     headrace: float
     added: float
+    least: float
     unit: str
     rounds: Sequence[float]
 
@@ -89,7 +92,7 @@ def summary(without: Sequence[float], headrace: Sequence[float], unit: str) -> A
     """Each round's difference, and the median of the differences: what slows a round down slows both sides of it."""
     added = [round(after - before, 4) for before, after in zip(without, headrace, strict=True)]
     before, after, difference = (round(statistics.median(values), 4) for values in (without, headrace, added))
-    return Added(before, after, difference, unit, added)
+    return Added(before, after, difference, round(min(headrace) - min(without), 4), unit, added)
 
 
 @contextlib.asynccontextmanager

@@ -15,7 +15,7 @@ from tests.e2e.envoy_process import short_directory
 
 def test_what_is_added_is_the_median_of_each_rounds_difference() -> None:
     found = summary([1.0, 2.0, 30.0], [2.0, 4.5, 32.0], "ms")
-    assert (found.without, found.headrace, found.added) == (2.0, 4.5, 2.0)
+    assert (found.without, found.headrace, found.added, found.least) == (2.0, 4.5, 2.0, 1.0)
     assert found.rounds == [1.0, 2.5, 2.0]
 
 
