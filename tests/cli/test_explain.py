@@ -20,8 +20,8 @@ overrides: [{when: {team: quiet}, set: {pii: {mode: "off"}}}]
 SECRET = "ann@example.com"
 
 
-def explain(folder: Path, *arguments: str, **members: Any) -> dict[str, Any]:
-    (folder / "p.yaml").write_text(POLICY)
+def explain(folder: Path, *arguments: str, policy: str = POLICY, **members: Any) -> dict[str, Any]:
+    (folder / "p.yaml").write_text(policy)
     body = {"model": "m", "messages": [{"role": "user", "content": f"to {SECRET}"}], **members}
     (folder / "r.json").write_text(json.dumps(body))
     done = headrace("explain", "p.yaml", "--request", "r.json", "--json", *arguments, cwd=folder)
@@ -41,6 +41,20 @@ def test_a_request_is_followed_through_every_filter(tmp_path: Path) -> None:
     ]
     assert SECRET not in json.dumps(document["sent"]["body"])
     assert [one["filter"] for one in document["filters"] if one["reason"]] == ["identity", "budget", "routing"]
+
+
+def test_candidates_of_other_models_are_named(tmp_path: Path) -> None:
+    more = "{name: auto, served_by: [n, m]}, {name: n, max_output: 500, pools: [{upstream: large, max_tokens: 9}]}"
+    found = POLICY.replace("models: [", f"models: [{more}, ")
+    found = found.replace("{budget: {}}, {routing: {}}", "{routing: {}}, {budget: {}}")
+    document = explain(tmp_path, "--as", "team=quiet", policy=found, model="auto")
+    assert document["routing"]["candidates"] == [
+        {"upstream": "large", "model": "n", "fits": False, "why": f"needs {document['routing']['input_tokens'] + 500} tokens of 9"},
+        {"upstream": "small", "model": "m", "fits": True, "why": "holds up to 100 tokens"},
+        {"upstream": "large", "model": "m", "fits": True, "why": "holds up to 200 tokens"},
+    ]
+    assert (document["routing"]["chosen"], document["sent"]["body"]["model"]) == ("small", "m")
+    assert document["model"] == "auto"
 
 
 def test_what_fits_nowhere_has_no_pool_and_says_why(tmp_path: Path) -> None:
