@@ -49,6 +49,22 @@ def simulate(
         _plot(found, plot)
 
 
+@app.command()
+def synthesize(
+    requests: Annotated[int, typer.Option(min=1, max=1_000_000, help="Of the trace.")] = 30_000,
+    short: Annotated[float, typer.Option(min=0, max=1, help="Share of the short requests.")] = 0.8,
+    per_second: Annotated[float, typer.Option(min=0.001, help="Requests that arrive in a second.")] = 100.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same trace.")] = 5,
+) -> None:
+    """Print a trace: Poisson arrivals, short prompts of 1600 tokens and long ones of 29600, answers of 400."""
+    import msgspec
+
+    from headrace.filters.routing.trace import synthetic
+
+    for arrival in synthetic(requests, short, per_second, seed):
+        typer.echo(msgspec.json.encode(arrival))
+
+
 def told(found: "Comparison") -> str:
     """For people."""
     return "\n".join(

@@ -1,6 +1,7 @@
 """Traces of requests: one JSON object a line, `{"arrival": seconds, "prompt": tokens, "answer": tokens}`."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -29,6 +30,18 @@ class Arrival(msgspec.Struct, frozen=True):
     @property
     def tokens(self) -> int:
         return self.prompt + self.answer
+
+
+SHORT, LONG, ANSWER = 1600, 29_600, 400
+"""Tokens of the prompts and of every answer of a synthetic trace."""
+
+
+def synthetic(requests: int, short: float, per_second: float, seed: int) -> Iterator[Arrival]:
+    """Poisson arrivals, `per_second` of them; a share of `short` has a prompt of SHORT tokens, the others one of LONG."""
+    chance, now = random.Random(seed), 0.0
+    for _ in range(requests):
+        now += chance.expovariate(per_second)
+        yield Arrival(now, SHORT if chance.random() < short else LONG, ANSWER)
 
 
 _DECODER: Final = msgspec.json.Decoder(Arrival)

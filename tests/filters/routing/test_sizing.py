@@ -1,30 +1,24 @@
 """Sizing: the queue against hand-made cases, and the published arithmetic on a synthetic trace."""
 
-import random
 from pathlib import Path
 
 import pytest
 
 from headrace.filters.routing.sizing import Server, compare, sized, waited
-from headrace.filters.routing.trace import Arrival, TraceError, read_trace
+from headrace.filters.routing.trace import Arrival, TraceError, read_trace, synthetic
 
 SERVER = Server(kv_tokens=524_288, prefill=8000, decode=40)
 
 
-def synthetic(requests: int, short: float, per_second: float) -> list[Arrival]:
-    """Poisson arrivals; a share of `short` requests of 2,000 tokens, the others of 30,000. Answers have 400 tokens."""
-    chance, now, found = random.Random(5), 0.0, []
-    for _ in range(requests):
-        now += chance.expovariate(per_second)
-        found.append(Arrival(now, 1600 if chance.random() < short else 29_600, 400))
-    return found
+def trace_of(requests: int, short: float, per_second: float) -> list[Arrival]:
+    return list(synthetic(requests, short, per_second, seed=5))
 
 
 @pytest.mark.parametrize("short", [0.5, 0.8, 0.95])
 def test_the_saving_is_the_published_one(short: float) -> None:
     """Where the time a request takes does not depend on its prompt, α is the share of short requests; slots are 64 and 8."""
     server = Server(524_288, prefill=1e12, decode=40)
-    found = compare(synthetic(30_000, short, 100), (8192, 65_536), server, wait=1)
+    found = compare(trace_of(30_000, short, 100), (8192, 65_536), server, wait=1)
     expected = short * (1 - 1 / 8)
     assert found.rho == [8]
     assert found.published == pytest.approx(expected, abs=0.01)
@@ -32,13 +26,13 @@ def test_the_saving_is_the_published_one(short: float) -> None:
 
 
 def test_shares_are_of_the_load_where_long_prompts_take_longer() -> None:
-    found = compare(synthetic(5000, 0.8, 50), (8192, 65_536), SERVER, wait=1)
+    found = compare(trace_of(5000, 0.8, 50), (8192, 65_536), SERVER, wait=1)
     seconds = 0.8 * (1600 / 8000 + 10), 0.2 * (29_600 / 8000 + 10)
     assert found.alpha[0] == pytest.approx(seconds[0] / sum(seconds), abs=0.01)
 
 
 def test_one_pool_saves_nothing() -> None:
-    found = compare(synthetic(500, 0.8, 50), (65_536,), SERVER, wait=1)
+    found = compare(trace_of(500, 0.8, 50), (65_536,), SERVER, wait=1)
     assert (found.saving, found.published, found.servers_with) == (0, 0, found.servers_without)
 
 
@@ -60,7 +54,7 @@ def test_requests_wait_for_the_slot_that_is_free_first(slots: int, wait: float) 
 
 @pytest.mark.parametrize("wait", [0.0, 0.5, 5.0])
 def test_the_servers_are_the_fewest(wait: float) -> None:
-    trace = synthetic(2000, 0.5, 30)
+    trace = trace_of(2000, 0.5, 30)
     found = sized(trace, 65_536, SERVER, wait)
     jobs = [(one.arrival, SERVER.seconds(one)) for one in trace]
     assert found.wait <= wait < waited(jobs, (found.servers - 1) * found.slots)
