@@ -179,6 +179,16 @@ async def test_an_anthropic_stream_that_is_hung_up_is_not_charged_for_its_prompt
     assert await site.spent(caller) == charged
 
 
+@pytest.mark.parametrize(("team", "charged"), [("plain", COST), ("counted", PROMPT + SAID)])
+async def test_a_stream_whose_provider_reports_no_usage_is_charged_what_was_streamed_where_it_is_read(
+    site: Site, team: str, charged: int
+) -> None:
+    caller = await site.caller(team, app=f"silent-{team}")
+    answer = await site.post(caller, ASKED | {"stream": True}, x_simulate=f"tokens={SAID} usage=false")
+    await site.settlement(answer)
+    assert await site.spent(caller) == charged
+
+
 async def test_a_json_answer_nobody_waited_for_is_charged_what_was_reserved(site: Site) -> None:
     caller = await site.caller("plain", app="plain-json")
     asking = asyncio.create_task(site.post(caller, ASKED, x_simulate="stall=3"))

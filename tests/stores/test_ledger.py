@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headrace.ext_proc.core.ledger import Charge, Closed, Closing, Entry, Fixed, Spent
 from headrace.ext_proc.core.ports import Store
-from headrace.ext_proc.stores import open_store
+from headrace.ext_proc.stores import open_store, redis
 
 NOW = 1_795_000_000_000
 DAY = Fixed(NOW - 1_000, NOW + 86_000_000)
@@ -62,6 +62,25 @@ async def test_the_ledger_is_read_page_by_page(store: Store, organisation: str) 
     since = seen[0].id.partition("-")[0]
     assert leases(await store.entries(organisation, after=since)) == names
     assert await store.entries(organisation, after=str(int(seen[-1].id.partition("-")[0]) + 1)) == []
+
+
+async def test_the_ledger_keeps_the_last_records_and_no_more(
+    valkey: str, organisation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server cuts whole blocks of a hundred off."""
+    shorter = redis.SOURCE.replace(b"local LEDGER = 1000000", b"local LEDGER = 200")
+    assert shorter != redis.SOURCE
+    monkeypatch.setattr(redis, "VERSION", b"shorter")
+    monkeypatch.setattr(redis, "LIBRARY", shorter.replace(b"VERSION", b"shorter"))
+    store = open_store(valkey)
+    names = [f"lease {number}" for number in range(500)]
+    await reserve(store, organisation, *names)
+    for first in range(0, 500, 50):
+        ends = [closing(name, {"tokens": 1}) for name in names[first : first + 50]]
+        await store.settle_many(organisation, ends, now_ms=NOW)
+    kept = leases(await store.entries(organisation))
+    assert 200 <= len(kept) < 300 and kept == names[-len(kept) :]
+    await store.close()
 
 
 @pytest.mark.parametrize("after", ["yesterday", "1-", "-1", "1-2-3", "9" * 17, "١"])
