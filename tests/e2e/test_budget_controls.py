@@ -178,6 +178,8 @@ async def thresholds_are_told_once(site: Site, hook: Hook) -> None:
     ]
     assert [event["used"] for event in told] == [{"tokens": 540}, {"tokens": 1080}]
     assert len(await site.records("budget_warning")) == 2
+    metrics = (await site.client.get(site.stack.metrics_url)).text
+    assert 'headrace_budget_warnings_total{budget="user-warned"} 2.0' in metrics
     for event in hook.events:
         assert_signed(event)
 
