@@ -24,6 +24,7 @@ from .apisix_nginx import NEW_CONNECTIONS, nginx
 from .apisix_streams import STREAM_POLICY, Turns, chunk_times
 from .gateways import LOOPBACK, Plan, full, plan_bare, plan_headrace, run
 from .load import load
+from .processes import cpu_by_part
 from .report import machine, versions
 from .rounds import Gateway, turned
 from .upstream import free_port, upstream
@@ -52,6 +53,29 @@ class Side(msgspec.Struct, frozen=True):
     headrace: Callable[[], Awaitable[float]]
 
 
+class Requests:
+    """p50 of requests, in ms. cpu_ms: CPU time of gateway, service and store for a request, by gateway, for each load."""
+
+    def __init__(self, key: str, seconds: int) -> None:
+        self.sides: Sequence[Side] = ()
+        self.cpu_ms: dict[str, list[float]] = {}
+        self._key, self._seconds = key, seconds
+
+    def p50(self, name: str, url: str, roots: Mapping[str, int]) -> Callable[[], Awaitable[float]]:
+        """roots: processes whose CPU time counts, with all their children."""
+
+        async def measured() -> float:
+            before = sum(cpu_by_part(roots).values())
+            found = await load(url, self._key, connections=1, seconds=self._seconds)
+            if found.problems:
+                raise RuntimeError(f"{url}: {', '.join(found.problems)}")
+            spent = sum(cpu_by_part(roots).values()) - before
+            self.cpu_ms.setdefault(name, []).append(spent / found.requests * 1000)
+            return found.p50_ms
+
+        return measured
+
+
 def main(
     rounds: Annotated[int, typer.Option(help="how often each is measured")] = 5,
     seconds: Annotated[int, typer.Option(help="of load for each measurement of requests")] = 4,
@@ -68,13 +92,15 @@ async def _bench(rounds: int, seconds: int, chunks: int) -> Mapping[str, object]
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hr-bench-")))
         requests = await stack.enter_async_context(_requests(directory, seconds))
-        per_request = await _measure(requests, rounds, "ms")
+        per_request = await _measure(requests.sides, rounds, "ms")
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hr-bench-")))
         streams = await stack.enter_async_context(_streams(directory, chunks))
         per_chunk = await _measure(streams, rounds, "us")
     about = {"rounds": rounds, "seconds": seconds, "chunks": chunks}
-    return {"p50_per_request": per_request, "p50_per_chunk": per_chunk, **about, "machine": machine(), "versions": versions()}
+    cpu = {name: round(statistics.median(spent[1:]), 4) for name, spent in requests.cpu_ms.items()}
+    found = {"p50_per_request": per_request, "p50_per_chunk": per_chunk, "cpu_ms_per_request": cpu}
+    return {**found, **about, "machine": machine(), "versions": versions()}
 
 
 async def _measure(sides: Sequence[Side], rounds: int, unit: str) -> Mapping[str, Added]:
@@ -96,31 +122,22 @@ def summary(without: Sequence[float], headrace: Sequence[float], unit: str) -> A
 
 
 @contextlib.asynccontextmanager
-async def _requests(directory: Path, seconds: int) -> AsyncIterator[Sequence[Side]]:
+async def _requests(directory: Path, seconds: int) -> AsyncIterator[Requests]:
     async with contextlib.AsyncExitStack() as stack:
         _, url = await stack.enter_async_context(upstream(_folder(directory, "upstream")))
-        envoy_bare, envoy = await _envoys(
-            stack, directory, plan_bare(url, directory), plan_headrace(url, _folder(directory, ENVOY))
-        )
+        bare, envoy = await _envoys(stack, directory, plan_bare(url, directory), plan_headrace(url, _folder(directory, ENVOY)))
         address, socket = url.removeprefix("http://"), directory / ENVOY / "worker.sock"
-        plain = await stack.enter_async_context(nginx(_folder(directory, "bare"), address))
-        plugin = await stack.enter_async_context(nginx(_folder(directory, "plugin"), address, socket))
-        fresh = await stack.enter_async_context(nginx(_folder(directory, "fresh"), address, socket, NEW_CONNECTIONS))
-
-        def p50(url: str) -> Callable[[], Awaitable[float]]:
-            async def measured() -> float:
-                found = await load(url, envoy.key, connections=1, seconds=seconds)
-                if found.problems:
-                    raise RuntimeError(f"{url}: {', '.join(found.problems)}")
-                return found.p50_ms
-
-            return measured
-
-        yield (
-            Side(ENVOY, p50(envoy_bare.url), p50(envoy.url)),
-            Side(NGINX, p50(plain), p50(plugin)),
-            Side(NEW, p50(plain), p50(fresh)),
+        plain, plain_pid = await stack.enter_async_context(nginx(_folder(directory, "bare"), address))
+        plugin, plugin_pid = await stack.enter_async_context(nginx(_folder(directory, "plugin"), address, socket))
+        fresh, fresh_pid = await stack.enter_async_context(nginx(_folder(directory, "fresh"), address, socket, NEW_CONNECTIONS))
+        found, service = Requests(envoy.key, seconds), {"service": envoy.roots["service"]}
+        without = found.p50(f"{NGINX} without", plain, {"nginx": plain_pid})
+        found.sides = (
+            Side(ENVOY, found.p50(f"{ENVOY} without", bare.url, bare.roots), found.p50(ENVOY, envoy.url, envoy.roots)),
+            Side(NGINX, without, found.p50(NGINX, plugin, {**service, "nginx": plugin_pid})),
+            Side(NEW, without, found.p50(NEW, fresh, {**service, "nginx": fresh_pid})),
         )
+        yield found
 
 
 @contextlib.asynccontextmanager
@@ -129,8 +146,8 @@ async def _streams(directory: Path, chunks: int) -> AsyncIterator[Sequence[Side]
         model = await stack.enter_async_context(Turns.serving())
         envoy_bare, envoy = await _envoys(stack, directory, plan_bare(model.url, directory), _stream_plan(model.url, directory))
         address, socket = model.url.removeprefix("http://"), directory / ENVOY / "worker.sock"
-        plain = await stack.enter_async_context(nginx(_folder(directory, "bare"), address))
-        plugin = await stack.enter_async_context(nginx(_folder(directory, "plugin"), address, socket))
+        plain, _ = await stack.enter_async_context(nginx(_folder(directory, "bare"), address))
+        plugin, _ = await stack.enter_async_context(nginx(_folder(directory, "plugin"), address, socket))
 
         def p50(url: str) -> Callable[[], Awaitable[float]]:
             async def measured() -> float:

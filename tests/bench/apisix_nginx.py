@@ -78,8 +78,8 @@ def _configuration(folder: Path, upstream: str, port: int, **parts: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def nginx(folder: Path, upstream: str, service: Path | None = None, patch: str = "") -> AsyncIterator[str]:
-    """The URL of a running one; bare without a service."""
+async def nginx(folder: Path, upstream: str, service: Path | None = None, patch: str = "") -> AsyncIterator[tuple[str, int]]:
+    """The URL and the process of a running one; bare without a service."""
     port = free_port()
     written = folder / "nginx.conf"
     text = bare(folder, upstream, port) if service is None else with_plugin(folder, upstream, port, service, patch)
@@ -88,7 +88,7 @@ async def nginx(folder: Path, upstream: str, service: Path | None = None, patch:
     try:
         async with asyncio.timeout(10):
             await listening(port)
-        yield f"http://{LOOPBACK}:{port}"
+        yield f"http://{LOOPBACK}:{port}", process.pid
     finally:
         process.terminate()
         await process.wait()

@@ -24,7 +24,7 @@ async def test_every_event_of_a_stream_is_timed() -> None:
     async with contextlib.AsyncExitStack() as stack:
         folder: Path = stack.enter_context(short_directory())
         model = await stack.enter_async_context(Turns.serving())
-        url = await stack.enter_async_context(nginx(folder, model.url.removeprefix("http://")))
+        url, _ = await stack.enter_async_context(nginx(folder, model.url.removeprefix("http://")))
         async with asyncio.timeout(30):
             times = await chunk_times(model, url, 20)
     assert len(times) == 20
