@@ -45,7 +45,11 @@ async def stand(request: pytest.FixtureRequest) -> AsyncIterator[Stand]:
         await server.start()
         stack.push_async_callback(server.stop, 0)
         servers = {upstream.name: ("127.0.0.1", httpx.URL(upstream.url).port or 80) for upstream in stand.upstreams}
-        nginx = await stack.enter_async_context(running_nginx(folder, {"service": [f"unix:{folder}/w.sock"]}, servers))
+        conf = {
+            "service": [f"unix:{folder}/w.sock"],
+            "message_timeout_ms": int(WAIT * 1000),
+        }  # the first request waits for detectors
+        nginx = await stack.enter_async_context(running_nginx(folder, conf, servers))
         route = httpx.AsyncHTTPTransport(uds=str(getattr(nginx, request.param)))
         stand.client = await stack.enter_async_context(httpx.AsyncClient(base_url="http://gateway", transport=route, timeout=WAIT))
         yield stand
