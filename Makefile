@@ -20,7 +20,7 @@ setup: .venv/installed  ## create .venv and install everything from requirements
 demo: setup  ## the whole stack on loopback with sample traffic; stays up until Ctrl-C
 	@$(BIN)/headrace demo $(ARGS)
 
-test: setup  ## every test, through real Envoy and a real store
+test: setup  ## every test, through real Envoy and a real store; quicker with ARGS='-n 2 --dist loadfile'
 	$(BIN)/coverage run -m pytest tests/core
 	$(BIN)/coverage report
 	$(BIN)/python -m pytest --ignore=tests/core $(ARGS)

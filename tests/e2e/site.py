@@ -48,7 +48,9 @@ def policy_of(upstreams: Mapping[str, str], **changes: Any) -> Policy:
     """
     further = changes.pop("of_upstreams", {})
     pools = [{"upstream": "standard", "max_tokens": 8192}, {"upstream": "large"}]
-    each = {"price": {"input": 0.6, "output": 0.8}, "max_output": 256, "pools": pools}
+    # The pools count as OpenAI does.
+    exact = {"tokenizer": "o200k_base", "template": "openai"}
+    each = {"price": {"input": 0.6, "output": 0.8}, "max_output": 256, "pools": pools, **exact}
     return {
         "version": 1,
         "upstreams": {name: {"url": url, **further.get(name, {})} for name, url in upstreams.items()},

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from headrace.ext_proc.core.events import Proceed
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.engine.policy.compile import Policy
+from headrace.ext_proc.engine.warming import warm
 from headrace.filters.pii.models.names import default_models
+from tests.filters.compiled import Inline
 
 from .driver import CHAT, Talk, arguments, delta, event, joined, parsed, policy, user
 
@@ -421,7 +423,7 @@ def test_json_that_was_asked_for_stays_valid_when_a_value_is_put_into_it(restori
 
 @pytest.mark.skipif(not default_models(), reason="needs the extra ner")
 def test_a_stream_that_asks_a_model_does_so_off_the_event_loop_and_gives_what_the_whole_gives(tmp_path: Path) -> None:
-    used = policy(tmp_path, "model: rampart, request: off, response: redact, entities: [PERSON, EMAIL_ADDRESS]")
+    used = warm(policy(tmp_path, "model: rampart, request: off, response: redact, entities: [PERSON, EMAIL_ADDRESS]"), Inline())
     text = f"The report was written by Margaret Thornbury, who can be reached at {OTHER} on most days of the week."
     whole = Talk(used)
     whole.ask(user("hi"))
