@@ -59,9 +59,10 @@ async def show_audit(call: Call[AuditQuery, None]) -> AuditTrail:
 
 
 async def deeds_of(store: Store, query: AuditQuery) -> list[Deed]:
-    """The latest first. Raises StoreUnavailable."""
+    """The latest first; of several in one second, too, the last thing that was done about a subject. Raises StoreUnavailable."""
     found = [deed async for deed in _deeds(store) if query.takes(deed)]
-    return nlargest(query.limit, found, key=lambda deed: deed.at)
+    latest = nlargest(query.limit, enumerate(found), key=lambda numbered: (numbered[1].at, numbered[0]))
+    return [deed for _, deed in latest]
 
 
 async def _deeds(store: Store) -> AsyncIterator[Deed]:

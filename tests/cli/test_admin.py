@@ -58,7 +58,7 @@ async def test_a_token_is_shown_once_lets_in_and_ends(url: str, tmp_path: Path) 
     assert shown["id"] in made.stderr and secret not in made.stderr
     store = open_store(url)
     kept = await store.listed(ROSTER, shown["id"])
-    assert kept and secret.encode() not in kept.value and secret.rpartition("-")[2].encode() not in kept.value
+    assert kept and secret.encode() not in kept.value and secret[-20:].encode() not in kept.value
     assert [await lets_in(store, secret, role) for role in Role] == [True, True, False]
     assert "is revoked" in run(url, "revoke", shown["id"], cwd=tmp_path).stdout
     assert [await lets_in(store, secret, role) for role in Role] == [False] * 3
