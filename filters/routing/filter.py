@@ -70,7 +70,8 @@ class RoutingFilter:
         self.weighing = Weighing(upstreams, settings.tags, dict(_memories(build)), settings.accept, settings.max_price)
         self.preferences = Preferences(settings, build.ports.latency)
         self.candidates = Candidates(settings.failover)
-        self.may_skip_counting = "price" not in settings.prefer and not any(one.metrics for one in upstreams.values())
+        self.follows_load = any(one.metrics for one in upstreams.values())
+        self.may_skip_counting = "price" not in settings.prefer and not self.follows_load
 
     def open(self, request: Request) -> Session:
         return RoutingSession(self)
@@ -116,7 +117,7 @@ class RoutingSession(Session):
         note = {**_note(request.call.model, _told(weighed, ordered.offers), first), **ordered.note}
         if first.pool is None:
             return _continue(request, first, note, "routing.no_pools")
-        need = need_of(request, first.asked.need)
+        need = need_of(request, first.asked.need) if self._filter.follows_load else Need(first.asked.need)
         pools = [one.pool for one in ordered.offers if one.pool is not None]
         placed = self._filter.servers.place(pools, need, now_ms, subset_of(request.hint))
         if isinstance(placed, Reply):

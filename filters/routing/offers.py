@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from headrace.ext_proc.engine.policy.catalogue import Catalogue
@@ -37,14 +38,28 @@ class Offer(NamedTuple):
 _ITSELF = stand_in("-")
 
 
+REMEMBERED = 1024
+"""Names whose offers are remembered; globs stand for as many as clients think of."""
+
+
 class Offers:
     """Of one policy's catalogue, which the compiler has checked: names lead to entries, and none in a circle."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
+        self._is_timeless = all(model.sunset is None for model in catalogue)
+        self._known = lru_cache(REMEMBERED)(self._named_once)
 
     def of(self, model: Model, name: str, now_ms: int) -> Sequence[Offer]:
         """Every offer in the policy's order, each model's once. model: the entry of `name`."""
+        return self._known(name) if self._is_timeless else self._found(model, name, now_ms)
+
+    def _named_once(self, name: str) -> Sequence[Offer]:
+        model = self._catalogue.find(name)
+        assert model is not None, "the caller has looked for it"
+        return self._found(model, name, 0)
+
+    def _found(self, model: Model, name: str, now_ms: int) -> Sequence[Offer]:
         found: dict[tuple[str, int], Offer] = {}
         for one in self._of(model, name, now_ms, _ITSELF):
             found.setdefault((one.name, id(one.pool)), one)

@@ -66,6 +66,8 @@ class Preferences:
             return Ordered(offers, None, {})
         found = [(name, ranking(request, offers, now_ms)) for name, ranking in self._rankings]
         telling = [(name, one) for name, one in found if len(set(one.ranks)) > 1]
+        if not telling:
+            return Ordered(offers, None, {})
         places = sorted(range(len(offers)), key=lambda place: tuple(one.ranks[place] for _, one in telling))
         reason = next((f"routing.{name}" for name, one in telling if set(one.ranks) != {one.ranks[places[0]]}), None)
         said = [_with_words(offer, [one.words[place] for _, one in telling]) for place, offer in enumerate(offers)]
@@ -94,6 +96,8 @@ class Preferences:
         return Ranking([unseen if ms is None else 0.0 if ms <= bound else ms for ms in seen], words)
 
     def _weight(self, request: Request, offers: Sequence[Weighed], _: int) -> Ranking:
+        if all(one.offer.weight is None and (one.pool is None or one.pool.weight is None) for one in offers):
+            return Ranking([0] * len(offers), [])
         whom = _sticky(request)
         ranks = [
             (
