@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import IO, assert_never
 
@@ -44,17 +44,20 @@ class Slot:
     """Runs one worker at a time. `settings` are the same for each. totals: takes the counts of workers that have ended.
 
     failed: why the last worker could not start; empty once one could. samples: what the worker has counted, CHECK_S old at most.
+    vacant: a worker was ready here, and none is now; told is called when it becomes so.
     """
 
-    def __init__(self, settings: Settings, totals: Totals, stderr: IO[bytes] | None) -> None:
+    def __init__(self, settings: Settings, totals: Totals, stderr: IO[bytes] | None, told: Callable[[], None]) -> None:
         self.settings = settings
         self.address = settings.listen
         self.policy: PolicyState | None = None
         self.failed: Sequence[str] = ()
         self.ready = False
+        self.vacant = False
         self.restarts = 0
         self.samples: Sequence[Sample] = ()
         self._totals = totals
+        self._told = told
         self._reported: asyncio.Future[None] | None = None
         self._stderr = stderr
         self._process: asyncio.subprocess.Process | None = None
@@ -137,12 +140,14 @@ class Slot:
     async def _life(self) -> Sequence[str]:
         """One worker, from its start to its end; why it ended."""
         try:
-            make_free(parse_address(self.settings.listen), self.settings.socket_mode)
+            if not self.vacant:  # else another worker may stand in there, and gives way when this one listens
+                make_free(parse_address(self.settings.listen), self.settings.socket_mode)
             notices = await self._spawn()
         except (AddressError, OSError) as error:
             return [str(error)]
         watch = asyncio.create_task(self._watch())
         failure = await notices
+        self._leave()
         watch.cancel()
         status = await self._reap()
         return failure or [f"worker {self.settings.number} ended with status {status}"]
@@ -186,7 +191,7 @@ class Slot:
     def _take(self, notice: Notice) -> None:
         match notice:
             case Ready():
-                self.address, self.ready, self.failed = notice.address, True, ()
+                self.address, self.ready, self.vacant, self.failed = notice.address, True, False, ()
                 log.info("worker ready", extra={"worker": self.settings.number, "address": notice.address, "pid": self.pid})
                 if self._first is not None and not self._first.done():
                     self._first.set_result(None)
@@ -201,9 +206,15 @@ class Slot:
             case _:
                 assert_never(notice)
 
+    def _leave(self) -> None:
+        """The worker's channel has ended, and so has the worker, or it is about to."""
+        self.vacant = self.vacant or self.ready
+        self.ready = False
+        if self.vacant:
+            self._told()
+
     async def _reap(self) -> int:
         """The exit status of the process, which has closed its channel."""
-        self.ready = False
         self._totals.ended(self.samples)
         self.samples, self.policy = (), None
         process, channel = self._process, self._channel

@@ -9,10 +9,11 @@ from types import TracebackType
 from typing import IO, Self
 
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
-from headrace.ext_proc.service.addresses import worker_addresses
+from headrace.ext_proc.service.addresses import parse_address, worker_addresses
 from headrace.ext_proc.service.control import Drain, Reload, Settings
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.slot import Slot, StartError
+from headrace.ext_proc.service.standing_in import stand_in, take_over
 from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.telemetry import metrics
 from headrace.ext_proc.telemetry.exposition import Totals
@@ -31,7 +32,7 @@ class Service:
         self.store: Store = open_store(options.store)
         self._stderr: IO[bytes] | None = options.log.open("ab") if options.log else None
         self._totals = Totals()
-        self.slots = [Slot(settings, self._totals, self._stderr) for settings in _settings(options)]
+        self.slots = [Slot(settings, self._totals, self._stderr, self._stand_in) for settings in _settings(options)]
 
     @property
     def addresses(self) -> Sequence[str]:
@@ -57,6 +58,7 @@ class Service:
 
     async def kill(self) -> None:
         """Ends every worker at once."""
+        self.leaving = True
         await asyncio.gather(*(slot.kill() for slot in self.slots))
         await self._close()
 
@@ -69,6 +71,13 @@ class Service:
         """The exposition of all workers together, and its content type. accept: the HTTP header."""
         await asyncio.gather(*(slot.report() for slot in self.slots))
         return self._totals.text([*(slot.samples for slot in self.slots), self._own()], accept)
+
+    def _stand_in(self) -> None:
+        """Where a worker has ended, one that is ready takes its place until there is another."""
+        ready = [slot for slot in self.slots if slot.ready]
+        for slot in self.slots:
+            if slot.vacant and ready and not self.leaving:
+                stand_in(parse_address(slot.address), parse_address(ready[0].address))
 
     def _own(self) -> Iterator[Sample]:
         for slot in self.slots:
@@ -85,6 +94,9 @@ class Service:
             raise StartError([f"the store does not answer: {error}; is it running, and is --store right?"]) from None
 
     async def _close(self) -> None:
+        for slot in self.slots:
+            if slot.vacant:  # its worker left its socket behind, or another one's name on it
+                take_over(parse_address(slot.address))
         await self.store.close()
         if self._stderr is not None:
             self._stderr.close()

@@ -41,6 +41,7 @@ from headrace.ext_proc.envoy.transport import Server, listen
 from headrace.ext_proc.service.addresses import parse_address
 from headrace.ext_proc.service.control import AskReport, Channel, Drain, Failed, PolicyState, Ready, Reload, Report, Settings
 from headrace.ext_proc.service.draining import Draining
+from headrace.ext_proc.service.standing_in import take_over
 from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.stores.local import LocalAllowance
 from headrace.ext_proc.telemetry import logs
@@ -136,6 +137,7 @@ class Worker:
         mask = os.umask(0o777 & ~self._settings.socket_mode)
         try:
             served = methods(self._processor, AccessLog(self._submit), health)
+            take_over(parse_address(self._settings.listen))
             return listen(self._settings.transport, served, self._settings.listen, self._settings.tls)
         finally:
             os.umask(mask)

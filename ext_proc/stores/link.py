@@ -91,7 +91,7 @@ class Link:
                 await connection.connect()  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:  # a TimeoutError is an OSError
             until = asyncio.get_running_loop().time() + COOL_DOWN_S
-            self._refuse(f"cannot connect to the store: {error or 'timed out'}", until=until)
+            self._refuse(f"cannot connect to the store: {str(error) or 'timed out'}", until=until)
             return False
         return True
 

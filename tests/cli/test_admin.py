@@ -13,9 +13,9 @@ from headrace.ext_proc.admin.access import admitted
 from headrace.ext_proc.admin.errors import ApiError
 from headrace.ext_proc.admin.tokens import ROSTER, Role
 from headrace.ext_proc.core.ports import Store
-from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.stores.embedded import EmbeddedStore
 from tests.cli.command import headrace
+from tests.patience import patient_store
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ async def test_a_token_is_shown_once_lets_in_and_ends(url: str, tmp_path: Path) 
     assert (shown["holder"], shown["roles"], shown["state"]) == ("ada", ["operator"], "active")
     assert datetime.fromisoformat(shown["expires"]) - datetime.fromisoformat(shown["created"]) == timedelta(weeks=8)
     assert shown["id"] in made.stderr and secret not in made.stderr
-    store = open_store(url)
+    store = patient_store(url)
     kept = await store.listed(ROSTER, shown["id"])
     assert kept and secret.encode() not in kept.value and secret[-20:].encode() not in kept.value
     assert [await lets_in(store, secret, role) for role in Role] == [True, True, False]

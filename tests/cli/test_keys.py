@@ -13,9 +13,9 @@ import pytest
 from headrace.ext_proc.engine.key_files import read_keys
 from headrace.ext_proc.engine.key_store import find_key
 from headrace.ext_proc.engine.keys import KeyRecord, digest, load_pepper
-from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.stores.embedded import EmbeddedStore
 from tests.cli.command import headrace
+from tests.patience import patient_store
 
 
 @pytest.fixture(autouse=True)
@@ -203,7 +203,7 @@ class TestInTheStore:
         monkeypatch.setenv("HEADRACE_STORE", url)
 
     async def kept(self, url: str, id: str) -> KeyRecord:
-        store = open_store(url)
+        store = patient_store(url)
         key, _ = await find_key(store, id)
         await store.close()
         return key

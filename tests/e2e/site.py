@@ -204,12 +204,14 @@ class Site:
     async def settled(self, exchanges: Sequence[str]) -> list[dict[str, Any]]:
         """The settlement of each of these exchanges, in their order, once the log has them all."""
         found: dict[str, dict[str, Any]] = {}
+        missing = set(exchanges)
 
         async def complete() -> bool:
             found.update({record["exchange"]: record for record in await self.records("settlement") if "exchange" in record})
-            return all(exchange in found for exchange in exchanges)
+            missing.difference_update(found)
+            return not missing
 
-        await until(complete, f"the settlements of {exchanges}")
+        await until(complete, lambda: f"the settlements of {missing}, {len(missing)} of {len(exchanges)}")
         return [found[exchange] for exchange in exchanges]
 
     async def settlement(self, answer: httpx.Response) -> dict[str, Any]:
@@ -224,11 +226,12 @@ class Site:
                 await pool.books.until(lambda books: not books.running)
 
 
-async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Return as soon as it holds; AssertionError when it does not within DEADLINE_S."""
+async def until(holds: Callable[[], Awaitable[bool]], what: str | Callable[[], str]) -> None:
+    """Return as soon as it holds; AssertionError when it does not within DEADLINE_S. what: said then."""
     deadline = asyncio.get_running_loop().time() + DEADLINE_S
     while not await holds():
-        assert asyncio.get_running_loop().time() < deadline, f"waited in vain for {what}"
+        if asyncio.get_running_loop().time() > deadline:
+            raise AssertionError(f"waited in vain for {what if isinstance(what, str) else what()}")
         await asyncio.sleep(0.02)
 
 
@@ -266,7 +269,7 @@ async def _clients(stack: Stack) -> AsyncIterator[tuple[httpx.AsyncClient, redis
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(base_url=stack.url, timeout=60, limits=limits) as client:
         valkey: redis.asyncio.Redis = redis.asyncio.Redis.from_url(stack.store_url)
-        store = RedisStore(stack.store_url)
+        store = RedisStore(stack.store_url, timeout_s=DEADLINE_S)
         try:
             yield client, valkey, store
         finally:

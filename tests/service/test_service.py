@@ -56,6 +56,10 @@ def mode(address: str) -> int:
     return Path(address.removeprefix("unix:")).stat().st_mode & 0o777
 
 
+def inode(address: str) -> int:
+    return Path(address.removeprefix("unix:")).stat().st_ino
+
+
 def listed(path: Path) -> list[Path]:
     return list(path.iterdir())
 
@@ -95,8 +99,11 @@ async def test_a_worker_that_is_killed_is_started_again_and_leaves_the_other_alo
         killed, other = first.pid, second.pid
         assert killed
         os.kill(killed, signal.SIGKILL)
+        await until(lambda: first.vacant or first.restarts > 0, "the worker's end was noticed")
+        assert await health(first.address) == SERVING  # the other one's answer
         await until(lambda: first.ready and first.pid != killed, "another worker was ready")
         assert await health(first.address) == SERVING
+        assert inode(first.address) != inode(second.address)
         assert second.pid == other
         assert 'headrace_worker_restarts_total{worker="0"} 1.0' in (await client.get("/metrics")).text
 

@@ -6,8 +6,8 @@ from uuid import uuid4
 import pytest
 
 from headrace.ext_proc.core.ports import Store
-from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.stores.embedded import EmbeddedStore
+from tests.patience import patient_store
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def valkey() -> Iterator[str]:
 @pytest.fixture(params=["memory", "valkey"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     url = "memory://" if request.param == "memory" else request.getfixturevalue("valkey")
-    store = open_store(url)
+    store = patient_store(url)
     yield store
     await store.close()
 

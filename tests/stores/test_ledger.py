@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from headrace.ext_proc.core.ledger import Charge, Closed, Closing, Entry, Fixed, Spent
 from headrace.ext_proc.core.ports import Store
-from headrace.ext_proc.stores import open_store, redis
+from headrace.ext_proc.stores import redis
+from tests.patience import patient_store
 
 NOW = 1_795_000_000_000
 DAY = Fixed(NOW - 1_000, NOW + 86_000_000)
@@ -72,7 +73,7 @@ async def test_the_ledger_keeps_the_last_records_and_no_more(
     assert shorter != redis.SOURCE
     monkeypatch.setattr(redis, "VERSION", b"shorter")
     monkeypatch.setattr(redis, "LIBRARY", shorter.replace(b"VERSION", b"shorter"))
-    store = open_store(valkey)
+    store = patient_store(valkey)
     names = [f"lease {number}" for number in range(500)]
     await reserve(store, organisation, *names)
     for first in range(0, 500, 50):
@@ -104,7 +105,7 @@ def test_the_ledgers_sum_is_what_the_counter_holds(kind: str, request: pytest.Fi
         asyncio.run(play(steps))
 
     async def play(steps: list[tuple[str, str, int]]) -> None:
-        store, organisation = open_store(url), str(uuid4())
+        store, organisation = patient_store(url), str(uuid4())
         gone: set[str] = set()
         for step, lease, amount in [*steps, *(("settle", lease, 11) for lease in "abcdefgh")]:
             if step == "reserve" and lease not in gone:

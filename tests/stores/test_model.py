@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from headrace.ext_proc.core.ledger import Admitted, Charge, Exhausted, Fixed, Sliding, Unit, Window
-from headrace.ext_proc.stores import open_store
+from tests.patience import patient_store
 
 GRID_MS = 1_000
 SLIDING = Sliding(595)  # in buckets of 10 ms, the last of which is cut
@@ -89,7 +89,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self, url: str) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.store = open_store(url)
+        self.store = patient_store(url)
         self.organisation = str(uuid4())
         self.model = Model()
 

@@ -17,6 +17,7 @@ import pytest
 from headrace.ext_proc.core.ledger import Admitted, Charge, Closing, Entry, Fixed
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
 from headrace.ext_proc.stores import open_store
+from tests.patience import patient_store
 from tests.stores.servers import PLAIN, Server, free_ports
 
 NOW = 1_795_000_000_000
@@ -29,11 +30,11 @@ CALLERS = 8
 ASKS = """
 import asyncio, sys
 from headrace.ext_proc.core.ledger import Admitted
-from headrace.ext_proc.stores import open_store
+from tests.patience import patient_store
 from tests.stores.test_processes import LEVELS, NOW
 
 async def main(url, organisation, worker):
-    store = open_store(url)
+    store = patient_store(url)
     await store.ping()
     print("ready", flush=True)
     sys.stdin.readline()
@@ -47,7 +48,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 async def test_two_hundred_requests_at_once_from_four_processes_ten_times(valkey: str) -> None:
     """Three levels, of which the tightest is worth 23."""
-    store = open_store(valkey)
+    store = patient_store(valkey)
     for run in range(10 if KILLS == 100 else 2):
         organisation = f"processes-{os.getpid()}-{run}"
         assert await asyncio.to_thread(admitted_by_four, valkey, organisation) == 23

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from headrace.ext_proc.envoy.config.filters import another_worker, to_service
+from headrace.ext_proc.envoy.config.filters import to_service
 from headrace.ext_proc.envoy.config.names import LOG_NAME, NAMESPACE
 from headrace.ext_proc.envoy.config.stubs import PackedAny, accesslog, core, grpc_log, value_matcher
 
@@ -14,7 +14,6 @@ def access_log() -> accesslog.AccessLog:
         grpc_service=to_service(),
         transport_api_version=core.ApiVersion.V3,
         buffer_flush_interval=timedelta(milliseconds=100),
-        grpc_stream_retry_policy=another_worker(),  # else what is flushed towards a worker that has died is dropped, unsettled
     )
     return accesslog.AccessLog(
         name="envoy.access_loggers.http_grpc",

@@ -19,8 +19,8 @@ from headrace.ext_proc.core.ledger import Charge, Sliding
 from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.usage import Usage
 from headrace.ext_proc.engine.bookkeeping import Money, closing_of
-from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.stores.embedded import EmbeddedStore
+from tests.patience import patient_store
 
 PAGE = (Path(__file__).parents[3] / "docs" / "commands" / "usage.md").read_text("utf-8")
 NOON = 1_793_620_800_000  # 2026-11-02T12:00:00Z
@@ -49,7 +49,7 @@ async def organisation(url: str) -> str:
 
 
 async def settle(url: str, organisation: str, now_ms: int, effect: Money) -> None:
-    store = open_store(url)
+    store = patient_store(url)
     charge = Charge("team", "tokens", 10**9, 1, Sliding(60_000))
     await store.reserve(organisation, str(effect.lease), [charge], now_ms=now_ms, ttl_ms=60_000)
     await store.settle_many(organisation, [closing_of(effect)], now_ms=now_ms)

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from headrace.ext_proc.core.ledger import Charge, Closing, Sliding
-from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.stores.embedded import EmbeddedStore
 from tests.cli.command import headrace
+from tests.patience import patient_store
 
 NOW = 1_795_000_000_000  # 2026-11-18T11:06:40Z
 
@@ -29,7 +29,7 @@ def url() -> Iterator[str]:
 @pytest.fixture
 async def organisation(url: str) -> str:
     """One with a ledger: two teams, two models, a request that was released."""
-    store, organisation = open_store(url), str(uuid4())
+    store, organisation = patient_store(url), str(uuid4())
     used = [("mill", "a", 100, 7), ("mill", "a", 50, 3), ("mill", "b", 10, 1), ("forge", "a", 1, 123_456_789_012)]
     for number, (team, model, tokens, nano_usd) in enumerate(used):
         counts = {"input_tokens": str(tokens), "output_tokens": "2", "nano_usd": str(nano_usd)}

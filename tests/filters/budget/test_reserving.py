@@ -8,7 +8,6 @@ from headrace.ext_proc.core.principal import Principal
 from headrace.ext_proc.core.terms import read
 from headrace.ext_proc.core.usage import Usage
 from headrace.ext_proc.engine.offload import ThreadOffload
-from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.stores.embedded import EmbeddedStore
 from tests.filters.budget.support import (
     ANN,
@@ -18,6 +17,7 @@ from tests.filters.budget.support import (
     TOKENS_A_DAY,
     Rig,
 )
+from tests.patience import patient_store
 
 
 async def test_the_prompt_and_the_whole_answer_are_reserved_on_every_budget(rig: Rig) -> None:
@@ -72,7 +72,7 @@ async def test_the_callers_headers_show_the_tightest_budget_of_each_unit(rig: Ri
 async def test_fifty_at_once_against_a_budget_worth_seven_are_seven() -> None:
     offload = ThreadOffload(1)
     with EmbeddedStore() as url:
-        store = open_store(url)
+        store = patient_store(url)
         rig = Rig(store, offload, budgets=[TOKENS_A_DAY | {"limit": {"tokens": 7 * 100 + 99}}])
         answers = [answer for _, answer in await asyncio.gather(*(rig.ask() for _ in range(50)))]
         assert sum(isinstance(answer, Proceed) for answer in answers) == 7
