@@ -22,10 +22,12 @@ def check(
     gateway: Annotated[
         Gateway, typer.Option(help="Who will call the service; what this gateway cannot carry out is a problem.")
     ] = Gateway.ENVOY,
+    strict: Annotated[bool, typer.Option("--strict", help="A remark is a problem, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Compile policies as the service would, with every file they name, and say what is wrong: file, line, what, and what would be
-    right. Nothing is started and nothing is sent. Ends with 1 when any policy has a problem.
+    right; and, as remarks, what they say to no effect. Nothing is started and nothing is sent. Ends with 1 when any policy has a
+    problem.
     """
     outcomes = {path: compiled(path, gateway) for path in policies}
     if as_json:
@@ -33,7 +35,7 @@ def check(
     else:
         for path, outcome in outcomes.items():
             _print(path, outcome)
-    raise typer.Exit(any(isinstance(outcome, Exception) for outcome in outcomes.values()))
+    raise typer.Exit(any(isinstance(outcome, Exception) or (strict and outcome.remarks) for outcome in outcomes.values()))
 
 
 def compiled(path: Path, gateway: Gateway = Gateway.ENVOY) -> "Policy | PolicyErrors":
@@ -56,8 +58,10 @@ def _print(path: Path, outcome: "Policy | PolicyErrors") -> None:
 
     if isinstance(outcome, Exception):
         typer.echo(outcome, err=True)
-    else:
-        typer.echo(f"{path}: {summary(outcome)}")
+        return
+    typer.echo(f"{path}: {summary(outcome)}")
+    for remark in outcome.remarks:
+        typer.echo(f"{remark} (a remark: the policy works)", err=True)
 
 
 def _document(path: Path, outcome: "Policy | PolicyErrors") -> Mapping[str, Any]:
@@ -67,4 +71,5 @@ def _document(path: Path, outcome: "Policy | PolicyErrors") -> Mapping[str, Any]
 
     if isinstance(outcome, Exception):
         return {"file": str(path), "ok": False, "problems": [asdict(problem) for problem in outcome.problems]}
-    return {"file": str(path), "ok": True, "revision": outcome.revision, "summary": summary(outcome), "problems": []}
+    told = {"problems": [], "remarks": [asdict(remark) for remark in outcome.remarks]}
+    return {"file": str(path), "ok": True, "revision": outcome.revision, "summary": summary(outcome), **told}

@@ -21,6 +21,7 @@ from headrace.ext_proc.engine.effects import EffectRunner
 from headrace.ext_proc.engine.guard import shield
 from headrace.ext_proc.engine.guard import told as tell
 from headrace.ext_proc.engine.outcomes import KIND, changes, outcome_of
+from headrace.ext_proc.engine.pacing import Pace
 from headrace.ext_proc.engine.policy.compile import Policy
 from headrace.ext_proc.engine.step import step
 from headrace.ext_proc.stores.shadow import ShadowStore
@@ -70,6 +71,7 @@ class CandidateRunner:
         self._settling = EffectRunner(ShadowStore(store), clock)
         self._observe = observe
         self._draw = draw
+        self._pace = Pace()
         self._waiting: deque[Recording] = deque()
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
@@ -117,6 +119,7 @@ class CandidateRunner:
 
     async def _run(self) -> None:
         while self._waiting:
+            await self._pace.moment()
             recording = self._waiting.popleft()
             self._bytes -= recording.size
             try:
@@ -126,7 +129,7 @@ class CandidateRunner:
                 self._tell(recording, {"outcome": "failed"})
             finally:
                 self._early.pop(recording.decision["exchange"], None)
-            await asyncio.sleep(0)  # requests come first
+                self._pace.done()
 
     async def _try(self, recording: Recording) -> None:
         exchange = Exchange(recording.decision["exchange"], recording.candidate, shield, capabilities=recording.capabilities)

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 SCRIPT = Path(__file__).with_name("chat.lua")
+PACED = SCRIPT.with_name("paced.lua")
 _seeds: Iterator[int] = itertools.count(time.time_ns() // 1_000_000_000)  # no two loads send the same prompts
 
 
@@ -46,11 +47,12 @@ def wrk() -> str:
     raise MissingToolError("the bench's load generator is wrk, which is not installed: apt-get install wrk")
 
 
-async def load(url: str, key: str, *, connections: int, seconds: int) -> Load:
-    """Chat completions as fast as `connections` keep-alive connections get answers."""
-    options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(SCRIPT)]
+async def load(url: str, key: str, *, connections: int, seconds: int, pause_ms: int = 0) -> Load:
+    """Chat completions as fast as `connections` keep-alive connections get answers; each after a pause of `pause_ms` on average."""
+    script, arguments = (PACED, [str(pause_ms)]) if pause_ms else (SCRIPT, [])
+    options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(script), url, "--", key, str(next(_seeds))]
     process = await asyncio.create_subprocess_exec(
-        wrk(), *options, url, "--", key, str(next(_seeds)), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        wrk(), *options, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     output, _ = await process.communicate()
     lines = [line for line in output.splitlines() if line.startswith(b"{")]

@@ -66,16 +66,16 @@ def turned(gateways: Sequence[T], by: int) -> Sequence[T]:
 
 
 async def _sample(gateway: Gateway, effort: Effort) -> Sample:
-    await _rest(gateway, 0)
+    await rest(gateway, 0)
     before, settled = cpu_by_part(gateway.roots), await gateway.settled()
     crowd = await load(gateway.url, gateway.key, connections=CONNECTIONS, seconds=effort.crowd)
-    problems = await _rest(gateway, settled + crowd.requests)
+    problems = await rest(gateway, settled + crowd.requests)
     after = cpu_by_part(gateway.roots)
     alone = await load(gateway.url, gateway.key, connections=1, seconds=effort.alone)
     return Sample(crowd, alone, {part: after[part] - before.get(part, 0.0) for part in after}, problems)
 
 
-async def _rest(gateway: Gateway, settled: float) -> list[str]:
+async def rest(gateway: Gateway, settled: float) -> list[str]:
     """Wait until the gateway has nothing left to do and has settled so many requests. What is wrong if that does not come."""
     spent = total(gateway)
     for _ in range(REST_TRIES):

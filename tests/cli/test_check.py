@@ -51,9 +51,26 @@ def test_json_is_one_document(tmp_path: Path) -> None:
     done = headrace("check", "--json", "good.yaml", "bad.yaml", cwd=tmp_path)
     good, bad = json.loads(done.stdout)["policies"]
     assert done.returncode == 1
-    assert good["ok"] and len(good["revision"]) == 12 and good["problems"] == []
+    assert good["ok"] and len(good["revision"]) == 12 and good["problems"] == good["remarks"] == []
     assert not bad["ok"]
     assert bad["problems"] == [{"file": "bad.yaml", "line": 1, "where": "version", "message": "2 is not 1"}]
+
+
+def test_a_remark_stops_nobody_who_is_not_strict(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("""version: 1
+models: [{name: a, price: {input: 0, output: 0}}]
+budgets: [{name: b, per: [model], limit: {usd: 1}, window: day}]
+filters: [budget: {}]
+""")
+    done = headrace("check", "p.yaml", cwd=tmp_path)
+    assert done.returncode == 0
+    assert (
+        done.stderr
+        == "p.yaml:3: budgets[0].limit: nobody can hit it: every model of the catalogue is free (a remark: the policy works)\n"
+    )
+    assert headrace("check", "--strict", "p.yaml", cwd=tmp_path).returncode == 1
+    (found,) = json.loads(headrace("check", "--json", "p.yaml", cwd=tmp_path).stdout)["policies"]
+    assert [remark["line"] for remark in found["remarks"]] == [3]
 
 
 @pytest.mark.parametrize("path", sorted(POLICIES.glob("*.yaml")), ids=lambda path: path.name)

@@ -12,19 +12,12 @@ from headrace.ext_proc.engine.load.watching import Watching
 from headrace.ext_proc.engine.policy.catalogue import Catalogue
 from headrace.ext_proc.engine.policy.chain import Combination, Fixed, Scope, Varying, combinations, link_of, merged, same_filter
 from headrace.ext_proc.engine.policy.destinations import Destination, destinations_of
+from headrace.ext_proc.engine.policy.files import named_files
 from headrace.ext_proc.engine.policy.gateways import Gateway, beyond
 from headrace.ext_proc.engine.policy.lines import MAX_BYTES, Located, parse, read_bytes
-from headrace.ext_proc.engine.policy.models import (
-    ApiKeysSource,
-    GatewaySource,
-    HeadersSource,
-    JwtSource,
-    KeyFile,
-    Override,
-    PolicyDocument,
-    TokenizerFile,
-)
+from headrace.ext_proc.engine.policy.models import Override, PolicyDocument
 from headrace.ext_proc.engine.policy.problems import PolicyErrors, Problem, Where, spelled
+from headrace.ext_proc.engine.policy.remarks import REMARKS
 from headrace.ext_proc.engine.policy.rules import RULES
 from headrace.ext_proc.engine.policy.validation import validated
 from headrace.ext_proc.engine.policy.webhooks import Webhook, webhook_of
@@ -59,6 +52,8 @@ class Policy:
     webhook: Webhook | None = None
     candidate: "Policy | None" = None
     """Tried beside this one; see `candidate` of the document."""
+    remarks: Sequence[Problem] = ()
+    """What it says to no effect, the candidate's included."""
 
     @property
     def refuse_other_paths(self) -> bool:
@@ -115,7 +110,8 @@ class _Compiler:
             self.problem(where, message)
         catalogue = Catalogue(document.models)
         build = Build(document, catalogue, self.path.parent, self.ports, (), self.problem, self.files)
-        _check_files(build)
+        for where, name in named_files(document):
+            build.file(where, name)
         destinations, webhook = destinations_of(build), webhook_of(build)
         chain = tuple(self._place(entry, build) for entry in entries)
         candidate = self._candidate(document)
@@ -123,7 +119,12 @@ class _Compiler:
             raise PolicyErrors(self.problems, self.files)
         private = tuple(sorted(self.private))
         revision, files, built = self._revision(content), frozenset(self.files), tuple(self.built)
-        return Policy(self.path, revision, document, catalogue, chain, files, private, built, destinations, webhook, candidate)
+        parts = private, built, destinations, webhook, candidate, self._remarks(document, candidate)
+        return Policy(self.path, revision, document, catalogue, chain, files, *parts)
+
+    def _remarks(self, document: PolicyDocument, candidate: Policy | None) -> Sequence[Problem]:
+        own = (self._told(where, message) for rule in REMARKS for where, message in rule(document))
+        return sorted((*own, *(candidate.remarks if candidate is not None else ())))
 
     def _candidate(self, document: PolicyDocument) -> Policy | None:
         """Over a store of its own organisations, and servers that it only looks at."""
@@ -160,7 +161,10 @@ class _Compiler:
         return digest.hexdigest()[:12]
 
     def problem(self, where: Where, message: str) -> None:
-        self.problems.append(Problem(self.located.file, self.located.line_of(where), spelled(where), message))
+        self.problems.append(self._told(where, message))
+
+    def _told(self, where: Where, message: str) -> Problem:
+        return Problem(self.located.file, self.located.line_of(where), spelled(where), message)
 
     def _entry(self, name: str, where: Where, given: Mapping[str, Any]) -> _Entry | None:
         try:
@@ -272,24 +276,3 @@ def _changes(name: str, overrides: Iterable[Override]) -> Iterator[_Change]:
     for index, override in enumerate(overrides):
         if name in override.set:
             yield _Change(("overrides", index, "set", name), Scope.of(override), override.set[name])
-
-
-def _check_files(build: Build) -> None:
-    for where, name in _files(build.document):
-        build.file(where, name)
-
-
-def _files(document: PolicyDocument) -> Iterator[tuple[Where, str]]:
-    for index, model in enumerate(document.models):
-        if isinstance(model.tokenizer, TokenizerFile):
-            yield ("models", index, "tokenizer", "file"), model.tokenizer.file
-        if model.shape is not None:
-            yield ("models", index, "shape"), model.shape
-    for index, source in enumerate(document.identity):
-        match source:
-            case ApiKeysSource(api_keys=KeyFile(file=name)):
-                yield ("identity", index, "api_keys", "file"), name
-            case JwtSource(jwt=jwt) if "://" not in jwt.jwks:
-                yield ("identity", index, "jwt", "jwks"), jwt.jwks
-            case ApiKeysSource() | JwtSource() | HeadersSource() | GatewaySource():
-                pass

@@ -43,8 +43,13 @@ def spelled(where: Where) -> str:
 
 
 def suggestion(word: str, right: Iterable[str]) -> str:
-    """What to say after naming an unknown `word`: the nearest of `right`, else all of them."""
+    """What to say after naming an unknown `word`: the nearest of `right`, whatever its capitals and hyphens, else all of them."""
     known = list(right)
-    if close := get_close_matches(word, known, n=1, cutoff=0.6):
-        return f"did you mean {close[0]!r}?"
+    folded = {_folded(one): one for one in known}
+    if close := get_close_matches(_folded(word), folded, n=1, cutoff=0.6):
+        return f"did you mean {folded[close[0]]!r}?"
     return f"there is {', '.join(sorted(known))}" if known else "there is none"
+
+
+def _folded(word: str) -> str:
+    return word.casefold().replace("-", "_")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 
 from headrace.ext_proc.engine.policy.budgets import ConcurrencyLimit
+from headrace.ext_proc.engine.policy.callers import CALLERS
 from headrace.ext_proc.engine.policy.catalogue import covers, is_glob
 from headrace.ext_proc.engine.policy.models import Model, PolicyDocument
 from headrace.ext_proc.engine.policy.pools import Pool
@@ -46,9 +47,10 @@ def servers_have_metrics(document: PolicyDocument) -> Found:
 def tags_belong_to_upstreams(document: PolicyDocument) -> Found:
     known = {tag for upstream in document.upstreams.values() for tag in upstream.tags}
     for where, settings in routing_settings(document):
-        for place, tag in enumerate(settings.get("tags") or ()):
-            if tag not in known:
-                yield (*where, "tags", place), f"no upstream has the tag {tag!r}; {suggestion(str(tag), known)}"
+        tags = settings.get("tags")
+        for place, tag in enumerate(tags if isinstance(tags, list) else ()):
+            if isinstance(tag, str) and tag not in known:
+                yield (*where, "tags", place), f"no upstream has the tag {tag!r}; {suggestion(tag, known)}"
 
 
 def gpus_have_a_shape(document: PolicyDocument) -> Found:
@@ -174,7 +176,7 @@ def the_principal_comes_first(document: PolicyDocument) -> Found:
     if "budget" in names and identified is not None and names.index("budget") < identified:
         yield ("filters", names.index("budget"), "budget"), "must stand after identity, which says whose budget it is"
     asks = next((index for index, budget in enumerate(document.budgets) if {*budget.per} - {"model", "organisation"}), None)
-    if identified is None and asks is not None:
+    if identified is None and asks is not None and not document.identity:
         yield ("budgets", asks, "per"), "nobody says who calls; add an identity list, and '- identity: {}' to filters"
 
 
@@ -212,4 +214,5 @@ RULES: Sequence[Callable[[PolicyDocument], Found]] = (
     the_principal_comes_first,
     overrides_concern_the_chain,
     *SERVING,
+    *CALLERS,
 )

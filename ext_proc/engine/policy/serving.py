@@ -32,7 +32,9 @@ def stand_ins_serve(document: PolicyDocument) -> Found:
 
 def _useless(name: str, catalogue: Catalogue) -> str:
     """Why nobody can be sent to the model of that name; empty where one can."""
-    if is_glob(name) or (found := catalogue.find(name)) is None:
+    if is_glob(name):
+        return f"{name!r} stands for several models; name one that it matches"
+    if (found := catalogue.find(name)) is None:
         return f"there is no model {name!r}; {suggestion(name, [model.name for model in catalogue])}"
     if found.served_by:
         return f"{name!r} is itself served by others; name those"

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from headrace.ext_proc.engine.policy.problems import Where, suggestion
+from headrace.ext_proc.engine.policy.units import meant, seconds
 
 M = TypeVar("M", bound=BaseModel)
 Found = tuple[Where, str]
@@ -66,10 +67,30 @@ def _message(model: type[BaseModel], value: Any, where: Where, error: ErrorDetai
         wrong = where[-1] if error["loc"][-1] == "[key]" else _at(value, where)
         return _none_of(wrong, context["expected"], mapping_at(model.model_json_schema(), where))
     shown = _shown(_at(value, where))
-    if kind == "too_short" and context["min_length"] == 1:
+    if kind in ("too_short", "string_too_short") and context["min_length"] == 1:
         return "must not be empty"
     template = _MESSAGES.get(kind)
-    return template.format(shown=shown, **context) if template else _own(error, shown)
+    said = template.format(shown=shown, **context) if template else _own(error, shown)
+    return f"{said}; {hint}" if (hint := _hint(model, value, where, template)) else said
+
+
+def _hint(model: type[BaseModel], value: Any, where: Where, template: str | None) -> str:
+    """What would be right, where what was written shows what was meant."""
+    wrong = _at(value, where)
+    if template in (_NUMBER, _WHOLE) and isinstance(wrong, str):
+        number = meant(wrong, _key(where))
+        return f"did you mean {number}?" if number else ""
+    if template != _MAPPING:
+        return ""
+    if isinstance(wrong, str) and where[:1] == ("filters",):
+        return f"write '{wrong}: {{}}'"
+    holds = mapping_at(model.model_json_schema(), where)
+    return f"such as {holds}" if holds else "{} for none" if wrong is None else ""
+
+
+def _key(where: Where) -> str:
+    """The nearest name: of the list that an item is in."""
+    return next((step for step in reversed(where) if isinstance(step, str)), "")
 
 
 def _own(error: ErrorDetails, shown: str) -> str:
@@ -86,7 +107,11 @@ def _none_of(wrong: Any, expected: str, mapping: str) -> str:
     right = [_LITERALS.get(word, word.strip("'")) for word in expected.replace(" or ", ", ").split(", ")]
     choices = [*right, f"or {mapping}"] if mapping else right
     message = f"{_shown(wrong)} is {'none of' if len(choices) > 1 else 'not'} {', '.join(choices)}"
-    close = suggestion(wrong, right) if isinstance(wrong, str) else ""
+    if not isinstance(wrong, str):
+        return message
+    if "sliding" in mapping and (length := seconds(wrong)):
+        return f"{message}; did you mean {{sliding: {length}}}?"
+    close = suggestion(wrong, right)
     return f"{message}; {close}" if close.startswith("did you mean") else message
 
 
@@ -109,6 +134,7 @@ _LITERALS = {"True": "true", "False": "false"}
 _MAPPING = "must be a mapping of keys to values, not {shown}"
 _LIST = "must be a list, not {shown}"
 _NUMBER = "{shown} is not a number"
+_WHOLE = "{shown} is not a whole number"
 _MESSAGES: Mapping[str, str] = {
     "bool_parsing": "{shown} is neither true nor false",
     "bool_type": "{shown} is neither true nor false",
@@ -120,9 +146,11 @@ _MESSAGES: Mapping[str, str] = {
     "frozen_set_type": _LIST,
     "greater_than": "must be more than {gt}, not {shown}",
     "greater_than_equal": "must be at least {ge}, not {shown}",
-    "int_from_float": "{shown} is not a whole number",
-    "int_parsing": "{shown} is not a whole number",
-    "int_type": "{shown} is not a whole number",
+    "int_from_float": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_parsing_size": "{shown} is too large",
+    "int_type": _WHOLE,
+    "is_instance_of": _NUMBER,
     "less_than": "must be less than {lt}, not {shown}",
     "less_than_equal": "must be at most {le}, not {shown}",
     "list_type": _LIST,

@@ -10,7 +10,16 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Discriminator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+)
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 # Long enough for any vendor's model name; a bound keeps names usable as metric labels and store keys.
@@ -113,6 +122,8 @@ def _time_zone(name: str) -> str:
 
 def _day(text: str) -> str:
     try:
+        if len(text) != len("2026-12-31"):
+            raise ValueError
         date.fromisoformat(text)
     except ValueError:
         raise PydanticCustomError("pattern", "{shown} is no day, such as 2026-12-31", {"shown": repr(text)}) from None
@@ -120,7 +131,7 @@ def _day(text: str) -> str:
 
 
 TimeZone = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_time_zone)]
-Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_day)]
+Day = Annotated[str, AfterValidator(_day), WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$"})]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 FileName = Annotated[str, Field(min_length=1, max_length=4096)]
 Identifier = Annotated[

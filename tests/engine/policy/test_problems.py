@@ -46,7 +46,7 @@ CHANGES = [
         "4: upstreams.Small!: 'Small!' is not a name of 1 to 63 characters a-z, 0-9, _ and - (not first or last)",
     ]),
     ("name: llama", "name: 5", ["7: models[0].name: must be a string, not 5; put it in quotes if it is meant as text"]),
-    ("context: 1000", "context: '1000'", ["8: models[0].context: '1000' is not a whole number"]),
+    ("context: 1000", "context: '1000'", ["8: models[0].context: '1000' is not a whole number; did you mean 1000?"]),
     ("context: 1000", "context: yes", ["8: models[0].context: 'yes' is not a whole number"]),
     ("context: 1000", "context: 1.5", ["8: models[0].context: 1.5 is not a whole number"]),
     ("context: 1000", "context: 0", ["8: models[0].context: must be at least 1, not 0"]),
@@ -133,8 +133,8 @@ CHANGES = [
     ("window: month}", "window: month}\n  - {name: month, per: [team], limit: {usd: 1}, window: day}", [
         "16: budgets[1].name: 'month' is budgets[0] already",
     ]),
-    ("- identity: {}", "- identity", ["17: filters[0]: must be a mapping of keys to values, not 'identity'"]),
-    ("- identity: {}", "- identity:", ["17: filters[0].identity: must be a mapping of keys to values, not null"]),
+    ("- identity: {}", "- identity", ["17: filters[0]: must be a mapping of keys to values, not 'identity'; write 'identity: {}'"]),
+    ("- identity: {}", "- identity:", ["17: filters[0].identity: must be a mapping of keys to values, not null; {} for none"]),
     ("- identity: {}", "- {identity: {}, other: {}}", ["17: filters[0]: must hold no more than 1"]),
     ("- budget: {}", "- budgt: {}", [
         "14: budgets: no filter acts on it; add '- budget: {}' to filters",
@@ -174,6 +174,31 @@ CHANGES = [
     ("set: {pii: {mode: shadow}}", "set: {identity: {mode: off}}", [
         "22: overrides[0].set.identity: who calls is not known before the identity filter has run; "
         "only filters after it can be overridden",
+    ]),
+    ("context: 1000", "context: 128k", ["8: models[0].context: '128k' is not a whole number; did you mean 128000?"]),
+    ("window: month", "window: 1h", [
+        "15: budgets[0].window: '1h' is none of minute, hour, day, week, month, or {sliding: …}; did you mean {sliding: 3600}?",
+    ]),
+    ("window: month", "window: month, warn_at: [80%]", ["15: budgets[0].warn_at[0]: '80%' is not a number; did you mean 0.8?"]),
+    ("{usd: 500}", "{usd: '$1,500'}", ["15: budgets[0].limit.usd: '$1,500' is not a number; did you mean 1500?"]),
+    ("- budget: {}", "- budget: {timeout_ms: 2s}", [
+        "19: filters[2].budget.timeout_ms: '2s' is not a whole number; did you mean 2000?",
+    ]),
+    ("{usd: 500}", "{usd: []}", ["15: budgets[0].limit.usd: a list is not a number"]),
+    ("name: llama", "name: ''", ["7: models[0].name: must not be empty"]),
+    ("context: 1000", "sunset: 2026-02-30", ["8: models[0].sunset: '2026-02-30' is no day, such as 2026-12-31"]),
+    ("context: 1000", "Context: 1000", ["8: models[0].Context: unknown key; did you mean 'context'?"]),
+    ("identity:\n  - headers: {team: x-team}", "identity:\n  - jwt: x", [
+        "13: identity[0].jwt: must be a mapping of keys to values, not 'x'; such as {jwks: …, audience: …}",
+    ]),
+    ("- routing: {}", "- routing: {tags: [[]]}", [
+        "20: filters[3].routing.tags: unknown key; there is mode, on_error, timeout_ms",
+    ]),
+    ("per: [team]", "per: [app]", [
+        "15: budgets[0].per[0]: no source under identity tells the app, so that all callers would share one counter; there is team",
+    ]),
+    ("when: {team: research}", "when: {user: ann}", [
+        "22: overrides[0].when.user: never reached: no source under identity tells the user; there is team",
     ]),
     ("when: {team: research}", "when: {}", ["22: overrides[0].when: must not be empty"]),
     ("when: {team: research}", "when: {team: null}", ["22: overrides[0].when.team: must be a string or a list of strings"]),

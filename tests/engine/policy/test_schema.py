@@ -14,7 +14,8 @@ SCHEMA = policy_schema(settings_by_name(registry()))
 BEYOND = (
     "cannot read", "the port of", "must be at most the context", "there is no upstream", "never reached", "already",
     "no filter acts on it", "there is nothing to route to", "there is no entity", "cannot be built", "floor must be",
-    "who calls is not known", "a limit on concurrency", "window is missing", "no time zone",
+    "who calls is not known", "a limit on concurrency", "window is missing", "no time zone", "is no day",
+    "no source under identity",
 )  # fmt: skip
 
 
