@@ -1,27 +1,22 @@
 """Counting a prompt's tokens: one counter per tokenizer, heavy prompts off the loop, one count per body."""
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
-from unicodedata import normalize
 
-import toktok
+from msgspec.structs import replace
 
 from headrace.ext_proc.core.facts import ESTIMATED, INPUT_TOKENS, Fact
 from headrace.ext_proc.core.lenses import Prompt
-from headrace.ext_proc.core.lenses.openai_chat import PER_MESSAGE, PRIMING
 from headrace.ext_proc.core.ports import Offload
 from headrace.ext_proc.core.request import Request
-from headrace.ext_proc.engine.policy.models import Model, TokenizerFile
+from headrace.ext_proc.engine.counting.counter import Counter, bundled
+from headrace.ext_proc.engine.counting.mistral import mistral
+from headrace.ext_proc.engine.counting.own import template_of, tokenizer_of
+from headrace.ext_proc.engine.counting.templates import TEMPLATES, NotRendered, Template
+from headrace.ext_proc.engine.policy.models import Model, TemplateFile, TokenizerFile
 from headrace.ext_proc.engine.ratios import Ratios
-
-INLINE_CHARACTERS = 64 * 1024
-"""Up to here counting takes well under a millisecond; beyond, it goes off the loop."""
-
-Count = Callable[[Sequence[str]], int]
-
 
 OPENAI = {
     "o200k_base": ("gpt-4o", "gpt-4.1", "gpt-4.5", "gpt-5", "chatgpt-4o", "o1", "o3", "o4-mini", "text-embedding-"),
@@ -31,20 +26,11 @@ OPENAI = {
 """Beginnings of the names of models whose encoding is published (tiktoken/model.py)."""
 
 
-class Frame(NamedTuple):
-    """Tokens around a chat's messages, beside those of role and content."""
+class Found(NamedTuple):
+    """Tokens of a prompt by a tokenizer and a template. exact: whether the template says all of what there is to count."""
 
-    message: int
-    answer: int
-
-
-FRAMES = {
-    "openai": Frame(PER_MESSAGE, PRIMING),
-    "chatml": Frame(4, 3),
-}
-"""chatml: `<|im_start|>{role}\\n{content}<|im_end|>\\n`, and `<|im_start|>assistant\\n` before the answer (the chat_template of
-Qwen's tokenizer_config.json). Its line break after the role joins with one that begins a message, which is then one token too many.
-"""
+    tokens: int
+    exact: bool
 
 
 class Counted(NamedTuple):
@@ -66,6 +52,8 @@ class Tokens:
         self._base = base
         self._offload = offload
         self._ratios = ratios or Ratios()
+        self._files: dict[TokenizerFile, Counter] = {}
+        self._templates: dict[TemplateFile, Template] = {}
 
     async def of_request(self, request: Request, model: Model) -> Counted:
         """Tokens of the request's prompt as it stands: counted once per body, then known as a fact.
@@ -78,36 +66,72 @@ class Tokens:
         return await self.of_prompt(request.call.prompt, model)
 
     async def of_prompt(self, prompt: Prompt, model: Model) -> Counted:
-        """Tokens of `prompt` by the model's tokenizer, the API's overhead included; an estimate is corrected by its ratio."""
-        return self.corrected(await self.uncorrected(prompt, model), prompt, model)
+        """Tokens of `prompt` by the model's tokenizer, the template's included; an estimate is corrected by its ratio."""
+        return self.corrected(await self.uncorrected(prompt, model), model)
 
-    async def uncorrected(self, prompt: Prompt, model: Model) -> int:
+    async def uncorrected(self, prompt: Prompt, model: Model) -> Found:
         """The same for every model with this tokenizer and template."""
-        count, overhead = self.counter(model), prompt.overhead + _framing(prompt, model)
-        if sum(map(len, prompt.texts)) > INLINE_CHARACTERS:
-            return overhead + await self._offload.run(count, prompt.texts)
-        return overhead + count(prompt.texts)
+        counter = self.counter(model)
+        if sum(map(len, prompt.texts)) > counter.inline:
+            return await self._offload.run(self._found, prompt, model, counter)
+        return self._found(prompt, model, counter)
+
+    def _found(self, prompt: Prompt, model: Model, counter: Counter) -> Found:
+        framed = self._framed(prompt, model, counter)
+        return Found(framed.overhead + counter.count(framed.texts), framed.exact)
 
     def is_cheap(self, prompt: Prompt, model: Model) -> bool:
         """Whether counting takes less time than a decision without a count would save."""
-        return isinstance(model.tokenizer, str) and sum(map(len, prompt.texts)) <= INLINE_CHARACTERS
+        return isinstance(model.tokenizer, str) and sum(map(len, prompt.texts)) <= self.counter(model).inline
 
-    def corrected(self, found: int, prompt: Prompt, model: Model) -> Counted:
-        """What `found` tokens of `prompt` are for this model."""
-        if prompt.exact and is_own(model) and (not prompt.messages or is_framed(model)):
-            return Counted(found)
-        return Counted(ceil(found * self._ratios.of(model.name)), found)
+    def at_most(self, prompt: Prompt, model: Model) -> int | None:
+        """More than `prompt` has, by its bytes; None where they do not bound it."""
+        counter = self.counter(model)
+        if counter.most is None:
+            return None
+        framed = self._framed(prompt, model, counter)
+        return framed.overhead + sum(map(counter.most, framed.texts))
+
+    def _framed(self, prompt: Prompt, model: Model, counter: Counter) -> Prompt:
+        """`prompt` as the model's template has it. What the template refuses stays as it is, an estimate: so will the server."""
+        template = self._template(model, counter)
+        if prompt.chat is None:
+            return prompt
+        if template is None:
+            return prompt if is_framed(model) else replace(prompt, exact=False)
+        try:
+            return template(prompt.chat)
+        except NotRendered:
+            return replace(prompt, exact=False)
+
+    def _template(self, model: Model, counter: Counter) -> Template | None:
+        """None for OpenAI's formula, by which the lens has framed a chat already."""
+        if counter.tekken:
+            return partial(mistral, version=counter.tekken)
+        if isinstance(model.template, str):
+            return TEMPLATES.get(model.template)
+        if (found := self._templates.get(model.template)) is None:
+            found = self._templates[model.template] = template_of(self._base, model.template)
+        return found
+
+    def corrected(self, found: Found, model: Model) -> Counted:
+        """What `found` is for this model."""
+        if found.exact and is_own(model):
+            return Counted(found.tokens)
+        return Counted(ceil(found.tokens * self._ratios.of(model.name)), found.tokens)
 
     def of_answer(self, text: str, model: Model) -> int:
         """Tokens of words that were streamed."""
         return self.counter(model)([text]) if text else 0
 
-    def counter(self, model: Model) -> Count:
+    def counter(self, model: Model) -> Counter:
         """Raises OSError or ValueError for a tokenizer file that cannot be read."""
         tokenizer = model.tokenizer
-        if isinstance(tokenizer, TokenizerFile):
-            return _from_file(self._base / tokenizer.file)
-        return _bundled(tokenizer)
+        if isinstance(tokenizer, str):
+            return bundled(tokenizer)
+        if (found := self._files.get(tokenizer)) is None:
+            found = self._files[tokenizer] = tokenizer_of(self._base, tokenizer)
+        return found
 
 
 def is_own(model: Model) -> bool:
@@ -120,49 +144,3 @@ def is_own(model: Model) -> bool:
 def is_framed(model: Model) -> bool:
     """Whether the template is the model's: the policy says so, or it is OpenAI's encoding."""
     return "template" in model.model_fields_set or model.tokenizer in OPENAI
-
-
-def _framing(prompt: Prompt, model: Model) -> int:
-    """Tokens that the model's template adds, beyond what OpenAI's formula has in the prompt's overhead."""
-    if not prompt.messages:
-        return 0
-    own, counted = FRAMES[model.template], FRAMES["openai"]
-    return (own.message - counted.message) * prompt.messages + own.answer - counted.answer
-
-
-@lru_cache(16)
-def _bundled(encoding: str) -> Count:
-    # The public batch_count costs 30 µs a call, this 0.5 µs; both count alike (tests compare them with tiktoken).
-    tokenizer = toktok._encoding(encoding)
-    form = partial(normalize, "NFC") if encoding == "qwen3.5" else str  # Qwen's own tokenizer normalises first
-
-    def count(texts: Sequence[str]) -> int:
-        return sum(tokenizer.count(form(_encodable(text))) for text in texts)
-
-    return count
-
-
-@lru_cache(16)
-def _from_file(path: Path) -> Count:
-    from tokenizers import Tokenizer
-
-    content = path.read_text("utf-8")
-    try:
-        tokenizer = Tokenizer.from_str(content)
-    except Exception as error:  # the library raises plain Exception
-        raise ValueError(f"{path} is not a tokenizer.json: {error}") from error
-
-    def count(texts: Sequence[str]) -> int:
-        # The batch call is the one that releases the GIL.
-        return sum(len(encoding) for encoding in tokenizer.encode_batch_fast([_encodable(text) for text in texts], False))
-
-    return count
-
-
-def _encodable(text: str) -> str:
-    """`text` with lone surrogates replaced: UTF-8 cannot carry them, and neither does what the model sees."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text

@@ -6,11 +6,13 @@ from headrace.ext_proc.core.facts import INPUT_TOKENS, PLACEMENT
 from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.engine.policy.catalogue import Catalogue
-from headrace.ext_proc.engine.policy.models import Model, TokenizerFile
+from headrace.ext_proc.engine.policy.models import Model, TemplateFile, TokenizerFile
 from headrace.ext_proc.engine.prices import Prices
-from headrace.ext_proc.engine.tokens import Counted, Tokens
+from headrace.ext_proc.engine.tokens import Counted, Found, Tokens
 from headrace.filters.routing.offers import Offer
 from headrace.filters.routing.weighing import Asked
+
+_By = tuple[str | TokenizerFile, str | TemplateFile]
 
 
 class Needs:
@@ -23,17 +25,17 @@ class Needs:
 
     async def of(self, request: Request, model: Model, offers: Sequence[Offer]) -> Sequence[tuple[Offer, Asked]]:
         """model: the entry that was asked for, whose count other filters may know already."""
-        found: dict[tuple[str | TokenizerFile, str], int] = {}
+        found: dict[_By, Found] = {}
         counts: dict[str, Counted] = {}
         prompt = request.call.prompt
         for served in {offer.model.name: offer.model for offer in offers}.values():
             if served.name == model.name:
                 counts[served.name] = await self._tokens.of_request(request, served)
                 continue
-            by = served.tokenizer, served.template
+            by = _by(served)
             if by not in found:
                 found[by] = await self._tokens.uncorrected(prompt, served)
-            counts[served.name] = self._tokens.corrected(found[by], prompt, served)
+            counts[served.name] = self._tokens.corrected(found[by], served)
         return [(offer, self._asked(request, offer, counts[offer.model.name])) for offer in offers]
 
     def at_most(self, request: Request, offers: Sequence[Offer]) -> Sequence[tuple[Offer, Asked]]:
@@ -41,10 +43,13 @@ class Needs:
         prompt = request.call.prompt
         if request.facts.get(INPUT_TOKENS) is not None or all(self._tokens.is_cheap(prompt, offer.model) for offer in offers):
             return ()
-        bound = prompt.overhead + prompt.messages + sum(map(_bytes, prompt.texts))  # no template adds more than one to a message
-        if any(self._price(offer, 0) != self._price(offer, bound) for offer in offers):
+        found = {
+            by: self._tokens.at_most(prompt, model) for by, model in {_by(offer.model): offer.model for offer in offers}.items()
+        }
+        bounds = [bound for bound in found.values() if bound is not None]
+        if len(bounds) < len(found) or any(self._price(offer, 0) != self._price(offer, max(bounds)) for offer in offers):
             return ()
-        return [(offer, self._asked(request, offer, Counted(bound))._replace(counted=False)) for offer in offers]
+        return [(offer, self._asked(request, offer, Counted(max(bounds)))._replace(counted=False)) for offer in offers]
 
     def _asked(self, request: Request, offer: Offer, counted: Counted) -> Asked:
         call, model = request.call, offer.model
@@ -57,5 +62,6 @@ class Needs:
         return self._prices.of(self._catalogue.find(offer.served) or offer.model, offer.served, prompt)
 
 
-def _bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+def _by(model: Model) -> _By:
+    """What a count depends on."""
+    return model.tokenizer, model.template

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from headrace.ext_proc.engine import tokens
+from headrace.ext_proc.engine.counting import counter
 from headrace.ext_proc.engine.offload import ThreadOffload
 from headrace.ext_proc.engine.warming import warm
 from tests.filters.compiled import compiled
+from tests.tokenizer_files import words, write
 
 POLICY = """version: 1
 models:
@@ -15,10 +16,11 @@ models:
 
 
 def test_every_vocabulary_that_can_be_loaded_is(tmp_path: Path) -> None:
-    (tmp_path / "tokenizer.json").write_text("{}")
+    write(tmp_path / "tokenizer.json", words())
     policy = compiled(tmp_path, POLICY)
-    tokens._bundled.cache_clear()
+    write(tmp_path / "tokenizer.json", "{}")
+    counter.bundled.cache_clear()
     offload = ThreadOffload()
     assert warm(policy, offload) is policy
     offload.close()
-    assert tokens._bundled.cache_info().currsize == 1
+    assert counter.bundled.cache_info().currsize == 1

@@ -15,14 +15,14 @@ MAX_CHOICES = 128
 class Prompt(Struct, frozen=True):
     """What is to be counted: the tokens of `texts`, plus `overhead` tokens that the API's own formula adds.
 
-    exact is False where the formula is not published (tools, images, Claude): the count is an estimate. messages: those that
-    OpenAI's chat formula has framed; other models' templates frame them otherwise.
+    exact is False where the formula is not published (tools, images, Claude): the count is an estimate. chat: the body of a chat
+    that OpenAI's formula has framed, None for anything else; other models' templates frame it otherwise.
     """
 
     texts: tuple[str, ...]
     overhead: int
     exact: bool = True
-    messages: int = 0
+    chat: dict[str, Any] | None = None
 
 
 class Call(Struct, frozen=True):
@@ -107,7 +107,6 @@ class Texts:
     def __init__(self) -> None:
         self._texts: list[str] = []
         self.overhead = 0
-        self.messages = 0
         self._exact = True
 
     def text(self, value: Any) -> None:
@@ -155,5 +154,5 @@ class Texts:
         else:
             raise invalid(param, "a string or a list of parts")
 
-    def prompt(self) -> Prompt:
-        return Prompt(tuple(self._texts), self.overhead, self._exact, self.messages)
+    def prompt(self, chat: dict[str, Any] | None = None) -> Prompt:
+        return Prompt(tuple(self._texts), self.overhead, self._exact, chat)

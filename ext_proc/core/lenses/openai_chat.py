@@ -37,14 +37,13 @@ def read_chat(document: dict[str, Any]) -> Call:
         stream=stream_of(document),
         output_cap=cap_of(document, "max_completion_tokens", "max_tokens"),
         choices=count_of(document, "n", MAX_CHOICES),
-        prompt=texts.prompt(),
+        prompt=texts.prompt(document),
         include_usage=include_usage_of(document),
     )
 
 
 def _message(texts: Texts, message: dict[str, Any], param: str) -> None:
     texts.overhead += PER_MESSAGE
-    texts.messages += 1
     texts.text(message.get("role"))
     texts.content(message.get("content"), f"{param}.content")
     if message.get("name") is not None:

@@ -12,7 +12,7 @@ from headrace.ext_proc.engine.load.watching import Watching
 from headrace.ext_proc.engine.policy.catalogue import Catalogue
 from headrace.ext_proc.engine.policy.chain import Combination, Fixed, Scope, Varying, combinations, link_of, merged, same_filter
 from headrace.ext_proc.engine.policy.destinations import Destination, destinations_of
-from headrace.ext_proc.engine.policy.files import named_files
+from headrace.ext_proc.engine.policy.files import check_files
 from headrace.ext_proc.engine.policy.gateways import Gateway, beyond
 from headrace.ext_proc.engine.policy.lines import MAX_BYTES, Located, parse, read_bytes
 from headrace.ext_proc.engine.policy.models import Override, PolicyDocument
@@ -110,8 +110,7 @@ class _Compiler:
             self.problem(where, message)
         catalogue = Catalogue(document.models)
         build = Build(document, catalogue, self.path.parent, self.ports, (), self.problem, self.files)
-        for where, name in named_files(document):
-            build.file(where, name)
+        check_files(build)
         destinations, webhook = destinations_of(build), webhook_of(build)
         chain = tuple(self._place(entry, build) for entry in entries)
         candidate = self._candidate(document)

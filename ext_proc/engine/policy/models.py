@@ -63,12 +63,27 @@ class Upstream(Part):
 class TokenizerFile(Part):
     """A tokenizer of your own."""
 
-    file: FileName = Field(description="A Hugging Face tokenizer.json, relative to the policy file.")
+    file: FileName = Field(description="Hugging Face's tokenizer.json or Mistral's tekken.json, relative to the policy file.")
+
+
+class TemplateFile(Part):
+    """A chat template of your own."""
+
+    file: FileName = Field(
+        description="Hugging Face's tokenizer_config.json, or the Jinja that a file of its own has, relative to the policy file."
+    )
+    config: FileName | None = Field(
+        None, description="The tokenizer_config.json whose special tokens a template in a file of its own names."
+    )
 
 
 Tokenizer = Annotated[
     Annotated[Encoding, Tag("word")] | Annotated[TokenizerFile, Tag("mapping")],
     word_or_mapping("must be the name of an encoding or {file: tokenizer.json}"),
+]
+Template = Annotated[
+    Annotated[Literal["openai", "chatml", "llama3", "llama3.1"], Tag("word")] | Annotated[TemplateFile, Tag("mapping")],
+    word_or_mapping("must be the name of a template or {file: tokenizer_config.json}"),
 ]
 
 
@@ -97,9 +112,13 @@ class Model(Part):
     name: Name = Field(
         description="What clients ask for. Globs (* ? [seq]) are allowed; an exact name wins over globs, then the first glob."
     )
-    tokenizer: Tokenizer = Field("o200k_base", description="What counts the prompt: an encoding, or {file: tokenizer.json}.")
-    template: Literal["openai", "chatml"] = Field(
-        "openai", description="What frames the messages of a chat: OpenAI's own formula, or ChatML, which Qwen has."
+    tokenizer: Tokenizer = Field(
+        "o200k_base", description="What counts the prompt: an encoding, or {file: tokenizer.json}, or {file: tekken.json}."
+    )
+    template: Template = Field(
+        "openai",
+        description="What frames the messages of a chat: OpenAI's own formula, ChatML, which Qwen has, Llama's, or "
+        "{file: tokenizer_config.json}. A tekken.json brings its own.",
     )
     context: Tokens | None = Field(
         None, description="The model's context in tokens; longer prompts are refused. Absent: the upstream decides."

@@ -12,6 +12,7 @@ from headrace.ext_proc.engine.policy.compile import MAX_COMBINATIONS, Policy
 from headrace.ext_proc.engine.policy.webhooks import Webhook
 from headrace.ext_proc.engine.registry import FilterError
 from tests.engine.policy.support import Pii, Plain, Workbench
+from tests.tokenizer_files import words
 
 IDENTIFIED = """
 version: 1
@@ -175,14 +176,15 @@ class TestRevision:
         return bench.compile(text).revision
 
     def test_is_the_same_for_the_same_content(self, bench: Workbench) -> None:
-        assert self.revision(bench, self.TEXT, "{}") == self.revision(bench, self.TEXT, "{}")
+        assert self.revision(bench, self.TEXT, words()) == self.revision(bench, self.TEXT, words())
 
     def test_changes_with_the_policy_and_with_the_files_it_names(self, bench: Workbench) -> None:
-        revisions = {self.revision(bench, text, json) for text in (self.TEXT, self.TEXT + "#") for json in ("{}", "[]")}
+        texts, files = (self.TEXT, self.TEXT + "#"), (words(), words(fold=True))
+        revisions = {self.revision(bench, text, file) for text in texts for file in files}
         assert len(revisions) == 4
 
     def test_the_files_named_are_told(self, bench: Workbench) -> None:
-        self.revision(bench, self.TEXT, "{}")
+        self.revision(bench, self.TEXT, words())
         assert bench.compile(self.TEXT).files == {bench.directory / "t.json"}
 
 

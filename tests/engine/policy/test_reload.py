@@ -12,6 +12,7 @@ from headrace.ext_proc.engine.policy.compile import Policy, compile_policy
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
 from headrace.ext_proc.engine.policy.reload import Reloader
 from tests.engine.policy.support import PORTS, Workbench, registry
+from tests.tokenizer_files import words
 
 ONE = "version: 1\nmodels: [{name: one}]\n"
 TWO = "version: 1\nmodels: [{name: two}]\n"
@@ -115,11 +116,11 @@ async def test_a_file_that_vanished_changes_nothing_until_it_is_back(bench: Work
 
 
 async def test_a_change_of_a_file_it_names_is_a_change_of_the_policy(bench: Workbench) -> None:
-    (bench.directory / "t.json").write_text("{}")
+    (bench.directory / "t.json").write_text(words())
     bench.write(FILED)
     async with running(bench.path) as watched:
         before = watched.holder.current.revision
-        (bench.directory / "t.json").write_text("[]")
+        (bench.directory / "t.json").write_text(words(fold=True))
         await watched.outcome()
         assert watched.holder.current.revision != before
 
@@ -130,7 +131,7 @@ async def test_a_file_that_was_missing_is_waited_for(bench: Workbench) -> None:
     async with running(bench.path) as watched:
         bench.write(FILED.replace("t.json", "elsewhere/t.json"))
         assert isinstance(await watched.outcome(), PolicyErrors)
-        (bench.directory / "elsewhere" / "t.json").write_text("{}")
+        (bench.directory / "elsewhere" / "t.json").write_text(words())
         await watched.outcome()
         assert watched.holder.current.files == {bench.directory / "elsewhere" / "t.json"}
 

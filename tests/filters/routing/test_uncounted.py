@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 from headrace.ext_proc.core.events import Proceed
 from headrace.ext_proc.core.needs import Capability
+from headrace.ext_proc.engine.counting.counter import QUICK
 from headrace.ext_proc.engine.policy.compile import Policy
-from headrace.ext_proc.engine.tokens import INLINE_CHARACTERS
 from tests.filters.compiled import compiled, exchange_with
 from tests.kit import body, decision_in, last, post
+from tests.tokenizer_files import words, write
 
 POLICY = """
     version: 1
@@ -29,9 +29,7 @@ POLICY = """
 
 def _with_tokenizer(folder: Path) -> Path:
     """Of words, each one token."""
-    tokenizer = Tokenizer(models.WordLevel({"?": 0}, "?"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(folder / "tokenizer.json"))
+    write(folder / "tokenizer.json", words())
     return folder
 
 
@@ -56,7 +54,7 @@ async def decided(policy: Policy, text: str, model: str = "m", trial: bool = Fal
 async def test_a_prompt_that_no_pool_could_refuse_is_not_counted(folder: Path) -> None:
     route, note = await noted(folder, "hello there")
     assert route == "a"
-    assert (note["input_tokens_at_most"], "input_tokens" in note) == (6 + 1 + 4 + 11, False)
+    assert (note["input_tokens_at_most"], "input_tokens" in note) == (6 + 4 + 11, False)
 
 
 async def test_one_whose_bytes_say_too_little_is(folder: Path) -> None:
@@ -78,7 +76,7 @@ async def test_a_preference_that_hangs_on_the_count_has_it(folder: Path) -> None
 async def test_what_the_loop_would_count_at_once_is_counted(folder: Path, model: str, skipped: bool) -> None:
     _, short = await noted(folder, "x" * 100, model)
     assert "input_tokens" in short
-    _, long = await noted(folder, "x" * (INLINE_CHARACTERS + 1), model)
+    _, long = await noted(folder, "x" * (QUICK + 1), model)
     assert ("input_tokens_at_most" in long) is skipped
 
 
