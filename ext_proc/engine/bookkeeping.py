@@ -27,7 +27,7 @@ def closing_of(effect: Money) -> Closing:
 def _entry(effect: Money) -> dict[str, str]:
     """The ledger's entry, as far as it is known here. Absent: unknown."""
     context = effect.context
-    told = {name: _spelled(context[name]) for name in _TOLD if name in context}
+    told = {name: value if type(value) is str else _spelled(value) for name in _TOLD if (value := context.get(name)) is not None}
     served = context.get("served") or context.get("model", "")
     models = {"model": context.get("asked") or served, "served": served}
     named = {"exchange": str(effect.lease), "organisation": effect.organisation, **models}

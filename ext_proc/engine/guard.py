@@ -27,7 +27,13 @@ async def guard(ask: Ask, deadline: float) -> Resolution:
     """
     started = perf_counter_ns()
     try:
-        verdict = _checked(await _in_time(ask, deadline))
+        coroutine = ask.run()
+        try:
+            waits_for = coroutine.send(None)
+        except StopIteration as done:  # a hook that decides without waiting, as most do, costs no timer
+            verdict = _checked(done.value)
+        else:
+            verdict = _checked(await _in_time(coroutine, waits_for, ask.link, deadline))
     except _NOT_OURS:
         raise
     except BaseException as error:  # also the panics of Rust extensions, which are no Exceptions
@@ -37,15 +43,9 @@ async def guard(ask: Ask, deadline: float) -> Resolution:
     return Resolution(verdict, _since(started))
 
 
-async def _in_time(ask: Ask, deadline: float) -> Verdict:
-    """The hook's verdict. A hook that decides without waiting, as most do, costs no timer. Raises TimeoutError."""
-    coroutine = ask.run()
-    try:
-        waits_for = coroutine.send(None)
-    except StopIteration as done:
-        verdict: Verdict = done.value
-        return verdict
-    limit = min(deadline, asyncio.get_running_loop().time() + ask.link.timeout_ms / 1000)
+async def _in_time(coroutine: Coroutine[Any, Any, Verdict], waits_for: Any, link: Link, deadline: float) -> Verdict:
+    """The verdict of a hook that was begun and waits for a future. Raises TimeoutError."""
+    limit = min(deadline, asyncio.get_running_loop().time() + link.timeout_ms / 1000)
     async with asyncio.timeout_at(limit):
         return await _Begun(coroutine, waits_for)
 

@@ -29,6 +29,7 @@ class Rates(NamedTuple):
     reasoning: Decimal
 
 
+@lru_cache(4096)  # a lease and its settlement ask five times
 def usd(usage: Usage, price: Price | None) -> Decimal | None:
     """US dollars for `usage`, or None without a price. Parts that a provider counts above their whole count as the whole."""
     if price is None:
