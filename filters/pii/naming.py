@@ -72,10 +72,10 @@ class NamingDetector:
         known = {text: spans for text, name in names.items() if (spans := self._memory.get(name)) is not None}
         unknown = [text for text in names if text not in known]
         try:
-            for start, found in self._pool.batches(unknown, allowance.models_until):
-                for text, spans in zip(unknown[start:], found, strict=False):
-                    self._memory.keep(names[text], spans)
-                    known[text] = spans
+            for indices, found in self._pool.batches(unknown, allowance.models_until):
+                for index, spans in zip(indices, found, strict=True):
+                    self._memory.keep(names[unknown[index]], spans)
+                    known[unknown[index]] = spans
         except ModelsLate:
             return known, [text for text in unknown if text not in known]
         return known, ()

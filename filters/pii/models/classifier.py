@@ -1,12 +1,12 @@
 """A token classifier in ONNX with its tokenizer: what every word of a text is, and how sure the model is of it.
 
-One text a run, never padded: int8 activations are scaled per run, so that a text's findings would depend on its neighbours in a
-batch, and an answer that comes in pieces would be scrubbed differently from one that comes whole.
+Never padded, and in a batch only with texts of as many tokens, and where activations are rounded by fixed scales: so a text's
+findings do not depend on its neighbours, and an answer that comes in pieces is scrubbed like one that comes whole.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,19 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from headrace.filters.pii.models.compose import Word, compose
+from headrace.filters.pii.models.fused import fuse
 from headrace.filters.pii.models.int8 import in_int8
 from headrace.filters.pii.models.labels import entity_of
+from headrace.filters.pii.models.onnx_format import parsed
+from headrace.filters.pii.models.scales import expose, fix, observed
+from headrace.filters.pii.models.tokens import tokenizer_of
 from headrace.filters.pii.spans import Span
 
 MAX_TOKENS = 512
 OVERLAP = 64
 """Tokens that two windows of a text beyond `MAX_TOKENS` share; segments are shorter, but for runs without any blank."""
+BATCH_TOKENS = 256
+"""Of one run: with some hundred the weights are read once for all of them, with more the activations leave the cache."""
 
 OTHER = "O"
 
@@ -37,53 +43,71 @@ class TokenClassifier:
         config = json.loads((directory / "config.json").read_text("utf-8"))
         labels = [config["id2label"][str(index)] for index in range(len(config["id2label"]))]
         self.entities = tuple(sorted({entity for label in labels if (entity := entity_of(label))}))
-        self._columns = [entity_of(label) or OTHER for label in labels]
-        self._names = sorted(set(self._columns))
-        self._grouping = np.array([[column == name for name in self._names] for column in self._columns], dtype=np.float32)
+        columns = [entity_of(label) or OTHER for label in labels]
+        self._names = sorted(set(columns))
+        self._other = self._names.index(OTHER)
+        self._grouping = np.array([[column == name for name in self._names] for column in columns], dtype=np.float32)
         self._limit = min(int(config.get("max_position_embeddings", MAX_TOKENS)), MAX_TOKENS)
-        self._tokenizer = _tokenizer(directory / "tokenizer.json")
-        self._session = _session(in_int8(model.read_bytes()))
-        self._last: tuple[str, Sequence[Word]] = "", ()
-        self._inputs = [each.name for each in self._session.get_inputs()]
+        self._tokenizer = tokenizer_of(directory)
+        self._session, self._in_batches = _quick(model.read_bytes(), config, self._tokenizer)
+        self._last: Mapping[str, Sequence[Word]] = {}
 
-    def find(self, text: str) -> Sequence[Span]:
-        """The findings in one segment, by place and apart from each other."""
-        self._last = text, self.words(text)
-        return compose(text, self._last[1])
+    def find(self, texts: Sequence[str]) -> Sequence[Sequence[Span]]:
+        """The findings in each of some segments, by place and apart from each other."""
+        self._last = dict(zip(texts, self._words(texts), strict=True))
+        return [compose(text, self._last[text]) for text in texts]
 
     def support(self, text: str, span: Span) -> float:
-        """The highest probability of a word of the span, in the text last searched, that it is an entity of any kind."""
-        assert self._last[0] == text, "support is asked for after the text was searched"
-        return max((word.score for word in self._last[1] if word.start < span.end and span.start < word.end), default=0.0)
+        """The highest probability of a word of the span, in a text of those last searched, that it is an entity of any kind."""
+        return max((word.score for word in self._last[text] if word.start < span.end and span.start < word.end), default=0.0)
 
-    def words(self, text: str) -> Sequence[Word]:
-        """Every word the tokenizer knows apart, in order."""
-        encoding = self._tokenizer.encode(text)
-        if len(encoding.ids) <= self._limit:
-            return list(self._words(encoding, self._probabilities(encoding.ids)))
-        return [word for start, piece in _pieces(text, encoding, self._limit) for word in _moved(self.words(piece), start)]
+    def _words(self, texts: Sequence[str]) -> Sequence[Sequence[Word]]:
+        """Every word the tokenizer knows apart, in order, in each text."""
+        encodings = [self._tokenizer.encode(text) for text in texts]
+        found: list[Sequence[Word]] = [()] * len(texts)
+        for batch in self._batches(encodings):
+            rows = self._probabilities([encodings[index].ids for index in batch])
+            for index, probabilities in zip(batch, rows, strict=True):
+                found[index] = self._read(encodings[index], probabilities)
+        for index, encoding in enumerate(encodings):
+            if len(encoding.ids) > self._limit:
+                pieces = list(_pieces(texts[index], encoding, self._limit))
+                read = self._words([piece for _, piece in pieces])
+                found[index] = [word for (start, _), words in zip(pieces, read, strict=True) for word in _moved(words, start)]
+        return found
 
-    def _probabilities(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """(tokens, entities): the sum over each entity's labels."""
-        row = np.array([ids], dtype=np.int64)
-        given = {"input_ids": row, "attention_mask": np.ones_like(row), "token_type_ids": np.zeros_like(row)}
-        (logits, *_) = self._session.run(None, {name: given[name] for name in self._inputs})
-        exponentials = np.exp(logits[0] - logits[0].max(axis=-1, keepdims=True))
+    def _batches(self, encodings: Sequence[Encoding]) -> Iterator[Sequence[int]]:
+        """The places of those that are not too long, in batches of one length."""
+        alike: defaultdict[int, list[int]] = defaultdict(list)
+        for index, encoding in enumerate(encodings):
+            alike[len(encoding.ids)].append(index)
+        for length, indices in alike.items():
+            if length <= self._limit:
+                most = max(1, BATCH_TOKENS // length) if self._in_batches else 1
+                yield from (indices[start : start + most] for start in range(0, len(indices), most))
+
+    def _probabilities(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """(texts, tokens, entities): the sum over each entity's labels."""
+        (logits, *_) = _run(self._session, ids)
+        exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
         probabilities: NDArray[np.float32] = exponentials @ self._grouping / exponentials.sum(axis=-1, keepdims=True)
         return probabilities
 
-    def _words(self, encoding: Encoding, probabilities: NDArray[np.float32]) -> Iterator[Word]:
-        """A word is what its tokens are on average."""
-        other = self._names.index(OTHER)
-        offsets = encoding.offsets
-        for word, group in groupby(enumerate(encoding.word_ids), key=lambda each: each[1]):
-            if word is None:
-                continue
-            tokens = [index for index, _ in group]
-            mean = probabilities[tokens].mean(axis=0)
-            sure = 1.0 - float(mean[other])
-            mean[other] = -1.0
-            yield Word(offsets[tokens[0]][0], offsets[tokens[-1]][1], self._names[int(mean.argmax())], sure)
+    def _read(self, encoding: Encoding, probabilities: NDArray[np.float32]) -> Sequence[Word]:
+        """A word is what its tokens are on average. probabilities: (tokens, entities)."""
+        numbers = np.array([-1 if number is None else number for number in encoding.word_ids])
+        firsts = np.flatnonzero(np.diff(numbers, prepend=-2))
+        counts = np.diff(firsts, append=len(numbers))
+        means = np.add.reduceat(probabilities, firsts, axis=0) / counts[:, None]
+        sure = (1.0 - means[:, self._other]).tolist()
+        means[:, self._other] = -1.0
+        best, offsets = means.argmax(axis=1).tolist(), encoding.offsets
+        rows = zip(firsts.tolist(), counts.tolist(), best, sure, strict=True)
+        return [
+            Word(offsets[first][0], offsets[first + count - 1][1], self._names[entity], score)
+            for first, count, entity, score in rows
+            if numbers[first] >= 0
+        ]
 
 
 def _moved(words: Sequence[Word], by: int) -> Iterator[Word]:
@@ -102,16 +126,30 @@ def _pieces(text: str, encoding: Encoding, limit: int) -> Iterator[tuple[int, st
         start += limit // 2 - OVERLAP
 
 
-def _tokenizer(path: Path) -> Tokenizer:
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
+def _quick(data: bytes, config: Mapping[str, Any], tokenizer: Tokenizer) -> tuple[Any, bool]:
+    """A session of a model, its 4-bit products and BERT's layers computed faster; whether it may be given several texts at once."""
+    model = parsed(data)
+    in_int8(model.graph)
+    if not fuse(model.graph, config):
+        return _session(model), False
+    watched = parsed(model.SerializeToString())
+    names = expose(watched.graph)
+    session = _session(watched)
+    fix(model.graph, observed(names, lambda text: _run(session, [tokenizer.encode(text).ids])))
+    return _session(model), True
 
 
-def _session(model: bytes) -> Any:
+def _run(session: Any, ids: Sequence[Sequence[int]]) -> Sequence[NDArray[np.float32]]:
+    """The outputs for texts of as many tokens."""
+    rows = np.array(ids, dtype=np.int64)
+    given = {"input_ids": rows, "attention_mask": np.ones_like(rows), "token_type_ids": np.zeros_like(rows)}
+    outputs: Sequence[NDArray[np.float32]] = session.run(None, {each.name: given[each.name] for each in session.get_inputs()})
+    return outputs
+
+
+def _session(model: Any) -> Any:
     """On one core: workers are processes, one a core."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -14,8 +14,8 @@ class Ner(Protocol):
     @property
     def entities(self) -> Sequence[str]: ...
 
-    def find(self, text: str) -> Sequence[Span]:
-        """The findings in one segment, by place and apart from each other."""
+    def find(self, texts: Sequence[str]) -> Sequence[Sequence[Span]]:
+        """The findings in each of some segments, by place and apart from each other."""
         ...
 
 
@@ -23,7 +23,7 @@ class Judge(Ner, Protocol):
     """A model that can tell how likely any word is an entity."""
 
     def support(self, text: str, span: Span) -> float:
-        """The highest probability of a word of the span, in the text last searched, that it is an entity of any kind."""
+        """The highest probability of a word of the span, in a text of those last searched, that it is an entity of any kind."""
         ...
 
 
@@ -40,12 +40,13 @@ class Ensemble:
         self._models = models
         self.entities = tuple(sorted({entity for model in models for entity in model.entities}))
 
-    def find(self, text: str) -> Sequence[Span]:
-        """By place; findings of one entity that overlap are one, of others the first model's stands."""
+    def find(self, texts: Sequence[str]) -> Sequence[Sequence[Span]]:
+        """By place, for each text; findings of one entity that overlap are one, of others the first model's stands."""
         first, *others = self._models
-        found = list(first.find(text))
+        found = [list(spans) for spans in first.find(texts)]
         for model in others:
-            found = _completed(found, self._believed(text, model.find(text)))
+            more = zip(texts, found, model.find(texts), strict=True)
+            found = [_completed(known, self._believed(text, spans)) for text, known, spans in more]
         return found
 
     def _believed(self, text: str, spans: Iterable[Span]) -> Iterator[Span]:

@@ -1,5 +1,6 @@
 """What a model's process and its owner say to each other: frames of msgpack, each after its length in four bytes."""
 
+import re
 import struct
 from collections.abc import Sequence
 from typing import BinaryIO
@@ -7,6 +8,7 @@ from typing import BinaryIO
 import msgspec
 
 _LENGTH = struct.Struct("<I")
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class Loaded(msgspec.Struct):
@@ -30,3 +32,8 @@ def read_frame(source: BinaryIO) -> bytes | None:
     (length,) = _LENGTH.unpack(head)
     data = source.read(length)
     return data if len(data) == length else None
+
+
+def encodable(text: str) -> str:
+    """The text without halves of surrogate pairs, which have no UTF-8; every character at its place."""
+    return _SURROGATES.sub("?", text)

@@ -13,14 +13,12 @@ from math import inf
 from time import monotonic
 
 from headrace.filters.pii.allowance import ModelsLate
+from headrace.filters.pii.models.batches import Measure, cut, measure_of
 from headrace.filters.pii.models.desk import Desk, NoneFree
 from headrace.filters.pii.models.names import Model
 from headrace.filters.pii.models.process import Worker, ready
 from headrace.filters.pii.spans import DetectionTimeout, Span
 
-BATCH = 4
-"""Segments a worker is asked for at once, and the characters beyond which they are fewer: some 10 ms."""
-BATCH_CHARACTERS = 1_000
 WAITING = 64
 """Callers at once; each holds its text."""
 WORKERS = 2
@@ -46,6 +44,7 @@ class ModelPool:
         self._workers = workers
         self._desk = Desk(workers)
         self._alive: set[Worker] = set()
+        self._measure: Measure | None = None
         self._entities: Sequence[str] | None = None
         self._finalizer = weakref.finalize(self, _end_all, self._alive)
 
@@ -61,6 +60,7 @@ class ModelPool:
         """Starts every worker: a text that came first would wait a second for it. Raises ModelUnusable, DetectionTimeout."""
         taken: list[Worker] = []
         try:
+            self._lengths([])
             while len(taken) < self._workers:
                 taken.append(self._taken(monotonic()))
         except NoneFree:
@@ -71,11 +71,11 @@ class ModelPool:
 
     def find(self, texts: Sequence[str]) -> Found:
         """The findings in each segment. Raises DetectionTimeout, ModelUnusable."""
-        batches = dict(self.batches(texts))
-        return [spans for start in sorted(batches) for spans in batches[start]]
+        known = {index: spans for indices, found in self.batches(texts) for index, spans in zip(indices, found, strict=True)}
+        return [known[index] for index in range(len(texts))]
 
-    def batches(self, texts: Sequence[str], until: float = inf) -> Iterator[tuple[int, Found]]:
-        """The findings in some of the segments, from an index on, as soon as they are known; in any order.
+    def batches(self, texts: Sequence[str], until: float = inf) -> Iterator[tuple[Sequence[int], Found]]:
+        """The findings in the segments with these indices, as soon as they are known; in any order.
 
         until: seconds of `time.monotonic`; what has been begun by then is still waited for. Raises ModelsLate when there was more
         to begin, DetectionTimeout, and ModelUnusable. To be run to its end, or closed.
@@ -93,31 +93,40 @@ class ModelPool:
         """Ends the processes."""
         self._finalizer()
 
-    def _batches(self, texts: Sequence[str], until: float) -> Iterator[tuple[int, Found]]:
-        left = _cut(texts)[::-1]
-        busy: dict[Worker, int] = {}
+    def _batches(self, texts: Sequence[str], until: float) -> Iterator[tuple[Sequence[int], Found]]:
+        left = cut(self._lengths(texts))[::-1]
+        busy: dict[Worker, Sequence[int]] = {}
         try:
             while left or busy:
                 if left and monotonic() > until:
                     if not busy:
                         raise ModelsLate
                 elif left and (worker := self._free(until, wait=not busy)) is not None:
-                    busy[worker], stop = left.pop()
-                    worker.ask(texts[busy[worker] : stop])
+                    busy[worker] = left.pop()
+                    worker.ask([texts[index] for index in busy[worker]])
                     continue
                 yield from self._answers(busy)
         finally:
             for worker in busy:
                 self._replace(worker)
 
-    def _answers(self, busy: dict[Worker, int]) -> Iterator[tuple[int, Found]]:
+    def _answers(self, busy: dict[Worker, Sequence[int]]) -> Iterator[tuple[Sequence[int], Found]]:
         """Those that come first, at least one. Raises DetectionTimeout."""
         deadline = monotonic() + self._seconds
         for worker in ready(busy, self._seconds) or list(busy):
             found = worker.answer(deadline)
-            start = busy.pop(worker)
+            indices = busy.pop(worker)
             self._desk.put(worker)
-            yield start, found
+            yield indices, found
+
+    def _lengths(self, texts: Sequence[str]) -> Sequence[int]:
+        """Tokens of each. Raises ModelUnusable."""
+        if self._measure is None:
+            try:
+                self._measure = measure_of(self._models)
+            except Exception as error:
+                raise ModelUnusable(f"{type(error).__name__}: {error}") from error
+        return self._measure(texts)
 
     def _free(self, until: float, *, wait: bool) -> Worker | None:
         """A worker; None where none is to spare and `wait` is off. Raises ModelsLate, ModelUnusable, DetectionTimeout."""
@@ -153,18 +162,6 @@ class ModelPool:
         self._alive.discard(worker)
         worker.end()
         self._desk.put(None)
-
-
-def _cut(texts: Sequence[str]) -> list[tuple[int, int]]:
-    """Batches as (first, behind the last)."""
-    cut: list[tuple[int, int]] = []
-    start = size = 0
-    for index, text in enumerate(texts):
-        if index > start and (index - start == BATCH or size + len(text) > BATCH_CHARACTERS):
-            cut.append((start, index))
-            start, size = index, 0
-        size += len(text)
-    return [*cut, (start, len(texts))]
 
 
 @lru_cache(maxsize=4)

@@ -1,7 +1,6 @@
 """A process that runs models, as its owner sees it."""
 
 import contextlib
-import re
 import selectors
 import subprocess
 import sys
@@ -11,11 +10,9 @@ from typing import BinaryIO, Protocol, TypeVar, cast
 
 import msgspec
 
-from headrace.filters.pii.models.frames import Loaded, read_frame, write_frame
+from headrace.filters.pii.models.frames import Loaded, encodable, read_frame, write_frame
 from headrace.filters.pii.models.names import Model
 from headrace.filters.pii.spans import DetectionTimeout, Span
-
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class HasFileno(Protocol):
@@ -47,7 +44,7 @@ class Worker:
         return msgspec.msgpack.decode(self._receive(deadline), type=Loaded)
 
     def ask(self, texts: Sequence[str]) -> None:
-        self._send(msgspec.msgpack.encode([_SURROGATES.sub("?", text) for text in texts]))
+        self._send(msgspec.msgpack.encode([encodable(text) for text in texts]))
 
     def answer(self, deadline: float) -> Sequence[tuple[Span, ...]]:
         """Raises DetectionTimeout."""

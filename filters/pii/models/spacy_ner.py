@@ -1,6 +1,6 @@
 """A spaCy model, its named entities alone: half the time of the whole pipeline, with the same findings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import spacy
 
@@ -24,7 +24,11 @@ class SpacyNer:
         labels: Sequence[str] = self._nlp.pipe_labels["ner"]
         self.entities = tuple(sorted({entity for label in labels if (entity := entity_of(label))}))
 
-    def find(self, text: str) -> Sequence[Span]:
-        """The findings in one segment, by place and apart from each other."""
-        found = ((each.start_char, each.end_char, entity_of(each.label_)) for each in self._nlp(text).ents)
-        return [Span(start, end, entity, SCORE) for start, end, entity in found if entity is not None]
+    def find(self, texts: Sequence[str]) -> Sequence[Sequence[Span]]:
+        """The findings in each of some segments, by place and apart from each other."""
+        return [list(self._findings(text)) for text in texts]
+
+    def _findings(self, text: str) -> Iterator[Span]:
+        for each in self._nlp(text).ents:
+            if (entity := entity_of(each.label_)) is not None:
+                yield Span(each.start_char, each.end_char, entity, SCORE)

@@ -13,7 +13,6 @@ import msgspec
 from headrace.filters.pii.models.ensemble import Ensemble, load
 from headrace.filters.pii.models.frames import Loaded, read_frame, write_frame
 from headrace.filters.pii.models.names import Model
-from headrace.filters.pii.spans import Span
 
 
 def main() -> None:
@@ -35,8 +34,7 @@ def serve(ensemble: Ensemble, frames: BinaryIO, answers: BinaryIO) -> None:
     """Answers every frame until there is none."""
     while (frame := read_frame(frames)) is not None:
         texts = msgspec.msgpack.decode(frame, type=list[str])
-        found: list[list[Span]] = [list(ensemble.find(text)) for text in texts]
-        write_frame(answers, msgspec.msgpack.encode(found))
+        write_frame(answers, msgspec.msgpack.encode(ensemble.find(texts)))
 
 
 if __name__ == "__main__":

@@ -20,9 +20,10 @@ from headrace.filters.pii.allowance import Allowance, ModelsLate, SearchLate
 from headrace.filters.pii.detector import COURTEOUS, PatternDetector
 from headrace.filters.pii.lateness import allowance_of, waiting_room
 from headrace.filters.pii.memo import MemoDetector
+from headrace.filters.pii.models.batches import cut
 from headrace.filters.pii.models.desk import Desk, NoneFree
 from headrace.filters.pii.models.names import default_models
-from headrace.filters.pii.models.pool import BATCH, BATCH_CHARACTERS, ModelPool, _cut
+from headrace.filters.pii.models.pool import ModelPool
 from headrace.filters.pii.naming import NamingDetector
 from headrace.filters.pii.scan import Searcher
 from headrace.filters.pii.session import Equipment, PiiSession
@@ -45,14 +46,14 @@ class SlowPool:
     patience: int
     read: list[str] = field(default_factory=list)
 
-    def batches(self, texts: Sequence[str], until: float) -> Iterator[tuple[int, Sequence[tuple[Span, ...]]]]:
+    def batches(self, texts: Sequence[str], until: float) -> Iterator[tuple[Sequence[int], Sequence[tuple[Span, ...]]]]:
         for index, text in enumerate(texts):
             if self.patience == 0:
                 raise ModelsLate
             self.patience -= 1
             self.read.append(text)
             at = text.find("Jane")
-            yield index, [(Span(at, at + 4, "PERSON", 0.9),) if at >= 0 else ()]
+            yield [index], [(Span(at, at + 4, "PERSON", 0.9),) if at >= 0 else ()]
 
 
 def detector_with(pool: SlowPool) -> MemoDetector:
@@ -122,10 +123,9 @@ def test_a_pool_begins_nothing_after_its_time() -> None:
     assert list(made.batches([], PAST)) == []
 
 
-def test_batches_are_bounded_by_segments_and_by_characters() -> None:
-    assert _cut(["x"] * (2 * BATCH + 1)) == [(0, BATCH), (BATCH, 2 * BATCH), (2 * BATCH, 2 * BATCH + 1)]
-    large = "x" * (BATCH_CHARACTERS // 2 + 1)
-    assert _cut([large, large, "x"]) == [(0, 1), (1, 3)]
+def test_texts_of_as_many_tokens_are_asked_for_together_and_no_batch_is_large() -> None:
+    assert cut([40, 30, 40, 40, 40, 500, 30, 3]) == [[0, 2, 3], [5], [7, 1, 6, 4]]
+    assert cut([]) == []
 
 
 # --- patterns --------------------------------------------------------------------------------------------------------------------

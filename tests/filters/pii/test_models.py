@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -171,10 +171,10 @@ def test_more_callers_than_may_wait_are_refused(monkeypatch: pytest.MonkeyPatch)
     made = ModelPool([])
     entered, leave = threading.Event(), threading.Event()
 
-    def slow(*_: object) -> Iterator[tuple[int, list[tuple[Span, ...]]]]:
+    def slow(*_: object) -> Iterator[tuple[list[int], list[tuple[Span, ...]]]]:
         entered.set()
         assert leave.wait(30)
-        yield 0, [()]
+        yield [0], [()]
 
     monkeypatch.setattr(made, "_batches", slow)
     first = threading.Thread(target=made.find, args=(["x"],))
@@ -242,8 +242,8 @@ def test_what_the_first_model_is_sure_is_nothing_the_second_cannot_name() -> Non
     class First:
         entities = ("PERSON",)
 
-        def find(self, text: str) -> list[Span]:
-            return []
+        def find(self, texts: Sequence[str]) -> list[list[Span]]:
+            return [[] for _ in texts]
 
         def support(self, text: str, span: Span) -> float:
             return 0.2 if text[span.start : span.end] == "Doe" else 0.0
@@ -251,10 +251,10 @@ def test_what_the_first_model_is_sure_is_nothing_the_second_cannot_name() -> Non
     class Second:
         entities = ("PERSON",)
 
-        def find(self, text: str) -> list[Span]:
-            return [Span(0, 3, "PERSON", 0.85), Span(4, 7, "PERSON", 0.85), Span(8, 12, "LOCATION", 0.85)]
+        def find(self, texts: Sequence[str]) -> list[list[Span]]:
+            return [[Span(0, 3, "PERSON", 0.85), Span(4, 7, "PERSON", 0.85), Span(8, 12, "LOCATION", 0.85)] for _ in texts]
 
-    assert Ensemble([First(), Second()]).find("Doe Tal Rome") == [Span(0, 3, "PERSON", 0.85), Span(8, 12, "LOCATION", 0.85)]
+    assert Ensemble([First(), Second()]).find(["Doe Tal Rome"]) == [[Span(0, 3, "PERSON", 0.85), Span(8, 12, "LOCATION", 0.85)]]
 
 
 @pytest.mark.parametrize(
