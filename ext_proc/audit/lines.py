@@ -17,6 +17,10 @@ CHECKPOINT: Final = "checkpoint"
 """Kind of a line that signs everything before it."""
 SEGMENT: Final = "segment"
 """Kind of a file's first line, which says whose it is."""
+CLOSED: Final = "closed"
+"""Kind of a chain's last record, where its worker has closed it."""
+RECOVERED: Final = "recovered"
+"""Kind of a record that says where a chain ends whose worker had died."""
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 

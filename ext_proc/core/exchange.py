@@ -13,7 +13,7 @@ from typing import Any
 from headrace.ext_proc.core.answer_half import AnswerHalf
 from headrace.ext_proc.core.candidates import answered, settled_as
 from headrace.ext_proc.core.course import Flow, State
-from headrace.ext_proc.core.effects import Cause, Effect, Outcome
+from headrace.ext_proc.core.effects import Cause, Effect, Outcome, Record
 from headrace.ext_proc.core.errors import ProtocolError
 from headrace.ext_proc.core.events import (
     Answer,
@@ -69,6 +69,12 @@ class Exchange(RequestHalf, AnswerHalf):
         """The answer to the last event received; only when next_ask() is None."""
         return self._answer
 
+    def decided(self) -> Record:
+        """The decision as it stands, also while the answer is still to come; `close` gives the final one."""
+        self.decision.answer = answered(self.decision.metadata, self._upstream)
+        record = self.decision.record(self._outcome(Cause.HANDED_OFF))
+        return Record(record.kind, {**record.members, "steps": [*self.decision.steps]})
+
     def close(self, cause: Cause = Cause.ABORTED) -> Sequence[Effect]:
         """Ends the exchange: `cause` unless it had ended by itself. The effects come once; every further call gives none."""
         if self.state is State.CLOSED:
@@ -76,10 +82,13 @@ class Exchange(RequestHalf, AnswerHalf):
         self.state = State.CLOSED
         if self._flow is not None:
             self._flow.close()
-        outcome = Outcome(self._cause or cause, self._status, self._meter.usage, self._meter.text, self._forwarded, self._server)
+        outcome = self._outcome(cause)
         effects = [effect for seat in reversed(self._seats) for effect in self._close_seat(seat, outcome)]
         self.decision.answer = answer = answered(self.decision.metadata, self._upstream)
         return [*(settled_as(effect, answer) for effect in effects), self.decision.record(outcome)]
+
+    def _outcome(self, cause: Cause) -> Outcome:
+        return Outcome(self._cause or cause, self._status, self._meter.usage, self._meter.text, self._forwarded, self._server)
 
     def _advance(self, resolution: Resolution | None) -> None:
         assert self._flow is not None, "an ask is resolved once"

@@ -7,7 +7,7 @@ from headrace.ext_proc.core.course import Course, Flow, State, is_encoded
 from headrace.ext_proc.core.effects import Cause
 from headrace.ext_proc.core.endpoint import endpoint_of
 from headrace.ext_proc.core.errors import BodyError, ProtocolError
-from headrace.ext_proc.core.events import Answer, Proceed, RequestBody, RequestHeaders, ResponseHeaders
+from headrace.ext_proc.core.events import Answer, Proceed, Refuse, RequestBody, RequestHeaders, ResponseHeaders
 from headrace.ext_proc.core.json_body import parse, render
 from headrace.ext_proc.core.needs import RESPONSE, Capability, Needs
 from headrace.ext_proc.core.request import Request
@@ -128,6 +128,11 @@ class RequestHalf(Course):
     def withdraw(self) -> None:
         """The last answer cannot be carried out by this gateway: the request goes nowhere after all."""
         self._forwarded = False
+
+    def retract(self, reply: Reply) -> Refuse:
+        """The last answer is not given after all: the request goes nowhere, and is refused."""
+        self._forwarded = False
+        return self._refuse(reply)
 
     def _on_early_response(self, event: ResponseHeaders) -> Answer:
         """The proxy replied by itself before the request was sent on: a path it refuses, a body too large, a client gone."""

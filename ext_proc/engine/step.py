@@ -1,10 +1,17 @@
 """The one driver of exchanges: every adapter, the replay and the tests call it."""
 
 from time import perf_counter_ns
+from typing import Protocol
 
 from headrace.ext_proc.core.events import Answer, Event
 from headrace.ext_proc.core.exchange import Exchange
 from headrace.ext_proc.engine.guard import guard
+
+
+class Steps(Protocol):
+    """`step` of one exchange."""
+
+    async def __call__(self, event: Event, *, deadline: float) -> Answer: ...
 
 
 async def step(exchange: Exchange, event: Event, *, deadline: float) -> Answer:

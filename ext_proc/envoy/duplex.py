@@ -5,12 +5,13 @@ Every byte has to be sent back, and the stream may not be closed before the last
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from headrace.ext_proc.core.errors import ProtocolError
 from headrace.ext_proc.core.events import Answer, Deliver, Event, Hold, Proceed, Reading, Refuse, RequestBody, ResponseHeaders
 from headrace.ext_proc.core.exchange import Exchange, State
-from headrace.ext_proc.engine.step import step
+from headrace.ext_proc.engine.step import Steps, step
 from headrace.ext_proc.envoy.codec import decode, headers_answer, immediate, proceed, streamed_body, streamed_trailers
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 
@@ -26,10 +27,11 @@ class Duplex:
     `refused`: end the gRPC stream with status OK; `over`: the last byte has been sent back.
     """
 
-    def __init__(self, exchange: Exchange, answer_within: float) -> None:
+    def __init__(self, exchange: Exchange, answer_within: float, steps: Steps | None = None) -> None:
         self.refused = False
         self.over = False
         self._exchange = exchange
+        self._step: Steps = steps or partial(step, exchange)
         self._answer_within = answer_within
         self._request_head: pb.ProcessingResponse | None = None
         self._answer_head: pb.ProcessingResponse | None = None
@@ -54,7 +56,7 @@ class Duplex:
         raise ProtocolError("the proxy sent a message that Headrace does not ask for")
 
     async def _ask(self, event: Event) -> Answer:
-        answer = await step(self._exchange, event, deadline=asyncio.get_running_loop().time() + self._answer_within)
+        answer = await self._step(event, deadline=asyncio.get_running_loop().time() + self._answer_within)
         self.refused = isinstance(answer, Refuse)
         return answer
 

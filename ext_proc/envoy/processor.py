@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from headrace.ext_proc.audit.witness import Witness
+from headrace.ext_proc.audit.worker import Audits
 from headrace.ext_proc.core.effects import Cause, Effect
 from headrace.ext_proc.core.errors import HeadraceError, ProtocolError
 from headrace.ext_proc.core.events import Proceed, Reading, Refuse, RequestBody, RequestHeaders
@@ -15,7 +18,7 @@ from headrace.ext_proc.core.session import Policy
 from headrace.ext_proc.engine.candidate import CandidateRunner, Recording
 from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.engine.guard import shield
-from headrace.ext_proc.engine.step import step
+from headrace.ext_proc.engine.step import Steps, step
 from headrace.ext_proc.envoy.attempt import UPSTREAM, Attempts, AttemptStream
 from headrace.ext_proc.envoy.codec import decode, encode
 from headrace.ext_proc.envoy.config.names import ANSWER_SHARE, MESSAGE_TIMEOUT
@@ -44,7 +47,7 @@ class Processor:
 
     policy: gives the current policy; a stream pins it. new_id: gives unique exchange ids. submit: takes the effects.
     now_ms: epoch milliseconds, for the decision's record. attempts: for the streams of upstreams' own filters. candidates: try
-    another policy on the same requests.
+    another policy on the same requests. audits: record them.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Processor:
         now_ms: Callable[[], int] = _WALL.now_ms,
         attempts: Attempts | None = None,
         candidates: CandidateRunner | None = None,
+        audits: Audits | None = None,
     ) -> None:
         self._policy = policy
         self._new_id = new_id
@@ -62,6 +66,7 @@ class Processor:
         self._now_ms = now_ms
         self._attempts = attempts or Attempts(dict)
         self._candidates = candidates
+        self._audits = audits
         self.active = 0
 
     def open(self, metadata: Mapping[str, str]) -> "ProcessStream | AttemptStream":
@@ -77,7 +82,8 @@ class Processor:
         exchange.decision.start_ms = self._now_ms()
         ways = Ways("mode-override" in words, "every-chunk" in words, answer_within(words))
         recording = self._candidates.record(able) if self._candidates is not None else None
-        return ProcessStream(exchange, self._finish, ways, recording)
+        witness = self._audits.witness(exchange) if self._audits is not None else None
+        return ProcessStream(exchange, self._finish, ways, recording, witness)
 
     def _finish_attempt(self) -> None:
         self.active -= 1
@@ -124,8 +130,11 @@ class ProcessStream:
         finish: Callable[[Sequence[Effect], Recording | None], None],
         ways: Ways,
         recording: Recording | None = None,
+        witness: Witness | None = None,
     ) -> None:
         self.finished = False
+        self._witness = witness
+        self._step: Steps = witness.step if witness is not None else partial(step, exchange)
         self._recording = recording
         self._ways = ways
         self._reading: Reading | None = None
@@ -143,7 +152,7 @@ class ProcessStream:
         message = _parse(data)
         if self._first:
             self._modes, self._first = _check_modes(message), False
-            self._duplex = Duplex(self._exchange, self._ways.answer_within) if _streams_both_ways(message) else None
+            self._duplex = Duplex(self._exchange, self._ways.answer_within, self._step) if _streams_both_ways(message) else None
         if self._duplex is not None:
             answers = await self._duplex.receive(message)
             self.finished = self._duplex.refused
@@ -151,7 +160,7 @@ class ProcessStream:
         event = decode(message, self._reading)
         if self._recording is not None and isinstance(event, RequestHeaders | RequestBody):
             self._recording.events.append(event)
-        answer = await step(self._exchange, event, deadline=asyncio.get_running_loop().time() + self._ways.answer_within)
+        answer = await self._step(event, deadline=asyncio.get_running_loop().time() + self._ways.answer_within)
         self.finished = isinstance(answer, Refuse) or (isinstance(answer, Proceed) and answer.last)
         if self._modes is not None and not self.finished:
             raise self._modes
@@ -170,7 +179,10 @@ class ProcessStream:
 
     def close(self, cause: Cause) -> None:
         """Call exactly once, however the stream ends; `cause` counts where the exchange had not ended by itself."""
-        self._finish(self._exchange.close(cause), self._recording)
+        effects = self._exchange.close(cause)
+        if self._witness is not None:
+            self._witness.close(effects)
+        self._finish(effects, self._recording)
 
 
 def _parse(data: bytes) -> pb.ProcessingRequest:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, assert_never
 
 import uvloop
 
+from headrace.ext_proc.audit.worker import Audits
 from headrace.ext_proc.core.effects import Effect, Record
 from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.engine.candidate import CandidateRunner
@@ -46,6 +47,7 @@ from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.stores.local import LocalAllowance
 from headrace.ext_proc.telemetry import logs
 from headrace.ext_proc.telemetry.alerts import Alerts
+from headrace.ext_proc.telemetry.auditing import AuditMeters
 from headrace.ext_proc.telemetry.counting import Metrics
 from headrace.ext_proc.telemetry.decisions import DecisionLog
 from headrace.ext_proc.telemetry.measured_store import MeasuredStore
@@ -88,13 +90,17 @@ class Worker:
         self._reloader = Reloader(Path(settings.policy), compiler, self._reloaded)
         self._decisions = self._decision_log(clock)
         self._tracing = self._traces(clock)
+        self._audits = Audits(str(settings.number), clock, AuditMeters(self._metrics))
         self._alerts = Alerts(lambda: self._policy().webhook, clock, self._metrics.alerts_dropped.add)
         self._effects = EffectRunner(self._store, clock, self._observers())
         self._candidates = CandidateRunner(self._policy, self._store, clock, self._observed)
         attempts = Attempts(lambda: self._policy().destinations)
-        self._processor = Processor(self._policy, exchange_id, self._submit, attempts=attempts, candidates=self._candidates)
+        self._processor = Processor(
+            self._policy, exchange_id, self._submit, attempts=attempts, candidates=self._candidates, audits=self._audits
+        )
         self._draining = Draining(self._processor)
         self._server = self._listen()
+        self._audits.start(self._policy().audit, self._policy().revision)
 
     def _decision_log(self, clock: SystemClock) -> DecisionLog | None:
         target = self._settings.decisions
@@ -108,7 +114,8 @@ class Worker:
         return Tracing.to_collector(self._settings.otlp, clock)
 
     def _observers(self) -> Sequence[Observer]:
-        observers = [self._metrics.observe, self._alerts.observe, self._ports.latency.observe, self._ports.ratios.observe]
+        told = (self._metrics, self._alerts, self._ports.latency, self._ports.ratios, self._audits)
+        observers: list[Observer] = [one.observe for one in told]
         if self._decisions is not None:
             observers.append(self._decisions.write)
         if self._tracing is not None:
@@ -200,6 +207,7 @@ class Worker:
         self._metrics.effects_waiting.set(self._effects.depth)
         self._metrics.active_streams.set(self._processor.active)
         self._metrics.offload_waiting.set(self._offload.pending)
+        self._metrics.audit_waiting.set(self._audits.depth)
         self._channel.send(Report(tuple(self._metrics.samples())))
 
     def _reloaded(self, outcome: Policy | PolicyErrors) -> None:
@@ -208,6 +216,7 @@ class Worker:
             log.error("policy refused, the last good one stays in force", extra={"problems": list(map(str, outcome.problems))})
         else:
             log.info("policy in force", extra={"revision": outcome.revision})
+            self._audits.follow(outcome.audit, outcome.revision)
         self._tell_policy()
 
     def _tell_policy(self) -> None:
@@ -222,6 +231,7 @@ class Worker:
         await self._draining.run(self._server, order)
         await self._effects.drain(SETTLE_S)
         await self._candidates.drain(SETTLE_S)
+        await self._audits.close()
         await self._alerts.close()
         if self._decisions is not None:
             await self._decisions.close()

@@ -111,6 +111,15 @@ RULES: Final = (
         "It fails or is too slow; the next candidate answers, at its own price.",
     ),
     Rule(
+        "HeadraceAuditFails",
+        "critical",
+        "increase(headrace_audit_failures_total[5m]) > 0 or increase(headrace_audit_dropped_total[5m]) > 0",
+        "0m",
+        "The audit log of {{ $labels.instance }} is not written",
+        "With on_full: block requests are refused with audit.unavailable, else records are lost. The service's log says why: the "
+        "disk, max_disk_mb, the master key.",
+    ),
+    Rule(
         "HeadraceRecordsLost",
         "warning",
         "increase(headrace_decisions_dropped_total[15m]) > 0 or increase(headrace_alerts_dropped_total[15m]) > 0",

@@ -50,6 +50,12 @@ class Metrics:
         self.alerts_dropped = Counter(metrics.ALERTS_DROPPED)
         self._pii_findings = Counter(metrics.PII_FINDINGS)
         self._pii_undeclared = Counter(metrics.PII_UNDECLARED)
+        self.audit_records = Counter(metrics.AUDIT_RECORDS)
+        self.audit_dropped = Counter(metrics.AUDIT_DROPPED)
+        self.audit_failures = Counter(metrics.AUDIT_FAILURES)
+        self.audit_bytes = Counter(metrics.AUDIT_BYTES)
+        self.audit_commits = Histogram(metrics.AUDIT_COMMIT)
+        self.audit_waiting = Counter(metrics.AUDIT_WAITING)
         self._candidate_exchanges = Counter(metrics.CANDIDATE_EXCHANGES)
         self._candidate_changes = Counter(metrics.CANDIDATE_CHANGES)
 

@@ -121,6 +121,26 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
             },
         ),
     ),
+    "Audit log": (
+        Panel(
+            "Records on disk and lost",
+            "none",
+            {
+                f"sum(rate(headrace_audit_records_total{{{JOB}}}[$__rate_interval]))": "on disk",
+                f"sum(rate(headrace_audit_dropped_total{{{JOB}}}[$__rate_interval]))": "lost",
+                f"sum(rate(headrace_audit_failures_total{{{JOB}}}[$__rate_interval]))": "failed tries",
+                f"sum(headrace_audit_waiting{{{JOB}}})": "waiting",
+            },
+            "Per second; waiting: at the moment.",
+        ),
+        Panel(
+            "Time of a batch",
+            "s",
+            {_quantile(share, "headrace_audit_commit_duration_seconds"): f"p{share * 100:g}" for share in (0.5, 0.99)},
+            "fsync included. With on_full: block a request waits for one.",
+        ),
+        Panel("Bytes", "Bps", {f"sum(rate(headrace_audit_bytes_total{{{JOB}}}[$__rate_interval]))": "written"}),
+    ),
     "Service": (
         Panel(
             "Workers that serve",

@@ -91,6 +91,14 @@ PII_FINDINGS = Family(
 PII_UNDECLARED = Family(
     "headrace_pii_undeclared", "counter", "Requests with text at a place that their API does not define.", ("endpoint",)
 )
+AUDIT_RECORDS = Family("headrace_audit_records", "counter", "Records of the audit log that are on disk.")
+AUDIT_DROPPED = Family("headrace_audit_dropped", "counter", "Records that the audit log has lost.")
+AUDIT_FAILURES = Family("headrace_audit_failures", "counter", "Batches that the audit log's disk did not take, each try by itself.")
+AUDIT_BYTES = Family("headrace_audit_bytes", "counter", "Bytes written to the audit log.")
+AUDIT_COMMIT = Family(
+    "headrace_audit_commit_duration_seconds", "histogram", "Time a batch of records took to be on disk, fsync included.", (), FAST
+)
+AUDIT_WAITING = Family("headrace_audit_waiting", "gauge", "Records of the audit log that are not on disk yet.")
 CANDIDATE_EXCHANGES = Family(
     "headrace_candidate_exchanges",
     "counter",
@@ -130,7 +138,8 @@ WORKER_RESTARTS = Family("headrace_worker_restarts", "counter", "Workers that en
 FAMILIES: Final = (
     REQUESTS, VERDICTS, ADDED, FILTER_DURATION, TOKEN_COUNT, SPEND, SETTLEMENTS, FAILOVERS, STORE_DURATION, STORE_ERRORS,
     EFFECTS_WAITING, EFFECTS_DROPPED, ACTIVE_STREAMS, OFFLOAD_WAITING, POLICY_INFO, RELOAD_FAILURES, DECISIONS_DROPPED,
-    BUDGET_WARNINGS, ALERTS_DROPPED, PII_FINDINGS, PII_UNDECLARED, CANDIDATE_EXCHANGES, CANDIDATE_CHANGES,
+    BUDGET_WARNINGS, ALERTS_DROPPED, PII_FINDINGS, PII_UNDECLARED,
+    AUDIT_RECORDS, AUDIT_DROPPED, AUDIT_FAILURES, AUDIT_BYTES, AUDIT_COMMIT, AUDIT_WAITING, CANDIDATE_EXCHANGES, CANDIDATE_CHANGES,
     TOKEN_USAGE, OPERATION_DURATION, TIME_TO_FIRST_CHUNK,
     WORKERS_READY, WORKER_RESTARTS,
 )  # fmt: skip

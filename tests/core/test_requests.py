@@ -322,6 +322,26 @@ async def test_a_request_that_the_gateway_cannot_send_on_as_it_was_told_was_sent
     assert [(outcome.cause, outcome.forwarded) for outcome in filter.session.outcomes] == [(Cause.FAILED, False)]
 
 
+async def test_an_answer_that_is_retracted_refuses_a_request_that_was_handed_over() -> None:
+    filter = filter_of(needs=BODY)
+    exchange = exchange_of(filter)
+    assert proceeds(await last(exchange, post(), body())).last
+    refused = exchange.retract(Reply(503, "test.retracted", "No."))
+    assert (refused.status, refused.reason) == (503, "test.retracted")
+    record = decision_in(exchange.close(Cause.ABORTED))
+    assert (record["outcome"], record["reason"]) == ("refused", "test.retracted")
+    assert [(outcome.cause, outcome.forwarded) for outcome in filter.session.outcomes] == [(Cause.REFUSED, False)]
+
+
+async def test_the_decision_is_known_before_the_exchange_is_over_and_does_not_grow_with_it() -> None:
+    exchange = exchange_of(filter_of(needs=BODY | STREAM, on_request=DENIED))
+    await told(exchange, post(), body())
+    early = exchange.decided()
+    final = decision_in(exchange.close(Cause.ABORTED))
+    assert early.members["steps"] is not final["steps"]
+    assert early.members == final
+
+
 async def test_a_call_is_read_once_per_body() -> None:
     calls: list[object] = []
     look = reads(on_request=noting(calls, lambda request: request.call))

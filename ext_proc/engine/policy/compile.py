@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from headrace.ext_proc.audit.terms import Terms, audit_terms_of
 from headrace.ext_proc.core.session import Choice, Filter, Link
 from headrace.ext_proc.engine.load.watching import Watching
 from headrace.ext_proc.engine.policy.catalogue import Catalogue
@@ -54,6 +55,8 @@ class Policy:
     """Tried beside this one; see `candidate` of the document."""
     remarks: Sequence[Problem] = ()
     """What it says to no effect, the candidate's included."""
+    audit: Terms | None = None
+    """Where every decision is kept."""
 
     @property
     def refuse_other_paths(self) -> bool:
@@ -111,14 +114,14 @@ class _Compiler:
         catalogue = Catalogue(document.models)
         build = Build(document, catalogue, self.path.parent, self.ports, (), self.problem, self.files)
         check_files(build)
-        destinations, webhook = destinations_of(build), webhook_of(build)
+        destinations, webhook, audit = destinations_of(build), webhook_of(build), audit_terms_of(build)
         chain = tuple(self._place(entry, build) for entry in entries)
         candidate = self._candidate(document)
         if self.problems:
             raise PolicyErrors(self.problems, self.files)
         private = tuple(sorted(self.private))
         revision, files, built = self._revision(content), frozenset(self.files), tuple(self.built)
-        parts = private, built, destinations, webhook, candidate, self._remarks(document, candidate)
+        parts = private, built, destinations, webhook, candidate, self._remarks(document, candidate), audit
         return Policy(self.path, revision, document, catalogue, chain, files, *parts)
 
     def _remarks(self, document: PolicyDocument, candidate: Policy | None) -> Sequence[Problem]:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, Tag
 
+from headrace.ext_proc.engine.policy.auditing import Audit
 from headrace.ext_proc.engine.policy.budgets import Alerts, Budget
 from headrace.ext_proc.engine.policy.part import Part, Secret
 from headrace.ext_proc.engine.policy.pools import Pool, ServedBy
@@ -274,6 +275,9 @@ class PolicyDocument(Part):
     overrides: tuple[Override, ...] = Field((), description="Other settings for some callers; later ones win.")
     candidate: Candidate | None = Field(
         None, description="Another policy that is tried on live traffic, off the request path; differences are recorded."
+    )
+    audit: Audit | None = Field(
+        None, description="Every decision and every settlement, chained and signed, on disk. Absent: nowhere."
     )
     other_paths: Literal["pass", "refuse"] = Field(
         "pass", description="What happens to requests that are no LLM calls Headrace knows."

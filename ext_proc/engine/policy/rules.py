@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 
+from headrace.ext_proc.engine.policy.auditing import auditing_is_complete
 from headrace.ext_proc.engine.policy.budgets import ConcurrencyLimit
 from headrace.ext_proc.engine.policy.callers import CALLERS
 from headrace.ext_proc.engine.policy.catalogue import covers, is_glob
@@ -213,6 +214,7 @@ RULES: Sequence[Callable[[PolicyDocument], Found]] = (
     filters_have_their_part,
     the_principal_comes_first,
     overrides_concern_the_chain,
+    lambda document: auditing_is_complete(document.audit),
     *SERVING,
     *CALLERS,
 )

@@ -1,0 +1,96 @@
+"""The audit log as the policy in force wants it: opened, changed and closed with it."""
+
+import asyncio
+import logging
+from typing import Final
+
+from headrace.ext_proc.audit.chain import Chain
+from headrace.ext_proc.audit.errors import AuditError
+from headrace.ext_proc.audit.log import AuditLog, Meters
+from headrace.ext_proc.audit.terms import Terms
+from headrace.ext_proc.audit.witness import DECISION, Witness
+from headrace.ext_proc.core.effects import Record
+from headrace.ext_proc.core.exchange import Exchange
+from headrace.ext_proc.core.ports import Clock
+
+log = logging.getLogger(__name__)
+
+AGAIN_S: Final = 1.0
+"""Between two tries to open the log that a changed policy names; until then the old one goes on."""
+POLICY: Final = "policy"
+"""Kind of a record that says which policy is in force from there on."""
+_OWN: Final = frozenset({DECISION, "pii"})
+"""Kinds that a witness records."""
+
+
+class Audits:
+    """One per worker. worker: its number, or another process's name."""
+
+    def __init__(self, worker: str, clock: Clock, meters: Meters) -> None:
+        self._worker = worker
+        self._clock = clock
+        self._meters = meters
+        self._log: AuditLog | None = None
+        self._following: asyncio.Task[None] | None = None
+
+    @property
+    def depth(self) -> int:
+        return self._log.depth if self._log is not None else 0
+
+    def start(self, terms: Terms | None, revision: str) -> None:
+        """Raises AuditError where the log cannot be written: a service that promises to record must not start without."""
+        if terms is None:
+            return
+        try:
+            self._open(Chain(terms, self._worker, self._clock.now_ms), revision)
+        except OSError as error:
+            raise AuditError(f"the audit log {terms.directory} cannot be written: {error.strerror or error}") from None
+
+    def follow(self, terms: Terms | None, revision: str) -> None:
+        """Another policy is in force."""
+        if self._following is not None:
+            self._following.cancel()
+        self._following = asyncio.create_task(self._follow(terms, revision), name="audit policy")
+
+    def witness(self, exchange: Exchange) -> Witness | None:
+        """None where nothing is recorded."""
+        return None if self._log is None else Witness(exchange, self._log)
+
+    def observe(self, record: Record) -> None:
+        """An observer of the effect runner: settlements, and what is not one exchange's."""
+        if self._log is not None and record.kind not in _OWN:
+            self._log.write(record.kind, record.members)
+
+    async def close(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+        await self._close()
+
+    def _open(self, chain: Chain, revision: str) -> None:
+        self._log = AuditLog(chain, self._clock.now_ms, self._meters)
+        self._log.write(POLICY, {"revision": revision})
+
+    async def _follow(self, terms: Terms | None, revision: str) -> None:
+        if terms is None:
+            await self._close()
+            return
+        if self._log is not None and self._log.terms == terms:
+            self._log.write(POLICY, {"revision": revision})
+            return
+        chain = await self._chain(terms)
+        await self._close()
+        self._open(chain, revision)
+
+    async def _chain(self, terms: Terms) -> Chain:
+        while True:
+            try:
+                return await asyncio.to_thread(Chain, terms, self._worker, self._clock.now_ms)
+            except (OSError, AuditError) as error:
+                log.error("audit log not opened, the one before goes on", extra={"detail": str(error)})
+                self._meters.failed()
+                await asyncio.sleep(AGAIN_S)
+
+    async def _close(self) -> None:
+        old, self._log = self._log, None
+        if old is not None:
+            await old.close()
