@@ -14,7 +14,11 @@ async def admitted(store: Store, authorization: list[str], role: Role, now: date
 
     authorization: the values of the header. Raises ApiError, and StoreUnavailable.
     """
-    token = await _known(store, _shown(authorization))
+    return checked(await known(store, _shown(authorization)), role, now)
+
+
+def checked(token: TokenRecord | None, role: Role, now: datetime) -> TokenRecord:
+    """The token, which is one, has not ended, and may do what `role` may. Raises ApiError."""
     if token is None or token.revoked:
         raise _unauthenticated("auth.invalid", "The token is not valid.")
     if token.is_expired(now):
@@ -35,12 +39,17 @@ def _shown(authorization: list[str]) -> str:
     return token.strip()
 
 
-async def _known(store: Store, secret: str) -> TokenRecord | None:
+async def known(store: Store, secret: str) -> TokenRecord | None:
     """Its record; None for what is no token of ours. Raises StoreUnavailable."""
     id = id_of(secret)
-    listed = await store.listed(ROSTER, id) if id else None
-    record = unpacked(listed) if listed else None
+    record = await record_of(store, id) if id else None
     return record if is_of(secret, record) else None
+
+
+async def record_of(store: Store, id: str) -> TokenRecord | None:
+    """By the token's id, as the store has it at this moment. Raises StoreUnavailable."""
+    listed = await store.listed(ROSTER, id)
+    return unpacked(listed) if listed else None
 
 
 def _unauthenticated(code: Code, message: str) -> ApiError:

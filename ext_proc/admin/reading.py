@@ -37,25 +37,24 @@ async def read_body(request: Request, model: type[Model]) -> Model:
         message = "The body is JSON; say so with 'content-type: application/json'."
         raise ApiError("request.media_type", message)
     try:
-        return model.model_validate_json(await _content(request), strict=True)
+        return model.model_validate_json(await content(request), strict=True)
     except ValidationError as error:
         raise invalid([_problem("body", one) for one in _errors(error)]) from None
 
 
-async def _content(request: Request) -> bytes:
-    content = bytearray()
+async def content(request: Request, most: int = BODY_MAX) -> bytes:
+    """The body, of `most` bytes. Raises ApiError."""
+    read = bytearray()
     try:
         async with asyncio.timeout(BODY_S):
             async for chunk in request.stream():
-                content += chunk
-                if len(content) > BODY_MAX:
-                    raise ApiError("request.too_large", f"The body is over {BODY_MAX:,} bytes.",
-                        headers={"connection": "close"},
-                    )  # fmt: skip
+                read += chunk
+                if len(read) > most:
+                    raise ApiError("request.too_large", f"The body is over {most:,} bytes.", headers={"connection": "close"})
     except (TimeoutError, ClientDisconnect):
         message = "the body did not arrive"
         raise invalid([Problem(where="body", message=message)], {"connection": "close"}) from None
-    return bytes(content)
+    return bytes(read)
 
 
 def _errors(error: ValidationError) -> list[ErrorDetails]:

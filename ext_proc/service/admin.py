@@ -1,6 +1,8 @@
-"""The admin interface: health, readiness, metrics and the policy in force, for probes and for people; and the admin API.
+"""The admin interface: health, readiness, metrics and the policy in force, for probes and for people; the admin API; the
+console.
 
-What is for probes has no access control and changes nothing. The API has tokens, and is served on this machine alone, or over TLS.
+What is for probes has no access control and changes nothing. The API and the console have tokens, and are served on this machine
+alone, or over TLS.
 """
 
 import asyncio
@@ -16,22 +18,28 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from headrace.ext_proc.admin.app import PREFIX, api, no_api
+from headrace.ext_proc.admin.console import frame as console
+from headrace.ext_proc.admin.console.app import no_console
 from headrace.ext_proc.admin.operation import Site
 from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.envoy.transport import Tls
+from headrace.ext_proc.service.console import ConsoleOf
 from headrace.ext_proc.service.control import PolicyState
 from headrace.ext_proc.service.supervisor import Service
 
 log = logging.getLogger(__name__)
 
-NO_API = "The admin API is served on a loopback address, or over TLS: start the service with --admin-tls-cert and --admin-tls-key."
+NO_API = (
+    "The admin API and the console are served on a loopback address, or over TLS: "
+    "start the service with --admin-tls-cert and --admin-tls-key."
+)
 
 
 class AdminError(HeadraceError):
@@ -52,7 +60,8 @@ class Admin:
     def __init__(self, service: Service, address: Address) -> None:
         self._address, self._tls = address, service.options.admin_tls
         self._private = self._tls is not None or _is_loopback(address)
-        self._answers = _Answers(service, api(_site(service)) if self._private else no_api(NO_API))
+        self._console = ConsoleOf(service, _site(service)) if self._private else None
+        self._answers = _Answers(service, api(_site(service)) if self._private else no_api(NO_API), self._console)
         self._socket: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -76,6 +85,8 @@ class Admin:
             log.warning("the admin API is off", extra={"address": str(self._address), "detail": NO_API})
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="admin")
+        if self._console is not None:
+            self._console.start()
 
     def _config(self) -> uvicorn.Config:
         """Raises AdminError."""
@@ -89,6 +100,8 @@ class Admin:
         if self._task is not None:
             self._server.should_exit = True
             await self._task
+        if self._console is not None:
+            await self._console.stop()
 
 
 def _family(address: Address) -> socket.AddressFamily:
@@ -119,14 +132,21 @@ def _site(service: Service) -> Site:
 
 
 class _Answers:
-    def __init__(self, service: Service, api: ASGIApp) -> None:
+    def __init__(self, service: Service, api: ASGIApp, console: ConsoleOf | None) -> None:
         self._service, self._api = service, api
+        self._pages = console.app if console else no_console(NO_API)
 
     def app(self) -> Starlette:
         probes = {"/healthz": self.healthz, "/readyz": self.readyz, "/metrics": self.metrics, "/policy": self.policy}
-        app = Starlette(routes=[*(Route(path, answer) for path, answer in probes.items()), Mount(PREFIX, self._api)])
+        begin = Route(console.PREFIX, self.console)
+        mounted = [Mount(PREFIX, self._api), begin, Mount(console.PREFIX, self._pages)]
+        app = Starlette(routes=[*(Route(path, answer) for path, answer in probes.items()), *mounted])
         app.router.redirect_slashes = False  # to wherever the Host header says, with a token perhaps
         return app
+
+    async def console(self, _: Request) -> Response:
+        """Its address as people type it."""
+        return RedirectResponse(f"{console.PREFIX}/")
 
     async def healthz(self, _: Request) -> Response:
         """The process lives."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from secrets import token_hex
 from types import TracebackType
 from typing import IO, Self
@@ -16,7 +16,7 @@ from headrace.ext_proc.service.slot import Slot, StartError
 from headrace.ext_proc.service.standing_in import stand_in, take_over
 from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.telemetry import metrics
-from headrace.ext_proc.telemetry.exposition import Totals
+from headrace.ext_proc.telemetry.exposition import Key, Totals
 from headrace.ext_proc.telemetry.samples import Sample
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,10 @@ class Service:
         for slot in self.slots:
             if slot.vacant and ready and not self.leaving:
                 stand_in(parse_address(slot.address), parse_address(ready[0].address))
+
+    def counts(self) -> Mapping[Key, float]:
+        """What all workers have counted, by sample; a few seconds old, because nobody is asked."""
+        return self._totals.sums(slot.samples for slot in self.slots)
 
     def _own(self) -> Iterator[Sample]:
         for slot in self.slots:

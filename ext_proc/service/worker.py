@@ -225,7 +225,8 @@ class Worker:
         self._metrics.policy(holder.current.revision)
         self._scraper.follow(targets_of(holder.current.document))
         problems = tuple(map(str, holder.problems))
-        self._channel.send(PolicyState(holder.current.revision, time_ns() // 1_000_000, problems))
+        files = tuple(map(str, sorted(holder.current.files)))
+        self._channel.send(PolicyState(holder.current.revision, time_ns() // 1_000_000, problems, files))
 
     async def _drain(self, order: Drain) -> None:
         await self._draining.run(self._server, order)

@@ -26,11 +26,16 @@ class Totals:
         """`samples` are the last words of a worker. Gauges end with it."""
         _add(self._ended, (sample for sample in samples if _kind(sample) != "gauge"))
 
-    def text(self, living: Iterable[Iterable[Sample]], accept: str = "") -> tuple[bytes, str]:
-        """The exposition and its content type. accept: the HTTP header."""
+    def sums(self, living: Iterable[Iterable[Sample]]) -> Mapping[Key, float]:
+        """Of every series, by the sample's name and labels."""
         sums = dict(self._ended)
         for samples in living:
             _add(sums, samples)
+        return sums
+
+    def text(self, living: Iterable[Iterable[Sample]], accept: str = "") -> tuple[bytes, str]:
+        """The exposition and its content type. accept: the HTTP header."""
+        sums = self.sums(living)
         encode, content_type = exposition.choose_encoder(accept)
         registry = CollectorRegistry()
         registry.register(_Sums(sums))

@@ -12,7 +12,7 @@ from headrace.ext_proc.engine.policy.problems import Where
 from headrace.ext_proc.engine.registry import Build
 from headrace.filters.pii.lateness import check_times, waiting_room
 from headrace.filters.pii.placing import check_actions
-from headrace.filters.pii.plan import detector_for, plan, warm
+from headrace.filters.pii.plan import Plan, detector_for, plan, warm
 from headrace.filters.pii.scan import Searcher
 from headrace.filters.pii.session import Equipment, PiiSession
 from headrace.filters.pii.settings import PiiSettings
@@ -46,6 +46,11 @@ class PiiFilter:
         searchers = Searcher(detector, request), Searcher(detector, response)
         offload = waiting_room() if detector.waits else build.ports.offload
         self._equipment = Equipment(settings, *searchers, offload, _secret(settings, build))
+
+    @property
+    def plan(self) -> Plan:
+        """What it searches for, and with what."""
+        return self._plan
 
     @property
     def remark(self) -> str:

@@ -69,6 +69,14 @@ def compile_policy(path: Path, registry: Registry, ports: Ports, gateway: Gatewa
     return _Compiler(parse(content, str(path)), path, registry, ports, gateway).compile(content)
 
 
+def revision_of(content: bytes, files: Iterable[bytes]) -> str:
+    """files: the contents of those it names, in the order of their paths."""
+    digest = hashlib.sha256(content)
+    for one in files:
+        digest.update(hashlib.sha256(one).digest())
+    return digest.hexdigest()[:12]
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """A filter of the chain, its settings checked."""
@@ -154,13 +162,10 @@ class _Compiler:
         return [*listed, (IMPLIED, ("filters",), {})]
 
     def _revision(self, content: bytes) -> str:
-        digest = hashlib.sha256(content)
         try:
-            for path in sorted(self.files):
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
+            return revision_of(content, [path.read_bytes() for path in sorted(self.files)])
         except OSError as error:
             raise PolicyErrors([Problem(str(error.filename), 0, "", f"cannot be read: {error.strerror}")], self.files) from None
-        return digest.hexdigest()[:12]
 
     def problem(self, where: Where, message: str) -> None:
         self.problems.append(self._told(where, message))

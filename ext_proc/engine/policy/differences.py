@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 from msgspec import Struct
 
 from headrace.ext_proc.engine.policy.compile import Policy
+from headrace.ext_proc.engine.policy.models import PolicyDocument
 from headrace.ext_proc.engine.registry import Registry, settings_by_name
 
 Document = Mapping[str, Any]
@@ -36,14 +38,30 @@ class Difference(Struct, frozen=True):
         return f"{self.what} from {_shown(self.old)} to {_shown(self.new)}"
 
 
+class Content(Struct, frozen=True):
+    """What a file that a policy names holds, as far as it is to be compared."""
+
+    size: int
+    sha256: str
+
+
 def differences(old: Policy, new: Policy) -> Sequence[Difference]:
     """In the order of the policy's parts."""
+    found = of_documents(old.document, new.document)
+    if not found and old.revision == new.revision:
+        return ()
+    before, after = ({file.name: content_of(file.read_bytes()) for file in policy.files} for policy in (old, new))
+    return [*found, *of_files(before, after)]
+
+
+def of_documents(old: PolicyDocument, new: PolicyDocument) -> Sequence[Difference]:
+    """What the policies' own files differ in."""
     settings = settings_by_name(Registry.installed())
     before, after = _parts(old, settings), _parts(new, settings)
     found: list[Difference] = []
     for part, words in PARTS.items():
         found += _part(part, words, before[part], after[part])
-    return [*found, *_files(old, new)] if found or old.revision != new.revision else ()
+    return found
 
 
 PARTS: Mapping[str, tuple[str, str, str]] = {
@@ -66,9 +84,9 @@ _ORDER = {
 }
 
 
-def _parts(policy: Policy, settings: Mapping[str, Any]) -> Document:
+def _parts(given: PolicyDocument, settings: Mapping[str, Any]) -> Document:
     """Each part as a mapping of names to members."""
-    document = policy.document.model_dump(mode="json")
+    document = given.model_dump(mode="json")
     whole = {name: value for name, value in document.items() if name not in PARTS}
     return {
         "upstreams": document["upstreams"],
@@ -199,16 +217,15 @@ _MEANINGS: Mapping[tuple[str, str], Callable[[Any, Any], str]] = {
 """(part, setting) → what follows from a change of it."""
 
 
-def _files(old: Policy, new: Policy) -> Iterator[Difference]:
-    """Files that policies of these names name, whose contents differ."""
-    before, after = ({file.name: file.read_bytes() for file in policy.files} for policy in (old, new))
-    for name in sorted(before.keys() & after.keys()):
-        if before[name] != after[name]:
-            yield Difference(f"file {name}", "content", _size(before[name]), _size(after[name]))
+def of_files(old: Mapping[str, Content], new: Mapping[str, Content]) -> Iterator[Difference]:
+    """Files that both policies name so, whose contents differ."""
+    for name in sorted(old.keys() & new.keys()):
+        if old[name] != new[name]:
+            yield Difference(f"file {name}", "content", f"{old[name].size} bytes", f"{new[name].size} bytes")
 
 
-def _size(content: bytes) -> str:
-    return f"{len(content)} bytes"
+def content_of(content: bytes) -> Content:
+    return Content(len(content), sha256(content).hexdigest())
 
 
 def _shown(value: Any) -> str:

@@ -1,0 +1,76 @@
+"""The console of a service: what it shows comes from the supervisor, which knows every worker."""
+
+import asyncio
+import secrets
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from headrace.ext_proc.admin.console.app import application
+from headrace.ext_proc.admin.console.counts import Counts
+from headrace.ext_proc.admin.console.decision_file import DecisionFile
+from headrace.ext_proc.admin.console.forms import Words
+from headrace.ext_proc.admin.console.frame import Console, WorkerState
+from headrace.ext_proc.admin.console.revisions import Revisions
+from headrace.ext_proc.admin.console.workshop import Workshop
+from headrace.ext_proc.admin.operation import Site
+from headrace.ext_proc.engine.policy.gateways import Gateway
+from headrace.ext_proc.service.slot import Slot
+from headrace.ext_proc.service.supervisor import Service
+from headrace.ext_proc.telemetry.decisions import STDOUT
+
+
+class ConsoleOf:
+    """app: the pages. Between start and stop it remembers what was counted, and which policies were in force."""
+
+    def __init__(self, service: Service, site: Site) -> None:
+        self.site = site
+        self._service = service
+        self._counts = Counts(service.counts)
+        self._revisions = Revisions(site.store, site.policy)
+        self._workshop = Workshop()
+        self._following: asyncio.Task[None] | None = None
+        words = Words(secrets.token_bytes(32))
+        self.app: ASGIApp = application(Console(self, _decisions(service), self._counts, self._revisions, self._workshop, words))
+
+    @property
+    def gateway(self) -> Gateway:
+        return self._service.options.gateway
+
+    @property
+    def secure(self) -> bool:
+        return self._service.options.admin_tls is not None
+
+    def workers(self) -> list[WorkerState]:
+        return [_state(slot) for slot in self._service.slots]
+
+    def start(self) -> None:
+        self._following = asyncio.create_task(self._counts.run(self._tell), name="console")
+
+    async def stop(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+        await self._revisions.close()
+        await self._workshop.close()
+
+    def _tell(self) -> None:
+        """A revision counts when every worker that serves has it."""
+        states = [slot.policy for slot in self._service.slots if slot.ready]
+        found = [state for state in states if state is not None]
+        if found and len(found) == len(states) and len({state.revision for state in found}) == 1:
+            self._revisions.tell(found[0].revision, min(state.loaded_ms for state in found), found[0].files)
+
+
+def _decisions(service: Service) -> DecisionFile | None:
+    """None where there is no file to read."""
+    target = service.options.decisions
+    return DecisionFile(Path(target)) if target and target != STDOUT else None
+
+
+def _state(slot: Slot) -> WorkerState:
+    number, policy = slot.settings.number, slot.policy
+    if policy is None:
+        return WorkerState(number, slot.ready, slot.restarts, problems=tuple(slot.failed))
+    problems = (*policy.problems, *slot.failed)
+    return WorkerState(number, slot.ready, slot.restarts, policy.revision, policy.loaded_ms, problems)
