@@ -15,8 +15,8 @@ class ModelsLate(DetectionTimeout):
     """The models had not read everything in time. What they did read is remembered, so that the next search goes on from there."""
 
 
-COURTESY_S = 0.5e-3
-"""Seconds without a stop: as long as a segment of dense personal data takes, or some hundred of clean prose."""
+COURTESY_S = 1e-3
+"""Seconds without a stop: as long as two segments of dense personal data take. A stop costs some 0.1 ms of processor time."""
 # Python gives its lock to another thread after 5 ms otherwise; the kernel makes some 60 µs of this.
 PAUSE_S = 1e-6
 

@@ -6,28 +6,20 @@ can accept is dropped before any region parses it. Findings are the same, up to 
 65,535 numbers that came to nothing, in one text. Ours goes on.
 """
 
-import re
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cache
 from hashlib import blake2b
 from os import urandom
 from string import ascii_letters
 
-from phonenumbers import (
-    COUNTRY_CODE_TO_REGION_CODE,
-    Leniency,
-    PhoneMetadata,
-    PhoneNumberMatch,
-    PhoneNumberMatcher,
-    country_code_for_region,
-)
+from phonenumbers import Leniency, PhoneNumberMatch, PhoneNumberMatcher
 from phonenumbers import phonenumbermatcher as matcher
 from phonenumbers.phonenumberutil import _SECOND_NUMBER_START_PATTERN
 
 from headrace.filters.pii.gate import PHONE_MIN_DIGITS
+from headrace.filters.pii.numbering import is_possible
 
 LENIENCY = Leniency.VALID
 """What Presidio asks for (`leniency=1`)."""
@@ -132,7 +124,7 @@ class _RegionMatcher(PhoneNumberMatcher):
             return known
         verdicts = self._candidates.verdicts(candidate, start)
         hopeless = verdicts.get(self._region)
-        if hopeless is None and not _is_possible(candidate, self._region):
+        if hopeless is None and not is_possible(candidate, self._region):
             hopeless = verdicts[self._region] = True
         if hopeless:
             return None
@@ -144,25 +136,6 @@ class _RegionMatcher(PhoneNumberMatcher):
         if match is not None and candidate[0] in _PLUS and match.raw_string == candidate:
             self._candidates.international[start] = match
         return match
-
-
-# What national numbers are written with, apart from extensions and calls abroad: those begin with a plus, 00, 011 or the like.
-_NATIONAL = re.compile(r"[0-9 ().\-/\[\]]+")
-_ABROAD = re.compile(r"(?<![0-9])0[01]")
-_GROUP = re.compile("[0-9]+")
-# A country's code (3 digits at most) and a prefix of the network (4) come before the digits that a country's pattern describes.
-_PREFIX_DIGITS = 7
-_MOST_GROUPS = 8
-
-
-@cache
-def _possible(region: str) -> re.Pattern[str]:
-    """Matches the digits, prefixes included, of what may be a number of the region or of one that shares its country's code."""
-    code = country_code_for_region(region)
-    known = [PhoneMetadata.metadata_for_region(each) for each in COUNTRY_CODE_TO_REGION_CODE[code]]
-    described = (each.general_desc for each in known if each is not None and each.general_desc is not None)
-    patterns = "|".join(dict.fromkeys(each.national_number_pattern or r"\d+" for each in described))
-    return re.compile(f"[0-9]{{0,{_PREFIX_DIGITS}}}(?:{patterns})")
 
 
 class _Hopeless:
@@ -189,24 +162,9 @@ class _Hopeless:
         return known
 
 
-def _is_possible(candidate: str, region: str) -> bool:
-    runs = _runs(candidate)
-    return runs is None or any(map(_possible(region).fullmatch, runs))
-
-
 def _matches_alone(candidate: str, region: str) -> bool:
     alone = PhoneNumberMatcher(candidate, region, leniency=LENIENCY, max_tries=sys.maxsize)
     return alone._extract_match(candidate, 0) is not None
-
-
-def _runs(candidate: str) -> Sequence[str] | None:
-    """The digits of every row of neighbouring groups: what the matcher may read as a number. None where it may read more."""
-    if not _NATIONAL.fullmatch(candidate) or _ABROAD.search(candidate):
-        return None
-    groups = _GROUP.findall(candidate)
-    if len(groups) > _MOST_GROUPS:
-        return None
-    return ["".join(groups[start:end]) for start in range(len(groups)) for end in range(start + 1, len(groups) + 1)]
 
 
 class PhoneFinder:
