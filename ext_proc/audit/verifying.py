@@ -5,7 +5,7 @@ before the last checkpoint of one that has not. What is not: the end of a chain 
 the manifest together with the chains it would name. Whoever keeps heads elsewhere (`heads`) has these found, too.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -98,7 +98,7 @@ class _Look:
             self._problem(path.name, 0, "is gone")
             return {}
         scan = scanned(path, MANIFEST, 1, None, self._key, self._anchors)
-        self._take(scan)
+        self._out.problems += scan.problems
         self._settle_tail(scan, None)
         if not scan.chain or not scan.end[0]:
             self._problem(path.name, 0, "has no signed line")
@@ -119,7 +119,8 @@ class _Look:
                 end = self._missing(name, number, chain, expected)
                 continue
             scan = scanned(paths[number], name, number, end if number > 1 else None, self._key, self._anchors)
-            self._take(scan)
+            self._out.problems += scan.problems
+            self._out.records += scan.records
             self._said_ended |= {name if kind == CLOSED else where_of(record).chain for kind, record in scan.events}
             self._settle_tail(scan, expected)
             if expected is None and number < last:
@@ -170,10 +171,6 @@ class _Look:
         elif ended is not None and ended.how == TAMPERED:
             self._problem(f"chains/{name}", 0, f"its end had no valid signature when it was found: {ended.file}")
 
-    def _take(self, scan: Scan) -> None:
-        self._out.problems += scan.problems
-        self._out.records += scan.records
-
     def _problem(self, file: str, line: int, what: str) -> None:
         self._out.problems.append(Found(file, line, what))
 
@@ -196,9 +193,9 @@ def _expected(scan: Scan) -> Mapping[str, _Chain]:
 
 def problems_of(found: Verified) -> Sequence[str]:
     """One line each."""
-    return [*_spelled(found.problems)]
+    return spelled(found.problems)
 
 
-def _spelled(found: Sequence[Found]) -> Iterator[str]:
-    for one in found:
-        yield f"{one.file}:{one.line}: {one.what}" if one.line else f"{one.file}: {one.what}"
+def spelled(found: Sequence[Found]) -> Sequence[str]:
+    """file:line: what."""
+    return [f"{one.file}:{one.line}: {one.what}" if one.line else f"{one.file}: {one.what}" for one in found]

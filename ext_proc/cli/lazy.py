@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "keys": ("keys", "Create, list, rotate and revoke API keys."),
     "pii": ("pii", "Try what a policy finds in samples of your own."),
     "usage": ("usage", "What was used and what it cost: reports and exports of the ledger, and invoices compared with it."),
+    "audit": ("audit", "The audit log: verified, shown, exported, erased."),
     "admin": ("admin", "Tokens of the admin API, and the audit trail."),
     "metrics": ("metrics", "What there is to watch: metrics, a Grafana dashboard, alert rules."),
     "budget": ("budget", "Show, set and raise budgets."),

@@ -10,35 +10,52 @@ import typer
 
 if TYPE_CHECKING:
     from headrace.ext_proc.cli.replay.playing import Comparison
+    from headrace.ext_proc.cli.replay.traces import Line
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
 
 @app.command()
 def replay(
-    trace: Annotated[Path, typer.Argument(help="Requests, one JSON document a line.", metavar="TRACE")],
+    trace: Annotated[
+        Path, typer.Argument(help="Requests, one JSON document a line; or an audit log's directory.", metavar="TRACE")
+    ],
     policy: Annotated[Path, typer.Option("--policy", help="The policy as it is.", metavar="FILE")],
     against: Annotated[Path, typer.Option("--against", help="The policy as it would be.", metavar="FILE")],
     allowed: Annotated[
         float, typer.Option("--allow", help="Percent of requests that may come out differently.", min=0, max=100)
     ] = 100.0,
+    master_key: Annotated[
+        Path | None,
+        typer.Option(help="A file with the master key of an audit log; else HEADRACE_AUDIT_MASTER_KEY has it.", metavar="FILE"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Play recorded requests through two policies, in their order and at their times, and say what would change: refusals and their
     reasons, routes, findings, tokens and money. Nothing is sent. Ends with 1 when more changes than --allow, 2 for files that
     cannot be used.
     """
+    from headrace.ext_proc.audit.errors import AuditError
     from headrace.ext_proc.cli.replay.playing import compare, document
-    from headrace.ext_proc.cli.replay.traces import read_trace
     from headrace.ext_proc.engine.policy.problems import PolicyErrors
 
     try:
-        found = asyncio.run(compare(read_trace(trace), policy, against))
-    except (PolicyErrors, OSError) as error:
+        found = asyncio.run(compare(_lines(trace, master_key), policy, against))
+    except (AuditError, PolicyErrors, OSError) as error:
         typer.echo(f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error, err=True)
         raise typer.Exit(2) from None
     typer.echo(json.dumps(document(found), indent=2) if as_json else "\n".join(_told(found)))
     raise typer.Exit(found.changed * 100 > allowed * found.old.requests)
+
+
+def _lines(trace: Path, master_key: Path | None) -> "Iterator[Line]":
+    if trace.is_dir():
+        from headrace.ext_proc.cli.replay.recorded import read_log
+
+        return read_log(trace, master_key)
+    from headrace.ext_proc.cli.replay.traces import read_trace
+
+    return read_trace(trace)
 
 
 def _told(found: "Comparison") -> Iterator[str]:

@@ -1,0 +1,166 @@
+"""Records on the screen, and records written elsewhere."""
+
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headrace.ext_proc.cli.audit.asking import (
+    Bodies,
+    End,
+    Exchange,
+    KeyFile,
+    Kind,
+    Log,
+    OutcomeOption,
+    Principal,
+    Reason,
+    Start,
+    or_end,
+    wanted,
+)
+
+if TYPE_CHECKING:
+    from headrace.ext_proc.audit.opening import Opened
+    from headrace.ext_proc.audit.reading import Entry, Wanted
+
+
+class Form(Enum):
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+    OTLP = "otlp"
+
+
+def show(
+    log: Log,
+    start: Start = None,
+    end: End = None,
+    exchange: Exchange = "",
+    principal: Principal = None,
+    kind: Kind = None,
+    outcome: OutcomeOption = "",
+    reason: Reason = "",
+    sent: Annotated[
+        Path | None, typer.Option(help="Whose hashed request is this file's content, byte for byte.", metavar="FILE")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The latest so many.")] = 50,
+    bodies: Bodies = False,
+    master_key: KeyFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document a line, with everything.")] = False,
+) -> None:
+    """Show records, the latest first; of one exchange all, in their order."""
+    from headrace.ext_proc.audit.documents import document
+    from headrace.ext_proc.audit.export import jsonl
+    from headrace.ext_proc.audit.opening import opened
+
+    looked_for = wanted(start, end, exchange, principal, kind, outcome, reason)
+    found = or_end(lambda: opened(log, master_key))
+    shown = or_end(lambda: list(islice(_entries(found, looked_for, sent, newest_first=not exchange), limit)))
+    documents = or_end(lambda: [document(entry, found, bodies=bodies) for entry in shown])
+    if as_json:
+        jsonl(documents, sys.stdout.buffer)
+        return
+    for said in documents:
+        for line in _lines(said, steps=bool(exchange)):
+            typer.echo(line)
+
+
+def export(
+    log: Log,
+    out: Annotated[
+        str, typer.Argument(help="The file to write, - for standard output; of otlp the collector's URL.", metavar="OUT")
+    ],
+    form: Annotated[
+        Form, typer.Option("--format", help="How; parquet needs pyarrow: pip install 'headrace[reports]'.")
+    ] = Form.JSONL,
+    start: Start = None,
+    end: End = None,
+    exchange: Exchange = "",
+    principal: Principal = None,
+    kind: Kind = None,
+    outcome: OutcomeOption = "",
+    reason: Reason = "",
+    bodies: Bodies = False,
+    master_key: KeyFile = None,
+) -> None:
+    """Write records elsewhere, the oldest first: JSON lines, a Parquet file, or to a collector of OTLP logs."""
+    from headrace.ext_proc.audit.documents import document
+    from headrace.ext_proc.audit.opening import opened
+
+    looked_for = wanted(start, end, exchange, principal, kind, outcome, reason)
+    found = or_end(lambda: opened(log, master_key))
+    documents = (document(entry, found, bodies=bodies) for entry in _entries(found, looked_for))
+    try:
+        count = or_end(lambda: _exported(documents, out, form))
+    except ImportError:
+        typer.echo("writing Parquet needs pyarrow: pip install 'headrace[reports]'", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"{out}: {count} records", err=True)
+
+
+def _exported(documents: "Iterator[dict[str, Any]]", out: str, form: Form) -> int:
+    from headrace.ext_proc.audit import export as exporting
+
+    match form:
+        case Form.PARQUET:
+            return exporting.parquet(documents, Path(out))
+        case Form.OTLP:
+            return exporting.otlp(documents, out)
+        case Form.JSONL if out == "-":
+            return exporting.jsonl(documents, sys.stdout.buffer)
+        case Form.JSONL:
+            with Path(out).open("wb") as file:
+                return exporting.jsonl(documents, file)
+
+
+def _entries(log: "Opened", looked_for: "Wanted", sent: Path | None = None, *, newest_first: bool = False) -> "Iterator[Entry]":
+    from headrace.ext_proc.audit.errors import AuditError, KeyGone
+    from headrace.ext_proc.audit.reading import entries
+
+    found = entries(log.home.path, looked_for, newest_first=newest_first)
+    if sent is None:
+        yield from found
+        return
+    if log.vault is None:
+        raise AuditError("hashes are compared with the master key: name the policy, or give --master-key")
+    data = sent.read_bytes()
+    for entry in found:
+        body = entry.line.bodies.get("request", {})
+        try:
+            if "mac" in body and log.vault.is_of(body, data):
+                yield entry
+        except KeyGone:
+            continue
+
+
+def _lines(said: dict[str, Any], *, steps: bool) -> Iterator[str]:
+    from headrace.ext_proc.audit.export import route_of
+
+    record = said["record"]
+    caller = record.get("principal", record)
+    who = "/".join(str(caller[level]) for level in ("organisation", "team", "app", "user") if caller.get(level))
+    usage = record.get("usage", {})
+    tokens = f"{usage['input_tokens']}+{usage['output_tokens']} tokens" if usage else ""
+    words = (
+        record.get("exchange"),
+        who,
+        record.get("model"),
+        route_of(record),
+        record.get("outcome"),
+        record.get("reason"),
+        tokens,
+    )
+    money = f"{record['usd']} USD" if "usd" in record else ""
+    yield "  ".join(str(word) for word in (said["time"], said["kind"], *words, money) if word)
+    for step in record.get("steps", ()) if steps else ():
+        note = f"  {step['note']}" if step.get("note") else ""
+        yield f"    {step['filter']} {step['phase']}: {step['outcome']} {step['reason']} {step['us']:.0f} µs{note}".replace(
+            "  µs", " µs"
+        )
+    for part in ("request", "answer"):
+        if part in said:
+            yield f"    {part}: {said[part]}"
