@@ -11,7 +11,7 @@ from headrace.ext_proc.core.needs import Capability, Needs
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import Session
 from headrace.ext_proc.core.sse import SseEvent
-from headrace.ext_proc.core.terms import KEEPS_RESERVED, PRICE
+from headrace.ext_proc.core.terms import KEEPS_RESERVED, PRICE, SIZES_STREAMS
 from headrace.ext_proc.core.verdict import NO_EDITS, Continue, Edits, SetMember, Verdict
 from headrace.ext_proc.engine.prices import Prices
 from headrace.ext_proc.engine.registry import Build
@@ -42,7 +42,8 @@ class UsageSettings(FilterSettings):
     on_hang_up: Literal["auto", "reserved", "count"] = Field(
         "auto",
         description="What a stream that ends without usage costs. count: what was streamed, counted here; this costs time per "
-        "event. reserved: what was reserved. auto: what was streamed where the stream is read here anyway, else what was reserved.",
+        "event. reserved: what was reserved. auto: what was streamed where the stream is read here anyway, else what its size "
+        "tells by other streams of the model, and what was reserved until enough of them are known.",
     )
 
 
@@ -84,7 +85,12 @@ class UsageSession(Session):
         if model is None:
             return Continue(edits)
         price = request.facts.get(PRICE) or self._prices.of(model, call.model, request.facts.get(INPUT_TOKENS) or 0)
-        facts: dict[Fact[Any], Any] = {MODEL: model.name, KEEPS_RESERVED: self._settings.on_hang_up == "reserved"}
+        on_hang_up = self._settings.on_hang_up
+        facts: dict[Fact[Any], Any] = {
+            MODEL: model.name,
+            KEEPS_RESERVED: on_hang_up == "reserved",
+            SIZES_STREAMS: on_hang_up == "auto",
+        }
         return Continue(edits, facts=facts if price is None else {**facts, PRICE: price}, metadata={"model": model.name})
 
     def _watches(self, *, asked: bool) -> bool:

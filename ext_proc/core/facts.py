@@ -9,8 +9,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fact(Generic[T]):
-    """A key, itself and no other of its name. `of_body`: the fact describes the body, and is forgotten as soon as the body is edited. `binding`: it is an order to
-    later filters and no finding; a filter in shadow gives none."""
+    """A key, itself and no other of its name.
+
+    of_body: the fact describes the body, and is forgotten as soon as the body is edited. binding: it is an order to later filters
+    and no finding; a filter in shadow gives none.
+    """
 
     name: str
     of_body: bool = False

@@ -1,6 +1,7 @@
 """From a gateway's access-log entry to what becomes of the lease: the same rules, whichever gateway wrote the entry."""
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from msgspec import Struct
@@ -9,6 +10,7 @@ from headrace.ext_proc.core.candidates import KEY as CANDIDATES
 from headrace.ext_proc.core.candidates import answered, settled_as
 from headrace.ext_proc.core.effects import Effect, Release, Settle
 from headrace.ext_proc.core.endpoint import Endpoint
+from headrace.ext_proc.core.stream_sizes import Kind, StreamSizes
 from headrace.ext_proc.core.terms import Terms, read
 from headrace.ext_proc.core.usage import Usage, counted, usage_of
 
@@ -18,7 +20,8 @@ class Finished(Struct, frozen=True):
 
     metadata: what we returned under the namespace `headrace`. usage: what the gateway read of the provider's `usage`, flat.
     status: what the caller got, 0 for nothing. reached_upstream: an upstream had the request, whatever became of it then.
-    start_ms: epoch milliseconds. upstream: who answered; empty where the gateway does not say.
+    start_ms: epoch milliseconds. upstream: who answered; empty where the gateway does not say. answer_bytes: of the answer's body
+    that went to the caller; 0 also where the gateway does not say.
     """
 
     metadata: Mapping[str, Any]
@@ -29,25 +32,29 @@ class Finished(Struct, frozen=True):
     first_byte_ms: float | None = None
     start_ms: int = 0
     upstream: str = ""
+    answer_bytes: int = 0
 
 
 READ = ("exchange", "settle", "lease", "route", CANDIDATES)
 """The names of the metadata that a settlement reads; an adapter need not decode more."""
 
 
-def settlement(entry: Finished) -> Sequence[Effect]:
-    """The effects of an entry. None for requests that are not ours, that were refused, or whose answer passed through us."""
+def settlement(entry: Finished, sizes: StreamSizes | None = None) -> Sequence[Effect]:
+    """The effects of an entry. None for requests that are not ours, that were refused, or whose answer passed through us.
+
+    sizes: learns of streams with usage, and is asked about those without.
+    """
     answer = answered(entry.metadata, entry.upstream)
-    return tuple(settled_as(effect, answer) for effect in _effects(entry))
+    return tuple(settled_as(effect, answer) for effect in _effects(entry, sizes or StreamSizes()))
 
 
-def _effects(entry: Finished) -> Sequence[Effect]:
+def _effects(entry: Finished, sizes: StreamSizes) -> Sequence[Effect]:
     told = entry.metadata
     exchange, terms = told.get("exchange"), read(told.get("lease"))
     if told.get("settle") != "access_log" or terms is None or not isinstance(exchange, str) or not exchange:
         return ()
-    usage = _reported(entry, terms.endpoint)
-    context = _context(exchange, terms, entry)
+    usage, how = _used(entry, terms, sizes)
+    context = {**_context(exchange, terms, entry), **how}
     if terms.most is None:
         return [Settle("", None, usage, terms.price, context=context)]
     if usage is None and costs_nothing(entry.status, reached_upstream=entry.reached_upstream):
@@ -61,6 +68,21 @@ def _reported(entry: Finished, endpoint: Endpoint) -> Usage | None:
     if given is None and endpoint is not Endpoint.EMBEDDINGS:
         return None
     return usage_of(_nested(entry.usage))
+
+
+def _used(entry: Finished, terms: Terms, sizes: StreamSizes) -> tuple[Usage | None, Mapping[str, Any]]:
+    """What is known of the exchange's usage, and what the record is to say of how it is known."""
+    usage = _reported(entry, terms.endpoint)
+    if not terms.stream or entry.status != HTTPStatus.OK or not entry.answer_bytes:
+        return usage, {}
+    kind = Kind(terms.model or "", terms.endpoint.value, entry.upstream)
+    if usage is not None:
+        sizes.learn(kind, entry.answer_bytes, usage.output_tokens)
+        return usage, {}
+    tokens = sizes.tokens(kind, entry.answer_bytes)
+    if tokens is None or terms.most is None or not terms.sized:
+        return None, {}
+    return Usage(terms.most.input_tokens, min(tokens, terms.most.output_tokens)), {"answer_sized": True}
 
 
 def costs_nothing(status: int | None, *, reached_upstream: bool) -> bool:

@@ -28,6 +28,9 @@ RESERVED: Fact[Usage] = Fact("reserved")
 KEEPS_RESERVED: Fact[bool] = Fact("keeps_reserved")
 """A stream that ends without usage costs what was reserved, also where its words passed through here and can be counted."""
 
+SIZES_STREAMS: Fact[bool] = Fact("sizes_streams")
+"""A stream that ends without usage, and that nobody here reads, costs what its size says: see StreamSizes."""
+
 Part = Annotated[str, Meta(min_length=1, max_length=MAX_PART)]
 Name = Annotated[str, Meta(max_length=MAX_MODEL)]
 Tokens = Annotated[int, Meta(ge=0, le=AMOUNT_MAX)]
@@ -37,6 +40,7 @@ class Terms(Struct, frozen=True, array_like=True, omit_defaults=True):
     """asked: the model's name as the client wrote it. model: the catalogue's entry. reserved: prompt and answer; None: no lease.
 
     estimated: tokens of the prompt before correction; None where they were counted exactly, or not at all.
+    sized: without usage the answer costs what its size says.
     """
 
     version: Literal[1]
@@ -53,6 +57,7 @@ class Terms(Struct, frozen=True, array_like=True, omit_defaults=True):
     price: Price | None
     traceparent: Annotated[str, Meta(pattern=f"^(?:{FORM})$")] | None
     estimated: Tokens | None = None
+    sized: bool = False
 
     @property
     def most(self) -> Usage | None:
@@ -90,6 +95,7 @@ def terms_of(request: Request) -> Terms:
         price=facts.get(PRICE),
         traceparent=traceparent_of(request.headers),
         estimated=facts.get(ESTIMATED),
+        sized=facts.get(SIZES_STREAMS) is True and call is not None and call.stream,
     )
 
 

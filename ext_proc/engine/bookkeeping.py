@@ -10,7 +10,7 @@ from headrace.ext_proc.engine.prices import nano_usd, spent_of, usd
 
 Money = Settle | Release
 
-_TOLD = ("exchange", "team", "app", "user", "key", "route", "endpoint", "stream", "status", "duration_ms")
+_TOLD = ("exchange", "team", "app", "user", "key", "route", "endpoint", "stream", "status", "duration_ms", "answer_sized")
 _COUNTS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "cache_write_tokens", "service_tier")
 
 

@@ -9,6 +9,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 from headrace.ext_proc.core.effects import Effect
 from headrace.ext_proc.core.errors import ProtocolError
 from headrace.ext_proc.core.settlement import READ, Finished, settlement
+from headrace.ext_proc.core.stream_sizes import StreamSizes
 from headrace.ext_proc.envoy.codec import NAMESPACE
 from headrace.ext_proc.envoy.pb import headrace_access_log_pb2 as pb
 
@@ -36,6 +37,7 @@ class AccessLog:
 
     def __init__(self, submit: Callable[[Sequence[Effect]], None]) -> None:
         self._submit = submit
+        self._sizes = StreamSizes()
 
     def receive(self, data: bytes) -> None:
         """Raises ProtocolError for bytes that are no access-log message."""
@@ -44,7 +46,7 @@ class AccessLog:
         except DecodeError as error:
             raise ProtocolError("the proxy sent bytes that are no StreamAccessLogsMessage") from error
         for entry in message.http_logs.log_entry:
-            if effects := settlement(finished(entry)):
+            if effects := settlement(finished(entry), self._sizes):
                 self._submit(effects)
 
 
@@ -61,6 +63,7 @@ def finished(entry: pb.HTTPAccessLogEntry) -> Finished:
         first_byte_ms=_first_byte(common),
         start_ms=common.start_time.ToMilliseconds(),
         upstream=common.upstream_cluster,
+        answer_bytes=response.response_body_bytes,
     )
 
 

@@ -10,6 +10,7 @@ from headrace.ext_proc.core.effects import Release, Settle
 from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.settlement import Finished, costs_nothing, settlement
+from headrace.ext_proc.core.stream_sizes import SEEN, StreamSizes
 from headrace.ext_proc.core.terms import Terms, written
 from headrace.ext_proc.core.usage import Usage
 
@@ -19,9 +20,14 @@ USAGE = {"prompt_tokens": 3.0, "completion_tokens": 4.0, "cached_tokens": 2.0, "
 
 
 def entry(
-    *, metadata: Mapping[str, Any] = TOLD, usage: Mapping[str, Any] = USAGE, status: int = 200, reached_upstream: bool = True
+    *,
+    metadata: Mapping[str, Any] = TOLD,
+    usage: Mapping[str, Any] = USAGE,
+    status: int = 200,
+    reached_upstream: bool = True,
+    answer_bytes: int = 0,
 ) -> Finished:
-    return Finished(metadata, usage, status, reached_upstream, duration_ms=12.5, start_ms=1000)
+    return Finished(metadata, usage, status, reached_upstream, duration_ms=12.5, start_ms=1000, answer_bytes=answer_bytes)
 
 
 def told_of(**changes: Any) -> Mapping[str, Any]:
@@ -133,3 +139,36 @@ def test_anthropics_flat_keys() -> None:
 )
 def test_what_costs_nothing(status: int | None, reached: bool, free: bool) -> None:
     assert costs_nothing(status, reached_upstream=reached) is free
+
+
+SIZED = {"sized": True}
+SIZES = [
+    ("what its size says", 1000, SIZED, 200, Usage(8, 5)),
+    ("at most what was reserved", 10**6, SIZED, 200, Usage(8, 100)),
+    ("nothing was heard", 0, SIZED, 200, None),
+    ("the policy wants what was reserved", 1000, {}, 200, None),
+    ("no stream", 1000, SIZED | {"stream": False}, 200, None),
+    ("nothing is known of the model", 1000, SIZED | {"model": None}, 200, None),
+    ("no answer of the model", 1000, SIZED, 206, None),
+]
+
+
+@pytest.mark.parametrize(("size", "terms", "status", "usage"), [row[1:] for row in SIZES], ids=[row[0] for row in SIZES])
+def test_a_stream_without_usage_costs(size: int, terms: Mapping[str, Any], status: int, usage: Usage | None) -> None:
+    """After streams of 200 bytes a token."""
+    sizes = StreamSizes()
+    for _ in range(SEEN):
+        settlement(entry(answer_bytes=800), sizes)
+    (effect,) = settlement(entry(usage={}, metadata=told_of(**terms), status=status, answer_bytes=size), sizes)
+    assert isinstance(effect, Settle)
+    assert effect.usage == usage
+    assert effect.context.get("answer_sized", False) is (usage is not None)
+
+
+def test_a_stream_without_a_lease_is_not_sized() -> None:
+    sizes = StreamSizes()
+    for _ in range(SEEN):
+        settlement(entry(answer_bytes=800), sizes)
+    (effect,) = settlement(entry(usage={}, metadata=told_of(reserved=None, **SIZED), answer_bytes=800), sizes)
+    assert isinstance(effect, Settle)
+    assert effect.usage is None

@@ -48,7 +48,7 @@ def policy_of(budgets: Sequence[dict[str, Any]], **budget: Any) -> dict[str, Any
         "filters": [
             {"identity": {"timeout_ms": PATIENT_MS}},
             {"budget": {"timeout_ms": PATIENT_MS, **budget}},
-            {"usage": {"timeout_ms": PATIENT_MS}},
+            {"usage": {"timeout_ms": PATIENT_MS, "on_hang_up": "reserved"}},
         ],
     }
 

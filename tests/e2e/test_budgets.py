@@ -14,11 +14,12 @@ from openai import AsyncOpenAI, RateLimitError
 from headrace.ext_proc.cli.check import compiled
 from headrace.ext_proc.cli.simulate import chat as upstream
 from headrace.ext_proc.cli.simulate.books import Outcome
+from headrace.ext_proc.core.stream_sizes import SEEN
 from headrace.ext_proc.engine.budgets.desk import Change, Desk
 from headrace.ext_proc.engine.budgets.limits import limits_of
 from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.stores import open_store
-from tests.e2e.site import CHAT, MESSAGES, PLENTY, Caller, Site, chain, chat, patient, running_site, until
+from tests.e2e.site import CHAT, MESSAGES, PLENTY, Caller, Site, chain, chat, lean_chain, patient, running_site, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
@@ -46,6 +47,7 @@ async def module_site() -> AsyncIterator[Site]:
     overrides = [
         {"when": {"team": "continuous"}, "set": {"usage": {"continuous": True}}},
         {"when": {"team": "counted"}, "set": {"usage": {"on_hang_up": "count"}}},
+        {"when": {"team": "plain"}, "set": {"usage": {"on_hang_up": "reserved"}}},
     ]
     async with running_site(budgets=budgets, overrides=overrides, filters=patient(chain()), workers=2) as running:
         yield running
@@ -162,6 +164,20 @@ async def test_a_client_that_hangs_up_before_the_usage_is_charged_what_was_reser
     record = await site.settlement(answer)
     assert record["outcome"] == "kept"
     assert await site.spent(caller) == COST
+
+
+async def test_a_client_that_hangs_up_is_charged_by_the_size_of_what_it_got() -> None:
+    """Other streams, with twice the tokens, have told the worker how many bytes one takes."""
+    async with running_site(filters=lean_chain()) as site:
+        caller = await site.caller()
+        answers = [await site.post(caller, ASKED | {"stream": True}, x_simulate=f"tokens={SAID}") for _ in range(SEEN)]
+        await site.settled([answer.headers["x-headrace-exchange"] for answer in answers])
+        async with site.stream(caller, ASKED | {"stream": True}, x_simulate=f"tokens={SAID} stall={SAID // 2}") as answer:
+            await tokens_heard(answer, SAID // 2)
+        record = await site.settlement(answer)
+        assert (record["outcome"], record.get("answer_sized")) == ("settled", True)
+        assert abs(record["usage"]["output_tokens"] - SAID // 2) <= 1
+        assert await site.spent(caller) == SEEN * (PROMPT + SAID) + PROMPT + record["usage"]["output_tokens"]
 
 
 @pytest.mark.parametrize(("team", "charged"), [("plain", 8 + CAP), ("counted", 8 + HANG_UP_AFTER)])
