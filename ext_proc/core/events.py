@@ -23,9 +23,10 @@ class RequestHeaders(Struct, frozen=True):
 
 
 class RequestBody(Struct, frozen=True):
-    """The whole body: adapters collect it, up to a limit of theirs."""
+    """The whole body: adapters collect it, up to a limit of theirs. too_large: it went beyond that; `data` is not it."""
 
     data: bytes
+    too_large: bool = False
 
 
 class ResponseHeaders(Struct, frozen=True):

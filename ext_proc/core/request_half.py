@@ -81,6 +81,8 @@ class RequestHalf(Course):
         return self._fold(ask, (yield ask))
 
     def _on_request_body(self, event: RequestBody) -> Flow:
+        if event.too_large:
+            return self._refuse(_TOO_LARGE)
         try:
             self._request.load(event.data, parse(event.data))
             self.decision.call(self._request.call)
@@ -148,4 +150,5 @@ def _bad_body(error: BodyError) -> Reply:
 
 
 _ENCODED_REQUEST = Reply(415, "body.encoded", "The request body is compressed. Send it without a content-encoding.")
+_TOO_LARGE = Reply(413, "body.too_large", "The request body is larger than this gateway accepts.")
 _OTHER_PATH = Reply(404, "path.not_allowed", "This gateway does not serve this path.")

@@ -74,7 +74,7 @@ class Duplex:
             return list(streamed_body(body.body, end=body.end_of_stream, request=True))
         self._body += body.body
         if len(self._body) > MAX_BODY:
-            raise ProtocolError(f"the request body has more than {MAX_BODY} bytes")
+            return [_told(event := RequestBody(b"", too_large=True), await self._ask(event))]
         return await self._on_request_end(end=True) if body.end_of_stream else []
 
     async def _on_request_trailers(self) -> Messages:

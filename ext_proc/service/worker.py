@@ -114,7 +114,8 @@ class Worker:
         return Tracing.to_collector(self._settings.otlp, clock)
 
     def _observers(self) -> Sequence[Observer]:
-        told = (self._metrics, self._alerts, self._ports.latency, self._ports.ratios, self._audits)
+        ports = self._ports
+        told = (self._metrics, self._alerts, ports.latency, ports.ratios, ports.load, self._audits)
         observers: list[Observer] = [one.observe for one in told]
         if self._decisions is not None:
             observers.append(self._decisions.write)

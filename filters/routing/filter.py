@@ -64,6 +64,7 @@ class RoutingFilter:
         self.catalogue = build.catalogue
         self.clock = build.ports.clock
         self.latency = build.ports.latency
+        self.lengths = build.ports.load.lengths
         self.offers = Offers(build.catalogue)
         self.needs = counting.Needs(Tokens(build.base, build.ports.offload, build.ports.ratios), build.catalogue)
         self.servers = Servers(upstreams, build.ports.load)
@@ -75,6 +76,12 @@ class RoutingFilter:
 
     def open(self, request: Request) -> Session:
         return RoutingSession(self)
+
+    def need_of(self, request: Request, first: Weighed) -> Need:
+        """What the offer that comes first takes of a server."""
+        if not self.follows_load:
+            return Need(first.asked.need)
+        return need_of(request, first.asked, self.lengths.of(first.offer.model.name))
 
 
 class RoutingSession(Session):
@@ -117,7 +124,7 @@ class RoutingSession(Session):
         note = {**_note(request.call.model, _told(weighed, ordered.offers), first), **ordered.note}
         if first.pool is None:
             return _continue(request, first, note, "routing.no_pools")
-        need = need_of(request, first.asked.need) if self._filter.follows_load else Need(first.asked.need)
+        need = self._filter.need_of(request, first)
         pools = [one.pool for one in ordered.offers if one.pool is not None]
         placed = self._filter.servers.place(pools, need, now_ms, subset_of(request.hint))
         if isinstance(placed, Reply):

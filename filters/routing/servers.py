@@ -15,6 +15,7 @@ from headrace.ext_proc.engine.load.choice import NoServer, order
 from headrace.ext_proc.engine.policy.destinations import servers_of
 from headrace.ext_proc.engine.policy.models import Upstream
 from headrace.ext_proc.engine.policy.pools import Pool
+from headrace.filters.routing.weighing import Asked
 
 PREFIX_CHARS: Final = 4096
 """Of a prompt that has no turns: enough to tell two of them apart."""
@@ -109,11 +110,16 @@ def _address(text: str) -> tuple[str, str] | None:
         return None
 
 
-def need_of(request: Request, tokens: int) -> Need:
-    """tokens: prompt and answer. Two requests of one caller that begin alike are one conversation."""
+def need_of(request: Request, asked: Asked, lengths: Sequence[int]) -> Need:
+    """lengths: of the model's last answers. Two requests of one caller that begin alike are one conversation.
+
+    Where answers have been as long as this one may become, it is expected to become as long: caps like its own may have ended them.
+    """
     principal = request.facts.get(PRINCIPAL) or ANONYMOUS
     told = encode([principal.organisation, principal.team, principal.user, request.call.model, _beginning(request.document or {})])
-    return Need(tokens, hashlib.blake2b(told, digest_size=12).hexdigest())
+    prefix = hashlib.blake2b(told, digest_size=12).hexdigest()
+    shorter = asked.choices == 1 and bool(lengths) and lengths[-1] < asked.answer
+    return Need(asked.need, prefix, asked.answer * asked.choices, lengths if shorter else ())
 
 
 def _beginning(document: Mapping[str, Any]) -> Any:

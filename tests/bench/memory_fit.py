@@ -152,7 +152,7 @@ def by_memory_fit(pools: Fleet) -> Route:
                 board.read(server.name, server.snapshot, now_ms)
         asked = Asked(job.prompt, job.cap, 1)
         weighed = weighing.weigh([(Offer(MODEL, MODEL.name, pool), asked) for pool in MODEL.pools])
-        need = Need(job.prompt + job.cap)
+        need = Need(job.prompt + job.cap, answer=job.cap)
         placed = choice.place([one.pool for one in weighed if one.pool and one.reason is None], need, now_ms, None)
         if isinstance(placed, Reply):
             return float(placed.retry_after or 1)

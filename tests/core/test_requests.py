@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from headrace.ext_proc.core.effects import Cause
-from headrace.ext_proc.core.events import Answer, Proceed, Refuse, RequestHeaders
+from headrace.ext_proc.core.events import Answer, Proceed, Refuse, RequestBody, RequestHeaders
 from headrace.ext_proc.core.exchange import Exchange
 from headrace.ext_proc.core.facts import INPUT_TOKENS, Fact
 from headrace.ext_proc.core.needs import Capability, Needs
@@ -226,6 +226,13 @@ async def test_a_body_that_cannot_be_read_is_refused_in_the_callers_dialect_befo
     assert (document["type"], document["error"]["code"]) == ("error", BAD_BODIES[data])
     assert reply.status == 400
     assert filter.session.heard == ["on_headers"]
+
+
+async def test_a_body_that_was_not_collected_to_its_end_is_refused_before_any_filter_sees_it() -> None:
+    exchange = exchange_of(filter_of(needs=BODY, on_request=DENIED))
+    answer = await last(exchange, post(), RequestBody(b"", too_large=True))
+    assert isinstance(answer, Refuse)
+    assert (answer.status, answer.reason) == (413, "body.too_large")
 
 
 async def test_a_request_without_a_body_where_one_is_needed_is_refused() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from headrace.ext_proc.envoy.duplex import MAX_BODY
 from tests.e2e.envoy_process import running_envoy, short_directory
 from tests.e2e.served import serving
 from tests.e2e.test_servers import Server
@@ -181,3 +182,13 @@ async def test_other_paths_pass_with_their_bodies() -> None:
         assert answer.status_code == 200
         [received] = [*picked.one.chats, *picked.two.chats]
         assert received.body == b"x" * 200_000
+
+
+async def test_a_prompt_beyond_the_limit_is_refused_in_the_callers_dialect() -> None:
+    """Also while the caller is still sending, and it does not take the gateway with it."""
+    async with picking("override_host") as picked:
+        prompt = b'{"model": "llama", "messages": [{"role": "user", "content": "' + b"x" * MAX_BODY + b'"}]}'
+        answer = await picked.client.post("/v1/messages", content=prompt, headers={"anthropic-version": "2023-06-01"})
+        assert (answer.status_code, answer.json()["error"]["type"]) == (413, "request_too_large")
+        answer = await picked.client.post("/v1/chat/completions", json=CHAT)
+        assert (answer.status_code, len(picked.one.chats) + len(picked.two.chats)) == (200, 1)

@@ -102,9 +102,11 @@ async def test_a_prompt_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplex, "MAX_BODY", 10)
     talk = gateway(filter_of(needs=Needs.REQUEST_BODY))
     await talk.receive(request_head(PATH))
-    await talk.receive(request_body(b"1234567890", end=False))
-    with pytest.raises(ProtocolError, match="more than 10 bytes"):
-        await talk.receive(request_body(b"1"))
+    assert await talk.receive(request_body(b"1234567890", end=False)) == []
+    (answer,) = await talk.receive(request_body(b"1", end=False))
+    assert answer.immediate_response.status.code == 413
+    assert json.loads(answer.immediate_response.body)["error"]["code"] == "body.too_large"
+    assert talk.refused
 
 
 async def test_an_answer_that_nobody_reads_passes_as_it_comes() -> None:

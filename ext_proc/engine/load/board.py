@@ -1,12 +1,15 @@
-"""What is known of every server: its last metrics, what this worker has placed there since, and which conversations are warm."""
+"""What is known of every server: its last metrics, what this worker has sent there, and which conversations are warm."""
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from msgspec import Struct
 
+from headrace.ext_proc.core.effects import Record
+from headrace.ext_proc.engine.load.flight import Flight, Sent
+from headrace.ext_proc.engine.load.lengths import Lengths
 from headrace.ext_proc.engine.load.metrics import Snapshot
 
 STALE_AFTER: Final = 3
@@ -18,30 +21,32 @@ WARM_MS: Final = 5 * 60_000
 CONVERSATIONS: Final = 100_000
 """Prefixes remembered by a worker; the one that was used longest ago goes first."""
 
-PLACED: Final = 10_000
-"""Placements remembered between two readings of one server."""
-
 
 class Need(Struct, frozen=True):
-    """A request to be placed. tokens: prompt and answer; prefix: equal for requests of one conversation, empty for none."""
+    """A request to be placed. tokens: prompt and answer; prefix: equal for requests of one conversation, empty for none.
+
+    answer: of the tokens, those that are not there yet when it begins; lengths: of its model's answers, in order of size.
+    """
 
     tokens: int
     prefix: str = ""
+    answer: int = 0
+    lengths: Sequence[int] = ()
 
 
 @dataclass(slots=True)
 class _Server:
     snapshot: Snapshot | None = None
     read_ms: int = 0
-    placed: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=PLACED))
-    """(when, tokens) of what this worker has sent there since the metrics were read."""
+    flight: Flight = field(default_factory=Flight)
 
 
 class State(Struct, frozen=True):
     """A server as a choice sees it. queue: requests that wait.
 
-    Parts of its KV cache, 0 where the server does not say its size: cache: in use as it says itself; predicted: with the request to
-    be placed, its answer, and what was placed since; alone: of the request alone. The last two may be more than 1.
+    Parts of its KV cache, 0 where the server does not say its size: cache: in use as it says itself; predicted: with what the
+    answers that run there are yet to take, what was sent since, and the request to be placed with its answer; alone: of the request
+    alone. The last two may be more than 1.
     """
 
     queue: int
@@ -59,6 +64,7 @@ class Board:
 
     def __init__(self, interval_ms: int) -> None:
         self.interval_ms = interval_ms
+        self.lengths = Lengths()
         self._servers: dict[str, _Server] = {}
         self._warm: OrderedDict[str, tuple[str, int]] = OrderedDict()
 
@@ -67,22 +73,26 @@ class Board:
         self._servers = {name: self._servers.get(name, _Server()) for name in servers}
 
     def read(self, server: str, snapshot: Snapshot, asked_ms: int) -> None:
-        """Its metrics, asked for at `asked_ms`: what was placed before is in them."""
+        """Its metrics, asked for at `asked_ms`: what was sent before is in them."""
         if (known := self._servers.get(server)) is None:
             return
         known.snapshot, known.read_ms = snapshot, asked_ms
-        while known.placed and known.placed[0][0] < asked_ms:
-            known.placed.popleft()
+        known.flight.read(snapshot, asked_ms, self.interval_ms)
 
     def place(self, server: str, need: Need, now_ms: int) -> None:
         """A request of this worker goes there."""
         if (known := self._servers.get(server)) is not None:
-            known.placed.append((now_ms, need.tokens))
+            known.flight.since.append(Sent(now_ms, need.tokens - need.answer, need.answer, need.lengths))
         if need.prefix:
             self._warm[need.prefix] = (server, now_ms)
             self._warm.move_to_end(need.prefix)
             while len(self._warm) > CONVERSATIONS:
                 self._warm.popitem(last=False)
+
+    def observe(self, record: Record) -> None:
+        """An observer of the effect runner: how long answers become, where anybody's load is followed."""
+        if self._servers:
+            self.lengths.observe(record)
 
     def answered(self, server: str, prefix: str, now_ms: int) -> None:
         """The gateway says who answered; it may not be the one that was picked. A server nobody follows is passed over."""
@@ -96,8 +106,8 @@ class Board:
             return None
         snapshot, cache = known.snapshot, known.snapshot.cache or 0.0
         each = 1 / snapshot.capacity if snapshot.capacity else 0.0
-        to_come = need.tokens + sum(tokens for _, tokens in known.placed)
-        running = snapshot.running + len(known.placed)
+        to_come = need.tokens + known.flight.to_come(snapshot, known.read_ms)
+        running = snapshot.running + len(known.flight.since)
         return State(snapshot.waiting, cache, cache + to_come * each, need.tokens * each, running)
 
     def capacity(self, server: str) -> int:

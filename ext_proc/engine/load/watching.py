@@ -9,7 +9,7 @@ from headrace.ext_proc.engine.load.metrics import Snapshot
 class Watching(Board):
     def __init__(self, board: Board) -> None:
         super().__init__(board.interval_ms)
-        self._board = board
+        self._board, self.lengths = board, board.lengths
 
     def follow(self, servers: Iterable[str]) -> None: ...
 
