@@ -3,6 +3,7 @@
 import fcntl
 import os
 import platform
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from secrets import token_hex
@@ -100,8 +101,8 @@ class Chain:
     def _opened(self, worker: str) -> tuple[ChainFile, int, int]:
         now_ms = self._now_ms()
         time = spelled(now_ms)
-        compact = time[:19].replace("-", "").replace(":", "")
-        name = f"{compact}Z-{worker}-{token_hex(4)}"
+        compact = re.sub(r"[-:.]", "", time)
+        name = f"{compact}-{worker}-{token_hex(4)}"
         about = {"worker": worker, "host": platform.node(), "pid": os.getpid()}
         with self._manifest.held() as held:
             found = recover(self._home, held, self._signer.public)

@@ -54,6 +54,7 @@ class AuditLog:
         self._meters = meters
         self._waiting: list[Pending] = []
         self._bytes = 0
+        self._under_way = 0
         self._lost = 0
         self._futures: dict[int, asyncio.Future[None]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
@@ -64,7 +65,7 @@ class AuditLog:
     @property
     def depth(self) -> int:
         """Records that are not on disk yet."""
-        return len(self._waiting)
+        return len(self._waiting) + self._under_way
 
     def write(self, kind: str, members: Mapping[str, Any], parts: Mapping[str, bytes] | None = None) -> None:
         """On the loop; never waits. A record that finds the queue full is dropped and counted."""
@@ -148,12 +149,15 @@ class AuditLog:
         batch = self._next()
         lost, self._lost = self._lost, 0
         note = [Pending(self._now_ms(), DROPPED, {"records": lost})] if lost else []
+        self._under_way = len(batch)
         try:
             await self._written([*note, *batch])
         except (OSError, AuditError) as error:
             self._lost += lost
             self._failed(error, batch)
             return not self.terms.blocks
+        finally:
+            self._under_way = 0
         for pending in batch:
             if (future := self._futures.get(id(pending))) is not None and not future.done():
                 future.set_result(None)

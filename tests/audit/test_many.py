@@ -32,9 +32,7 @@ def test_a_million_records_are_verified_and_every_tampering_is_found(tmp_path: P
     assert problems_of(found) == []
     assert found.records == RECORDS + 1
     size = sum(path.stat().st_size for path in directory.rglob("*.jsonl"))
-    print(
-        f"{RECORDS:,} records, {size / 1e6:.0f} MB, {found.segments} segments: {write_s:.0f} CPU s to write, {verify_s:.0f} to verify"
-    )
+    print(f"{RECORDS:,} records, {size / 1e6:.0f} MB, {found.segments} segments; CPU: {write_s:.0f} s and {verify_s:.0f} s")
     copytree(directory, kept)
     for seed in range(TAMPERINGS):
         done = WAYS[seed % len(WAYS)](directory, Random(seed))

@@ -16,7 +16,7 @@ from tests.audit.logs import START_MS, Ticking, terms_at, written
 from tests.audit.tampering import WAYS, Tamper
 from tests.audit.tampering import remove_a_line as remove
 
-CASES = 50 if os.environ.get("HEADRACE_LONG") == "1" else 12
+CASES = 50 if os.environ.get("HEADRACE_LONG") == "1" else 8
 
 
 @pytest.fixture(scope="module")
