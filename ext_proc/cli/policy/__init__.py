@@ -70,18 +70,22 @@ def init(
     usd: Annotated[str | None, typer.Option(help="Each team's month in USD; 0 for no budget.")] = None,
     pii: Annotated[str | None, typer.Option(help="What becomes of personal data: replace, block, report or none.")] = None,
 ) -> None:
-    """Ask five questions, and write a commented policy with cases that test it. What an option says is not asked. Nothing that is
-    there is written over.
+    """Ask five questions, and write a commented policy with cases that test it, and the JSON Schema by which editors complete it.
+    What an option says is not asked. Nothing that is there is written over.
     """
     from headrace.ext_proc.cli.policy import asking, writing
 
     given = asking.answers(upstream, model, identity, usd, pii)
-    beside = file.with_name(f"{file.stem}.test.yaml")
+    beside, schema_file = file.with_name(f"{file.stem}.test.yaml"), file.with_name(writing.SCHEMA)
     if there := [path for path in (file, beside) if path.exists()]:
         raise typer.BadParameter(f"{there[0]} is there already")
-    asking.write(file, writing.policy(given))
-    asking.write(beside, writing.cases(given))
-    typer.echo(f"wrote {file} and {beside}\nnext: headrace check {file}, then headrace test {beside}")
+    texts = {file: writing.policy(given), beside: writing.cases(given)}
+    if not schema_file.exists():
+        texts[schema_file] = schema_text()
+    for path, text in texts.items():
+        asking.write(path, text)
+    *first, last = map(str, texts)
+    typer.echo(f"wrote {', '.join(first)} and {last}\nnext: headrace check {file}, then headrace test {beside}")
 
 
 @app.command()

@@ -20,6 +20,8 @@ _SETTINGS: Final[Mapping[Pii, str]] = {
     "report": "{mode: shadow}",
 }
 EMAIL: Final = "ada@example.com"
+SCHEMA: Final = "policy.schema.json"
+"""The JSON Schema for editors, beside the policy."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,16 @@ class Answers:
     identity: Identity
     usd: str
     pii: Pii
-    schema: str = ""
-    """Of the JSON Schema for editors; empty for none."""
 
 
 def policy(given: Answers) -> str:
     """The policy file."""
-    parts = [_head(given), _upstreams(given), _models(given), _identity(given), _budgets(given), _filters(given)]
+    parts = [_head(), _upstreams(given), _models(given), _identity(given), _budgets(given), _filters(given)]
     return "\n".join(part for part in parts if part)
 
 
-def _head(given: Answers) -> str:
-    schema = f"# yaml-language-server: $schema={given.schema}\n" if given.schema else ""
+def _head() -> str:
+    schema = f"# yaml-language-server: $schema={SCHEMA}\n"
     told = "# `headrace check` says what it does, or what is wrong with it; `headrace test` plays the cases beside it.\n"
     return f"{schema}{told}version: 1\n"
 

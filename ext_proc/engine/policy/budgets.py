@@ -28,31 +28,31 @@ class UsdLimit(Part):
 class TokenLimit(Part):
     """Tokens per window, prompt and answer together."""
 
-    tokens: Tokens
+    tokens: Tokens = Field(description="Tokens of prompts and answers.")
 
 
 class InputTokenLimit(Part):
     """Tokens of prompts per window."""
 
-    input_tokens: Tokens
+    input_tokens: Tokens = Field(description="Tokens of prompts.")
 
 
 class OutputTokenLimit(Part):
     """Tokens of answers per window."""
 
-    output_tokens: Tokens
+    output_tokens: Tokens = Field(description="Tokens of answers.")
 
 
 class RequestLimit(Part):
     """Requests per window."""
 
-    requests: Tokens
+    requests: Tokens = Field(description="Requests that were admitted.")
 
 
 class ConcurrencyLimit(Part):
     """Requests at the same time; it has no window."""
 
-    concurrency: Annotated[int, Field(ge=1, le=1_000_000)]
+    concurrency: Annotated[int, Field(ge=1, le=1_000_000)] = Field(description="Requests that may run at the same time.")
 
 
 class Sliding(Part):
@@ -110,7 +110,7 @@ class Webhook(Part):
 class Alerts(Part):
     """Who is told."""
 
-    webhook: Webhook | None = None
+    webhook: Webhook | None = Field(None, description="The endpoint that hears of thresholds that are reached.")
 
 
 def shares(budget: Budget) -> tuple[Decimal, ...]:

@@ -191,13 +191,15 @@ class Jwt(Part):
 class ApiKeysSource(Part):
     """Callers show a key that Headrace issued."""
 
-    api_keys: Annotated[Annotated[KeyFile, Tag("file")] | Annotated[KeyStore, Tag("store")], by_key("file", "store")]
+    api_keys: Annotated[Annotated[KeyFile, Tag("file")] | Annotated[KeyStore, Tag("store")], by_key("file", "store")] = Field(
+        description="Where the keys are: {file: keys.yaml} or {store: true}."
+    )
 
 
 class JwtSource(Part):
     """Callers show a token that an identity provider signed."""
 
-    jwt: Jwt
+    jwt: Jwt = Field(description="Whose tokens are believed, and which claims name the caller.")
 
 
 class HeadersSource(Part):
