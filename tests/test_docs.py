@@ -12,7 +12,9 @@ import pytest
 from headrace.ext_proc.engine.key_files import write_keys
 from headrace.ext_proc.engine.keys import KeyRecord, digest
 from headrace.ext_proc.stores.embedded import EmbeddedStore
+from tests.bench.upstream import free_port
 from tests.cli.command import headrace
+from tests.console import Terminal, matches
 from tests.filters.compiled import compiled
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -40,12 +42,12 @@ def prints(command: str, directory: Path) -> list[str]:
     return (done.stdout + done.stderr).splitlines()
 
 
-def matches(line: str, expected: str) -> bool:
-    """`…` stands for what differs each time."""
-    return re.fullmatch(".+".join(map(re.escape, expected.split("…"))), line) is not None
-
-
-PAGES = [page for page in sorted(DOCS.glob("**/*.md")) if any(kind == "console" for kind, _ in blocks(page))]
+WALKTHROUGH = DOCS / "walkthrough.md"
+PAGES = [
+    page
+    for page in sorted(DOCS.glob("**/*.md"))
+    if any(kind == "console" for kind, _ in blocks(page)) and page != WALKTHROUGH  # it has a terminal of its own
+]
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,31 @@ def test_commands_print_what_the_page_says(page: Path, tmp_path: Path, store: st
                 printed = prints(command, tmp_path)
                 assert len(printed) == len(expected), printed
                 assert [line for line, right in zip(printed, expected, strict=True) if not matches(line, right)] == []
+
+
+def parts(page: Path) -> Iterator[tuple[str, str]]:
+    """Files to be written, by name, and sessions under the name `console`, in the order of the page."""
+    for kind, text in re.findall(r"```(yaml|console|json \S+)\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+        if kind == "yaml":
+            first, _, rest = text.partition("\n")
+            yield first.removeprefix("# "), rest
+        else:
+            yield kind.removeprefix("json "), text
+
+
+@pytest.mark.e2e
+def test_the_walk_through_a_change_goes_as_its_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = {name: str(free_port()) for name in ("9001", "10000")}
+    monkeypatch.setenv("HEADRACE_PORT", ports["10000"])
+    with Terminal(
+        tmp_path, {f":{name}": f":{port}" for name, port in ports.items()} | {"--port 9001": f"--port {ports['9001']}"}
+    ) as terminal:
+        for name, text in parts(WALKTHROUGH):
+            if name != "console":
+                (tmp_path / name).write_text(text, "utf-8")
+                continue
+            for command, expected in sessions(text):
+                assert terminal.run(command, expected) == []
 
 
 @pytest.mark.parametrize("index", range(4))

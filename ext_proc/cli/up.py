@@ -8,7 +8,15 @@ import typer
 from headrace.ext_proc.envoy.transport import DEFAULT, Transport
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headrace.ext_proc.engine.policy.models import PolicyDocument
+    from headrace.ext_proc.service.control import PolicyState
     from headrace.ext_proc.service.stack import Stack, StackOptions
+    from headrace.ext_proc.service.supervisor import Service
+
+LOOK_S = 0.2
+"""Seconds between two looks at what the workers have in force."""
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -88,19 +96,54 @@ async def _stay(policy: Path, options: "StackOptions") -> int:
     async with Stack(policy, options) as stack:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stack.service.reload)
         typer.echo(_greeting(stack))
+        telling = asyncio.create_task(_tell_policies(stack.service))
         waits = [asyncio.create_task(stopped.wait()), asyncio.create_task(stack.envoy.wait())]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        for task in (telling, *waits):
+            task.cancel()
     if stopped.is_set():
         return 0
     typer.echo("Envoy ended by itself", err=True)
     return 1
 
 
+async def _tell_policies(service: "Service") -> None:
+    """Says which policy is in force when that has changed, and what is wrong with one that was refused."""
+    import asyncio
+
+    told = _policies(service)
+    while True:
+        await asyncio.sleep(LOOK_S)
+        now = _policies(service)
+        if now == told or not all(now):
+            continue
+        told = now
+        problems = sorted({problem for state in now if state for problem in state.problems})
+        typer.echo("\n".join(problems), err=True, nl=bool(problems))
+        revisions = ", ".join(sorted({state.revision for state in now if state}))
+        typer.echo(f"policy     {revisions} {'stays' if problems else 'is'} in force")
+
+
+def _policies(service: "Service") -> "Sequence[PolicyState | None]":
+    return [slot.policy for slot in service.slots]
+
+
 def _without_password(url: str) -> str:
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+def _shown_by(document: "PolicyDocument") -> str:
+    """What a caller must show, as options of curl: by the first source, which is asked first."""
+    from headrace.ext_proc.engine.policy.models import HeadersSource
+
+    match document.identity:
+        case []:
+            return ""
+        case [HeadersSource(headers=headers), *_]:
+            return "".join(f"-H '{name}: {part.upper()}' " for part, name in headers.items())
+        case _:
+            return "-H 'authorization: Bearer KEY' "
 
 
 def _greeting(stack: "Stack") -> str:
@@ -111,7 +154,7 @@ admin      {stack.admin_url}/metrics /readyz /policy
 store      {_without_password(stack.store_url)}
 decisions  {stack.decisions_path}
 
-curl {stack.url}/v1/chat/completions -H 'content-type: application/json' \\
+curl {stack.url}/v1/chat/completions -H 'content-type: application/json' {_shown_by(stack.document)}\\
   -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
 
 Ctrl-C ends everything."""

@@ -1,6 +1,6 @@
 """The filter: asks the policy's sources in order, refuses who is nobody, and what a caller may not ask for."""
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from typing import ClassVar
 
 from pydantic import Field
@@ -16,7 +16,7 @@ from headrace.ext_proc.engine.registry import Build
 from headrace.ext_proc.engine.settings import FilterSettings
 from headrace.filters.identity.building import sources_of
 from headrace.filters.identity.credentials import CREDENTIAL_HEADERS, Unclear, credential
-from headrace.filters.identity.sources import Allows, Named, Rejected, everything
+from headrace.filters.identity.sources import Allows, Named, Rejected, Source, TrustedHeaders, everything
 
 
 class IdentitySettings(FilterSettings):
@@ -36,6 +36,7 @@ class IdentityFilter:
     def __init__(self, settings: IdentitySettings, build: Build) -> None:
         self.catalogue: Catalogue = build.catalogue
         sources = tuple(sources_of(build))
+        self.wanted = _wanted(sources)
         stripped = {name for source in sources for name in source.reads}
         if not settings.forward_credentials:
             stripped.update(CREDENTIAL_HEADERS)
@@ -46,6 +47,17 @@ class IdentityFilter:
 
     def open(self, request: Request) -> Session:
         return IdentitySession(self)
+
+
+def _wanted(sources: Sequence[Source]) -> str:
+    """What nobody is told who may show a credential: that none helps where only headers of the gateway name a caller."""
+    if not sources or not all(isinstance(source, TrustedHeaders) for source in sources):
+        return ""
+    names = " or ".join(name for source in sources for name in source.reads)
+    return f"Nobody is named: the gateway in front sets the header {names}."
+
+
+_NO_KEY = "No API key was given. Send yours as 'Authorization: Bearer <key>'."
 
 
 def _removal(names: Set[str]) -> Edits:
@@ -77,8 +89,8 @@ class IdentitySession(Session):
                 case None:
                     pass
         if shown is None:
-            return _unauthenticated("auth.missing", "No API key was given. Send yours as 'Authorization: Bearer <key>'.")
-        return _unauthenticated("auth.invalid", "The API key or token is not valid.")
+            return _unauthenticated("auth.missing", self._filter.wanted or _NO_KEY)
+        return _unauthenticated("auth.invalid", self._filter.wanted or "The API key or token is not valid.")
 
     def _admit(self, named: Named, source: str, removal: Edits) -> Verdict:
         self._allows = named.allows

@@ -23,7 +23,9 @@ upstreams:
   standard: {url: "URL"}
 models:
   - {name: llama-3.3-70b, price: {input: 0.6, output: 0.8}, pools: [{upstream: standard}]}
+identity: [{headers: {team: x-team}}]
 filters:
+  - identity: {}
   - routing: {}
 """
 
@@ -63,8 +65,9 @@ async def test_it_serves_what_it_says_and_ctrl_c_leaves_nothing() -> None:
             body = re.search(r"-d '(.+)'", said)
             assert url is not None
             assert body is not None
+            headers = dict(re.findall(r"-H '(\S+): (\S+)'", said))
             async with httpx.AsyncClient() as client:
-                answer = await client.post(url[1], content=body[1], headers={"content-type": "application/json"})
+                answer = await client.post(url[1], content=body[1], headers=headers)
             assert (answer.status_code, answer.headers["x-headrace-route"]) == (200, "standard")
             pids = children(process.pid)
             process.send_signal(signal.SIGINT)
@@ -72,6 +75,19 @@ async def test_it_serves_what_it_says_and_ctrl_c_leaves_nothing() -> None:
             assert len(pids) >= 3  # Envoy, a worker, Valkey
             assert not any(map(lives, pids))
             await until(lambda: files(folder) == [], "every temporary file was gone")
+
+
+async def test_a_policy_that_is_changed_is_told_and_so_is_what_is_wrong_with_it() -> None:
+    with short_directory() as folder:
+        async with SimulatedPool("standard") as pool, up(folder, POLICY.replace("URL", pool.url)) as process:
+            await greeting(process)
+            assert process.stdout is not None
+            assert process.stderr is not None
+            (folder / "policy.yaml").write_text(POLICY.replace("URL", pool.url) + "other_paths: refuse\n")
+            assert re.match(rb"\npolicy     [0-9a-f]{12} is in force\n", await process.stdout.readuntil(b"in force\n"))
+            (folder / "policy.yaml").write_text(POLICY + "other: refuse\n")
+            assert (await process.stdout.readuntil(b"in force\n")).endswith(b" stays in force\n")
+            assert b": other: unknown key; did you mean 'other_paths'?" in await process.stderr.readuntil(b"?\n")
 
 
 async def test_a_kill_leaves_no_process() -> None:

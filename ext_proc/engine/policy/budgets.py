@@ -110,7 +110,7 @@ class Webhook(Part):
 class Alerts(Part):
     """Who is told."""
 
-    webhook: Webhook | None = Field(None, description="The endpoint that hears of thresholds that are reached.")
+    webhook: Webhook | None = Field(default=None, description="The endpoint that hears of thresholds that are reached.")
 
 
 def shares(budget: Budget) -> tuple[Decimal, ...]:

@@ -123,6 +123,18 @@ def _settings(cls: Any, given: Document) -> Document:
     return dumped
 
 
+def _of_each(old: Any, new: Any) -> tuple[Any, Any]:
+    """One word for all beside one for each: the word is the default, and what one side does not name has its default."""
+    if isinstance(old, str) and isinstance(new, dict) and "default" in new:
+        old = {"default": old}
+    if isinstance(new, str) and isinstance(old, dict) and "default" in old:
+        new = {"default": new}
+    if not (isinstance(old, dict) and isinstance(new, dict) and "default" in old and "default" in new):
+        return old, new
+    names = [*old, *(name for name in new if name not in old)]
+    return tuple({name: one.get(name, one["default"]) for name in names} for one in (old, new))  # type: ignore[return-value]
+
+
 def _callers(when: Document) -> str:
     return ", ".join(f"{level} {value if isinstance(value, str) else '/'.join(value)}" for level, value in when.items())
 
@@ -156,6 +168,7 @@ def _order(part: str, singular: str, old: Document, new: Document) -> Iterator[D
 
 
 def _members(subject: str, part: str, what: str, old: Any, new: Any) -> Iterator[Difference]:
+    old, new = _of_each(old, new)
     if isinstance(old, dict) and isinstance(new, dict):
         for name in [*old, *(name for name in new if name not in old)]:
             yield from _members(subject, part, f"{what}.{name}" if what else str(name), old.get(name), new.get(name))
@@ -192,6 +205,18 @@ def _on_error(old: Any, new: Any) -> str:
     return "requests go on without it where it fails" if new == "open" else "requests are refused where it fails"
 
 
+def _action(old: Any, new: Any) -> str:
+    return (
+        {
+            "block": "requests with it are refused",
+            "report": "it is recorded, and sent as it is",
+            "off": "nobody looks for it",
+        }.get(new, "")
+        if isinstance(new, str)
+        else ""
+    )
+
+
 def _limit(old: Any, new: Any) -> str:
     if old is None or new is None:
         return "it counts something else, from nothing"
@@ -209,6 +234,7 @@ def _next_request(old: Any, new: Any) -> str:
 _MEANINGS: Mapping[tuple[str, str], Callable[[Any, Any], str]] = {
     ("filters", "mode"): _mode,
     ("filters", "on_error"): _on_error,
+    ("filters", "request"): _action,
     ("budgets", "limit"): _limit,
     ("budgets", "per"): _anew,
     ("budgets", "window"): _anew,

@@ -6,7 +6,8 @@ import pytest
 
 from headrace.ext_proc.core.events import Proceed
 from headrace.ext_proc.core.principal import Principal
-from tests.filters.identity.support import SECRET, Caller, bearer, keep, policy_of, principal, reason, record
+from headrace.ext_proc.core.verdict import Reply
+from tests.filters.identity.support import SECRET, Caller, bearer, heard, keep, policy_of, principal, reason, record
 
 HEADERS = "headers: {organisation: x-org, team: x-team, user: x-user}"
 ONLY = f"identity: [{{{HEADERS}}}]"
@@ -26,6 +27,13 @@ async def test_without_them_nobody_is_named(tmp_path: Path) -> None:
     assert await reason(policy) == "auth.missing"
     assert await reason(policy, ("x-team", "")) == "auth.missing"
     assert await reason(policy, bearer("sk-dummy-of-an-sdk")) == "auth.invalid"
+
+
+async def test_who_is_not_named_hears_of_the_headers_and_of_no_key(tmp_path: Path) -> None:
+    for shown in ((), (bearer("sk-dummy-of-an-sdk"),)):
+        verdict = await heard(policy_of(tmp_path, ONLY), *shown)
+        assert isinstance(verdict, Reply)
+        assert verdict.message == "Nobody is named: the gateway in front sets the header x-org or x-team or x-user."
 
 
 async def test_a_credential_beside_them_is_none_of_our_business(tmp_path: Path) -> None:
