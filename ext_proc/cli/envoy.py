@@ -87,10 +87,12 @@ def patch(
     ] = [],  # noqa: B006 (typer copies it)
     body_limit: BodyLimit = BODY_LIMIT,
     message_timeout: MessageTimeout = 5.0,
+    policy: Annotated[Path | None, typer.Option(help="The policy that is served: what it asks of your routes is told.")] = None,
     in_place: Annotated[bool, typer.Option("--in-place", help="Change the file instead of printing the result.")] = False,
 ) -> None:
     """Put Headrace into a bootstrap you already have: the service's cluster, the filters, the access log, limits and headers.
-    Comments and order stay; running it twice changes nothing. What was changed, and what is left for you, goes to standard error.
+    Comments and order stay; running it twice changes nothing. Routes to upstreams, failover and upstreams' credentials are yours to
+    write. What was changed, and what is left for you, goes to standard error.
     """
     with told():
         from headrace.ext_proc.envoy.config.document import parse
@@ -101,7 +103,8 @@ def patch(
         document = parse(original, str(bootstrap))
         attachment = Attachment(endpoints(socket, workers), frozenset(listener), body_limit, message_timeout)
         report = apply(document, attachment)
-    text = document.text() if report.changes else original
+        text = document.text() if report.changes else original
+        report.notes += _left(text, str(bootstrap), policy)
     for line in [*(f"changed: {change}" for change in report.changes), *(f"note: {note}" for note in report.notes)]:
         typer.echo(line, err=True)
     if not in_place:
@@ -135,6 +138,18 @@ def doctor(
         for path, findings in found.items():
             typer.echo("\n".join(map(str, findings)) if findings else f"{path}: nothing would break Headrace")
     raise typer.Exit(any(found.values()))
+
+
+def _left(text: str, name: str, policy: Path | None) -> list[str]:
+    """What a policy asks of the gateway, and no patch adds."""
+    if policy is None:
+        return ["whether your routes are as a policy asks (its upstreams, failover, credentials) is told with --policy"]
+    from headrace.ext_proc.envoy.config.doctor import examine
+    from headrace.ext_proc.envoy.config.doctor.wanted import RULE_NAMES
+    from headrace.ext_proc.envoy.config.document import parse_with_lines
+
+    findings = examine(parse_with_lines(text, name), wanted=_wanted(policy))
+    return [f"{one.what}; {one.mend}" for one in findings if one.rule in RULE_NAMES]
 
 
 def _wanted(policy: Path) -> "Wanted":

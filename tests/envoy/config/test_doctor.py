@@ -197,8 +197,9 @@ CASES = [
     ),
     Case("failover", lambda at: at.can_fail_over(), "metadata_options:"),
     Case("failover", lambda at: at.can_fail_over(), "mutation_rules:"),
+    Case("failover-routes", lambda at: at.can_fail_over(), "- name: routed to a"),
 ]
-ALSO = {"retry-policy": {"processing-mode"}}
+ALSO = {"retry-policy": {"processing-mode"}, "failover": {"failover-routes"}, "failover-routes": {"failover"}}
 """Rules that a case cannot help breaking too."""
 
 

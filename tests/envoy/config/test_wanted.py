@@ -14,6 +14,7 @@ from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.service.gateway import gateway_of, wanted_of
 from tests.cli.command import headrace
 from tests.envoy.config.samples import EDGE
+from tests.envoy.validate import refusal
 
 SERVICE = (Address(path="/run/headrace.sock"),)
 POLICY = """
@@ -72,6 +73,38 @@ def test_one_upstream_needs_no_route_of_its_own() -> None:
         {"version": 1, "upstreams": {"a": {"url": "http://h"}}, "models": [{"name": "m", "pools": [{"upstream": "a"}]}]}
     )
     assert found(patched(), alone) == []
+
+
+def without_failover(text: str) -> str:
+    """What `envoy config` writes, with a filter of ours that knows nothing of failover: routes that somebody has copied."""
+    lines = [line for line in text.splitlines() if "- headrace.candidates" not in line]
+    return "\n".join(lines).replace("access-log,mode-override,failover", "access-log,mode-override") + "\n"
+
+
+def test_routes_that_ask_other_upstreams_are_told_to_the_service_by_a_patch(tmp_path: Path) -> None:
+    copied = without_failover(render_bootstrap(gateway_of(DOCUMENT, service=SERVICE)))
+    assert [one.rule for one in found(copied)] == ["policy-failover"]
+    text = patched(copied)
+    assert found(text) == [] and patched(text) == text
+    assert refusal(text, tmp_path) == ""
+
+
+@pytest.mark.parametrize("spoil", ["refresh_cluster_on_retry: true", "override_metadata_namespace: headrace.candidates"])
+def test_where_a_route_asks_no_other_upstream_the_service_is_told_of_none(spoil: str) -> None:
+    whole = render_bootstrap(gateway_of(DOCUMENT, service=SERVICE))
+    spoiled = "\n".join(line for line in whole.splitlines() if spoil not in line) + "\n"
+    assert {one.rule for one in found(spoiled)} == {"failover-routes"}
+    assert {one.rule for one in found(patched(spoiled))} == {"policy-failover"}
+
+
+def test_the_patch_says_what_it_leaves_of_a_policy(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    (tmp_path / "edge.yaml").write_text(EDGE)
+    done = headrace("envoy", "patch", "edge.yaml", "--policy", "policy.yaml", cwd=tmp_path)
+    assert done.returncode == 0
+    notes = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
+    for what in ("no route matches x-headrace-route: claude", "not called for attempts at claude", "failover has no effect"):
+        assert sum(what in note for note in notes) == 1, notes
 
 
 def test_the_command_takes_the_policy(tmp_path: Path) -> None:

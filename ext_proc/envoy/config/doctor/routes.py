@@ -6,7 +6,8 @@ from typing import Final
 from headrace.ext_proc.envoy.config.doctor.processor import mode, wrong_modes
 from headrace.ext_proc.envoy.config.doctor.rule import Rules, Wrong
 from headrace.ext_proc.envoy.config.doctor.wiring import Wiring
-from headrace.ext_proc.envoy.config.names import NAMESPACE, ROUTE_HEADER
+from headrace.ext_proc.envoy.config.elsewhere import asks_others, chosen_routes
+from headrace.ext_proc.envoy.config.names import FAILOVER, NAMESPACE, ROUTE_HEADER
 from headrace.ext_proc.envoy.config.nodes import Node, field, items, number
 
 RULES = Rules()
@@ -70,6 +71,14 @@ def retry_policy(wiring: Wiring) -> Iterator[Wrong]:
             if field(around, "retry_policy") is not None:
                 what = "the upstream gets a streamed prompt twice where the client sends trailers"
                 yield Wrong(around, "retry_policy", what)
+
+
+@RULES.rule("failover-routes", "give it the cluster specifier and the retry_policy that `headrace envoy config` writes")
+def failover_routes(wiring: Wiring) -> Iterator[Wrong]:
+    if FAILOVER in wiring.capabilities:
+        for route in chosen_routes(wiring.table):
+            if not asks_others(route):
+                yield Wrong(route, "", "the service names further upstreams, and this route asks none of them where one fails")
 
 
 @RULES.rule("websocket", "disable the filter on the realtime routes: typed_per_filter_config with ExtProcPerRoute {disabled: true}")

@@ -42,7 +42,7 @@ def rules_of(wanted: Wanted) -> Sequence[Rule]:
             if name not in called:
                 yield Wrong(wiring.processor, "", f"the service is not called for attempts at {name}: {what}")
 
-    @rules.rule("policy-failover", _MEND)
+    @rules.rule("policy-failover", _MEND_ROUTES)
     def failover(wiring: Wiring) -> Iterator[Wrong]:
         if wanted.failover and FAILOVER not in wiring.capabilities:
             what = "the gateway asks no other upstream where one fails: the policy's failover has no effect"
@@ -52,6 +52,7 @@ def rules_of(wanted: Wanted) -> Sequence[Rule]:
 
 
 _MEND: Final = "use the routes and clusters that `headrace envoy config` writes"
+_MEND_ROUTES: Final = "write the routes as `headrace envoy config` does, then run `headrace envoy patch`"
 RULE_NAMES: Final = tuple(rule.name for rule in rules_of(Wanted()))
 
 

@@ -1,13 +1,21 @@
 """One connection manager and its listener, patched."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from headrace.ext_proc.envoy.config.access_log import access_log
 from headrace.ext_proc.envoy.config.document import Document
+from headrace.ext_proc.envoy.config.elsewhere import chosen_routes, table_asks_others
 from headrace.ext_proc.envoy.config.filters import own_headers_removed, processing_filter
 from headrace.ext_proc.envoy.config.managers import Manager, calls_service, filter_kind, unwrapped
-from headrace.ext_proc.envoy.config.names import EARLY_HEADERS, JSON_FILTER, ROUTE_HEADER, SSE_FILTER
+from headrace.ext_proc.envoy.config.names import (
+    CANDIDATES_NAMESPACE,
+    EARLY_HEADERS,
+    JSON_FILTER,
+    PICKED_NAMESPACE,
+    ROUTE_HEADER,
+    SSE_FILTER,
+)
 from headrace.ext_proc.envoy.config.nodes import Node, field, items, line_of, number
 from headrace.ext_proc.envoy.config.patch.edit import Editor
 from headrace.ext_proc.envoy.config.patch.listed import ensure
@@ -42,12 +50,23 @@ def patch_manager(document: Document, editor: Editor, manager: Manager, attachme
 
 
 def _ext_proc(document: Document, editor: Editor, manager: Manager, message_timeout: float) -> bool:
-    wanted = tree(processing_filter(message_timeout))
-    filters = items(manager.config, "http_filters")
-    mine = next((index for index, one in enumerate(filters) if _is_ours(one)), None)
+    mine = next((one for one in items(manager.config, "http_filters") if _is_ours(one)), None)
+    candidates, picks = _asks_others(manager, mine), PICKED_NAMESPACE in _received(mine)
+    wanted = tree(processing_filter(message_timeout, candidates=candidates, picks=picks))
     if mine is not None:
-        wanted["name"] = field(filters[mine], "name")  # per-route settings refer to the filter by its name
+        wanted["name"] = field(mine, "name")  # per-route settings refer to the filter by its name
     return ensure(editor, manager.config, "http_filters", wanted, _is_ours, _place(document, manager))
+
+
+def _asks_others(manager: Manager, mine: Node) -> bool:
+    """The service names other upstreams where the routes ask them. Of routes that come from elsewhere it is told once, and kept."""
+    table = field(manager.config, "route_config")
+    return table_asks_others(table) if table is not None else CANDIDATES_NAMESPACE in _received(mine)
+
+
+def _received(mine: Node) -> Sequence[Node]:
+    """The namespaces of the service's metadata that Envoy takes."""
+    return items(unwrapped(mine), "metadata_options", "receiving_namespaces", "untyped")
 
 
 def _is_ours(http_filter: Node) -> bool:
@@ -115,11 +134,5 @@ def _notes(document: Document, manager: Manager) -> Iterator[str]:
                 f"{' and '.join(REMOVED_BEFORE_UPSTREAM)} from requests, and add the response_headers_to_add that "
                 "`headrace envoy config` writes"
             )
-    if not _routes_by_header(manager.config):
+    if not chosen_routes(field(manager.config, "route_config")):
         yield f"no route matches the header {ROUTE_HEADER} yet, so that routing decisions have no effect: see envoy/README.md"
-
-
-def _routes_by_header(config: Node) -> bool:
-    hosts = items(config, "route_config", "virtual_hosts")
-    matches = (field(route, "match") for host in hosts for route in items(host, "routes"))
-    return any(str(field(header, "name")).lower() == ROUTE_HEADER for match in matches for header in items(match, "headers"))
