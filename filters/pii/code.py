@@ -41,10 +41,20 @@ _OBJECTS = frozenset({"self", "this", "cls", "os", "sys", "event", "log", "obj",
 _QUOTES = ('"', "'")
 _MEMBER = re.compile(r":[ ]?[\"']$")
 _ENTRY = re.compile(r"[ \t]*-?[ ]?[\w\- ]+:[ ]+")
-_KINDS = r"(?:issues?|bugs?|tickets?|peps?|rfcs?|pp?|pages?|lines?|ports?|vol|volume|version|chapter|section|python)\.?"
-_COUNTED = re.compile(rf"(?:#|\b{_KINDS}[ ]#?)$", re.IGNORECASE)
+_KINDS = r"(?:issues?|bugs?|bpo|gh|tickets?|peps?|rfcs?|pp?|pages?|lines?|ports?|vol|volume|version|chapter|section|python)\.?"
+_COUNTED = re.compile(rf"(?:#|\b{_KINDS}[ -]#?)$", re.IGNORECASE)
 _NUMBERED = re.compile(r"\d+(?:[-/.]\d+)*")
-_REFERENCE = re.compile(rf"{_KINDS}[ ]?#?\d+(?:[-/.]\d+)*", re.IGNORECASE)
+_REFERENCE = re.compile(rf"{_KINDS}[ -]?#?\d+(?:[-/.]\d+)*", re.IGNORECASE)
+# A word with a capital within: an identifier, but for DeShawn, LaToya, McKenzie and the like.
+_PREFIXES = "Mc|Mac|De|Del|Des|Di|Da|Du|La|Le|Lo|Van|Von|Fitz|Jo|Ja|Ka|Ke|Ra|Sha|Ta|Ty|St|O|D|Al|El|Abu|Ann|Anne|Jean|Mary"
+_IDENTIFIER = re.compile(rf"(?!(?:{_PREFIXES})(?:[A-Z][a-z]+|[A-Z]+)$)[A-Za-z]*(?:[a-z][A-Z]|[A-Z]{{2}}[a-z])[A-Za-z]*")
+# A line of code by itself, however few marks its segment has.
+_STATEMENT = re.compile(
+    r"\s*(?:from\s+[\w.]+\s+import\b.*|import\s+[\w.]+(?:\s*,\s*[\w.]+)*|(?:global|nonlocal)\s+\w+(?:\s*,\s*\w+)*"
+    r"|(?:def|class)\s+\w+.*:|(?:if|elif|while|except)\s+(?:not\s+)?[\w.]+\s*:|for\s+\w+\s+in\s+[\w.]+:)\s*(?:\#.*)?"
+)
+_COMMENT = re.compile(r"\s*(?:#|//)")
+_BESIDE_DATA = frozenset(" \t,.!?:\"'’)-") | {""}
 _DOMAIN = re.compile(r"[\w\-]+(?:\.[\w\-]+)+")
 _SCHEME = re.compile(r"[\"']?(?:https?://|www\d{0,3}\.)", re.IGNORECASE)
 
@@ -69,21 +79,32 @@ def _judged(text: str, spans: Sequence[Span], *, code: bool) -> Iterator[Span]:
         elif span.entity in _NAMES:
             if _is_name(text, span, code=code):
                 yield span
-        elif span.entity not in _WEAK or not (_is_part_of_a_word(text, span) or (code and span.score < _CONFIDENT)):
+        elif span.entity not in _WEAK or not (_is_unlikely(text, span) or (code and span.score < _CONFIDENT)):
             yield span
 
 
 def _is_name(text: str, span: Span, *, code: bool) -> bool:
     value = text[span.start : span.end]
-    if "_" in value:
+    if "_" in value or _IDENTIFIER.fullmatch(value):
         return False
-    if code:
+    line = _line_around(text, span)
+    if span.entity == PLACE and (_is_reference(text, span) or _is_count(value, line[0], code=code)):
+        return False
+    if code or _STATEMENT.fullmatch(value.join(line)):
         return _FULL_NAME.fullmatch(value) is not None or _is_data(text, span)
-    if value.islower() and is_code(value.join(_line_around(text, span))):
+    if value.islower() and is_code(value.join(line)):
         return False
-    if text[span.end : span.end + 1] == "(" or (span.entity == PLACE and _is_reference(text, span)):
+    if text[span.end : span.end + 1] == "(":
         return False
     return span.entity != "PERSON" or span.score >= SURE_ALONE or not value.isalpha() or not (value.islower() or value.isupper())
+
+
+def _is_count(value: str, before: str, *, code: bool) -> bool:
+    """Whether a place without a letter is a number in code, in a comment or in a list: a postcode stands in an address."""
+    if any(map(str.isalpha, value)):
+        return False
+    held = _MEMBER.search(before) or _ENTRY.fullmatch(before) or before.endswith(">")
+    return "," in value or _COMMENT.match(before) is not None or (code and not held)
 
 
 def _is_data(text: str, span: Span) -> bool:
@@ -95,7 +116,9 @@ def _is_data(text: str, span: Span) -> bool:
     value = text[span.start : span.end]
     if value.islower() or value.isupper():
         return span.score >= SURE_ALONE and bool(_MEMBER.search(before)) and after[:1] in _QUOTES
-    if any(quote in before and quote in after for quote in _QUOTES) or _ENTRY.fullmatch(before):
+    if any(quote in before and quote in after for quote in _QUOTES):
+        return after[:1] in _BESIDE_DATA
+    if _ENTRY.fullmatch(before):
         return True
     return before.rfind(">") > before.rfind("<") and "<" in after
 
@@ -106,9 +129,9 @@ def _line_around(text: str, span: Span) -> tuple[str, str]:
     return text[text.rfind("\n", 0, span.start) + 1 : span.start], text[span.end : end if end >= 0 else len(text)]
 
 
-def _is_part_of_a_word(text: str, span: Span) -> bool:
-    """Whether the word it begins or ends with goes on: `2s256` in `blake2s256`, forty digits of fifty."""
-    return text[span.start - 1 : span.start].isalnum() or text[span.end : span.end + 1].isalnum()
+def _is_unlikely(text: str, span: Span) -> bool:
+    """Whether the word it begins or ends with goes on (`2s256` in `blake2s256`, forty digits of fifty), or counts something."""
+    return _is_reference(text, span) or text[span.start - 1 : span.start].isalnum() or text[span.end : span.end + 1].isalnum()
 
 
 def _is_reference(text: str, span: Span) -> bool:

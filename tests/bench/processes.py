@@ -22,7 +22,7 @@ def name(pid: int) -> str:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of all its threads since it started."""
+    """User and system time of all its threads since it started, in whole ticks."""
     fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 

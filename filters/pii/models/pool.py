@@ -49,6 +49,11 @@ class ModelPool:
         self._finalizer = weakref.finalize(self, _end_all, self._alive)
 
     @property
+    def pids(self) -> Sequence[int]:
+        """Of the processes that run now."""
+        return [worker.pid for worker in self._alive]
+
+    @property
     def entities(self) -> Sequence[str]:
         """Presidio's names of what the models find; loads them, the first time. Raises ModelUnusable, DetectionTimeout."""
         if self._entities is None:

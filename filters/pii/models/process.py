@@ -51,6 +51,10 @@ class Worker:
         found = msgspec.msgpack.decode(self._receive(deadline), type=list[list[tuple[int, int, str, float]]])
         return [tuple(Span(*each) for each in spans) for spans in found]
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def fileno(self) -> int:
         return self._answers.fileno()
 

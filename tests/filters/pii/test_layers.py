@@ -196,11 +196,35 @@ def test_names_in_data_stand_though_its_marks_are_those_of_code(text: str, value
         ("name = 'FETCH'; typ, dat = self.uid(name, x[0])", "FETCH", "PERSON"),
         ("as PEP 338 has it, and pp. 87-88 of the book", "87-88", "LOCATION"),
         ("available as blake2b512 and blake2s256 as well", "2b512", "US_DRIVER_LICENSE"),
+        ("the tuple became a dict with bpo-42202 in the next version", "42202", "US_DRIVER_LICENSE"),
+        ("# Python 2.6a1: 62161 (a peephole optimization)", "62161", "LOCATION"),
+        ("mdays = [0, 31, 28, 31, 30]; x_y = mdays[1]", "31, 28, 31, 30", "LOCATION"),
+        ("    'Aring;': '\\xc5',\n    'Atilde;': '\\xc3',\n    'Beta;': '\\u0392',\n", "Aring", "PERSON"),
+        ("a base class of it is CCompiler, which knows no platform", "CCompiler", "PERSON"),
+        ("they write numbers with TkAqua on that platform", "TkAqua", "LOCATION"),
+        ("from threading import Lock, Semaphore", "Semaphore", "PERSON"),
+        ("a sentence of prose comes before it\n    if withyear:", "withyear", "PERSON"),
     ],
 )
 def test_words_and_numbers_of_code_are_no_names_and_no_places(text: str, value: str, entity: str) -> None:
     assert not _named(text, value, entity)
 
 
-def test_a_postcode_stands_in_prose() -> None:
-    assert _named("my postcode is 62701, as it says on the letter", "62701", "LOCATION")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my postcode is 62701, as it says on the letter",
+        '{"zip": "62701", "n": [{}]}',
+        "<a><zip>62701</zip></a>",
+        "zip: 62701\nx: {}\ny: []",
+    ],
+)
+def test_a_postcode_stands_in_prose_and_in_data(text: str) -> None:
+    assert _named(text, "62701", "LOCATION")
+
+
+@pytest.mark.parametrize(
+    "name", ["DeShawn", "LaToya", "McKenzie", "MacLeod", "McDONALD", "DiCaprio", "JoAnn", "O'Brien", "AnneMarie"]
+)
+def test_a_name_with_a_capital_within_is_no_identifier(name: str) -> None:
+    assert _named(f"the letter was for {name} and nobody else", name)

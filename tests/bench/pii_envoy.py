@@ -1,0 +1,221 @@
+"""`python -m tests.bench.pii_envoy`: what the PII filter adds through real Envoy: to streams, to small requests beside a large one.
+
+Streams: a model that sends its next event when the caller has the last one. A comment follows each event in the same write; it
+passes at its place, so it comes when the event has been searched, whatever of its text is held back. The same stream through bare
+Envoy, through Headrace with a filter that reads every event, and with `pii`.
+
+Small requests: one new message of 240 characters with a name at a time, some 20 a second, alone and then while prompts of 400 KB
+that the worker has not seen are searched. Prints one JSON document.
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from headrace.ext_proc.envoy.config.bootstrap import bootstrap
+from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
+from headrace.ext_proc.envoy.config.tree import tree
+from headrace.filters.pii.models.names import default_models
+from tests.envoy.stub_upstream import Received, Reply, StubUpstream
+
+from .apisix_streams import STREAM_POLICY
+from .gateways import LOOPBACK, UPSTREAMS, Plan, plan_bare, run
+from .pii import named
+from .pii_streams import EMAIL, PROSE
+from .rounds import Gateway
+from .upstream import free_port
+
+MODEL = "llama-3.3-70b"
+PATTERNS = f"""version: 1
+models: [{{name: {MODEL}}}]
+filters:
+  - pii: {{request: replace, response: redact, model: none}}
+"""
+BESIDE = f"""version: 1
+models: [{{name: {MODEL}}}]
+filters:
+  - pii: {{request: replace, model: %s, timeout_ms: 30000}}
+"""
+EVENTS, ROUNDS = 600, 5
+SMALL, EVERY_S, LARGE = 300, 0.05, 400_000
+MESSAGE_TIMEOUT_S = 90.0
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+
+
+def plan(name: str, policy: str, upstream: str, folder: Path) -> Plan:
+    """The service with one worker behind Envoy."""
+    (folder / "policy.yaml").write_text(policy)
+    socket, admin = folder / "worker.sock", f"{LOOPBACK}:{free_port()}"
+    headrace = str(Path(sys.executable).with_name("headrace"))
+    options = ("--listen", f"unix:{socket}", "--workers", "1", "--admin", admin, "--log-level", "warning")
+    settings = GatewaySettings(
+        upstreams=tuple(Upstream(name=each, url=upstream) for each in UPSTREAMS),
+        service=(Address(path=str(socket)),),
+        listen=Address(host=LOOPBACK, port=0),
+        message_timeout=MESSAGE_TIMEOUT_S,
+    )
+
+    async def settled() -> float:
+        return 0.0
+
+    return Plan(name, tree(bootstrap(settings)), settled, (headrace, "serve", str(folder / "policy.yaml"), *options))
+
+
+def spread(seconds: Sequence[float]) -> Mapping[str, float]:
+    """p50 and p99 in milliseconds."""
+    ordered = sorted(seconds)
+    return {"p50_ms": round(ordered[len(ordered) // 2] * 1e3, 3), "p99_ms": round(ordered[int(len(ordered) * 0.99)] * 1e3, 3)}
+
+
+# --- streams ---------------------------------------------------------------------------------------------------------------------
+
+
+class Model:
+    """Answers whole, or event by event: one for each number in `go`, None for the end."""
+
+    def __init__(self, server: StubUpstream) -> None:
+        self.go: asyncio.Queue[int | None] = asyncio.Queue()
+        self.sent = 0.0
+        server.answer = self._answer
+
+    async def _answer(self, received: Received, reply: Reply) -> None:
+        asked = json.loads(received.body)
+        if not asked.get("stream"):
+            await reply.whole(b'{"choices": []}')
+            return
+        words = (PROSE.format(token=asked["messages"][0]["content"]) * (EVENTS // 30)).replace("\n", " ").split(" ")
+        await reply.begin()
+        while (number := await self.go.get()) is not None:
+            choice = {"index": 0, "delta": {"content": words[number % len(words)] + " "}, "finish_reason": None}
+            event = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": MODEL, "choices": [choice]}
+            self.sent = time.perf_counter()
+            await reply.send(b"data: %b\n\n: event %d.\n\n" % (json.dumps(event).encode(), number))
+        await reply.send(b"data: [DONE]\n\n")
+        await reply.end()
+
+
+async def event_times(model: Model, gateway: Gateway) -> Sequence[float]:
+    """Seconds from the model to the caller, for each event of one stream. Raises RuntimeError for an answer that is wrong."""
+    body = json.dumps({"model": MODEL, "stream": True, "messages": [{"role": "user", "content": EMAIL}]}).encode()
+    port = int(gateway.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    writer.write(HEAD % len(body) + body)
+    times, seen = [], b""
+    for number in range(EVENTS):
+        model.go.put_nowait(number)
+        seen += await reader.readuntil(b": event %d." % number)
+        times.append(time.perf_counter() - model.sent)
+    model.go.put_nowait(None)
+    seen += await reader.readuntil(b"[DONE]")
+    writer.close()
+    await writer.wait_closed()
+    text = b"".join(re.findall(rb'"content":\s?"([^"]*)"', seen))
+    if EMAIL.encode() not in text or (gateway.name == "pii" and b"joan.q" in text):
+        raise RuntimeError(f"{gateway.name}: the answer is not as it should be: {text[:300]!r}")
+    return times
+
+
+async def streams(directory: Path) -> Mapping[str, Any]:
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(StubUpstream("standard"))
+        model = Model(server)
+        plans = [plan_bare(server.url, directory)]
+        plans += [
+            plan(name, text, server.url, _folder(directory, name)) for name, text in (("reads", STREAM_POLICY), ("pii", PATTERNS))
+        ]
+        gateways = [await stack.enter_async_context(run(each, _folder(directory, f"{each.name}-envoy"))) for each in plans]
+        times: dict[str, list[float]] = {each.name: [] for each in gateways}
+        for _ in range(ROUNDS):
+            for gateway in gateways:
+                times[gateway.name] += await event_times(model, gateway)
+    found = {name: spread(values) for name, values in times.items()}
+    added = {key: round(found["pii"][key] - found["bare"][key], 3) for key in found["pii"]}
+    return {**found, "added by pii": added}
+
+
+# --- small requests beside a large one -------------------------------------------------------------------------------------------
+
+
+async def _post(client: httpx.AsyncClient, text: str) -> float:
+    """Seconds. Raises httpx.HTTPStatusError for a refusal."""
+    began = time.perf_counter()
+    answer = await client.post("/v1/chat/completions", json={"model": MODEL, "messages": [{"role": "user", "content": text}]})
+    answer.raise_for_status()
+    return time.perf_counter() - began
+
+
+async def _small(client: httpx.AsyncClient, salt: int) -> Sequence[float]:
+    times = []
+    for number in range(SMALL):
+        times.append(await _post(client, named(240, salt + number)))
+        await asyncio.sleep(EVERY_S)
+    return times
+
+
+async def _large(client: httpx.AsyncClient, times: list[float], late: list[int]) -> None:
+    """One after the other, each of text that was not seen before; asked for again, as SDKs do, while models are late."""
+    for number in range(10_000):
+        began = time.perf_counter()
+        while True:
+            with contextlib.suppress(httpx.HTTPStatusError):
+                await _post(client, named(LARGE, 1_000_000 + number * 10_000))
+                break
+            late.append(number)
+        times.append(time.perf_counter() - began)
+
+
+async def beside(directory: Path, model: str) -> Mapping[str, Any]:
+    async with StubUpstream("standard") as server:
+        server.answer = _whole
+        made = plan(model, BESIDE % model, server.url, _folder(directory, model))
+        async with run(made, _folder(directory, f"{model}-envoy")) as gateway, _clients(gateway.url) as (client, other):
+            await _small(client, 90_000)
+            alone = await _small(client, 10_000)
+            large: list[float] = []
+            late: list[int] = []
+            busy = asyncio.create_task(_large(other, large, late))
+            meanwhile = await _small(client, 20_000)
+            if busy.done():
+                await busy
+            busy.cancel()
+            rest = {"large_requests": len(large), "large_s": [round(each, 1) for each in large[:3]], "asked_again": len(late)}
+            return {"alone": spread(alone), "beside_400_kb": spread(meanwhile), **rest}
+
+
+@contextlib.asynccontextmanager
+async def _clients(url: str) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
+    async with httpx.AsyncClient(base_url=url, timeout=120) as one, httpx.AsyncClient(base_url=url, timeout=120) as other:
+        yield one, other
+
+
+async def _whole(_: Received, reply: Reply) -> None:
+    await reply.whole(b'{"choices": []}')
+
+
+def _folder(parent: Path, name: str) -> Path:
+    folder = parent / name
+    folder.mkdir()
+    return folder
+
+
+async def _bench() -> Mapping[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="hr-bench-") as name:
+        directory = Path(name)
+        found: dict[str, Any] = {"streams": await streams(directory)}
+        for model in ("none", *default_models()):
+            print(json.dumps(found), file=sys.stderr, flush=True)
+            found[f"small requests, model {model}"] = await beside(directory, model)
+        return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(_bench()), indent=1))
