@@ -21,6 +21,7 @@ import typer
 import uvloop
 from google.protobuf.struct_pb2 import Struct
 
+from headrace.ext_proc.audit.worker import Audits
 from headrace.ext_proc.core.effects import Cause
 from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.engine.effects import EffectRunner
@@ -34,6 +35,7 @@ from headrace.ext_proc.envoy.processor import CAPABILITIES, Processor
 from headrace.ext_proc.service.worker import compiled
 from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.stores.embedded import EmbeddedStore
+from headrace.ext_proc.telemetry.auditing import AuditMeters
 from headrace.ext_proc.telemetry.counting import Metrics
 
 from .gateways import write_policy
@@ -50,9 +52,11 @@ class Service:
         ports = Ports(self.store, self.clock, ThreadOffload())
         self.policy: Policy = compiled(policy, Registry.installed(), ports)
         metrics = Metrics(lambda name: self.policy.catalogue.find(name) is not None, self.clock)
-        self.effects = EffectRunner(self.store, self.clock, [metrics.observe])
+        self.audits = Audits("0", self.clock, AuditMeters(metrics))
+        self.audits.start(self.policy.audit, self.policy.revision)
+        self.effects = EffectRunner(self.store, self.clock, [metrics.observe, self.audits.observe])
         ids = (f"hx{number:024x}" for number in itertools.count())
-        self.processor = Processor(lambda: self.policy, lambda: next(ids), self.effects.submit)
+        self.processor = Processor(lambda: self.policy, lambda: next(ids), self.effects.submit, audits=self.audits)
         self.access_log = AccessLog(self.effects.submit)
 
     async def serve(self, headers: bytes, body: bytes) -> None:
