@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from headrace.ext_proc.admin.access import admitted
 from headrace.ext_proc.admin.errors import ApiError, ErrorBody
 from headrace.ext_proc.admin.openapi import document
-from headrace.ext_proc.admin.operation import Call, Operation, Site
+from headrace.ext_proc.admin.operation import MOST_PATH, Call, Operation, Site
 from headrace.ext_proc.admin.operations import OPERATIONS
 from headrace.ext_proc.admin.reading import read_body, read_query
 from headrace.ext_proc.admin.tokens import TokenRecord
@@ -78,14 +78,15 @@ class _Served:
         query = read_query(request, operation.query)
         body = await read_body(request, operation.body) if operation.body else None
         answer = await operation.handler(Call(self._site, token, request.path_params, query, body, now))
-        _note(operation, token, request)
+        if operation.method != "GET":
+            _note(operation, token, request)
+            await self._site.changed(token, operation.name, request.url.path)
         return JSONResponse(answer.model_dump(mode="json"), operation.status)
 
 
 def _note(operation: Operation[Any, Any], token: TokenRecord, request: Request) -> None:
-    if operation.method != "GET":
-        said = {"operation": operation.name, "holder": token.holder, "token": token.id, "path": request.url.path[:200]}
-        log.info("changed through the admin API", extra=said)
+    said = {"operation": operation.name, "holder": token.holder, "token": token.id, "path": request.url.path[:MOST_PATH]}
+    log.info("changed through the admin API", extra=said)
 
 
 def _away(*, changing: bool) -> ApiError:

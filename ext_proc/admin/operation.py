@@ -30,17 +30,30 @@ Query = TypeVar("Query", bound=Given)
 Body = TypeVar("Body", bound=BaseModel | None)
 
 
+MOST_PATH = 200
+"""Characters of a path in a record."""
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+async def nowhere(deed: Mapping[str, str]) -> None:
+    """For a site without an audit log."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the operations work on. policy: the file that the service was started with."""
+    """What the operations work on. policy: the file that the service was started with. deeds: keeps what was changed, by whom."""
 
     store: Store
     policy: Path
     now: Callable[[], datetime] = utc_now
+    deeds: Callable[[Mapping[str, str]], Awaitable[None]] = nowhere
+
+    async def changed(self, token: TokenRecord, operation: str, path: str) -> None:
+        """Something was changed, which the audit log shall know. Raises nothing."""
+        await self.deeds({"operation": operation, "holder": token.holder, "token": token.id, "path": path[:MOST_PATH]})
 
 
 @dataclass(frozen=True, slots=True)

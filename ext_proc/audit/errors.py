@@ -7,6 +7,10 @@ class AuditError(HeadraceError):
     """The audit log cannot be used: its directory, its keys."""
 
 
+class NoAuditLog(AuditError):
+    """The policy has none."""
+
+
 class AuditFull(AuditError):
     """The disk space that the policy gives the audit log is used up."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from headrace.ext_proc.audit.errors import AuditError
+from headrace.ext_proc.audit.errors import AuditError, NoAuditLog
 from headrace.ext_proc.audit.home import Home
 from headrace.ext_proc.audit.masters import HOW, MasterKey, local_master
 from headrace.ext_proc.audit.reading import Entry
@@ -66,7 +66,7 @@ def policy_terms(policy: Path) -> Terms:
     if problems:
         raise PolicyErrors(problems)
     if terms is None:
-        raise AuditError(f"{policy} has no audit log; add audit: {{directory: audit}}")
+        raise NoAuditLog(f"{policy} has no audit log; add audit: {{directory: audit}}")
     return terms
 
 

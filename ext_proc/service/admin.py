@@ -26,8 +26,10 @@ from headrace.ext_proc.admin.app import PREFIX, api, no_api
 from headrace.ext_proc.admin.console import frame as console
 from headrace.ext_proc.admin.console.app import no_console
 from headrace.ext_proc.admin.operation import Site
+from headrace.ext_proc.audit.deeds import Deeds
 from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.envoy.transport import Tls
 from headrace.ext_proc.service.console import ConsoleOf
@@ -60,8 +62,10 @@ class Admin:
     def __init__(self, service: Service, address: Address) -> None:
         self._address, self._tls = address, service.options.admin_tls
         self._private = self._tls is not None or _is_loopback(address)
-        self._console = ConsoleOf(service, _site(service)) if self._private else None
-        self._answers = _Answers(service, api(_site(service)) if self._private else no_api(NO_API), self._console)
+        self._deeds = Deeds(service.options.policy, SystemClock().now_ms)
+        site = Site(service.store, service.options.policy, deeds=self._deeds)
+        self._console = ConsoleOf(service, site) if self._private else None
+        self._answers = _Answers(service, api(site) if self._private else no_api(NO_API), self._console)
         self._socket: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -102,6 +106,7 @@ class Admin:
             await self._task
         if self._console is not None:
             await self._console.stop()
+        await self._deeds.close()
 
 
 def _family(address: Address) -> socket.AddressFamily:
@@ -125,10 +130,6 @@ def _is_loopback(address: Address) -> bool:
         return ipaddress.ip_address(address.host or "").is_loopback
     except ValueError:
         return False
-
-
-def _site(service: Service) -> Site:
-    return Site(service.store, service.options.policy)
 
 
 class _Answers:

@@ -44,10 +44,17 @@ class Api:
     now: datetime = NOON
     tokens: dict[str, str] = field(default_factory=dict)
 
+    deeds: list[Mapping[str, str]] = field(default_factory=list)
+    """What was told of changes."""
+
     def __post_init__(self) -> None:
-        app = Starlette(routes=[Mount(PREFIX, api(Site(self.store, self.policy, lambda: self.now)))])
+        site = Site(self.store, self.policy, lambda: self.now, self._told)
+        app = Starlette(routes=[Mount(PREFIX, api(site))])
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url=f"http://admin{PREFIX}")
+
+    async def _told(self, deed: Mapping[str, str]) -> None:
+        self.deeds.append(deed)
 
     async def token(self, *roles: Role, holder: str, days: int = 1) -> FreshToken:
         fresh = fresh_token(holder, roles, self.now, self.now + timedelta(days=days), "root")

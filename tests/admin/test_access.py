@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from headrace.ext_proc.admin import reading
+from headrace.ext_proc.admin.app import PREFIX
 from headrace.ext_proc.admin.operations import OPERATIONS
 from headrace.ext_proc.admin.tokens import ROSTER, Role, revoked
 from headrace.ext_proc.core.ports import StoreUnavailable
@@ -202,3 +203,11 @@ class TestBodies:
         status, answer = await on.post("/keys", {"team": "a secret\n", "modles": [], "expires": 5})
         assert status == 400 and "secret" not in str(answer)
         assert [problem["where"] for problem in answer["error"]["problems"]] == ["body.team", "body.expires", "body.modles"]
+
+
+async def test_what_changes_something_is_told_with_who_did_it(on: Api) -> None:
+    await on.get("/caller")
+    assert (await on.post("/keys", {"team": "blue"}, who="viewer"))[0] == 403
+    assert on.deeds == []
+    await on.done("/keys", {"team": "blue"})
+    assert [(deed["operation"], deed["holder"], deed["path"]) for deed in on.deeds] == [("createKey", "operator", f"{PREFIX}/keys")]

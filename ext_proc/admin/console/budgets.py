@@ -133,6 +133,7 @@ async def change(visit: Visit) -> Response:
         done = await HANDLERS[kind](visit.call(None, body, name=name))
     except ApiError as error:
         return visit.done(_first(error), back, wrong=True)
+    await visit.changed(f"{kind}Budget")
     return visit.done(f"The {kind} of {name} {WORDS[done.state]}.", back)
 
 
@@ -141,19 +142,20 @@ async def decide(visit: Visit) -> Response:
     decision = visit.request.path_params["decision"]
     if decision not in handlers:
         raise ApiError("not_found", "Changes are approved and rejected.")
-    return await _changed(visit, handlers[decision])
+    return await _changed(visit, handlers[decision], f"{decision}Adjustment")
 
 
 async def end(visit: Visit) -> Response:
-    return await _changed(visit, changes.end_adjustment)
+    return await _changed(visit, changes.end_adjustment, "endAdjustment")
 
 
-async def _changed(visit: Visit, handler: Handler) -> Response:
+async def _changed(visit: Visit, handler: Handler, operation: str) -> Response:
     """The list of budgets; a refusal is told on it."""
     try:
         done = await handler(visit.call(id=visit.request.path_params["id"]))
     except ApiError as error:
         return visit.done(_first(error), f"{PREFIX}/budgets", wrong=True)
+    await visit.changed(operation)
     return visit.done(f"The {done.kind} of {done.budget} {WORDS[done.state]}.", f"{PREFIX}/budgets")
 
 

@@ -110,6 +110,10 @@ class Visit:
         """An operation of the admin API, by the same token."""
         return Call(self.console.site, self.token, path, query or Nothing(), body, self.now)
 
+    async def changed(self, operation: str) -> None:
+        """Something was changed by the page's visitor."""
+        await self.console.site.changed(self.token, operation, self.request.url.path)
+
     def query(self, model: type[Asked]) -> Asked:
         """The query's parameters; empty ones are fields left empty. Raises ApiError."""
         return read(model, dict(self.request.query_params), "query")
