@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -75,12 +75,10 @@ class Processor:
             stream = self._attempts.open(upstream, self._finish_attempt)
             self.active += 1
             return stream
-        words = metadata.get(CAPABILITIES, "").split(",")
         self.active += 1
-        able = capabilities_of(words)
+        able, ways = _said(metadata.get(CAPABILITIES, ""))
         exchange = Exchange(self._new_id(), self._policy(), shield, capabilities=able)
         exchange.decision.start_ms = self._now_ms()
-        ways = Ways("mode-override" in words, "every-chunk" in words, answer_within(words))
         recording = self._candidates.record(able) if self._candidates is not None else None
         witness = self._audits.witness(exchange) if self._audits is not None else None
         return ProcessStream(exchange, self._finish, ways, recording, witness)
@@ -115,6 +113,13 @@ class Ways(NamedTuple):
     reads_answers: bool
     every_chunk: bool = False
     answer_within: float = ANSWER_WITHIN
+
+
+@lru_cache(64)
+def _said(text: str) -> tuple[Capability, Ways]:
+    """What a gateway says at the start of every stream, in the same words."""
+    words = text.split(",")
+    return capabilities_of(words), Ways("mode-override" in words, "every-chunk" in words, answer_within(words))
 
 
 class ProcessStream:
