@@ -34,9 +34,9 @@ def render(template: str, **values: Any) -> str:
 
 
 def money(usd: Decimal | float | str) -> str:
-    """`$12.40`; below a cent, where requests are, two digits that count: `$0.000035`."""
+    """`$12.40`; below a dollar, where requests are, three digits that count: `$0.0000352`."""
     amount = Decimal(str(usd))
-    return f"${amount:,.2f}" if abs(amount) >= Decimal("0.01") or not amount else f"${Decimal(f'{amount:.1e}'):f}"
+    return f"${amount:,.2f}" if abs(amount) >= 1 or not amount else f"${Decimal(f'{amount:.2e}').normalize():f}"
 
 
 def short(number: float) -> str:
