@@ -45,6 +45,11 @@ def test_a_clean_environment_with_the_wheel_runs_headrace(wheel: Path, tmp_path:
     run(sys.executable, "-m", "venv", tmp_path / "env")
     python = tmp_path / "env" / "bin" / "python"
     run(python, "-m", "pip", "install", "--quiet", "--constraint", constraints(tmp_path / "constraints.txt"), wheel, cwd=tmp_path)
-    assert "serve" in run(tmp_path / "env" / "bin" / "headrace", "--help", cwd=tmp_path)
+    headrace = tmp_path / "env" / "bin" / "headrace"
+    assert "serve" in run(headrace, "--help", cwd=tmp_path)
+    answers = ("--upstream", "a=http://a:1", "--model", "gpt-4o", "--identity", "headers", "--usd", "5", "--pii", "none")
+    run(headrace, "policy", "init", *answers, cwd=tmp_path)
+    assert (tmp_path / "policy.yaml").read_text().startswith("# yaml-language-server: $schema=policy.schema.json\n")
+    assert (tmp_path / "policy.schema.json").read_text() == (ROOT / "policies" / "policy.schema.json").read_text()
     found = run(python, "-c", "import headrace.filters, headrace.filters.routing as r; print(r.__file__)", cwd=tmp_path)
     assert str(tmp_path) in found

@@ -99,6 +99,12 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
             {_rate("headrace_candidate_changes_total", "change"): "{{change}}"},
             "A policy that is tried beside the one in force.",
         ),
+        Panel(
+            "The candidate was tried",
+            "reqps",
+            {_rate("headrace_candidate_exchanges_total", "outcome"): "{{outcome}}"},
+            "passed_over: the worker was too busy.",
+        ),
         Panel("Failovers", "reqps", {_rate("headrace_failovers_total", "failed, upstream"): "{{failed}} → {{upstream}}"}),
     ),
     "Settlement and store": (

@@ -1,7 +1,9 @@
 """`headrace policy init`: what it writes is a policy without problems, whose cases pass."""
 
+import json
 from pathlib import Path
 
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from typer.testing import CliRunner
 
@@ -10,6 +12,7 @@ from headrace.ext_proc.cli.policy import app
 from headrace.ext_proc.cli.policy.writing import Answers, Identity, Pii, cases, policy
 from headrace.ext_proc.cli.test.running import run
 from headrace.ext_proc.engine.key_files import write_keys
+from headrace.ext_proc.engine.policy.lines import read
 
 ONE = {"standard": "http://127.0.0.1:9001"}
 TWO = {**ONE, "large": "http://127.0.0.1:9002"}
@@ -41,6 +44,14 @@ def test_it_asks_for_what_is_not_given(tmp_path: Path) -> None:
     assert "price: auto" in written
     assert "budgets" not in written
     assert not isinstance(compiled(file), Exception)
+
+
+def test_the_schema_that_it_names_takes_what_it_writes(tmp_path: Path) -> None:
+    done = runner.invoke(app, ["init", str(tmp_path / "p.yaml"), "--pii", "block"], input="\n" * 4)
+    assert done.exit_code == 0, done.output
+    named = (tmp_path / "p.yaml").read_text().splitlines()[0].removeprefix("# yaml-language-server: $schema=")
+    schema = json.loads((tmp_path / named).read_text())
+    jsonschema.Draft202012Validator(schema).validate(read(tmp_path / "p.yaml").value)
 
 
 WRONG = [

@@ -175,6 +175,41 @@ async def test_a_policy_with_problems_is_a_failure_of_its_tests(tmp_path: Path) 
     assert ElementTree.fromstring(junit([result])).find(".//error") is not None
 
 
+# Of Jenkins' schema (jenkins-junit.xsd): required attributes, optional ones, children. file and line are pytest's and GitLab's.
+JUNIT: dict[str, tuple[set[str], set[str], set[str]]] = {
+    "testsuites": (set(), {"name", "time", "tests", "failures", "disabled", "errors"}, {"testsuite"}),
+    "testsuite": (
+        {"name", "tests"},
+        {"failures", "errors", "time", "disabled", "skipped", "timestamp", "hostname", "id", "package"},
+        {"properties", "testcase", "system-out", "system-err"},
+    ),
+    "testcase": (
+        {"name"},
+        {"assertions", "time", "classname", "status", "file", "line"},
+        {"skipped", "error", "failure", "system-out", "system-err"},
+    ),
+    "error": (set(), {"type", "message"}, set()),
+    "failure": (set(), {"type", "message"}, set()),
+}
+
+
+async def test_junit_is_as_its_schema_has_it(tmp_path: Path) -> None:
+    results = [await played(tmp_path, *HOLDS, FAILS[0][0]), await played(tmp_path, HOLDS[0], policy="version: 2")]
+    root = ElementTree.fromstring(junit(results))
+    assert root.tag == "testsuites"
+    for node in root.iter():
+        required, optional, children = JUNIT[node.tag]
+        assert required <= set(node.keys()) <= required | optional
+        assert {child.tag for child in node} <= children
+        for number in {"time", "tests", "failures", "errors"} & node.keys():
+            assert float(node.attrib[number]) >= 0
+    for suite in root:
+        assert int(suite.attrib["tests"]) == len(suite)
+        assert int(suite.attrib["failures"]) == len(suite.findall("testcase/failure"))
+        assert int(suite.attrib["errors"]) == len(suite.findall("testcase/error"))
+    assert [len(root.findall(f".//{tag}")) for tag in ("failure", "error")] == [1, 1]
+
+
 async def test_reports_for_programs(tmp_path: Path) -> None:
     result = await played(tmp_path, HOLDS[0], {**FAILS[0][0], "name": "\x00<&"})
     (suite,) = ElementTree.fromstring(junit([result]))

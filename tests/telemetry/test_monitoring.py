@@ -18,7 +18,7 @@ from headrace.ext_proc.telemetry.alert_rules import RULES
 from headrace.ext_proc.telemetry.dashboard import dashboard, expressions
 from headrace.ext_proc.telemetry.metrics import FAMILIES
 from tests.cli.command import headrace
-from tests.e2e.served import served
+from tests.e2e.served import MODEL, Served, served
 from tests.service.waiting import until
 from tests.stores.servers import free_ports
 
@@ -39,10 +39,10 @@ def test_every_metric_and_label_a_query_names_exists(query: str) -> None:
 
 
 def test_every_metric_is_on_the_dashboard_or_says_why_not() -> None:
-    elsewhere = {"headrace_candidate_exchanges"}
-    elsewhere |= {"gen_ai_client_token_usage", "gen_ai_client_operation_duration_seconds", "headrace_pii_undeclared"}
-    elsewhere |= {
-        "headrace_candidate_exchanges",
+    elsewhere = {
+        "gen_ai_client_token_usage",
+        "gen_ai_client_operation_duration_seconds",
+        "headrace_pii_undeclared",
         "headrace_policy_reload_failures",
         "headrace_decisions_dropped",
         "headrace_alerts_dropped",
@@ -109,13 +109,55 @@ async def query(client: httpx.AsyncClient, text: str) -> list[Any]:
     return found
 
 
+NOW = """version: 1
+models:
+  - {name: llama-3.3-70b, price: {input: 0.6, output: 0.8}, max_output: 256}
+identity: [{headers: {team: x-team}}]
+budgets:
+  - {name: month, per: [team], limit: {tokens: 1000}, window: month, warn_at: [0.2]}
+filters:
+  - identity: {}
+  - pii: {entities: [EMAIL_ADDRESS], model: none, request: report}
+  - budget: {}
+"""
+UNEVENTFUL = {"headrace_audit_commit_duration_seconds", "headrace_failovers", "headrace_store_errors"}
+"""Families without a series where nothing failed and nothing is audited; Prometheus knows them all the same."""
+
+
+async def asks(running: Served, content: str) -> None:
+    body = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": content}]}
+    answer = await running.client.post("/v1/chat/completions", json=body, headers={"x-team": "mill", "x-simulate": "tokens=4"})
+    assert answer.status_code == 200
+
+
+@needs_prometheus
+async def test_a_real_prometheus_has_every_metric_that_the_dashboard_and_the_rules_ask_for(tmp_path: Path) -> None:
+    (tmp_path / "next.yaml").write_text(NOW.replace("request: report", "request: block"))
+    async with served(policy=f"{NOW}candidate: {{file: {tmp_path}/next.yaml}}\n") as running:
+        for content in ("Write to ada@example.com", "Hello"):
+            await asks(running, content)
+        await until(lambda: _was_tried(running), "the candidate was tried")
+        async with prometheus(tmp_path, str(running.admin.base_url.netloc, "ascii")) as client:
+            await until(lambda: _has(client, "headrace_candidate_changes_total"), "it has scraped us")
+            known = (await client.get("/metadata")).json()["data"]
+            named = {name for text in ASKED for name in re.findall(r"\b(?:headrace|gen_ai_client)_[a-z_]+\b", text)}
+            families = {family.name: family for family in FAMILIES if any(name.startswith(family.name) for name in named)}
+            assert set(families) <= {name.removesuffix("_total") for name in known}
+            without = {name for name in families if not await query(client, f'{{__name__=~"{name}(_total|_bucket)?"}}')}
+            assert without == UNEVENTFUL
+
+
+async def _was_tried(running: Served) -> bool:
+    return 'headrace_candidate_exchanges_total{outcome="different"} 1' in await running.metrics()
+
+
 @needs_prometheus
 async def test_a_real_prometheus_scrapes_us_and_answers_every_query(tmp_path: Path) -> None:
     async with served() as running:
         async with running.stream("tokens=4") as answer:
             await answer.aread()
         async with prometheus(tmp_path, str(running.admin.base_url.netloc, "ascii")) as client:
-            await until(lambda: _has_samples(client), "it has scraped us")
+            await until(lambda: _has(client, "rate(headrace_requests_total[1m])"), "it has scraped us")
             for text in ASKED:
                 await query(client, text)
             (up,) = await query(client, "up")
@@ -125,8 +167,8 @@ async def test_a_real_prometheus_scrapes_us_and_answers_every_query(tmp_path: Pa
             assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
 
 
-async def _has_samples(client: httpx.AsyncClient) -> bool:
+async def _has(client: httpx.AsyncClient, text: str) -> bool:
     try:
-        return bool(await query(client, "rate(headrace_requests_total[1m])"))
+        return bool(await query(client, text))
     except (httpx.HTTPError, json.JSONDecodeError):
         return False

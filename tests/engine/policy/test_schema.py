@@ -1,11 +1,14 @@
 """The JSON Schema says of a document what the compiler says."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from headrace.ext_proc.engine.policy.lines import parse
 from headrace.ext_proc.engine.policy.schema import policy_schema
-from headrace.ext_proc.engine.registry import settings_by_name
+from headrace.ext_proc.engine.registry import Registry, settings_by_name
 from tests.engine.policy.support import Workbench, registry
 from tests.engine.policy.test_problems import CHANGES, GOOD
 
@@ -19,13 +22,20 @@ BEYOND = (
 )  # fmt: skip
 
 
+# What the schema says it is, and what editors take every schema for.
+READERS = (jsonschema.Draft202012Validator, jsonschema.Draft7Validator)
+
+
 def accepts(text: str) -> bool:
-    validator = jsonschema.Draft202012Validator(SCHEMA)
-    return bool(validator.is_valid(parse(text.encode(), "p.yaml").value))
+    """Whoever reads the schema agrees."""
+    value = parse(text.encode(), "p.yaml").value
+    (said,) = {bool(reader(SCHEMA).is_valid(value)) for reader in READERS}
+    return said
 
 
-def test_it_is_a_schema() -> None:
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+@pytest.mark.parametrize("reader", READERS)
+def test_it_is_a_schema(reader: Any) -> None:
+    reader.check_schema(SCHEMA)
 
 
 def test_it_accepts_a_policy_without_problems() -> None:
@@ -63,3 +73,54 @@ def test_every_part_says_what_it_is(name: str) -> None:
     node = SCHEMA if name == "PolicyDocument" else SCHEMA["$defs"][name]
     if name not in ("PiiSettings", "JsonValue"):
         assert node["description"]
+
+
+# As it is shipped, with the settings of the real filters.
+SHIPPED: Mapping[str, Any] = policy_schema(settings_by_name(Registry.installed()))
+
+
+def objects(node: Any) -> Iterator[Mapping[str, Any]]:
+    """Every schema in `node`, itself included."""
+    if isinstance(node, dict):
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from objects(child)
+
+
+def members() -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for node in objects(SHIPPED):
+        properties = node.get("properties")
+        if isinstance(properties, dict):
+            yield from properties.items()
+
+
+def resolved(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = SHIPPED["$defs"][node["$ref"].rsplit("/", 1)[-1]] if "$ref" in node else node
+    return found
+
+
+def test_every_member_says_what_it_is_when_the_pointer_rests_on_it() -> None:
+    assert [name for name, node in members() if not (node.get("description") or resolved(node).get("description"))] == []
+
+
+@pytest.mark.parametrize(
+    ("part", "member", "words"),
+    [
+        ("Upstream", "metrics", {"vllm", "sglang", "tensorrt-llm", "llama.cpp"}),
+        ("Budget", "per", {"organisation", "team", "app", "user", "key", "model"}),
+        ("Budget", "window", {"minute", "hour", "day", "week", "month"}),
+        ("Model", "tokenizer", {"cl100k_base", "o200k_base", "o200k_harmony", "qwen3.5"}),
+        ("BudgetSettings", "mode", {"enforce", "shadow", "off"}),
+        ("BudgetSettings", "on_store_down", {"closed", "open", "local"}),
+        ("PiiSettings", "request", {"replace", "redact", "mask", "hash", "block", "report", "off"}),
+    ],
+)
+def test_an_editor_completes_the_words_of_a_member(part: str, member: str, words: set[str]) -> None:
+    listed = [set(node["enum"]) for node in objects(SHIPPED["$defs"][part]["properties"][member]) if "enum" in node]
+    assert words in listed
+
+
+def test_an_editor_completes_the_filters_and_their_settings_in_overrides() -> None:
+    chain = SHIPPED["properties"]["filters"]["items"]["oneOf"]
+    names = {name for entry in chain for name in entry["properties"]}
+    assert names == set(SHIPPED["$defs"]["Override"]["properties"]["set"]["properties"]) == set(Registry.installed().names)
