@@ -201,7 +201,7 @@ async def test_junit_is_as_its_schema_has_it(tmp_path: Path) -> None:
         required, optional, children = JUNIT[node.tag]
         assert required <= set(node.keys()) <= required | optional
         assert {child.tag for child in node} <= children
-        for number in {"time", "tests", "failures", "errors"} & node.keys():
+        for number in {"time", "tests", "failures", "errors"} & set(node.keys()):
             assert float(node.attrib[number]) >= 0
     for suite in root:
         assert int(suite.attrib["tests"]) == len(suite)
