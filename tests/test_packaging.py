@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from headrace.ext_proc.admin.console.rendering import HTMX
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -37,6 +39,9 @@ def test_the_wheel_has_the_packages_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {"headrace/ext_proc/core/exchange.py", "headrace/filters/usage.py", "headrace/ext_proc/py.typed"} <= set(names)
     assert "headrace/ext_proc/stores/functions.lua" in names
+    assert {
+        f"headrace/ext_proc/admin/console/{name}" for name in ("static/console.css", f"static/{HTMX}", "templates/base.html")
+    } <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "ext_proc/", "filters/")) or "__pycache__" in name]
 
 

@@ -53,14 +53,15 @@ def serve(
     admin: Annotated[
         str,
         typer.Option(
-            help="Where /healthz, /readyz, /metrics, /policy and the admin API are served: host:port, or off.",
+            help="Where /healthz, /readyz, /metrics, /policy, the admin API and the console are served: host:port, or off.",
             envvar="HEADRACE_ADMIN",
         ),
     ] = ADMIN,
     admin_tls_cert: Annotated[
         str,
         typer.Option(
-            help="Serve --admin over TLS with this certificate chain (PEM). Without it the admin API is served on loopback only.",
+            help="Serve --admin over TLS with this certificate chain (PEM). Without it the admin API and the console are served on "
+            "loopback only.",
             envvar="HEADRACE_ADMIN_TLS_CERT",
         ),
     ] = "",
