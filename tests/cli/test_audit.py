@@ -1,6 +1,8 @@
 """`headrace audit` as an operator has it: verify, show, export, erase; and replay of what it holds."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from random import Random
 from threading import Thread
@@ -18,7 +20,9 @@ from starlette.routing import Route
 from tests.audit.site import CHAT, POLICY, recorded_in
 from tests.audit.tampering import change_a_byte
 from tests.cli.in_process import headrace
+from tests.console import matches
 from tests.service.waiting import until
+from tests.test_docs import DOCS, sessions
 
 EXCHANGE = "hx000000000000000000000001"
 
@@ -38,7 +42,7 @@ def documents(*arguments: str, cwd: Path) -> list[dict[str, Any]]:
 def test_a_log_that_is_as_it_was_written_is_verified(site: Path) -> None:
     done = headrace("audit", "verify", "policy.yaml", cwd=site)
     assert done.returncode == 0
-    assert done.stdout == "9 records in 1 segments of 1 chains: as they were written\n"
+    assert done.stdout == "9 records in 1 segment of 1 chain: as they were written\n"
 
 
 def test_one_that_is_not_ends_with_1_and_says_where(site: Path) -> None:
@@ -93,7 +97,7 @@ def test_bodies_are_read_with_the_master_key_alone(site: Path) -> None:
 def test_a_team_that_is_erased_is_gone_from_its_bodies_and_from_nowhere_else(site: Path) -> None:
     done = headrace("audit", "erase", "policy.yaml", "acme/red", "--yes", "--who", "rita", cwd=site)
     assert done.returncode == 0
-    assert "1 data keys of acme/red destroyed" in done.stdout
+    assert "1 data key of acme/red destroyed" in done.stdout
     decisions = documents("show", "policy.yaml", "--kind", "decision", "--bodies", "--json", cwd=site)
     shown = {said["record"]["principal"]["team"]: said["request"] for said in decisions}
     assert shown["blue"] == CHAT.decode()
@@ -119,9 +123,9 @@ def test_whether_a_text_was_sent_is_told_by_its_hash(tmp_path: Path) -> None:
 
 
 def test_old_segments_are_removed_and_not_missed(site: Path) -> None:
-    assert headrace("audit", "remove", "policy.yaml", "--before", "2030-01-01", cwd=site).stdout == "1 segments deleted\n"
+    assert headrace("audit", "remove", "policy.yaml", "--before", "2030-01-01", cwd=site).stdout == "1 segment deleted\n"
     done = headrace("audit", "verify", "audit", cwd=site)
-    assert (done.returncode, done.stdout) == (0, "0 records in 0 segments of 1 chains: as they were written\n")
+    assert (done.returncode, done.stdout) == (0, "0 records in 0 segments of 1 chain: as they were written\n")
 
 
 def test_export_to_jsonl_and_parquet(site: Path) -> None:
@@ -172,3 +176,14 @@ def test_what_was_recorded_is_replayed(site: Path) -> None:
     assert found["policy"]["input_tokens"] == 160
     without = headrace(*arguments, cwd=site)
     assert (without.returncode, "master key" in without.stderr) == (2, True)
+
+
+def test_the_page_s_examples_print_what_it_says(site: Path) -> None:
+    found = re.findall(r"```text site\n(.*?)```", (DOCS / "commands" / "audit.md").read_text("utf-8"), re.DOTALL)
+    examples = [example for text in found for example in sessions(text)]
+    for command, expected in examples:
+        _, *arguments = shlex.split(command)
+        printed = headrace(*arguments, cwd=site).stdout.splitlines()
+        assert len(printed) == len(expected), printed
+        assert [line for line, right in zip(printed, expected, strict=True) if not matches(line, right)] == []
+    assert len(examples) == 6

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headrace.ext_proc.cli.audit.asking import Log, moment_of, or_end
+from headrace.ext_proc.cli.audit.asking import Log, counted, moment_of, or_end
 from headrace.ext_proc.cli.audit.showing import export, show
 
 if TYPE_CHECKING:
@@ -46,8 +46,10 @@ def verify(
         typer.echo(line, err=True)
     for line in spelled(found.notes):
         typer.echo(f"{line} (a note)", err=True)
-    verdict = f"{len(found.problems)} problems" if found.problems else "as they were written"
-    typer.echo(f"{found.records:,} records in {found.segments} segments of {found.chains} chains: {verdict}")
+    verdict = counted(len(found.problems), "problem") if found.problems else "as they were written"
+    typer.echo(
+        f"{counted(found.records, 'record')} in {counted(found.segments, 'segment')} of {counted(found.chains, 'chain')}: {verdict}"
+    )
     raise typer.Exit(bool(found.problems))
 
 
@@ -86,7 +88,7 @@ def erase(
         typer.confirm(f"Destroy the data keys of {tenant}? Nothing brings them back.", abort=True)
     parts = tuple(tenant.split("/", len(LEVELS[terms.settings.keys_per]) - 1))
     ids = or_end(lambda: destroy(terms, parts, who))
-    typer.echo(f"{len(ids)} data keys of {tenant} destroyed{': ' if ids else ''}{', '.join(ids)}")
+    typer.echo(f"{counted(len(ids), 'data key')} of {tenant} destroyed{': ' if ids else ''}{', '.join(ids)}")
     raise typer.Exit(not ids)
 
 
@@ -103,7 +105,7 @@ def remove(
 
     at_ms = moment_of(before, "--before")
     terms = or_end(lambda: policy_terms(policy))
-    typer.echo(f"{or_end(lambda: delete(terms, at_ms))} segments deleted")
+    typer.echo(f"{counted(or_end(lambda: delete(terms, at_ms)), 'segment')} deleted")
 
 
 app.command()(show)

@@ -88,3 +88,8 @@ def or_end(act: Callable[[], Result]) -> Result:
     except OSError as error:
         typer.echo(f"{error.filename}: {error.strerror}" if error.filename else str(error), err=True)
     raise typer.Exit(2)
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 record`, `1,000 records`."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
