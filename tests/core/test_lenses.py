@@ -304,8 +304,8 @@ def test_a_tools_result_in_one_string_counts_as_its_json() -> None:
     assert json.dumps(result) in read(Endpoint.MESSAGES, messages=[{"role": "user", "content": [result]}]).prompt.texts
 
 
-@pytest.mark.parametrize("member", ["tools", "functions", "response_format"])
-def test_tools_of_a_chat_are_estimated(member: str) -> None:
+@pytest.mark.parametrize("member", ["functions", "response_format"])
+def test_what_describes_the_answer_is_estimated(member: str) -> None:
     prompt = read(Endpoint.CHAT, **{member: [{"type": "function"}]}).prompt
     assert (prompt.texts[-1], prompt.exact) == ('[{"type": "function"}]', False)
 

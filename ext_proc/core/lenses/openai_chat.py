@@ -14,6 +14,7 @@ from headrace.ext_proc.core.lenses.call import (
     objects_of,
     stream_of,
 )
+from headrace.ext_proc.core.lenses.functions import declare
 
 PER_MESSAGE = 3
 PER_NAME = 1
@@ -29,7 +30,9 @@ def read_chat(document: dict[str, Any]) -> Call:
     texts.overhead += PRIMING
     for index, message in enumerate(objects_of(document, "messages")):
         _message(texts, message, f"messages[{index}]")
-    for name in ("tools", "functions", "response_format"):
+    if document.get("tools"):
+        declare(texts, document["tools"])
+    for name in ("functions", "response_format"):
         if document.get(name):
             texts.estimate(json.dumps(document[name]))
     return Call(
