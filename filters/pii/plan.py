@@ -28,7 +28,7 @@ _BEST = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """thresholds: entity and the score a finding must reach, in alphabetical order. models: the best first.
+    """thresholds: entity and the score a finding must reach, in alphabetical order. models: the best first, in so many processes.
 
     named: the entities that models are believed of. allowed: values, folded, that are no findings.
     """
@@ -41,6 +41,7 @@ class Plan:
     countries: frozenset[str] | None = None
     layers: frozenset[str] = frozenset()
     allowed: frozenset[str] = frozenset()
+    processes: int = 1
 
 
 def plan(settings: PiiSettings, base: Path, report: Report) -> Plan:
@@ -74,7 +75,7 @@ def plan(settings: PiiSettings, base: Path, report: Report) -> Plan:
     reached = (offer.everything.get(entity, 0.0) >= least for entity, least in thresholds.items() if settings.entities)
     if settings.entities and all(reached):
         return found
-    return replace(found, models=tuple(model for model, _ in models), named=frozenset(believed))
+    return replace(found, models=tuple(model for model, _ in models), processes=settings.model_processes, named=frozenset(believed))
 
 
 # The suffix list and the telephone numbers of each region are read when they are first needed: 25 ms that no request should pay.
@@ -97,14 +98,14 @@ def detector_for(plan: Plan) -> MemoDetector:
     if not plan.models:
         return MemoDetector(patterns)
     named = {entity: least for entity, least in plan.thresholds if entity in plan.named}
-    return MemoDetector(NamingDetector(patterns, pool_for(plan.models), named, layers))
+    return MemoDetector(NamingDetector(patterns, pool_for(plan.models, plan.processes), named, layers))
 
 
 def warm(plan: Plan) -> None:
     """Loads the plan's models. One that cannot be loaded is logged here, and fails the searches that need it."""
     if plan.models:
         try:
-            pool_for(plan.models).load()
+            pool_for(plan.models, plan.processes).load()
         except (ModelUnusable, DetectionTimeout) as error:
             log.error("model cannot be loaded", extra={"models": [model.name for model in plan.models], "error": str(error)})
 

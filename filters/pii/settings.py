@@ -102,6 +102,13 @@ class PiiSettings(FilterSettings):
         "read is remembered, so that the request may be sent again. patterns: the rest is searched without them, and its length "
         "is told in the decision.",
     )
+    model_processes: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="Processes of each worker that run the models. With rampart each reads some 40 KB a second on a core of its "
+        "own, so that their number bounds how much new text a request may have.",
+    )
     recognizers: tuple[Recognizer, ...] = Field((), description="Recognizers of the policy's own.")
     languages: tuple[str, ...] = Field(
         ("en",), min_length=1, description="Languages whose recognizers of Presidio's are run, such as en, de, es."

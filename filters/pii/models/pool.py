@@ -21,8 +21,6 @@ from headrace.filters.pii.spans import DetectionTimeout, Span
 
 WAITING = 64
 """Callers at once; each holds its text."""
-WORKERS = 2
-"""Processes of one service worker. Each takes some 140 MB with Rampart, 240 MB with spaCy's small model as well."""
 START_S = 60.0
 """To import a runtime and load a model, on a machine that does other things as well."""
 
@@ -170,9 +168,9 @@ class ModelPool:
 
 
 @lru_cache(maxsize=4)
-def pool_for(models: tuple[Model, ...]) -> ModelPool:
+def pool_for(models: tuple[Model, ...], processes: int) -> ModelPool:
     """Shared by policy revisions: processes take a second to start."""
-    return ModelPool(models, WORKERS)
+    return ModelPool(models, processes)
 
 
 def _end_all(workers: set[Worker]) -> None:

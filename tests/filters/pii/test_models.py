@@ -20,7 +20,7 @@ from headrace.filters.pii.models.ensemble import Ensemble
 from headrace.filters.pii.models.frames import read_frame, write_frame
 from headrace.filters.pii.models.labels import entity_of
 from headrace.filters.pii.models.names import Model, UnknownModel, default_models, entities_of, model_of
-from headrace.filters.pii.models.pool import ModelPool, ModelUnusable
+from headrace.filters.pii.models.pool import ModelPool, ModelUnusable, pool_for
 from headrace.filters.pii.models.process import ready
 from headrace.filters.pii.plan import Plan, detector_for
 from headrace.filters.pii.scan import Searcher
@@ -94,6 +94,12 @@ def test_a_stream_of_pieces_is_scrubbed_like_the_whole(pool: ModelPool) -> None:
 def test_a_request_is_scrubbed_with_the_model_that_the_policy_names(tmp_path: Path) -> None:
     talk = Talk(policy(tmp_path, "model: rampart, request: redact, timeout_ms: 30000"))
     assert talk.sent(user(NAME))["messages"][0]["content"] == "please ask <PERSON>, who lives in <LOCATION>, about it"
+
+
+@needs_rampart
+def test_as_many_processes_run_the_models_as_the_policy_says(tmp_path: Path) -> None:
+    Talk(policy(tmp_path, "model: rampart, model_processes: 1, request: redact, timeout_ms: 30000")).sent(user(NAME))
+    assert len(pool_for((model_of("rampart"),), 1).pids) == 1
 
 
 @needs_rampart
