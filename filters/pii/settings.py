@@ -103,11 +103,11 @@ class PiiSettings(FilterSettings):
         "is told in the decision.",
     )
     model_processes: int = Field(
-        2,
+        3,
         ge=1,
         le=64,
-        description="Processes of each worker that run the models. With rampart each reads some 40 KB a second on a core of its "
-        "own, so that their number bounds how much new text a request may have.",
+        description="Processes of each worker that run the models. One is kept for short texts; with rampart each of the others "
+        "reads some 40 KB a second on a core of its own, so that their number bounds how much new text a request may have.",
     )
     recognizers: tuple[Recognizer, ...] = Field((), description="Recognizers of the policy's own.")
     languages: tuple[str, ...] = Field(

@@ -172,7 +172,7 @@ def named(size: int, salt: int) -> str:
 
 
 def _naming() -> NamingDetector:
-    pool = pool_for((model_of("rampart"),), 2)
+    pool = pool_for((model_of("rampart"),), 3)
     pool.load()
     return NamingDetector(PatternDetector(THRESHOLDS), pool, {"PERSON": MIN_SCORE, "LOCATION": MIN_SCORE})
 

@@ -1,7 +1,7 @@
 """`python -m tests.bench.pii_models`: Presidio with a model and ours, on text that is new to both.
 
-CPU time of all processes that take part, because ours has two and both share the processors with whatever else runs; beside it the
-time of the clock. Presidio has the same recognizers as ours and
+CPU time of all processes that take part, because ours has several and all share the processors with whatever else runs; beside it
+the time of the clock. Presidio has the same recognizers as ours and
 
 - `spacy`: spaCy's small model, as Presidio is installed by most;
 - `rampart`: no spaCy, and Rampart as it is published (4-bit weights, windows of 512 tokens) in a recognizer;
@@ -113,7 +113,7 @@ def theirs(*, spacy: bool, rampart: bool) -> Side:
 
 
 def ours(*models: str) -> Side:
-    pool = ModelPool([model_of(name) for name in models], workers=2)
+    pool = ModelPool([model_of(name) for name in models], workers=3)
     pool.load()
     detector = MemoDetector(NamingDetector(PatternDetector(THRESHOLDS), pool, NAMED))
     return Side(detector.detect, pool.pids)

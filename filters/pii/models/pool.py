@@ -13,7 +13,7 @@ from math import inf
 from time import monotonic
 
 from headrace.filters.pii.allowance import ModelsLate
-from headrace.filters.pii.models.batches import Measure, cut, measure_of
+from headrace.filters.pii.models.batches import TOKENS, Measure, cut, measure_of
 from headrace.filters.pii.models.desk import Desk, NoneFree
 from headrace.filters.pii.models.names import Model
 from headrace.filters.pii.models.process import Worker, ready
@@ -21,6 +21,8 @@ from headrace.filters.pii.spans import DetectionTimeout, Span
 
 WAITING = 64
 """Callers at once; each holds its text."""
+SHORT_TOKENS = 4 * TOKENS
+"""Of a short text: some 2 KB. It may take the worker that long ones leave idle."""
 START_S = 60.0
 """To import a runtime and load a model, on a machine that does other things as well."""
 
@@ -33,14 +35,17 @@ class ModelUnusable(Exception):
 
 
 class ModelPool:
-    """`workers` processes with the same models. seconds: what a batch may take; a worker that needs longer is replaced."""
+    """`workers` processes with the same models; long texts leave one to short ones, where there are several.
+
+    seconds: what a batch may take; a worker that needs longer is replaced.
+    """
 
     def __init__(self, models: Sequence[Model], workers: int = 1, seconds: float = 30.0) -> None:
         self._models = tuple(models)
         self._seconds = seconds
         self._callers = threading.Semaphore(WAITING)
         self._workers = workers
-        self._desk = Desk(workers)
+        self._desk = Desk(workers, kept=min(1, workers - 1))
         self._alive: set[Worker] = set()
         self._measure: Measure | None = None
         self._entities: Sequence[str] | None = None
@@ -55,7 +60,7 @@ class ModelPool:
     def entities(self) -> Sequence[str]:
         """Presidio's names of what the models find; loads them, the first time. Raises ModelUnusable, DetectionTimeout."""
         if self._entities is None:
-            self._desk.put(self._taken(monotonic() + START_S))
+            self._desk.put(self._taken(monotonic() + START_S, short=True))
         assert self._entities is not None
         return self._entities
 
@@ -65,7 +70,7 @@ class ModelPool:
         try:
             self._lengths([])
             while len(taken) < self._workers:
-                taken.append(self._taken(monotonic()))
+                taken.append(self._taken(monotonic(), short=True))
         except NoneFree:
             return  # the others are at work
         finally:
@@ -97,14 +102,15 @@ class ModelPool:
         self._finalizer()
 
     def _batches(self, texts: Sequence[str], until: float) -> Iterator[tuple[Sequence[int], Found]]:
-        left = cut(self._lengths(texts))[::-1]
+        lengths = self._lengths(texts)
+        left, short = cut(lengths)[::-1], sum(lengths) <= SHORT_TOKENS
         busy: dict[Worker, Sequence[int]] = {}
         try:
             while left or busy:
                 if left and monotonic() > until:
                     if not busy:
                         raise ModelsLate
-                elif left and (worker := self._free(until, wait=not busy)) is not None:
+                elif left and (worker := self._free(until, wait=not busy, short=short)) is not None:
                     busy[worker] = left.pop()
                     worker.ask([texts[index] for index in busy[worker]])
                     continue
@@ -131,12 +137,12 @@ class ModelPool:
                 raise ModelUnusable(f"{type(error).__name__}: {error}") from error
         return self._measure(texts)
 
-    def _free(self, until: float, *, wait: bool) -> Worker | None:
+    def _free(self, until: float, *, wait: bool, short: bool) -> Worker | None:
         """A worker; None where none is to spare and `wait` is off. Raises ModelsLate, ModelUnusable, DetectionTimeout."""
-        if not (wait or self._desk.spare()):
+        if not (wait or self._desk.spare(short=short)):
             return None
         try:
-            return self._taken(min(until, monotonic() + self._seconds) if wait else monotonic())
+            return self._taken(min(until, monotonic() + self._seconds) if wait else monotonic(), short=short)
         except NoneFree:
             if not wait:
                 return None
@@ -144,9 +150,9 @@ class ModelPool:
                 raise ModelsLate from None
             raise DetectionTimeout("no model's process was free in time") from None
 
-    def _taken(self, until: float) -> Worker:
+    def _taken(self, until: float, *, short: bool) -> Worker:
         """An idle worker, started if need be. Raises NoneFree, ModelUnusable, DetectionTimeout."""
-        worker = self._desk.take(until)
+        worker = self._desk.take(until, short=short)
         if worker is not None:
             return worker
         worker = Worker(self._models)

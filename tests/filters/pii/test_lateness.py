@@ -22,7 +22,7 @@ from headrace.filters.pii.lateness import allowance_of, waiting_room
 from headrace.filters.pii.memo import MemoDetector
 from headrace.filters.pii.models.batches import cut
 from headrace.filters.pii.models.desk import Desk, NoneFree
-from headrace.filters.pii.models.names import default_models
+from headrace.filters.pii.models.names import default_models, model_of
 from headrace.filters.pii.models.pool import ModelPool
 from headrace.filters.pii.naming import NamingDetector
 from headrace.filters.pii.scan import Searcher
@@ -35,6 +35,7 @@ from .driver import policy, user
 
 LINES = [f"{word * 30} Jane wrote to {word}@example.com" for word in ("a", "b", "c")]
 PATTERNS = PatternDetector({"EMAIL_ADDRESS": 0.4})
+NAME = "please ask Jane Doe, who lives in Springfield, about it"
 PAST = 0.0
 """In seconds of `time.monotonic`, which counts from the machine's start."""
 
@@ -193,24 +194,24 @@ def test_whoever_waits_for_a_model_waits_apart_from_other_heavy_work(tmp_path: P
 
 def test_workers_are_handed_out_in_the_order_in_which_they_were_asked_for() -> None:
     desk = Desk(1)
-    held = desk.take(PAST)
+    held = desk.take(PAST, short=False)
     served: list[str] = []
     began = threading.Event()
 
     def first() -> None:
         began.set()
-        worker = desk.take(monotonic() + 30)
+        worker = desk.take(monotonic() + 30, short=False)
         served.append("first")
         desk.put(worker)
 
     thread = threading.Thread(target=first)
     thread.start()
     assert began.wait(30)
-    while not desk._waiting:
+    while not desk._long:
         thread.join(0.001)
     desk.put(held)
-    assert not desk.spare() or served
-    worker = desk.take(monotonic() + 30)
+    assert not desk.spare(short=False) or served
+    worker = desk.take(monotonic() + 30, short=False)
     served.append("second")
     desk.put(worker)
     thread.join(30)
@@ -219,7 +220,36 @@ def test_workers_are_handed_out_in_the_order_in_which_they_were_asked_for() -> N
 
 def test_a_desk_without_an_idle_worker_gives_none() -> None:
     desk = Desk(1)
-    desk.take(PAST)
-    assert not desk.spare()
+    desk.take(PAST, short=False)
+    assert not desk.spare(short=False)
     with pytest.raises(NoneFree):
-        desk.take(PAST)
+        desk.take(PAST, short=False)
+
+
+def test_long_texts_leave_a_worker_to_short_ones() -> None:
+    desk = Desk(3, kept=1)
+    held = [desk.take(PAST, short=False) for _ in range(2)]
+    assert not desk.spare(short=False) and desk.spare(short=True)
+    with pytest.raises(NoneFree):
+        desk.take(PAST, short=False)
+    held.append(desk.take(PAST, short=True))
+    assert not desk.spare(short=True)
+    desk.put(held.pop())
+    assert not desk.spare(short=False), "it is kept for short texts again"
+    desk.put(held.pop())
+    assert desk.spare(short=False)
+
+
+@pytest.mark.skipif(not default_models(), reason="needs the extra ner")
+def test_a_short_text_is_read_while_long_ones_have_every_worker_they_may() -> None:
+    made = ModelPool([model_of("rampart")], workers=2)
+    try:
+        made.load()
+        held = made._desk.take(monotonic(), short=False)
+        with pytest.raises(ModelsLate):
+            list(made.batches([NAME] * 200, monotonic() + 0.05))
+        assert made.find([NAME])[0]
+        made._desk.put(held)
+        assert len(made.find([NAME] * 200)) == 200
+    finally:
+        made.close()
