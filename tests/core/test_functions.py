@@ -37,7 +37,7 @@ def prompt(*functions: Any, messages: Any = ()) -> Prompt:
 
 
 def tokens(found: Prompt) -> int:
-    return found.overhead + sum(toktok.batch_count(list(found.texts), "o200k_base"))
+    return found.overhead + sum(map(int, toktok.batch_count(list(found.texts), "o200k_base")))
 
 
 def test_the_cookbooks_example_has_the_tokens_that_the_api_reports() -> None:
