@@ -55,7 +55,7 @@ from headrace.ext_proc.telemetry.measured_store import MeasuredStore
 if TYPE_CHECKING:
     from headrace.ext_proc.telemetry.tracing import Tracing
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("headrace.ext_proc.service.worker")  # its own name is __main__
 
 DIRECT_DRAIN_S = 300.0
 """Seconds. For a SIGTERM that is sent to the worker itself rather than to its supervisor."""

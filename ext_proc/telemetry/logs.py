@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 LEVELS: Final = ("debug", "info", "warning", "error")
-NOISY: Final = ("asyncio", "httpx", "httpcore", "grpc", "opentelemetry", "urllib3", "uvicorn", "presidio-analyzer")
+NOISY: Final = (
+    "asyncio", "filelock", "grpc", "hpack", "httpcore", "httpx", "multipart", "opentelemetry", "presidio-analyzer",
+    "python_multipart", "spacy", "tldextract", "urllib3", "uvicorn", "watchfiles",
+)  # fmt: skip
 """Libraries that are heard from warnings on only: below that, some of them log requests."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 MAX_VALUE = 2_000

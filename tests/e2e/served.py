@@ -34,6 +34,8 @@ filters:
 """`remove` has streams that did not ask for usage pass through the service, event by event."""
 
 
+LOG = "service.log"
+"""In the folder: what the service wrote to standard error after it was ready."""
 AGAIN_S = 0.2
 """Two signals in a row may arrive as one."""
 
@@ -114,17 +116,18 @@ async def serving(
     log = Log(process.stderr)
     try:
         ready = await log.line("serving")
-        following = asyncio.create_task(_drain(process.stderr))
+        following = asyncio.create_task(_drain(process.stderr, folder / LOG))
         yield process, ready
         following.cancel()
     finally:
         await ended(process)
 
 
-async def _drain(stream: asyncio.StreamReader) -> None:
+async def _drain(stream: asyncio.StreamReader, into: Path) -> None:
     """So that a process that says much is not held up."""
-    while await stream.readline():
-        pass
+    with into.open("ab", buffering=0) as file:
+        while line := await stream.readline():
+            file.write(line)
 
 
 async def ended(process: asyncio.subprocess.Process) -> None:
