@@ -133,6 +133,8 @@ class AuditLog:
                 await self._keep()
         while self._waiting and await self._batch():
             pass
+        if self._lost and not self._waiting:
+            await self._batch()  # nothing but their number
         self._drop(len(self._waiting))
 
     async def _until_due(self) -> None:
