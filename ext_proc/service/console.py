@@ -7,10 +7,12 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from headrace.ext_proc.admin.console.app import application
+from headrace.ext_proc.admin.console.audit_log import AuditDirectory
 from headrace.ext_proc.admin.console.counts import Counts
 from headrace.ext_proc.admin.console.decision_file import DecisionFile
 from headrace.ext_proc.admin.console.forms import Words
 from headrace.ext_proc.admin.console.frame import Console, WorkerState
+from headrace.ext_proc.admin.console.log import DecisionSource
 from headrace.ext_proc.admin.console.revisions import Revisions
 from headrace.ext_proc.admin.console.workshop import Workshop
 from headrace.ext_proc.admin.operation import Site
@@ -30,8 +32,11 @@ class ConsoleOf:
         self._revisions = Revisions(site.store, site.policy)
         self._workshop = Workshop()
         self._following: asyncio.Task[None] | None = None
+        target = service.options.decisions
+        self._file = DecisionFile(Path(target)) if target and target != STDOUT else None
+        self._audit: tuple[str, AuditDirectory] | None = None
         words = Words(secrets.token_bytes(32))
-        self.app: ASGIApp = application(Console(self, _decisions(service), self._counts, self._revisions, self._workshop, words))
+        self.app: ASGIApp = application(Console(self, self._counts, self._revisions, self._workshop, words))
 
     @property
     def gateway(self) -> Gateway:
@@ -40,6 +45,16 @@ class ConsoleOf:
     @property
     def secure(self) -> bool:
         return self._service.options.admin_tls is not None
+
+    @property
+    def decisions(self) -> DecisionSource | None:
+        """The decision log where there is a file of it, else the audit log of the policy in force."""
+        if self._file is not None:
+            return self._file
+        path = next((slot.policy.audit for slot in self._service.slots if slot.policy and slot.policy.audit), "")
+        if path and (self._audit is None or self._audit[0] != path):
+            self._audit = path, AuditDirectory(Path(path))
+        return self._audit[1] if path and self._audit else None
 
     def workers(self) -> list[WorkerState]:
         return [_state(slot) for slot in self._service.slots]
@@ -60,12 +75,6 @@ class ConsoleOf:
         found = [state for state in states if state is not None]
         if found and len(found) == len(states) and len({state.revision for state in found}) == 1:
             self._revisions.tell(found[0].revision, min(state.loaded_ms for state in found), found[0].files)
-
-
-def _decisions(service: Service) -> DecisionFile | None:
-    """None where there is no file to read."""
-    target = service.options.decisions
-    return DecisionFile(Path(target)) if target and target != STDOUT else None
 
 
 def _state(slot: Slot) -> WorkerState:

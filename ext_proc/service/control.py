@@ -71,13 +71,14 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 class PolicyState(msgspec.Struct, frozen=True, tag="policy"):
     """The policy in force. problems: of the policy that was offered last and refused; empty when it is the one in force.
 
-    files: those the policy names, in order.
+    files: those the policy names, in order. audit: where its audit log is; empty where it has none.
     """
 
     revision: str
     loaded_ms: int
     problems: Sequence[str] = ()
     files: Sequence[str] = ()
+    audit: str = ""
 
 
 class Report(msgspec.Struct, frozen=True, tag="report"):

@@ -227,7 +227,8 @@ class Worker:
         self._scraper.follow(targets_of(holder.current.document))
         problems = tuple(map(str, holder.problems))
         files = tuple(map(str, sorted(holder.current.files)))
-        self._channel.send(PolicyState(holder.current.revision, time_ns() // 1_000_000, problems, files))
+        audit = str(holder.current.audit.directory) if holder.current.audit else ""
+        self._channel.send(PolicyState(holder.current.revision, time_ns() // 1_000_000, problems, files, audit))
 
     async def _drain(self, order: Drain) -> None:
         await self._draining.run(self._server, order)

@@ -204,8 +204,10 @@ async def _static(request: Request) -> Response:
 
 
 def _problem(status: HTTPStatus, title: str, message: str, request: Request | None = None) -> Response:
-    part = request is not None and is_part(request)
-    return HTMLResponse(render("_problem.html" if part else "problem.html", title=title, message=message), status)
+    if request is None or not is_part(request):
+        return HTMLResponse(render("problem.html", title=title, message=message), status)
+    target = request.headers.get("hx-target", "")  # what htmx puts this in the place of, and looks for the next time
+    return HTMLResponse(render("_problem.html", title=title, message=message, target=target), status)
 
 
 async def _unrouted(_: Request, error: Exception) -> Response:

@@ -59,6 +59,11 @@ class Surroundings(Protocol):
         """Whether the console is served over TLS."""
         ...
 
+    @property
+    def decisions(self) -> DecisionSource | None:
+        """Where what was decided is kept; None where it is not."""
+        ...
+
     def workers(self) -> list[WorkerState]: ...
 
 
@@ -67,7 +72,6 @@ class Console:
     """What the pages share, for as long as the service runs."""
 
     around: Surroundings
-    decisions: DecisionSource | None
     counts: Counts
     revisions: Revisions
     workshop: Workshop
@@ -78,6 +82,10 @@ class Console:
     @property
     def site(self) -> Site:
         return self.around.site
+
+    @property
+    def decisions(self) -> DecisionSource | None:
+        return self.around.decisions
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ NAVIGATION: Final = (
 )  # fmt: skip
 HTMX_SETTINGS: Final = {
     "allowEval": False, "allowScriptTags": False, "includeIndicatorStyles": False, "selfRequestsOnly": True, "historyCacheSize": 0,
-    "historyEnabled": True, "refreshOnHistoryMiss": True, "disableSelector": "[data-no-htmx]",
+    "historyEnabled": True, "refreshOnHistoryMiss": True,
     "responseHandling": [{"code": "204", "swap": False}, {"code": "...", "swap": True}],
 }  # fmt: skip
 """It neither evaluates nor injects anything, asks nobody else, and keeps no page in the browser's storage."""

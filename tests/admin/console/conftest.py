@@ -18,6 +18,7 @@ from headrace.ext_proc.admin.console.counts import Counts
 from headrace.ext_proc.admin.console.decision_file import DecisionFile
 from headrace.ext_proc.admin.console.forms import Words
 from headrace.ext_proc.admin.console.frame import PREFIX, Console, WorkerState
+from headrace.ext_proc.admin.console.log import DecisionSource
 from headrace.ext_proc.admin.console.revisions import Revisions
 from headrace.ext_proc.admin.console.workshop import Workshop
 from headrace.ext_proc.admin.operation import Site
@@ -36,6 +37,7 @@ class Around:
     site: Site
     gateway: Gateway = Gateway.ENVOY
     secure: bool = False
+    decisions: DecisionSource | None = None
     states: list[WorkerState] = field(default_factory=lambda: [WorkerState(0, ready=True, restarts=0, revision="0123456789ab")])
 
     def workers(self) -> list[WorkerState]:
@@ -51,12 +53,10 @@ class Pages:
         self.policy = directory / "policy.yaml"
         self.log = directory / "decisions.jsonl"
         self.counted: dict[Key, float] = {}
-        self.around = Around(Site(self.store, self.policy, lambda: self.now))
+        self.around = Around(Site(self.store, self.policy, lambda: self.now), decisions=DecisionFile(self.log))
         self.revisions, self.workshop = Revisions(self.store, self.policy), Workshop()
         self.counts = Counts(lambda: self.counted, lambda: self.now)
-        self.console = Console(
-            self.around, DecisionFile(self.log), self.counts, self.revisions, self.workshop, Words(b"a secret of this process")
-        )
+        self.console = Console(self.around, self.counts, self.revisions, self.workshop, Words(b"a secret of this process"))
         app = Starlette(routes=[Mount(PREFIX, application(self.console))])
         self._transport = httpx.ASGITransport(app, raise_app_exceptions=True)
         self.client = self.browser()

@@ -41,7 +41,7 @@ async def test_empty_states_say_what_to_do(pages: Pages) -> None:
     assert "Nobody has drawn on a budget" in (await pages.get("/budgets")).text
     assert "The store has no key like this." in (await pages.get("/keys")).text
     assert "No candidate is tried." in (await pages.get("/policy")).text
-    pages.console.decisions = None
+    pages.around.decisions = None
     assert "--decisions FILE" in (await pages.get("/decisions")).text
     assert "--decisions FILE" in (await pages.get("/")).text
 
@@ -53,6 +53,15 @@ async def test_a_log_that_cannot_be_read_is_an_error_of_its_page_alone(pages: Pa
     assert (page.status_code, "no such file" in page.text) == (503, True)
     assert (await pages.get("/")).status_code == 200
     assert (await pages.get("/policy")).status_code == 200
+
+
+async def test_where_a_part_of_a_page_fails_that_part_says_so_and_goes_on(pages: Pages) -> None:
+    await pages.log_in(Role.VIEWER)
+    await pages.store.close()
+    page = await pages.get("/live", hx_request="true", hx_target="live")
+    assert page.status_code == 503
+    assert 'id="live" hx-get="/console/live"' in page.text
+    assert "<html" not in page.text
 
 
 async def test_decisions_are_found_by_what_they_are_and_all_there_is_of_one_is_shown(pages: Pages) -> None:
