@@ -6,10 +6,16 @@ from time import perf_counter, thread_time
 
 SHARE = 0.2
 """Of the time of the loop's thread. With more, too many requests would find such work under way, which cannot be interrupted."""
-QUIET_S = 0.000_2
-"""A turn of the loop that takes longer had something else to do: less than any request takes."""
+QUIET_S = 0.000_05
+MOST_QUIET_S = 0.000_2
+"""A turn of the loop that takes longer had something else to do: an empty one takes 10 to 40 µs, a request's message 100. Where empty
+ones take longer, four times the shortest that was seen counts, but no more than the latter.
+"""
+QUIET_TURNS = 3
+"""In a row, before the loop counts as idle: one is found between any two messages."""
 LATER_S = 0.005
-"""Until a loop that was busy is looked at again."""
+MOST_LATER_S = 0.1
+"""Until a loop that was busy is looked at again: longer each time it is found so."""
 
 
 class Pace:
@@ -19,16 +25,25 @@ class Pace:
         self._spent = spent
         self._began = 0.0
         self._owed = 0.0
+        self._least = MOST_QUIET_S
 
     async def moment(self) -> None:
         """Returns when a piece may begin."""
-        wait = self._owed
+        wait, later = self._owed, LATER_S
         while True:
             await asyncio.sleep(wait)
-            if await _turn() <= QUIET_S:
+            if await self._is_quiet():
                 break
-            wait = LATER_S
+            wait, later = later, min(2 * later, MOST_LATER_S)
         self._began = self._spent()
+
+    async def _is_quiet(self) -> bool:
+        for _ in range(QUIET_TURNS):
+            took = await _turn()
+            self._least = min(self._least, took)
+            if took > min(max(QUIET_S, 4 * self._least), MOST_QUIET_S):
+                return False
+        return True
 
     def done(self) -> None:
         """The piece is over; what it took is owed to the requests several times over."""
