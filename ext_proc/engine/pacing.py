@@ -8,8 +8,8 @@ SHARE = 0.2
 """Of the time of the loop's thread. With more, too many requests would find such work under way, which cannot be interrupted."""
 QUIET_S = 0.000_05
 MOST_QUIET_S = 0.000_2
-"""A turn of the loop that takes longer had something else to do: an empty one takes 10 to 40 µs, a request's message 100. Where empty
-ones take longer, four times the shortest that was seen counts, but no more than the latter.
+"""A turn of the loop that takes longer had something else to do: an empty one takes 10 to 40 µs, a request's message 100. Where
+empty ones take longer, it is four times the shortest that was seen, up to the latter.
 """
 QUIET_TURNS = 3
 """In a row, before the loop counts as idle: one is found between any two messages."""
