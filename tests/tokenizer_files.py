@@ -29,13 +29,20 @@ MERGES = ["th", "the", " t", " th", " the", "ou", "you", "in", "ing", "er", "  "
 UNUSED = ["an", "on"]
 """Beyond what the default vocabulary has room for."""
 SPECIAL = 60
+SETTINGS = {
+    "reasoning_effort": {"type": "enum", "values": ["none", "high"], "accepts_none": True, "default": "none"},
+    "json_schema": {"type": "json_schema", "accepts_none": False, "default": None},
+}
+"""What models of v15 are told."""
 
 
 def tekken(version: str = "v7", **config: Any) -> dict[str, Any]:
     """A tekken.json of 256 bytes and some merges, as a document. config: other values of that member."""
     known = [bytes([byte]) for byte in range(256)] + [text.encode() for text in MERGES]
     tokens = [*known, *(text.encode() for text in UNUSED)]
+    builder = {"model_settings_builder": SETTINGS} if version == "v15" else {}
     return {
+        **builder,
         "config": {
             "pattern": PATTERN,
             "num_vocab_tokens": len(tokens),

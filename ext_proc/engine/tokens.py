@@ -106,8 +106,8 @@ class Tokens:
 
     def _template(self, model: Model, counter: Counter) -> Template | None:
         """None for OpenAI's formula, by which the lens has framed a chat already."""
-        if counter.tekken:
-            return partial(mistral, version=counter.tekken)
+        if counter.frames is not None:
+            return partial(mistral, frames=counter.frames)
         if isinstance(model.template, str):
             return TEMPLATES.get(model.template)
         if (found := self._templates.get(model.template)) is None:

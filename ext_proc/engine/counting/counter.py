@@ -12,16 +12,28 @@ Count = Callable[[Sequence[str]], int]
 Most = Callable[[str], int]
 
 
+class Frames(NamedTuple):
+    """What a tekken.json says of how chats are put together.
+
+    version: of 3, 7, 11, 13, 15. effort: the reasoning effort of requests that name none, empty where the model is not told of it.
+    schemas: whether it is told the schema of the answer.
+    """
+
+    version: int
+    effort: str = ""
+    schemas: bool = False
+
+
 class Counter(NamedTuple):
     """count: tokens of texts, each on its own. most: bounds the tokens of one text from above, in no more time than its bytes take
     to be counted; None where the tokenizer may make any number. inline: characters up to which `count` takes well under a
-    millisecond. tekken: the version of Mistral's frames that the file says, empty for every other tokenizer.
+    millisecond. frames: Mistral's, None for every other tokenizer.
     """
 
     count: Count
     most: Most | None
     inline: int
-    tekken: str = ""
+    frames: Frames | None = None
 
     def __call__(self, texts: Sequence[str]) -> int:
         return self.count(texts)

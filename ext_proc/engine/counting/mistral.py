@@ -2,6 +2,7 @@
 
     v3        <s>[AVAILABLE_TOOLS]…[/AVAILABLE_TOOLS][INST]system, a blank line, user[/INST]answer</s>
     v7 on     <s>[SYSTEM_PROMPT]system[/SYSTEM_PROMPT][INST]user[/INST]answer</s>
+    v15 on    [MODEL_SETTINGS]…[/MODEL_SETTINGS] before the first user
 
 Neighbours of one role are one message. What stands in brackets is one token, and roles are not rendered. Source: mistral_common,
 tokens/tokenizers/instruct.py and protocol/instruct/normalize.py, which the tests compare with.
@@ -15,18 +16,20 @@ from typing import Any, Final
 from headrace.ext_proc.core.lenses import Prompt
 from headrace.ext_proc.core.lenses.call import Texts
 from headrace.ext_proc.engine.counting.conversation import Call, Turn, tools_of, turns
+from headrace.ext_proc.engine.counting.counter import Frames
 
 BLANK_LINE: Final = "\n\n"
 
 
-def mistral(chat: dict[str, Any], version: str) -> Prompt:
-    """version: of the tekken.json, v3 to v15."""
-    return _Rendering(int(version.removeprefix("v"))).of(chat)
+def mistral(chat: dict[str, Any], frames: Frames) -> Prompt:
+    """frames: as the tekken.json has them."""
+    return _Rendering(frames).of(chat)
 
 
 class _Rendering:
-    def __init__(self, version: int) -> None:
-        self._version = version
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self._version = frames.version
         self._texts = Texts()
 
     def of(self, chat: dict[str, Any]) -> Prompt:
@@ -37,8 +40,7 @@ class _Rendering:
             self._turn(turn)
         if any(turn.role == "user" for turn in merged):
             self._tools(chat)
-        if self._version >= 15:  # settings such as reasoning_effort are rendered, too, by rules of the file
-            self._texts.estimate()
+            self._settings(chat)
         return self._texts.prompt(chat)
 
     def _turn(self, turn: Turn) -> None:
@@ -83,6 +85,13 @@ class _Rendering:
             self._marked(2, _dumped([_tool(tool["function"]) for tool in tools]))
         if len(tools) < len(tools_of(chat)):
             self._texts.estimate()
+
+    def _settings(self, chat: Mapping[str, Any]) -> None:
+        """[MODEL_SETTINGS]…[/MODEL_SETTINGS], of models that are told of them."""
+        if self._frames.effort:
+            self._marked(2, _dumped({"reasoning_effort": chat.get("reasoning_effort") or self._frames.effort}))
+        if self._frames.schemas and chat.get("response_format") not in (None, {"type": "text"}):
+            self._texts.estimate(_dumped(chat["response_format"]), 2)
 
 
 def _merged(listed: Sequence[Turn]) -> Iterator[Turn]:

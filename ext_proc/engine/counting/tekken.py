@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import tiktoken
 
-from headrace.ext_proc.engine.counting.counter import Counter, encodable, no_panic, utf8_bytes
+from headrace.ext_proc.engine.counting.counter import Counter, Frames, encodable, no_panic, utf8_bytes
 
 INLINE: Final = 8 * 1024
 """Characters; at 25 MB/s."""
@@ -36,9 +36,25 @@ class _Token(msgspec.Struct):
     token_bytes: str
 
 
+class _Effort(msgspec.Struct):
+    default: str = ""
+
+
+class _Settings(msgspec.Struct):
+    reasoning_effort: _Effort | None = None
+    json_schema: dict[str, msgspec.Raw] | None = None
+
+
 class _File(msgspec.Struct):
     config: _Config
     vocab: list[_Token]
+    model_settings_builder: _Settings | None = None
+
+    @property
+    def frames(self) -> Frames:
+        told = self.model_settings_builder or _Settings()
+        effort = told.reasoning_effort.default if told.reasoning_effort else ""
+        return Frames(int(self.config.version.removeprefix("v")), effort, told.json_schema is not None)
 
 
 def tekken(content: bytes) -> Counter:
@@ -54,7 +70,7 @@ def tekken(content: bytes) -> Counter:
     def count(texts: Sequence[str]) -> int:
         return sum(_count(encoding, encodable(text)) for text in texts)
 
-    return Counter(count, utf8_bytes, INLINE, file.config.version)
+    return Counter(count, utf8_bytes, INLINE, file.frames)
 
 
 def _ranks(file: _File) -> Mapping[bytes, int]:

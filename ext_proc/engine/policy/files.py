@@ -69,5 +69,5 @@ def _check_tokenizer(build: Build, model: Model, tokenizer: TokenizerFile, where
     except (OSError, ValueError) as error:
         build.problem((*where, "tokenizer", "file"), str(error))
         return
-    if counter.tekken and "template" in model.model_fields_set:
+    if counter.frames is not None and "template" in model.model_fields_set:
         build.problem((*where, "template"), "must not be there: a tekken.json brings its own")

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.tokenizer_files import tekken, write
 
-VERSIONS = ("v3", "v7", "v11", "v13")
+VERSIONS = ("v3", "v7", "v11", "v13", "v15")
 WORDS = ["the", " you", "naming", "Straße", " 東京", "🧑‍🚀", "don't", "1234", "<s>", "[INST]", "\n", "\n\n"]
 WORDS += ["  ", "\t", '{"name": 1}', " "]
 FUNCTIONS: list[dict[str, Any]] = [
@@ -41,7 +41,8 @@ class Chats:
             messages.append({"role": "assistant", "content": self._text().strip() or "x"})
         messages += [{"role": "user", "content": self._content()} for _ in range(chance.choice([1, 1, 2]))]
         tools = [{"type": "function", "function": function} for function in chance.sample(FUNCTIONS, chance.choice([0, 0, 1, 3]))]
-        return {"model": "m", "messages": messages, **({"tools": tools} if tools else {})}
+        effort = {"reasoning_effort": "high"} if version == "v15" and chance.random() < 0.5 else {}
+        return {"model": "m", "messages": messages, **({"tools": tools} if tools else {}), **effort}
 
     def _text(self) -> str:
         return "".join(self._chance.choice(WORDS) for _ in range(self._chance.randint(1, 8)))
@@ -71,13 +72,14 @@ def main() -> None:
     from mistral_common.tokens.tokenizers.base import SpecialTokens  # type: ignore[import-not-found,unused-ignore]
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer  # type: ignore[import-not-found,unused-ignore]
 
-    given = json.loads(Path(sys.argv[1]).read_bytes()) if sys.argv[1:] else tekken()
+    given = json.loads(Path(sys.argv[1]).read_bytes()) if sys.argv[1:] else None
     special = [{"rank": rank, "token_str": token.value, "is_control": True} for rank, token in enumerate(SpecialTokens)]
     chats = Chats(5)
     with tempfile.TemporaryDirectory() as folder:
         for version in VERSIONS:
-            file = {**given, "config": {**given["config"], "version": version}, "special_tokens": special}
-            file.pop("image", None)
+            file = {**tekken(version), "special_tokens": special}
+            if given is not None:
+                file |= {"config": {**given["config"], "version": version}, "vocab": given["vocab"]}
             tokenizer = MistralTokenizer.from_file(str(write(Path(folder) / f"tekken_{version}.json", file)))
             for _ in range(30):
                 chat = chats.chat(version)

@@ -49,11 +49,17 @@ def test_more_blanks_than_the_pattern_can_look_ahead_are_counted_in_pieces() -> 
     assert 500_000 <= COUNTER([blanks]) <= 500_000 + 64
 
 
+def version(path: Path) -> int:
+    frames = from_file(path).frames
+    assert frames is not None
+    return frames.version
+
+
 def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
     path = write(tmp_path / "t.json", tekken("v3"))
-    assert from_file(path).tekken == "v3" and from_file(path) is from_file(path)
+    assert version(path) == 3 and from_file(path) is from_file(path)
     write(path, tekken("v11"))
-    assert from_file(path).tekken == "v11"
+    assert version(path) == 11
     write(path, words())
     assert from_file(path)(["hello world again"]) == 3
 

@@ -15,11 +15,11 @@ FILE = {"file": "tekken.json"}
 
 def test_there_are_chats_of_every_version_with_tools_calls_and_parts() -> None:
     text = json.dumps(GOLDEN)
-    assert {version for version, _, _ in GOLDEN} == {"v3", "v7", "v11", "v13"}
+    assert {version for version, _, _ in GOLDEN} == {"v3", "v7", "v11", "v13", "v15"}
     assert all(text.count(part) > 20 for part in ('"tools"', '"tool_calls"', '"tool_call_id"', '"type": "text"', '"system"'))
 
 
-@pytest.mark.parametrize("version", ["v3", "v7", "v11", "v13"])
+@pytest.mark.parametrize("version", ["v3", "v7", "v11", "v13", "v15"])
 async def test_counts_equal_mistral_commons(tmp_path: Path, counted: Counting, version: str) -> None:
     write(tmp_path / "tekken.json", tekken(version))
     for _, chat, tokens in (line for line in GOLDEN if line[0] == version):
@@ -67,9 +67,15 @@ async def test_what_no_rule_is_known_for_is_an_estimate(tmp_path: Path, counted:
     assert (await counted({"model": "m", **chat}, tokenizer=FILE)).estimate is not None
 
 
-async def test_settings_that_the_newest_version_renders_make_an_estimate(tmp_path: Path, counted: Counting) -> None:
-    write(tmp_path / "tekken.json", tekken("v15"))
-    assert (await counted({"model": "m", "messages": [said("user", "hi")]}, tokenizer=FILE)).estimate == 1 + 2 + 2
+@pytest.mark.parametrize(("format", "exact"), [({"type": "text"}, True), (None, True), ({"type": "json_object"}, False)])
+async def test_a_schema_of_the_answer_makes_an_estimate_where_the_model_is_told(
+    tmp_path: Path, counted: Counting, format: Any, exact: bool
+) -> None:
+    chat = {"model": "m", "messages": [said("user", "hi")], "response_format": format}
+    for version, told in (("v13", False), ("v15", True)):
+        write(tmp_path / f"{version}.json", tekken(version))
+        found = await counted(chat, tokenizer={"file": f"{version}.json"})
+        assert (found.estimate is None) is (exact or not told)
 
 
 @pytest.mark.parametrize("arguments", ["[" * 100_000, "{", '{"a": 1e999}', "9" * 5000, "NaN"])
