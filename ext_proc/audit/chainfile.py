@@ -1,7 +1,7 @@
 """One file of a chain, appended to in batches: lines, and a checkpoint that signs them. A batch is on disk wholly or not at all."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -99,14 +99,3 @@ def _write(file: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(file, rest) :]
-
-
-def raw_lines(path: Path) -> Iterator[bytes]:
-    """With their line breaks; the last one may lack it. Raises OSError."""
-    with path.open("rb") as file:
-        yield from file
-
-
-def whole(lines: Sequence[bytes]) -> int:
-    """Bytes of lines."""
-    return sum(map(len, lines))
