@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from headrace.ext_proc.engine.policy.auditing import Audit
 from headrace.ext_proc.engine.policy.budgets import Budget, Sliding, UsdLimit
 from headrace.ext_proc.engine.policy.compile import Policy
 
@@ -18,6 +19,7 @@ def summary(policy: Policy) -> str:
         f"filters {', '.join(filters(policy))}" if policy.chain else "no filters",
         f"budgets {', '.join(budgets)}" if budgets else "",
         _count(document.overrides, "override") if document.overrides else "",
+        _audit(document.audit),
         "other paths are refused" if policy.refuse_other_paths else "",
     ]
     return "; ".join(part for part in parts if part)
@@ -31,6 +33,12 @@ def filters(policy: Policy) -> Iterable[str]:
             mode = settings.get("mode", "enforce")
             said = ", ".join(part for part in ("" if mode == "enforce" else str(mode), remarks.get(name, "")) if part)
             yield f"{name} ({said})" if said else name
+
+
+def _audit(audit: Audit | None) -> str:
+    if audit is None:
+        return ""
+    return f"audit log in {audit.directory}" + (f" with {audit.bodies} bodies" if audit.bodies != "none" else "")
 
 
 def _budget(budget: Budget) -> str:

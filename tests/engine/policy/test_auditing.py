@@ -57,3 +57,8 @@ def test_what_is_wrong_is_said_with_what_would_be_right(settings: str, tmp_path:
 def test_what_is_right_passes_and_makes_nothing(settings: str, tmp_path: Path) -> None:
     assert said(tmp_path, settings) == "good"
     assert not (tmp_path / "audit").exists()
+
+
+def test_the_summary_names_the_log(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(POLICY.format(settings="bodies: hashed, master_key: {file: good.key}"))
+    assert "; audit log in audit with hashed bodies" in headrace("check", "policy.yaml", cwd=tmp_path).stdout
