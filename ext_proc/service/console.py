@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from starlette.types import ASGIApp
@@ -16,6 +17,7 @@ from headrace.ext_proc.admin.console.log import DecisionSource
 from headrace.ext_proc.admin.console.revisions import Revisions
 from headrace.ext_proc.admin.console.workshop import Workshop
 from headrace.ext_proc.admin.operation import Site
+from headrace.ext_proc.engine.load.board import Heard
 from headrace.ext_proc.engine.policy.gateways import Gateway
 from headrace.ext_proc.service.slot import Slot
 from headrace.ext_proc.service.supervisor import Service
@@ -58,6 +60,15 @@ class ConsoleOf:
 
     def workers(self) -> list[WorkerState]:
         return [_state(slot) for slot in self._service.slots]
+
+    def servers(self) -> Mapping[str, Heard | None]:
+        """Of several workers the one that has asked last."""
+        found: dict[str, Heard | None] = {}
+        for name, heard in (pair for slot in self._service.slots for pair in slot.servers.items()):
+            known = found.setdefault(name, heard)
+            if heard is not None and (known is None or heard.read_ms > known.read_ms):
+                found[name] = heard
+        return dict(sorted(found.items()))
 
     def start(self) -> None:
         self._following = asyncio.create_task(self._counts.run(self._tell), name="console")

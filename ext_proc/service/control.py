@@ -5,10 +5,11 @@ Either end reads the end of the channel as the death of the other.
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
+from headrace.ext_proc.engine.load.board import Heard
 from headrace.ext_proc.engine.policy.gateways import Gateway
 from headrace.ext_proc.envoy.transport import DEFAULT, Tls, Transport
 from headrace.ext_proc.telemetry.samples import Sample
@@ -82,9 +83,10 @@ class PolicyState(msgspec.Struct, frozen=True, tag="policy"):
 
 
 class Report(msgspec.Struct, frozen=True, tag="report"):
-    """What the worker has counted since it started."""
+    """What the worker has counted since it started, and what it last heard of the servers that it chooses among."""
 
     samples: Sequence[Sample]
+    servers: Mapping[str, Heard | None] = {}
 
 
 Order = Settings | Reload | Drain | AskReport

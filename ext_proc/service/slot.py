@@ -6,11 +6,12 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import IO, assert_never
 
 from headrace.ext_proc.core.errors import HeadraceError
+from headrace.ext_proc.engine.load.board import Heard
 from headrace.ext_proc.service.addresses import AddressError, make_free, parse_address
 from headrace.ext_proc.service.control import AskReport, Channel, Drain, Failed, Notice, Order, PolicyState, Ready, Report, Settings
 from headrace.ext_proc.telemetry.exposition import Totals
@@ -44,6 +45,7 @@ class Slot:
     """Runs one worker at a time. `settings` are the same for each. totals: takes the counts of workers that have ended.
 
     failed: why the last worker could not start; empty once one could. samples: what the worker has counted, CHECK_S old at most.
+    servers: what it heard of the servers that it chooses among, as old.
     vacant: a worker was ready here, and none is now; told is called when it becomes so.
     """
 
@@ -56,6 +58,7 @@ class Slot:
         self.vacant = False
         self.restarts = 0
         self.samples: Sequence[Sample] = ()
+        self.servers: Mapping[str, Heard | None] = {}
         self._totals = totals
         self._told = told
         self._reported: asyncio.Future[None] | None = None
@@ -198,7 +201,7 @@ class Slot:
             case PolicyState():
                 self.policy = notice
             case Report():
-                self.samples = notice.samples
+                self.samples, self.servers = notice.samples, notice.servers
                 if self._reported is not None and not self._reported.done():
                     self._reported.set_result(None)
             case Failed():
@@ -216,7 +219,7 @@ class Slot:
     async def _reap(self) -> int:
         """The exit status of the process, which has closed its channel."""
         self._totals.ended(self.samples)
-        self.samples, self.policy = (), None
+        self.samples, self.servers, self.policy = (), {}, None
         process, channel = self._process, self._channel
         assert process is not None and channel is not None
         channel.close()

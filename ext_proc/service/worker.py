@@ -209,7 +209,8 @@ class Worker:
         self._metrics.active_streams.set(self._processor.active)
         self._metrics.offload_waiting.set(self._offload.pending)
         self._metrics.audit_waiting.set(self._audits.depth)
-        self._channel.send(Report(tuple(self._metrics.samples())))
+        servers = self._ports.load.heard(time_ns() // 1_000_000)
+        self._channel.send(Report(tuple(self._metrics.samples()), servers))
 
     def _reloaded(self, outcome: Policy | PolicyErrors) -> None:
         if isinstance(outcome, PolicyErrors):

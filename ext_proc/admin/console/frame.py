@@ -21,6 +21,7 @@ from headrace.ext_proc.admin.console.workshop import Workshop
 from headrace.ext_proc.admin.errors import Problem, invalid
 from headrace.ext_proc.admin.operation import Call, Nothing, Site
 from headrace.ext_proc.admin.tokens import Role, TokenRecord
+from headrace.ext_proc.engine.load.board import Heard
 from headrace.ext_proc.engine.policy.gateways import Gateway
 
 PREFIX = "/console"
@@ -65,6 +66,10 @@ class Surroundings(Protocol):
         ...
 
     def workers(self) -> list[WorkerState]: ...
+
+    def servers(self) -> Mapping[str, Heard | None]:
+        """What was heard last of the servers that the policy chooses among by their load."""
+        ...
 
 
 @dataclass(slots=True)

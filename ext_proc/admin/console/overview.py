@@ -41,7 +41,8 @@ async def _values(visit: Visit) -> Mapping[str, Any]:
         "query": query, "spans": SPANS, "words": words, "growth": growth, "columns": _columns(console.counts, seconds),
         "latency": {"half": growth.quantile(0.5), "p95": growth.quantile(0.95), "p99": growth.quantile(0.99)},
         "peak": _peak(console.counts, seconds), "workers": console.around.workers(), "gauges": console.counts.gauges,
-        "pools": pools, "now": visit.now, "columns_begin": growth.end - timedelta(seconds=seconds),
+        "pools": pools,
+        "servers": console.around.servers(), "now": visit.now, "columns_begin": growth.end - timedelta(seconds=seconds),
     }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """What is known of every server: its last metrics, what this worker has sent there, and which conversations are warm."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -54,6 +54,16 @@ class State(Struct, frozen=True):
     predicted: float
     alone: float
     running: int = 0
+
+
+class Heard(Struct, frozen=True):
+    """What a server said of itself last, and when (epoch ms). stale: it counts as full, because that is too long ago."""
+
+    running: int
+    waiting: int
+    cache: float | None
+    read_ms: int
+    stale: bool
 
 
 class Board:
@@ -123,6 +133,16 @@ class Board:
         """The server that has served this conversation lately."""
         found = self._warm.get(prefix)
         return found[0] if found is not None and now_ms - found[1] <= WARM_MS else None
+
+    def heard(self, now_ms: int) -> Mapping[str, Heard | None]:
+        """Of every server; None of one that was never heard of."""
+        return {name: self._heard(known, now_ms) for name, known in self._servers.items()}
+
+    def _heard(self, known: _Server, now_ms: int) -> Heard | None:
+        if (snapshot := known.snapshot) is None:
+            return None
+        stale = now_ms - known.read_ms > STALE_AFTER * self.interval_ms
+        return Heard(snapshot.running, snapshot.waiting, snapshot.cache, known.read_ms, stale)
 
     @property
     def servers(self) -> Sequence[str]:

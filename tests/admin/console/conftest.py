@@ -23,6 +23,7 @@ from headrace.ext_proc.admin.console.revisions import Revisions
 from headrace.ext_proc.admin.console.workshop import Workshop
 from headrace.ext_proc.admin.operation import Site
 from headrace.ext_proc.admin.tokens import ROSTER, FreshToken, Role, fresh_token
+from headrace.ext_proc.engine.load.board import Heard
 from headrace.ext_proc.engine.policy.gateways import Gateway
 from headrace.ext_proc.stores.memory import MemoryStore
 from headrace.ext_proc.telemetry.exposition import Key
@@ -39,6 +40,11 @@ class Around:
     secure: bool = False
     decisions: DecisionSource | None = None
     states: list[WorkerState] = field(default_factory=lambda: [WorkerState(0, ready=True, restarts=0, revision="0123456789ab")])
+
+    heard: dict[str, Heard | None] = field(default_factory=dict)
+
+    def servers(self) -> Mapping[str, Heard | None]:
+        return self.heard
 
     def workers(self) -> list[WorkerState]:
         return self.states

@@ -8,6 +8,7 @@ from headrace.ext_proc.admin.console.frame import WorkerState
 from headrace.ext_proc.admin.policies import budgets_of
 from headrace.ext_proc.admin.tokens import Role
 from headrace.ext_proc.core.principal import Principal
+from headrace.ext_proc.engine.load.board import Heard
 from tests.admin.console.conftest import Pages, decision
 
 HOSTILE = "<script>alert(1)</script>"
@@ -32,6 +33,14 @@ def count(pages: Pages, passed: int, refused: int) -> None:
     pages.counted["headrace_requests_total", labels] = passed
     labels = (("endpoint", "chat"), ("outcome", "refused"), ("reason", "budget.exhausted"))
     pages.counted["headrace_requests_total", labels] = refused
+
+
+async def test_the_load_of_model_servers_is_as_they_were_heard_last(pages: Pages) -> None:
+    await pages.log_in(Role.VIEWER)
+    silent, busy = Heard(0, 0, None, 1, stale=True), Heard(3, 7, 0.42, 1000, stale=False)
+    pages.around.heard = {"10.0.0.1:8000": busy, "<b>": None, "10.0.0.2:8000": silent}
+    page = (await pages.get("/")).text
+    assert all(said in page for said in ("42% in use", "never heard of", "&lt;b&gt;", "silent", "not said"))
 
 
 async def test_empty_states_say_what_to_do(pages: Pages) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.ext_proc.engine.load.board import STALE_AFTER, WARM_MS, Board, Need
+from headrace.ext_proc.engine.load.board import STALE_AFTER, WARM_MS, Board, Heard, Need
 from headrace.ext_proc.engine.load.choice import NoServer, order
 from headrace.ext_proc.engine.load.metrics import NAMES, Engine, MetricsError, Snapshot, snapshot
 from headrace.ext_proc.engine.load.scrape import MAX_EXPOSITION, Scraper, Target
@@ -189,3 +189,11 @@ async def test_what_cannot_be_read_leaves_the_server_full(answer: bytes, caplog:
     async with scraped(answer) as (found, _):
         assert found.state("a", Need(0), ManualClock().now_ms()) is None
     assert [record.message for record in caplog.records].count("metrics are not read: the server counts as full") == 1
+
+
+def test_what_was_heard_last_is_told_with_its_age() -> None:
+    board = Board(1000)
+    board.follow(["a", "b"])
+    board.read("a", Snapshot(3, 7, 0.5), 10_000)
+    assert board.heard(10_000 + STALE_AFTER * 1000) == {"a": Heard(3, 7, 0.5, 10_000, stale=False), "b": None}
+    assert board.heard(10_001 + STALE_AFTER * 1000)["a"] == Heard(3, 7, 0.5, 10_000, stale=True)
