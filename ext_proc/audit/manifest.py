@@ -29,6 +29,8 @@ REMOVED: Final = "removed"
 ERASED: Final = "erased"
 """Data keys were destroyed."""
 
+EMPTY: Final = "empty"
+"""How a chain has ended that had no signed line when its worker was found dead."""
 TAMPERED: Final = "tampered"
 """How a chain has ended whose last file has an end that no crash leaves."""
 

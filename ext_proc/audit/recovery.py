@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from headrace.ext_proc.audit.endings import Ending, ending
 from headrace.ext_proc.audit.home import Home
-from headrace.ext_proc.audit.manifest import ENDED, OPENED, TAMPERED, Held
+from headrace.ext_proc.audit.manifest import EMPTY, ENDED, OPENED, TAMPERED, Held
 from headrace.ext_proc.audit.signing import PublicKey
 
 LOCK: Final = "lock"
@@ -72,4 +72,4 @@ def _ended(home: Home, name: str, public: PublicKey) -> Mapping[str, Any]:
             where = {"chain": name, "segment": place.segment, "seq": place.seq, "hash": place.hash}
             return {**where, "until": found.time, "how": "recovered", **said}
         path.unlink()  # its first lines were torn, and nothing was promised in it
-    return {"chain": name, "how": "empty", **({"torn": torn, "torn_hash": torn_hash} if torn else {})}
+    return {"chain": name, "how": EMPTY, **({"torn": torn, "torn_hash": torn_hash} if torn else {})}

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from headrace.ext_proc.audit.home import Home
 from headrace.ext_proc.audit.lines import CLOSED
-from headrace.ext_proc.audit.manifest import ENDED, OPENED, REMOVED, SEALED, TAMPERED, Where, where_of
+from headrace.ext_proc.audit.manifest import EMPTY, ENDED, OPENED, REMOVED, SEALED, TAMPERED, Where, where_of
 from headrace.ext_proc.audit.scanning import MANIFEST, Found, Scan, scanned
 from headrace.ext_proc.audit.signing import PUBLIC, PublicKey
 
@@ -168,6 +168,8 @@ class _Look:
             self._out.notes.append(Found(f"chains/{name}", 0, "is being written, or its worker died and none has started since"))
         elif ended is None and not chain.removed:
             self._problem(f"chains/{name}", 0, "is gone")
+        elif ended is not None and ended.how == EMPTY:
+            self._out.notes.append(Found(f"chains/{name}", 0, "had no record when its worker was found dead"))
         elif ended is not None and ended.how == TAMPERED:
             self._problem(f"chains/{name}", 0, f"its end had no valid signature when it was found: {ended.file}")
 

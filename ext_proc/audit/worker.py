@@ -19,6 +19,8 @@ AGAIN_S: Final = 1.0
 """Between two tries to open the log that a changed policy names; until then the old one goes on."""
 POLICY: Final = "policy"
 """Kind of a record that says which policy is in force from there on."""
+Wanted = tuple[Terms | None, str]
+"""What a policy says of the log, and the policy's revision."""
 _OWN: Final = frozenset({DECISION, "pii"})
 """Kinds that a witness records."""
 
@@ -31,6 +33,8 @@ class Audits:
         self._clock = clock
         self._meters = meters
         self._log: AuditLog | None = None
+        self._over = False
+        self._wanted: Wanted | None = None
         self._following: asyncio.Task[None] | None = None
 
     @property
@@ -47,10 +51,10 @@ class Audits:
             raise AuditError(f"the audit log {terms.directory} cannot be written: {error.strerror or error}") from None
 
     def follow(self, terms: Terms | None, revision: str) -> None:
-        """Another policy is in force."""
-        if self._following is not None:
-            self._following.cancel()
-        self._following = asyncio.create_task(self._follow(terms, revision), name="audit policy")
+        """Another policy is in force. One change after the other: a log that is being ended is ended first."""
+        self._wanted = terms, revision
+        if self._following is None or self._following.done():
+            self._following = asyncio.create_task(self._follow(), name="audit policy")
 
     def witness(self, exchange: Exchange) -> Witness | None:
         """None where nothing is recorded."""
@@ -62,33 +66,41 @@ class Audits:
             self._log.write(record.kind, record.members)
 
     async def close(self) -> None:
+        self._over = True
         if self._following is not None:
-            self._following.cancel()
+            await self._following
         await self._close()
 
     def _open(self, chain: Chain, revision: str) -> None:
         self._log = AuditLog(chain, self._clock.now_ms, self._meters)
         self._log.write(POLICY, {"revision": revision})
 
-    async def _follow(self, terms: Terms | None, revision: str) -> None:
+    async def _follow(self) -> None:
+        while self._wanted is not None and not self._over:
+            wanted, self._wanted = self._wanted, None
+            await self._become(*wanted)
+
+    async def _become(self, terms: Terms | None, revision: str) -> None:
         if terms is None:
             await self._close()
             return
         if self._log is not None and self._log.terms == terms:
             self._log.write(POLICY, {"revision": revision})
             return
-        chain = await self._chain(terms)
-        await self._close()
-        self._open(chain, revision)
+        if (chain := await self._chain(terms)) is not None:
+            await self._close()
+            self._open(chain, revision)
 
-    async def _chain(self, terms: Terms) -> Chain:
-        while True:
+    async def _chain(self, terms: Terms) -> Chain | None:
+        """None where something else is wanted by now."""
+        while self._wanted is None and not self._over:
             try:
                 return await asyncio.to_thread(Chain, terms, self._worker, self._clock.now_ms)
             except (OSError, AuditError) as error:
                 log.error("audit log not opened, the one before goes on", extra={"detail": str(error)})
                 self._meters.failed()
                 await asyncio.sleep(AGAIN_S)
+        return None
 
     async def _close(self) -> None:
         old, self._log = self._log, None

@@ -91,6 +91,7 @@ def test_a_chain_that_died_before_its_first_line_is_no_problem(tmp_path: Path) -
     Chain(terms_at(tmp_path), "0", Ticking().now_ms).close()
     assert not path.exists()
     assert problems_of(verified(tmp_path)) == []
+    assert [note.what for note in verified(tmp_path).notes] == ["had no record when its worker was found dead"]
 
 
 def test_a_manifest_whose_last_line_is_torn_goes_on(tmp_path: Path) -> None:

@@ -74,6 +74,25 @@ async def test_while_the_other_log_cannot_be_opened_the_first_goes_on(audits: Au
     await until(lambda: told(tmp_path / "two", "policy") == [{"revision": "r2"}], "the other has begun")
 
 
+async def test_of_changes_that_come_at_once_the_last_one_holds(audits: Audits, tmp_path: Path) -> None:
+    audits.start(terms_at(tmp_path / "0"), "r0")
+    for number in range(1, 5):
+        audits.follow(terms_at(tmp_path / str(number)), f"r{number}")
+    await until(lambda: told(tmp_path / "4", "policy") == [{"revision": "r4"}], "the last has begun")
+    await audits.close()
+    for number in range(5):
+        if (tmp_path / str(number)).exists():
+            assert (problems_of(verified(tmp_path / str(number))), verified(tmp_path / str(number)).notes) == ([], [])
+
+
+async def test_a_service_that_ends_gives_up_a_log_that_cannot_be_opened(audits: Audits, tmp_path: Path) -> None:
+    audits.start(terms_at(tmp_path / "one"), "r1")
+    in_the_way(tmp_path / "two")
+    audits.follow(terms_at(tmp_path / "two"), "r2")
+    await audits.close()
+    assert told(tmp_path / "one", "closed") == [{}]
+
+
 def in_the_way(path: Path) -> None:
     path.write_text("")
 
