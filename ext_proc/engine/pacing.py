@@ -5,7 +5,10 @@ from collections.abc import Callable
 from time import perf_counter, thread_time
 
 SHARE = 0.2
-"""Of the time of the loop's thread. With more, too many requests would find such work under way, which cannot be interrupted."""
+LEAST_SHARE = 0.05
+"""Of the time of the loop's thread: the former where it has nothing else to do, the latter where that takes half of it. With more,
+too many requests would find such work under way, which cannot be interrupted.
+"""
 QUIET_S = 0.000_05
 MOST_QUIET_S = 0.000_2
 """A turn of the loop that takes longer had something else to do: an empty one takes 10 to 40 µs, a request's message 100. Where
@@ -19,11 +22,17 @@ MOST_LATER_S = 0.1
 
 
 class Pace:
-    """One for each kind of such work, which is done piece by piece: `moment`, the piece, `done`. spent: the thread's seconds."""
+    """One for each kind of such work, which is done piece by piece: `moment`, the piece, `done`.
 
-    def __init__(self, spent: Callable[[], float] = thread_time) -> None:
-        self._spent = spent
-        self._began = 0.0
+    spent: seconds of the thread's processor time. now: seconds.
+    """
+
+    def __init__(self, spent: Callable[[], float] = thread_time, now: Callable[[], float] = perf_counter) -> None:
+        self._spent, self._now = spent, now
+        self._began = self._ended = spent()
+        self._ended_at = now()
+        self._busy = 0.0
+        """The share of its time that the thread was at work between the last two pieces."""
         self._owed = 0.0
         self._least = MOST_QUIET_S
 
@@ -36,6 +45,7 @@ class Pace:
                 break
             wait, later = later, min(2 * later, MOST_LATER_S)
         self._began = self._spent()
+        self._busy = (self._began - self._ended) / max(self._now() - self._ended_at, 1e-9)
 
     async def _is_quiet(self) -> bool:
         for _ in range(QUIET_TURNS):
@@ -47,7 +57,9 @@ class Pace:
 
     def done(self) -> None:
         """The piece is over; what it took is owed to the requests several times over."""
-        self._owed = (self._spent() - self._began) * (1 / SHARE - 1)
+        self._ended, self._ended_at = self._spent(), self._now()
+        share = max(LEAST_SHARE, SHARE * (1 - 2 * self._busy))
+        self._owed = (self._ended - self._began) * (1 / share - 1)
 
 
 async def _turn() -> float:

@@ -3,11 +3,13 @@
 import asyncio
 import time
 
-from headrace.ext_proc.engine.pacing import SHARE, Pace
+import pytest
+
+from headrace.ext_proc.engine.pacing import LEAST_SHARE, SHARE, Pace
 
 
-class Thread:
-    """Its processor time, as told."""
+class Told:
+    """Seconds, as told."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -17,7 +19,7 @@ class Thread:
 
 
 async def test_a_quiet_loop_lets_it_begin() -> None:
-    await Pace(Thread()).moment()
+    await Pace(Told()).moment()
 
 
 async def test_while_the_loop_is_busy_nothing_begins() -> None:
@@ -29,7 +31,7 @@ async def test_while_the_loop_is_busy_nothing_begins() -> None:
             loop.call_soon(work)
 
     work()
-    waiting = loop.create_task(Pace(Thread()).moment())
+    waiting = loop.create_task(Pace(Told()).moment())
     for _ in range(20):
         await asyncio.sleep(0)
     assert not waiting.done()
@@ -37,12 +39,14 @@ async def test_while_the_loop_is_busy_nothing_begins() -> None:
     await waiting
 
 
-async def test_what_a_piece_took_is_owed_before_the_next() -> None:
-    thread, loop = Thread(), asyncio.get_running_loop()
-    pace = Pace(thread)
+@pytest.mark.parametrize(("busy", "share"), [(0.0, SHARE), (0.25, SHARE / 2), (0.5, LEAST_SHARE), (1.0, LEAST_SHARE)])
+async def test_what_a_piece_took_is_owed_before_the_next_and_more_of_it_where_the_thread_is_busy(busy: float, share: float) -> None:
+    thread, wall, loop = Told(), Told(), asyncio.get_running_loop()
+    pace = Pace(thread, wall)
+    thread.seconds, wall.seconds = busy, 1.0
     await pace.moment()
-    thread.seconds += 0.01
+    thread.seconds += 0.001
     pace.done()
     before = loop.time()
     await pace.moment()
-    assert loop.time() - before >= 0.009 * (1 / SHARE - 1)
+    assert loop.time() - before >= 0.0009 * (1 / share - 1)
