@@ -6,7 +6,9 @@ alone where one is not.
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from time import monotonic
+from typing import NamedTuple
 
 from headrace.filters.pii.models.process import Worker
 
@@ -15,30 +17,34 @@ class NoneFree(Exception):
     """Every worker was at work until the time was over."""
 
 
+class Seat(NamedTuple):
+    """A worker's place. worker: None where one has to be started. background: it is for long texts, if need be for short ones."""
+
+    worker: Worker | None
+    background: bool
+
+
 class Desk:
-    """The idle workers. None among them stands for one that has to be started: the last resort.
+    """The idle workers. background: how many of `workers` are for long texts; 0 where all are for any."""
 
-    kept: how many long texts leave idle, less than `workers`.
-    """
-
-    def __init__(self, workers: int, kept: int = 0) -> None:
-        self._idle: list[Worker | None] = [None] * workers
-        self._kept = kept
+    def __init__(self, workers: int, background: int = 0) -> None:
+        self._idle = [Seat(None, background=number < background) for number in range(workers)]
+        self._divided = background > 0
         self._short: deque[object] = deque()
         self._long: deque[object] = deque()
         self._changed = threading.Condition()
 
-    def put(self, worker: Worker | None) -> None:
+    def put(self, seat: Seat) -> None:
         with self._changed:
-            self._idle.insert(0 if worker is None else len(self._idle), worker)
+            self._idle.append(seat)
             self._changed.notify_all()
 
     def spare(self, *, short: bool) -> bool:
         """Whether one is idle that nobody waits for."""
         with self._changed:
-            return self._has_one(short=short) and not (self._short if short else self._long)
+            return bool(self._fitting(short=short)) and not (self._short if short else self._long)
 
-    def take(self, until: float, *, short: bool) -> Worker | None:
+    def take(self, until: float, *, short: bool) -> Seat:
         """An idle one, after all who asked before for a text of that kind. until: seconds of `time.monotonic`. Raises NoneFree."""
         waiting = self._short if short else self._long
         with self._changed:
@@ -46,12 +52,19 @@ class Desk:
             waiting.append(me)
             try:
                 left = max(0.0, until - monotonic())
-                if not self._changed.wait_for(lambda: self._has_one(short=short) and waiting[0] is me, left):
+                if not self._changed.wait_for(lambda: bool(self._fitting(short=short)) and waiting[0] is me, left):
                     raise NoneFree
-                return self._idle.pop()
+                seat = min(self._fitting(short=short), key=_last_resorts)
+                self._idle.remove(seat)
+                return seat
             finally:
                 waiting.remove(me)
                 self._changed.notify_all()
 
-    def _has_one(self, *, short: bool) -> bool:
-        return len(self._idle) > (0 if short else self._kept)
+    def _fitting(self, *, short: bool) -> Sequence[Seat]:
+        return [seat for seat in self._idle if short or seat.background or not self._divided]
+
+
+def _last_resorts(seat: Seat) -> tuple[bool, bool]:
+    """Last comes one that has to be started, and one in the background after one that is not."""
+    return seat.worker is None, seat.background

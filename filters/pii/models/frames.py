@@ -7,6 +7,8 @@ from typing import BinaryIO
 
 import msgspec
 
+BACKGROUND = "--background"
+"""The worker's argument that has it give way to other processes."""
 _LENGTH = struct.Struct("<I")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 

@@ -14,7 +14,7 @@ from time import monotonic
 
 from headrace.filters.pii.allowance import ModelsLate
 from headrace.filters.pii.models.batches import TOKENS, Measure, cut, measure_of
-from headrace.filters.pii.models.desk import Desk, NoneFree
+from headrace.filters.pii.models.desk import Desk, NoneFree, Seat
 from headrace.filters.pii.models.names import Model
 from headrace.filters.pii.models.process import Worker, ready
 from headrace.filters.pii.spans import DetectionTimeout, Span
@@ -45,7 +45,7 @@ class ModelPool:
         self._seconds = seconds
         self._callers = threading.Semaphore(WAITING)
         self._workers = workers
-        self._desk = Desk(workers, kept=min(1, workers - 1))
+        self._desk = Desk(workers, background=workers - 1)
         self._alive: set[Worker] = set()
         self._measure: Measure | None = None
         self._entities: Sequence[str] | None = None
@@ -60,7 +60,7 @@ class ModelPool:
     def entities(self) -> Sequence[str]:
         """Presidio's names of what the models find; loads them, the first time. Raises ModelUnusable, DetectionTimeout."""
         if self._entities is None:
-            self._desk.put(self._taken(monotonic() + START_S, short=True))
+            self._return(self._taken(monotonic() + START_S, short=True))
         assert self._entities is not None
         return self._entities
 
@@ -75,7 +75,7 @@ class ModelPool:
             return  # the others are at work
         finally:
             for worker in taken:
-                self._desk.put(worker)
+                self._return(worker)
 
     def find(self, texts: Sequence[str]) -> Found:
         """The findings in each segment. Raises DetectionTimeout, ModelUnusable."""
@@ -125,7 +125,7 @@ class ModelPool:
         for worker in ready(busy, self._seconds) or list(busy):
             found = worker.answer(deadline)
             indices = busy.pop(worker)
-            self._desk.put(worker)
+            self._return(worker)
             yield indices, found
 
     def _lengths(self, texts: Sequence[str]) -> Sequence[int]:
@@ -152,10 +152,10 @@ class ModelPool:
 
     def _taken(self, until: float, *, short: bool) -> Worker:
         """An idle worker, started if need be. Raises NoneFree, ModelUnusable, DetectionTimeout."""
-        worker = self._desk.take(until, short=short)
-        if worker is not None:
-            return worker
-        worker = Worker(self._models)
+        seat = self._desk.take(until, short=short)
+        if seat.worker is not None:
+            return seat.worker
+        worker = Worker(self._models, background=seat.background)
         self._alive.add(worker)
         try:
             loaded = worker.loaded(monotonic() + START_S)
@@ -167,10 +167,13 @@ class ModelPool:
         self._entities = loaded.entities
         return worker
 
+    def _return(self, worker: Worker) -> None:
+        self._desk.put(Seat(worker, worker.background))
+
     def _replace(self, worker: Worker) -> None:
         self._alive.discard(worker)
         worker.end()
-        self._desk.put(None)
+        self._desk.put(Seat(None, worker.background))
 
 
 @lru_cache(maxsize=4)

@@ -10,7 +10,7 @@ from typing import BinaryIO, Protocol, TypeVar, cast
 
 import msgspec
 
-from headrace.filters.pii.models.frames import Loaded, encodable, read_frame, write_frame
+from headrace.filters.pii.models.frames import BACKGROUND, Loaded, encodable, read_frame, write_frame
 from headrace.filters.pii.models.names import Model
 from headrace.filters.pii.spans import DetectionTimeout, Span
 
@@ -31,10 +31,11 @@ def ready(files: Iterable[File], seconds: float) -> Sequence[File]:
 
 
 class Worker:
-    """One process. Used by one thread at a time."""
+    """One process. Used by one thread at a time. background: it gives way to others where processors are short."""
 
-    def __init__(self, models: Sequence[Model]) -> None:
-        command = (sys.executable, "-m", "headrace.filters.pii.models.worker")
+    def __init__(self, models: Sequence[Model], *, background: bool = False) -> None:
+        self.background = background
+        command = (sys.executable, "-m", "headrace.filters.pii.models.worker", *([BACKGROUND] if background else []))
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._asks, self._answers = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
         self._send(msgspec.msgpack.encode(models))

@@ -11,11 +11,16 @@ from typing import BinaryIO
 import msgspec
 
 from headrace.filters.pii.models.ensemble import Ensemble, load
-from headrace.filters.pii.models.frames import Loaded, read_frame, write_frame
+from headrace.filters.pii.models.frames import BACKGROUND, Loaded, read_frame, write_frame
 from headrace.filters.pii.models.names import Model
+
+# A third of the processor's time beside one process of the usual priority: long texts are read on a busy machine, too.
+_NICENESS = 5
 
 
 def main() -> None:
+    if BACKGROUND in sys.argv[1:]:
+        os.nice(_NICENESS)
     frames, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library that prints must not break the frames
     first = read_frame(frames)

@@ -227,7 +227,7 @@ def test_a_desk_without_an_idle_worker_gives_none() -> None:
 
 
 def test_long_texts_leave_a_worker_to_short_ones() -> None:
-    desk = Desk(3, kept=1)
+    desk = Desk(3, background=2)
     held = [desk.take(PAST, short=False) for _ in range(2)]
     assert not desk.spare(short=False) and desk.spare(short=True)
     with pytest.raises(NoneFree):
@@ -246,6 +246,7 @@ def test_a_short_text_is_read_while_long_ones_have_every_worker_they_may() -> No
     try:
         made.load()
         held = made._desk.take(monotonic(), short=False)
+        assert held.background
         with pytest.raises(ModelsLate):
             list(made.batches([NAME] * 200, monotonic() + 0.05))
         assert made.find([NAME])[0]
