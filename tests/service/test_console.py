@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from headrace.ext_proc.admin.console import counts
 from headrace.ext_proc.admin.tokens import ROSTER, Role, fresh_token
 from headrace.ext_proc.engine.policy.compile import revision_of
 from headrace.ext_proc.envoy.config.settings import Address
@@ -29,7 +30,8 @@ filters:
 
 
 @pytest.fixture
-def options(folder: Path, valkey: str) -> Options:
+def options(folder: Path, valkey: str, monkeypatch: pytest.MonkeyPatch) -> Options:
+    monkeypatch.setattr(counts, "TICK_S", 0.1)
     (folder / "policy.yaml").write_text(POLICY)
     listen, admin = Address(path=str(folder / "run" / "worker.sock")), Address(host="127.0.0.1", port=0)
     return Options(policy=folder / "policy.yaml", listen=listen, store=valkey, admin=admin, log=folder / "log", drain_seconds=5)
