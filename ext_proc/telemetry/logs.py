@@ -8,8 +8,8 @@ from typing import Any, Final
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 NOISY: Final = (
-    "asyncio", "filelock", "grpc", "hpack", "httpcore", "httpx", "multipart", "opentelemetry", "presidio-analyzer",
-    "python_multipart", "spacy", "tldextract", "urllib3", "uvicorn", "watchfiles",
+    "asyncio", "filelock", "grpc", "hpack", "httpcore", "httpx", "opentelemetry", "presidio-analyzer",
+    "spacy", "tldextract", "urllib3", "uvicorn", "watchfiles",
 )  # fmt: skip
 """Libraries that are heard from warnings on only: below that, some of them log requests."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
