@@ -17,7 +17,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.audit.site import CHAT, POLICY, recorded_in
+from headrace.ext_proc.audit.chain import Chain, Pending
+from headrace.ext_proc.audit.opening import policy_terms
+from tests.audit.logs import Ticking
+from tests.audit.site import CHAT, POLICY, policy_in, recorded_in
 from tests.audit.tampering import change_a_byte
 from tests.cli.in_process import headrace
 from tests.console import matches
@@ -92,6 +95,15 @@ def test_bodies_are_read_with_the_master_key_alone(site: Path) -> None:
     (site / "other.key").write_text("b" * 43 + "=")
     other, _ = documents(*asked, "--master-key", "other.key", cwd=site)
     assert "is wrapped by the master key" in str(other["request"])
+
+
+def test_a_client_s_words_do_not_steer_the_terminal(tmp_path: Path) -> None:
+    policy, clock = policy_in(tmp_path), Ticking()
+    chain = Chain(policy_terms(policy), "0", clock.now_ms)
+    chain.write([Pending(clock.now_ms(), "decision", {"exchange": "hx1", "model": "\x1b[2Jgone\n"})])
+    chain.close()
+    shown = headrace("audit", "show", "policy.yaml", "--kind", "decision", cwd=tmp_path).stdout
+    assert shown.endswith("decision  hx1  \\x1b[2Jgone\\n\n")
 
 
 def test_a_team_that_is_erased_is_gone_from_its_bodies_and_from_nowhere_else(site: Path) -> None:

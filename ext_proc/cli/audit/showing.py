@@ -138,29 +138,32 @@ def _entries(log: "Opened", looked_for: "Wanted", sent: Path | None = None, *, n
 
 
 def _lines(said: dict[str, Any], *, steps: bool) -> Iterator[str]:
-    from headrace.ext_proc.audit.export import route_of
-
     record = said["record"]
-    caller = record.get("principal", record)
-    who = "/".join(str(caller[level]) for level in ("organisation", "team", "app", "user") if caller.get(level))
-    usage = record.get("usage", {})
-    tokens = f"{usage['input_tokens']}+{usage['output_tokens']} tokens" if usage else ""
-    words = (
-        record.get("exchange"),
-        who,
-        record.get("model"),
-        route_of(record),
-        record.get("outcome"),
-        record.get("reason"),
-        tokens,
-    )
-    money = f"{record['usd']} USD" if "usd" in record else ""
-    yield "  ".join(str(word) for word in (said["time"], said["kind"], *words, money) if word)
+    yield "  ".join(_printable(str(word)) for word in (said["time"], said["kind"], *_facts(record)) if word)
     for step in record.get("steps", ()) if steps else ():
-        note = f"  {step['note']}" if step.get("note") else ""
-        yield f"    {step['filter']} {step['phase']}: {step['outcome']} {step['reason']} {step['us']:.0f} µs{note}".replace(
-            "  µs", " µs"
-        )
+        words = (f"{step['filter']} {step['phase']}: {step['outcome']}", step["reason"], f"{step['us']:.0f} µs", step.get("note"))
+        yield f"    {_printable('  '.join(str(word) for word in words if word))}"
     for part in ("request", "answer"):
         if part in said:
-            yield f"    {part}: {said[part]}"
+            yield f"    {part}: {_printable(str(said[part]))}"
+
+
+def _facts(record: dict[str, Any]) -> Iterator[Any]:
+    from headrace.ext_proc.audit.export import route_of
+
+    caller = record.get("principal", record)
+    yield record.get("exchange")
+    yield "/".join(str(caller[level]) for level in ("organisation", "team", "app", "user") if caller.get(level))
+    yield record.get("model")
+    yield route_of(record)
+    yield record.get("outcome")
+    yield record.get("reason")
+    if usage := record.get("usage"):
+        yield f"{usage['input_tokens']}+{usage['output_tokens']} tokens"
+    if "usd" in record:
+        yield f"{record['usd']} USD"
+
+
+def _printable(text: str) -> str:
+    """Models and bodies are the client's words: nothing of them may steer a terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
