@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench lock proto clean
+.PHONY: help setup demo test check bench bench-peers lock proto clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: .venv/installed  ## create .venv and install everything from requirements.lock
 
@@ -33,6 +33,9 @@ check: setup  ## ruff and mypy
 
 bench: setup  ## bare Envoy, a no-op processor and Headrace side by side; writes build/bench.json
 	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-peers: setup  ## Headrace, LiteLLM, Portkey and LLM-Shield-Proxy before the same upstream; ARGS=--quick for one short round
+	$(BIN)/python -m tests.bench.peers $(ARGS)
 
 lock:  ## resolve the dependencies anew into requirements.lock (needs uv)
 	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade --output-file requirements.lock

@@ -25,6 +25,9 @@ local sequence = 0
 local name
 
 function init(args)
+  for field, value in pairs(wrk.headers) do -- of the option -H
+    headers[field] = value
+  end
   headers["authorization"] = "Bearer " .. args[1]
   name = spelled(tonumber(args[2]))
   math.randomseed(tonumber(args[2]))

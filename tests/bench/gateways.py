@@ -26,8 +26,9 @@ from headrace.ext_proc.envoy.transport import DEFAULT, Transport
 from .rounds import Gateway
 from .upstream import free_port
 
-HERE = Path(__file__).parent
+POLICY = Path(__file__).with_name("policy.yaml")
 LOOPBACK = "127.0.0.1"
+GRACE = 20.0  # seconds for a service to end by itself
 FIRST_TRIES, FIRST_PAUSE = 200, 0.1  # a gateway has 20 s to come up
 UPSTREAMS = ("standard", "high-memory")
 
@@ -45,10 +46,10 @@ class Plan:
 
 def plan_bare(upstream: str, directory: Path) -> Plan:
     """Envoy and the upstream."""
-    return Plan("bare", bare(upstream), _nothing_to_settle)
+    return Plan("bare", bare(upstream), nothing_to_settle)
 
 
-async def _nothing_to_settle() -> float:
+async def nothing_to_settle() -> float:
     return math.inf
 
 
@@ -63,10 +64,10 @@ def plan_noop(upstream: str, directory: Path, transport: Transport = Transport.G
     return Plan(_named("noop", transport, Transport.GRPCIO), full(upstream, socket), settled, command)
 
 
-def plan_headrace(upstream: str, directory: Path, transport: Transport = DEFAULT) -> Plan:
+def plan_headrace(upstream: str, directory: Path, transport: Transport = DEFAULT, policy: Path = POLICY) -> Plan:
     """The full chain, as `headrace serve` runs it with one worker and its private Valkey."""
     socket, admin = directory / "worker.sock", f"{LOOPBACK}:{free_port()}"
-    key = write_policy(directory, upstream)
+    key = write_policy(directory, upstream, policy)
     headrace = Path(sys.executable).with_name("headrace")
     options = ("--listen", f"unix:{socket}", "--workers", "1", "--admin", admin, "--log-level", "warning", "--transport", transport)
     command = (str(headrace), "serve", str(directory / "policy.yaml"), *options)
@@ -78,9 +79,9 @@ def _named(name: str, transport: Transport, usual: Transport) -> str:
     return name if transport is usual else f"{name}-{transport}"
 
 
-def write_policy(directory: Path, upstream: str) -> str:
+def write_policy(directory: Path, upstream: str, policy: Path = POLICY) -> str:
     """`policy.yaml` and its keys in `directory`; the secret of the one key."""
-    (directory / "policy.yaml").write_text(Template((HERE / "policy.yaml").read_text()).substitute(upstream=upstream))
+    (directory / "policy.yaml").write_text(Template(policy.read_text()).substitute(upstream=upstream))
     pepper, secret = directory / keys.PEPPER_NAME, keys.new_secret()
     keys.make_pepper(pepper)
     digest = keys.digest(keys.load_pepper(pepper, {}), secret)
@@ -102,32 +103,37 @@ async def run(plan: Plan, directory: Path) -> AsyncIterator[Gateway]:
     async with contextlib.AsyncExitStack() as stack:
         roots = {}
         if plan.command:
-            roots["service"] = await stack.enter_async_context(_service(plan.command, directory / "service.log"))
+            roots["service"] = await stack.enter_async_context(service(plan.command, directory / "service.log"))
         envoy = await stack.enter_async_context(EnvoyProcess(json.dumps(plan.bootstrap), directory))
         roots["envoy"] = envoy.pid
         gateway = Gateway(plan.name, f"http://{LOOPBACK}:{await envoy.port()}", roots, plan.key, plan.settled)
-        if (answer := await _answer(gateway)).status_code != 200:
+        if (answer := await first_answer(gateway)).status_code != 200:
             words = (directory / "service.log").read_text()[-2000:] if plan.command else ""
             raise RuntimeError(f"{plan.name} does not answer: {answer.status_code} {answer.text}\n{words}")
         yield gateway
 
 
 @contextlib.asynccontextmanager
-async def _service(command: Sequence[str], log: Path) -> AsyncIterator[int]:
+async def service(command: Sequence[str], log: Path, **options: Any) -> AsyncIterator[int]:
+    """The process of a running command whose output goes to `log`. options: `cwd`, `env`."""
     with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=asyncio.subprocess.STDOUT)
+        process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=asyncio.subprocess.STDOUT, **options)
     try:
         yield process.pid
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
-        await process.wait()
+        try:
+            await asyncio.wait_for(process.wait(), GRACE)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
 
-async def _answer(gateway: Gateway) -> httpx.Response:
+async def first_answer(gateway: Gateway) -> httpx.Response:
     """The first good answer, else the last one."""
-    chat = {"model": "llama-3.3-70b", "messages": [{"role": "user", "content": "Hello"}]}
-    headers = {"authorization": f"Bearer {gateway.key}"}
+    chat = {"model": "llama-3.3-70b", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 64}
+    headers = {"authorization": f"Bearer {gateway.key}", **gateway.headers}
     async with httpx.AsyncClient(base_url=gateway.url, headers=headers) as client:
         answer = await client.post("/v1/chat/completions", json=chat)
         for _ in range(FIRST_TRIES):

@@ -4,13 +4,14 @@ import asyncio
 import itertools
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
 SCRIPT = Path(__file__).with_name("chat.lua")
 PACED = SCRIPT.with_name("paced.lua")
+_NONE: Mapping[str, str] = {}
 _seeds: Iterator[int] = itertools.count(time.time_ns() // 1_000_000_000)  # no two loads send the same prompts
 
 
@@ -47,10 +48,14 @@ def wrk() -> str:
     raise MissingToolError("the bench's load generator is wrk, which is not installed: apt-get install wrk")
 
 
-async def load(url: str, key: str, *, connections: int, seconds: int, pause_ms: int = 0) -> Load:
+async def load(
+    url: str, key: str, *, connections: int, seconds: int, pause_ms: int = 0, headers: Mapping[str, str] = _NONE
+) -> Load:
     """Chat completions as fast as `connections` keep-alive connections get answers; each after a pause of `pause_ms` on average."""
     script, arguments = (PACED, [str(pause_ms)]) if pause_ms else (SCRIPT, [])
-    options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(script), url, "--", key, str(next(_seeds))]
+    more = [option for name, value in headers.items() for option in ("-H", f"{name}: {value}")]
+    options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", *more, "-s", str(script), url]
+    arguments = ["--", key, str(next(_seeds)), *arguments]
     process = await asyncio.create_subprocess_exec(
         wrk(), *options, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from .figures import Sample
@@ -22,7 +22,7 @@ class Gateway:
     """A gateway that runs.
 
     roots: part → the process that has all of the part's processes below it. settled: how many requests have been settled so
-    far; inf for a gateway that settles nothing.
+    far; inf for a gateway that settles nothing. headers: what its callers send beside the key.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Gateway:
     roots: Mapping[str, int]
     key: str
     settled: Callable[[], Awaitable[float]]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ async def measure(gateways: Sequence[Gateway], effort: Effort, tell: Callable[[s
     """Samples by gateway name, one per round. `tell` hears what is being done."""
     for gateway in gateways:
         tell(f"warming up {gateway.name}")
-        await load(gateway.url, gateway.key, connections=CONNECTIONS, seconds=effort.warm_up)
+        await load(gateway.url, gateway.key, connections=CONNECTIONS, seconds=effort.warm_up, headers=gateway.headers)
     samples: dict[str, list[Sample]] = {gateway.name: [] for gateway in gateways}
     for number in range(effort.rounds):
         for gateway in turned(gateways, number):
@@ -68,10 +69,10 @@ def turned(gateways: Sequence[T], by: int) -> Sequence[T]:
 async def _sample(gateway: Gateway, effort: Effort) -> Sample:
     await rest(gateway, 0)
     before, settled = cpu_by_part(gateway.roots), await gateway.settled()
-    crowd = await load(gateway.url, gateway.key, connections=CONNECTIONS, seconds=effort.crowd)
+    crowd = await load(gateway.url, gateway.key, connections=CONNECTIONS, seconds=effort.crowd, headers=gateway.headers)
     problems = await rest(gateway, settled + crowd.requests)
     after = cpu_by_part(gateway.roots)
-    alone = await load(gateway.url, gateway.key, connections=1, seconds=effort.alone)
+    alone = await load(gateway.url, gateway.key, connections=1, seconds=effort.alone, headers=gateway.headers)
     return Sample(crowd, alone, {part: after[part] - before.get(part, 0.0) for part in after}, problems)
 
 
