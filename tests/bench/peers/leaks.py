@@ -1,7 +1,8 @@
 """Addresses in streamed answers, cut between events: what of them a caller could read.
 
 A case is an answer with the address once, in the text or in a tool's arguments. The address comes in one event, in two with the
-cut at every place inside it, and with each character of the answer in an event of its own.
+cut at every place inside it, and with each character in an event of its own. Each case is asked for by a prompt without
+personal data and by one with it, for a filter may look at an answer only where it found something in the prompt.
 """
 
 import asyncio
@@ -17,6 +18,9 @@ from .streams import Stream, read
 ADDRESS = "jane.doe@example.com"
 SIGN = "jane.doe@"
 """What counts as leaked: enough of it to know whose address it is. Its end alone is not."""
+
+OTHER = ", for john.roe@example.org"
+"""What the prompts with personal data end in: an address that is not the answer's."""
 
 PATIENCE = 20.0  # seconds for one answer
 _AT_ONCE = 4
@@ -73,12 +77,13 @@ async def ask(gateway: Gateway) -> Mapping[Place, Leaks]:
     """Every case through a gateway, a few at a time."""
     turn = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(index: int) -> Stream:
+    async def one(index: int, more: str) -> Stream:
         async with turn:
-            return await read(gateway, f"Case {index} of the mill", _MOST_EVENTS, PATIENCE)
+            return await read(gateway, f"Case {index} of the mill{more}", _MOST_EVENTS, PATIENCE)
 
-    streams = await asyncio.gather(*(one(index) for index in range(len(cases()))))
-    seen = [(case.place, _read(case.place, stream)) for case, stream in zip(cases(), streams, strict=True)]
+    asked = [(index, case, more) for index, case in enumerate(cases()) for more in ("", OTHER)]
+    streams = await asyncio.gather(*(one(index, more) for index, _, more in asked))
+    seen = [(case.place, _read(case.place, stream)) for (_, case, _), stream in zip(asked, streams, strict=True)]
     return {place: count([each for at, each in seen if at == place]) for place in PLACES}
 
 
