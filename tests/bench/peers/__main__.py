@@ -56,6 +56,8 @@ async def bench(rows: Sequence[Row], effort: Efforts) -> tuple[Sequence[PeerRun]
     """The rows with figures, and those without."""
     with tempfile.TemporaryDirectory(prefix="headrace-peers-") as directory:
         peers = Peers(rows, effort, Path(directory), tell)
+        tell("installing what is missing")
+        peers.install()
         await peers.all()
     direct = peers.measured[DIRECT.name]
     measured = [row for row in rows if row.name not in peers.missing and row is not DIRECT]

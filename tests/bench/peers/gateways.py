@@ -31,12 +31,16 @@ Start = Callable[[str, Path], Running]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One gateway in one configuration. configured: what it does, for the table. tight: with a budget for ten answers."""
+    """One gateway in one configuration. configured: what it does, for the table. tight: with a budget for ten answers.
+
+    needs: what installs its packages; CannotInstallError says why there are none.
+    """
 
     name: str
     configured: str
     start: Start
     tight: Start | None = None
+    needs: Sequence[Callable[[], Path]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,11 @@ class Command:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+Make = Callable[[str, Path], Command]
+
+
 @contextlib.asynccontextmanager
-async def run(name: str, made: Callable[[str, Path], Command], upstream: str, directory: Path) -> AsyncIterator[Gateway]:
+async def run(name: str, made: Make, upstream: str, directory: Path) -> AsyncIterator[Gateway]:
     """A program that has answered a first request."""
     command, log = made(upstream, directory), directory / "gateway.log"
     env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")} | dict(command.env)
@@ -144,10 +151,12 @@ def _shield(upstream: str, directory: Path) -> Command:
     return Command((str(made / "llm-shield-proxy"), *options), f"http://{LOOPBACK}:{port}", env)
 
 
-def _row(
-    name: str, configured: str, made: Callable[[str, Path], Command], tight: Callable[[str, Path], Command] | None = None
-) -> Row:
-    return Row(name, configured, partial(run, name, made), partial(run, name, tight) if tight else None)
+LITELLM, PRESIDIO, SHIELD = (partial(python_peer, name) for name in ("litellm", "presidio", "shield"))
+PORTKEY = partial(node_peer, "portkey")
+
+
+def _row(need: Callable[[], Path], name: str, configured: str, made: Make, tight: Make | None = None) -> Row:
+    return Row(name, configured, partial(run, name, made), partial(run, name, tight) if tight else None, (need,))
 
 
 DIRECT = Row("direct", "no gateway: the load straight to the upstream", alone)
@@ -165,8 +174,9 @@ ROWS: Sequence[Row] = (
         "the same, answers read only where a prompt's values are put back: the policy of `make bench`",
         partial(headrace, "headrace, prompts only", own.POLICY),
     ),
-    _row("litellm, key", "one worker; its master key and nothing else", _litellm),
+    _row(LITELLM, "litellm, key", "one worker; its master key and nothing else", _litellm),
     _row(
+        LITELLM,
         "litellm, content filter",
         f"the same with its guardrail `litellm_content_filter` on prompts and answers: "
         f"{len(litellm.PATTERNS)} of its patterns, masked",
@@ -177,15 +187,18 @@ ROWS: Sequence[Row] = (
         "the same with its guardrail `presidio` on prompts and answers, five entities masked. Presidio's analyzer, with spaCy's "
         "small English model, and anonymizer in one process behind HTTP interfaces of the bench: its own are in container images",
         partial(with_presidio, "litellm, Presidio"),
+        needs=(LITELLM, PRESIDIO),
     ),
     _row(
+        LITELLM,
         "litellm, budget",
         "the master key, and a budget in USD of the deployment (`max_budget`), kept in LiteLLM's memory",
         partial(_litellm, budget=100_000.0),
         partial(_litellm, budget=litellm.TIGHT),
     ),
-    _row("portkey", "one Node process, nothing but proxying: no key of its own, no guardrails, no budgets", _portkey),
+    _row(PORTKEY, "portkey", "one Node process, nothing but proxying: no key of its own, no guardrails, no budgets", _portkey),
     _row(
+        SHIELD,
         "llm-shield-proxy",
         "one worker; its virtual keys, PII replaced in prompts and restored, `ENABLE_RESPONSE_PII_REDACTION`, all else as it comes",
         _shield,
@@ -194,5 +207,5 @@ ROWS: Sequence[Row] = (
 
 UNAVAILABLE: Mapping[str, str] = {
     "litellm, key budgets in Postgres": "LiteLLM reaches Postgres through Prisma, whose query engine is in no package registry: "
-    "`prisma generate` downloads the binary from Prisma's own host, and pins no hash of it",
+    "`prisma generate` downloads the binary from Prisma's own host, which could not be reached",
 }

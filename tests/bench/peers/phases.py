@@ -43,6 +43,15 @@ class Peers:
         self.missing: dict[str, Missing] = {}
         self._rows, self._efforts, self._directory, self._tell = rows, efforts, directory, tell
 
+    def install(self) -> None:
+        """What the rows need; a row that does not get it is missing. Before anything runs, for it may take minutes."""
+        for row in self._rows:
+            try:
+                for need in row.needs:
+                    need()
+            except CannotInstallError as error:
+                self.missing[row.name] = Missing(row.name, str(error))
+
     async def all(self) -> None:
         """The three phases."""
         async with upstream(self._folder("nginx")) as (_, url):
