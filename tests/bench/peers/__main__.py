@@ -29,6 +29,7 @@ def main(
         bool, typer.Option("--quick", help="one short round, in less than eight minutes once all is installed")
     ] = False,
     rounds: Annotated[int, typer.Option(help="rounds in place of the usual number", min=0)] = 0,
+    install: Annotated[bool, typer.Option("--install", help="install the peers, and measure nothing")] = False,
     only: Annotated[
         list[str] | None, typer.Option(help="a row to be measured; may be repeated, and leaves the page as it is")
     ] = None,
@@ -37,6 +38,10 @@ def main(
     effort = QUICK if quick else FULL
     effort = changed(effort, load=changed(effort.load, rounds=rounds)) if rounds else effort
     rows = [DIRECT, *(row for row in ROWS if not only or row.name in only)]
+    if install:
+        peers = Peers(rows, effort, Path(), tell)
+        peers.install()
+        sys.exit("\n".join(f"{one.name}: {one.why}" for one in peers.missing.values()) or 0)
     load = os.getloadavg()
     try:
         wrk()
