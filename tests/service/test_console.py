@@ -1,5 +1,6 @@
 """The console of a running service: what it knows of workers and policies, and where it is served."""
 
+import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -81,6 +82,7 @@ async def test_decisions_of_a_service_without_a_decision_log_are_in_its_audit_lo
 async def test_a_defect_is_a_page_that_says_so_and_a_word_in_the_log(
     options: Options, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.ERROR, "uvicorn.error")  # simulated pools of other tests silence it
     async with logged_in(options) as (service, client):
         monkeypatch.setattr(service, "slots", None)
         page = await client.get("/console/")
