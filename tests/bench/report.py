@@ -25,7 +25,8 @@ def machine() -> dict[str, object]:
     """Where the figures were taken."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
-    return {"cpu": ", ".join(sorted(models)), "cores": os.cpu_count(), "os": platform.platform()}
+    kernel = ".".join(platform.release().split(".")[:2])
+    return {"cpu": ", ".join(sorted(models)), "cores": os.cpu_count(), "os": f"{platform.system()} {kernel}"}
 
 
 def versions() -> Mapping[str, str]:
