@@ -46,7 +46,8 @@ class Slot:
 
     failed: why the last worker could not start; empty once one could. samples: what the worker has counted, CHECK_S old at most.
     servers: what it heard of the servers that it chooses among, as old.
-    vacant: a worker was ready here, and none is now; told is called when it becomes so.
+    vacant: a worker was ready here, and none is now; told is called when it becomes so. stood_in: another slot's worker answers at
+    this one's address meanwhile.
     """
 
     def __init__(self, settings: Settings, totals: Totals, stderr: IO[bytes] | None, told: Callable[[], None]) -> None:
@@ -55,7 +56,7 @@ class Slot:
         self.policy: PolicyState | None = None
         self.failed: Sequence[str] = ()
         self.ready = False
-        self.vacant = False
+        self.vacant = self.stood_in = False
         self.restarts = 0
         self.samples: Sequence[Sample] = ()
         self.servers: Mapping[str, Heard | None] = {}
@@ -143,7 +144,7 @@ class Slot:
     async def _life(self) -> Sequence[str]:
         """One worker, from its start to its end; why it ended."""
         try:
-            if not self.vacant:  # else another worker may stand in there, and gives way when this one listens
+            if not self.stood_in:  # else it gives way when this one listens
                 make_free(parse_address(self.settings.listen), self.settings.socket_mode)
             notices = await self._spawn()
         except (AddressError, OSError) as error:
@@ -194,7 +195,8 @@ class Slot:
     def _take(self, notice: Notice) -> None:
         match notice:
             case Ready():
-                self.address, self.ready, self.vacant, self.failed = notice.address, True, False, ()
+                self.address, self.ready, self.failed = notice.address, True, ()
+                self.vacant = self.stood_in = False
                 log.info("worker ready", extra={"worker": self.settings.number, "address": notice.address, "pid": self.pid})
                 if self._first is not None and not self._first.done():
                     self._first.set_result(None)

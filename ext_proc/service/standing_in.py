@@ -13,23 +13,25 @@ from headrace.ext_proc.envoy.config.settings import Address
 log = logging.getLogger(__name__)
 
 
-def stand_in(dead: Address, alive: Address) -> None:
-    """Whoever connects to the dead worker's socket reaches the other's. Ports stay as they are.
+def stand_in(dead: Address, alive: Address) -> bool:
+    """Whoever connects to the dead worker's socket reaches the other's; whether it is so. Ports stay as they are.
 
     Two names of one file: the dead one's path becomes another name of the other's socket, at no moment missing. Where the file
     system has no such thing it is logged, and the path refuses until there is another worker.
     """
     if dead.path is None or alive.path is None:
-        return
+        return False
     theirs, spare = Path(dead.path), Path(f"{dead.path}.next")
     try:
         if theirs.exists() and theirs.samefile(alive.path):
-            return
+            return True
         spare.unlink(missing_ok=True)
         spare.hardlink_to(alive.path)
         spare.replace(theirs)
     except OSError as error:
         log.warning("no worker can stand in", extra={"address": str(dead), "why": error.strerror})
+        return False
+    return True
 
 
 def take_over(address: Address) -> None:

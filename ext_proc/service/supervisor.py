@@ -13,7 +13,7 @@ from headrace.ext_proc.service.addresses import parse_address, worker_addresses
 from headrace.ext_proc.service.control import Drain, Reload, Settings
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.slot import Slot, StartError
-from headrace.ext_proc.service.standing_in import stand_in, take_over
+from headrace.ext_proc.service.standing_in import stand_in
 from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.telemetry import metrics
 from headrace.ext_proc.telemetry.exposition import Key, Totals
@@ -76,8 +76,8 @@ class Service:
         """Where a worker has ended, one that is ready takes its place until there is another."""
         ready = [slot for slot in self.slots if slot.ready]
         for slot in self.slots:
-            if slot.vacant and ready and not self.leaving:
-                stand_in(parse_address(slot.address), parse_address(ready[0].address))
+            if slot.vacant and not self.leaving:
+                slot.stood_in = bool(ready) and stand_in(parse_address(slot.address), parse_address(ready[0].address))
 
     def counts(self) -> Mapping[Key, float]:
         """What all workers have counted, by sample; a few seconds old, because nobody is asked."""
@@ -98,9 +98,6 @@ class Service:
             raise StartError([f"the store does not answer: {error}; is it running, and is --store right?"]) from None
 
     async def _close(self) -> None:
-        for slot in self.slots:
-            if slot.vacant:  # its worker left its socket behind, or another one's name on it
-                take_over(parse_address(slot.address))
         await self.store.close()
         if self._stderr is not None:
             self._stderr.close()

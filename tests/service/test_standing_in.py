@@ -40,7 +40,7 @@ def test_another_worker_answers_at_the_dead_ones_address(alive: socket.socket, t
     if left == "its socket":
         _listening(dead).close()
     for _ in range(2):  # told twice
-        stand_in(_at(dead), _at(tmp_path / "alive.sock"))
+        assert stand_in(_at(dead), _at(tmp_path / "alive.sock"))
         assert _reaches(dead, alive)
         assert _reaches(tmp_path / "alive.sock", alive)
     assert {path.name for path in tmp_path.iterdir()} == {"alive.sock", "dead.sock"}
@@ -64,7 +64,7 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_one_that_is_gone_too_cannot_stand_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    stand_in(_at(tmp_path / "dead.sock"), _at(tmp_path / "gone.sock"))
+    assert not stand_in(_at(tmp_path / "dead.sock"), _at(tmp_path / "gone.sock"))
     assert [record.message for record in caplog.records] == ["no worker can stand in"]
-    stand_in(Address(host="127.0.0.1", port=1), Address(host="127.0.0.1", port=2))
+    assert not stand_in(Address(host="127.0.0.1", port=1), Address(host="127.0.0.1", port=2))
     assert len(caplog.records) == 1
