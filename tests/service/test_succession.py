@@ -1,0 +1,40 @@
+"""A service that takes over from one that still drains, as in a rolling update."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from headrace.ext_proc.envoy import processor
+from headrace.ext_proc.envoy.config.settings import Address
+from headrace.ext_proc.service import slot
+from headrace.ext_proc.service.options import Options
+from headrace.ext_proc.service.supervisor import Service
+from tests.service.waiting import SERVING, health, until
+
+
+async def test_a_successor_keeps_its_socket_when_the_service_before_it_ends(
+    folder: Path, policy: Path, valkey: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot, "CHECK_S", 0.05)
+    options = Options(policy=policy, listen=Address(path=str(folder / "worker.sock")), store=valkey, drain_seconds=60)
+    old, new = Service(options), Service(options)
+    await old.start()
+    async with grpc.aio.insecure_channel(old.addresses[0]) as channel:
+        call: Any = channel.stream_stream(processor.METHOD)()
+        await call.wait_for_connection()
+        await until(lambda: _streams(old) == 1, "the stream was open")
+        leaving = asyncio.create_task(old.stop(notice=False))
+        await until(lambda: not (folder / "worker.sock").exists(), "the old one listened no longer")
+        async with new:
+            assert not leaving.done()
+            call.cancel()
+            await leaving
+            assert await health(new.addresses[0]) == SERVING
+
+
+def _streams(service: Service) -> float:
+    (only,) = service.slots
+    return next((sample.value for sample in only.samples if sample.name == "headrace_active_streams"), 0.0)
