@@ -31,7 +31,7 @@ class _Server(uvicorn.Server):
 class SimulatedPool:
     """A pool in this event loop: `async with SimulatedPool("standard") as pool`. It listens from `__aenter__` on.
 
-    `port` 0 takes a free port of loopback; `uds` listens on a Unix socket instead.
+    `port` 0 takes a free port of loopback; `uds` listens on a Unix socket instead. `books`: to write down in those.
     """
 
     def __init__(
@@ -42,9 +42,10 @@ class SimulatedPool:
         uds: Path | None = None,
         models: Sequence[str] = ("llama-3.3-70b",),
         default: Script = PLAIN,
+        books: Books | None = None,
     ) -> None:
         self.name = name
-        self.books = Books()
+        self.books = Books() if books is None else books
         self._address: Path | int = uds or port
         config = uvicorn.Config(
             build(self.books, models, default),
