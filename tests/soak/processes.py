@@ -23,7 +23,7 @@ class Part(Protocol):
 
     @property
     def pid(self) -> int: ...
-    async def start(self) -> None: ...
+    async def start(self) -> object: ...
     async def kill(self) -> None: ...
 
 
@@ -108,7 +108,7 @@ class Service:
         self.log = folder / "service.log"
         """What its processes wrote to standard error, over all starts."""
         self._arguments = (*HEADRACE, "serve", str(policy), *arguments)
-        self._environment = os.environ | {"TMPDIR": str(folder)} | environment
+        self._environment = {**os.environ, "TMPDIR": str(folder), **environment}
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -120,7 +120,7 @@ class Service:
         """The process ids of the workers that run."""
         return [pid for pid in children(self.pid) if b"service.worker" in _command(pid)] if lives(self.pid) else []
 
-    async def start(self) -> dict[str, Any]:  # type: ignore[override]
+    async def start(self) -> dict[str, Any]:
         """The line of its log that says where it serves."""
         before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
