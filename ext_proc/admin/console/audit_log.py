@@ -1,47 +1,18 @@
 """The audit log as a source: the records of every worker, merged, from the last one back."""
 
-import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
-from headrace.ext_proc.admin.console.log import Found, LogUnreadable, Record, Search
+from headrace.ext_proc.admin.console.log import Found, Record, Search
+from headrace.ext_proc.admin.console.log_on_disk import LogOnDisk, Readings
 from headrace.ext_proc.audit.lines import spelled
 from headrace.ext_proc.audit.reading import Wanted, entries
 
 READ = 100_000
 """Decisions that one search reads, some 100 MB in two seconds."""
 DECISION = "decision"
-
-Value = TypeVar("Value")
-
-
-class AuditDirectory:
-    """path: what the policy says under `audit`, as it is on this machine."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._turn = asyncio.Semaphore(2)
-
-    async def search(self, wanted: Search, after: str, limit: int) -> Found:
-        return await self._read(partial(_search, wanted=wanted, after=after, limit=limit))
-
-    async def about(self, exchange: str) -> Sequence[Record]:
-        """All of the log is looked through."""
-        return await self._read(partial(_about, exchange=exchange))
-
-    async def latest(self, kind: str, most: int) -> Sequence[Record]:
-        """Of as many records as that, decisions among them, those of the kind."""
-        return await self._read(partial(_latest, kind=kind, most=most))
-
-    async def _read(self, read: Callable[[Path], Value]) -> Value:
-        async with self._turn:
-            try:
-                return await asyncio.to_thread(read, self._path)
-            except OSError as error:
-                raise LogUnreadable(f"{self._path}: {(error.strerror or str(error)).lower()}") from None
 
 
 def _newest(directory: Path, wanted: Wanted) -> Iterator[Record]:
@@ -71,10 +42,18 @@ def _search(directory: Path, wanted: Search, after: str, limit: int) -> Found:
 
 
 def _about(directory: Path, exchange: str) -> Sequence[Record]:
+    """All of the log is looked through."""
     return list(_newest(directory, Wanted(exchange=exchange)))[::-1]
 
 
 def _latest(directory: Path, kind: str, most: int) -> Sequence[Record]:
-    """A kind that the log does not have must not have all of it read."""
+    """Of as many records as that, decisions among them: a kind that the log does not have must not have all of it read."""
     found = islice(_newest(directory, Wanted(kinds=frozenset({kind, DECISION}))), 2 * most)
     return [record for record in found if record["kind"] == kind][:most]
+
+
+class AuditDirectory(LogOnDisk[Path]):
+    """path: what the policy says under `audit`, as it is on this machine."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, nullcontext, Readings(_search, _about, _latest))

@@ -3,20 +3,19 @@
 Lines of several workers lie within FLUSH_S of the order of their times, so that a search for a time may jump there.
 """
 
-import asyncio
 import json
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 import msgspec
 
-from headrace.ext_proc.admin.console.log import Found, LogUnreadable, Record, Search
+from headrace.ext_proc.admin.console.log import Found, Record, Search
+from headrace.ext_proc.admin.console.log_on_disk import LogOnDisk, Readings
 
 BLOCK = 1 << 18
 SEARCHED = 1 << 26
@@ -29,36 +28,6 @@ SLACK_MS = 60_000
 """Between the times of lines that stand in the wrong order; much more than a worker waits before it writes."""
 LINE = 1 << 20
 """Bytes; a longer line is none of ours."""
-
-Value = TypeVar("Value")
-
-
-class DecisionFile:
-    """path: what `--decisions` says."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._turn = asyncio.Semaphore(2)
-
-    async def search(self, wanted: Search, after: str, limit: int) -> Found:
-        return await self._read(partial(_search, wanted=wanted, after=after, limit=limit))
-
-    async def about(self, exchange: str) -> Sequence[Record]:
-        return await self._read(partial(_about, exchange=exchange))
-
-    async def latest(self, kind: str, most: int) -> Sequence[Record]:
-        return await self._read(partial(_latest, kind=kind, most=most))
-
-    async def _read(self, read: Callable[[BinaryIO], Value]) -> Value:
-        async with self._turn:
-            return await asyncio.to_thread(self._with, read)
-
-    def _with(self, read: Callable[[BinaryIO], Value]) -> Value:
-        try:
-            with self._path.open("rb") as file:
-                return read(file)
-        except OSError as error:
-            raise LogUnreadable(f"{self._path}: {(error.strerror or str(error)).lower()}") from None
 
 
 def backwards(file: BinaryIO, end: int) -> Iterator[tuple[int, bytes]]:
@@ -169,3 +138,14 @@ def _parsed(line: bytes) -> Record | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("steps", []), list) else None
+
+
+def _opened(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
+class DecisionFile(LogOnDisk[BinaryIO]):
+    """path: what `--decisions` says."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, _opened, Readings(_search, _about, _latest))
