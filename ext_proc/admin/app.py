@@ -6,15 +6,15 @@ from http import HTTPStatus
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from headrace.ext_proc.admin.access import admitted
 from headrace.ext_proc.admin.errors import ApiError, ErrorBody
+from headrace.ext_proc.admin.guarding import Guarded
 from headrace.ext_proc.admin.openapi import document
 from headrace.ext_proc.admin.operation import MOST_PATH, Call, Operation, Site
 from headrace.ext_proc.admin.operations import OPERATIONS
@@ -23,6 +23,7 @@ from headrace.ext_proc.admin.tokens import TokenRecord
 from headrace.ext_proc.core.ports import StoreUnavailable
 
 PREFIX = "/api/v1"
+HEADERS = {"x-content-type-options": "nosniff"}
 RETRY_S = "1"
 
 log = logging.getLogger(__name__)
@@ -32,12 +33,12 @@ def api(site: Site) -> ASGIApp:
     """To be mounted at PREFIX."""
     app = Starlette(routes=list(_routes(site)), exception_handlers={HTTPException: _unrouted, Exception: _failed})
     app.router.redirect_slashes = False  # a client would show its token wherever the Host header says
-    return _Guarded(app)
+    return Guarded(app, HEADERS)
 
 
 def no_api(why: str) -> ASGIApp:
     """In its place where it must not be served."""
-    return _Guarded(_refusal(ApiError("api.off", why)))
+    return Guarded(_refusal(ApiError("api.off", why)), HEADERS)
 
 
 def _routes(site: Site) -> Sequence[BaseRoute]:
@@ -109,18 +110,3 @@ async def _unrouted(_: Request, error: Exception) -> Response:
 async def _failed(_: Request, error: Exception) -> Response:
     """A defect of ours. What it was is in the log, by its kind and place alone."""
     return _refusal(ApiError("internal", "This is a defect of Headrace; its log says more."))
-
-
-class _Guarded:
-    """Nothing of the API is kept by anybody on the way, nor taken for anything but JSON."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update({"cache-control": "no-store", "x-content-type-options": "nosniff"})
-            await send(message)
-
-        await self._app(scope, receive, guarded)

@@ -29,6 +29,8 @@ def check(
     right; and, as remarks, what they say to no effect. Nothing is started and nothing is sent. Ends with 1 when any policy has a
     problem.
     """
+    from headrace.ext_proc.engine.policy.offline import compiled
+
     outcomes = {path: compiled(path, gateway) for path in policies}
     if as_json:
         typer.echo(json.dumps({"policies": [_document(path, outcome) for path, outcome in outcomes.items()]}, indent=2))
@@ -36,21 +38,6 @@ def check(
         for path, outcome in outcomes.items():
             _print(path, outcome)
     raise typer.Exit(any(isinstance(outcome, Exception) or (strict and outcome.remarks) for outcome in outcomes.values()))
-
-
-def compiled(path: Path, gateway: Gateway = Gateway.ENVOY) -> "Policy | PolicyErrors":
-    """The policy in `path`, compiled without a store or a network."""
-    from headrace.ext_proc.engine.clock import SystemClock
-    from headrace.ext_proc.engine.offload import ThreadOffload
-    from headrace.ext_proc.engine.policy.compile import compile_policy
-    from headrace.ext_proc.engine.policy.problems import PolicyErrors
-    from headrace.ext_proc.engine.registry import Ports, Registry
-    from headrace.ext_proc.stores.memory import MemoryStore
-
-    try:
-        return compile_policy(path, Registry.installed(), Ports(MemoryStore(), SystemClock(), ThreadOffload()), gateway)
-    except PolicyErrors as errors:
-        return errors
 
 
 def _print(path: Path, outcome: "Policy | PolicyErrors") -> None:

@@ -11,8 +11,6 @@ import typer
 
 if TYPE_CHECKING:
     from headrace.ext_proc.core.principal import Principal
-    from headrace.ext_proc.engine.policy.compile import Policy
-    from headrace.ext_proc.engine.trial import Played
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -54,7 +52,8 @@ def explain(
     """Run a request through a policy's filters and say what each decides: who asks, what is found, counted and reserved, which
     pools hold it and which one is chosen. Budgets are empty, keys in a store are not looked up, and nothing is sent.
     """
-    from headrace.ext_proc.cli.check import compiled
+    from headrace.ext_proc.engine.explaining import explained
+    from headrace.ext_proc.engine.policy.offline import compiled
 
     pairs = [pair_of(one) for one in header or ()]
     who = principal_of(caller) if caller else None
@@ -74,47 +73,9 @@ def _read(path: Path) -> bytes:
         raise typer.BadParameter(f"cannot read {path}: {error.strerror}", param_hint="--request") from None
 
 
-async def explained(policy: "Policy", path: str, pairs: Sequence[Pair], body: bytes, who: "Principal | None") -> dict[str, Any]:
-    """The document that `--json` prints."""
-    from headrace.ext_proc.engine.clock import SystemClock
-    from headrace.ext_proc.engine.offload import ThreadOffload
-    from headrace.ext_proc.engine.trial import Asked, Trial
-    from headrace.ext_proc.engine.warming import warm
-    from headrace.ext_proc.stores.memory import MemoryStore
-
-    async with Trial(warm(policy, ThreadOffload()), MemoryStore(), SystemClock()) as trial:
-        played = await trial.play(Asked(body, path=path, headers=pairs), who=who)
-    kept = {name: played.record[name] for name in ("principal", "endpoint", "model", "stream") if name in played.record}
-    return {**kept, **_outcome(played), "filters": played.record.get("steps", []), "routing": _routing(played.record)}
-
-
-def _outcome(played: "Played") -> Mapping[str, Any]:
-    """`refused` with what the caller gets, or `sent` with what the upstream gets besides what the client sent."""
-    if played.sent is None:
-        assert played.got is not None, "who is refused gets an answer"
-        return {"refused": {"status": played.got.status, "code": played.refused, "body": json.loads(played.got.body)}}
-    return {
-        "sent": {
-            "set_headers": dict(played.sent.edits.set_headers),
-            "remove_headers": list(played.sent.edits.remove_headers),
-            "body": "unchanged" if played.sent.body is None else json.loads(played.sent.body),
-        }
-    }
-
-
-def _routing(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """As far as the routing filter came; its absence, or a refusal before it, leaves it empty."""
-    step: Mapping[str, Any] = next((one for one in record.get("steps", ()) if one["filter"] == "routing"), {})
-    note = step.get("note", {})
-    chosen = record.get("metadata", {}).get("route") if step.get("outcome") == "continue" else None
-    tokens = note.get("input_tokens", record.get("input_tokens"))
-    reason = step.get("reason") or record.get("reason") or None
-    return {"input_tokens": tokens, "candidates": note.get("candidates", []), "chosen": chosen, "reason": reason}
-
-
 def told(document: Mapping[str, Any]) -> Sequence[str]:
     """The document for people."""
-    from headrace.ext_proc.cli.demo import phrases
+    from headrace.ext_proc.telemetry import phrases
 
     said = [one for one in document["filters"] if one.get("note") or one["reason"]]
     lines = [f"{one['filter']:<10} {phrases.step(_without_candidates(one))}" for one in said]

@@ -57,7 +57,7 @@ def _plan(path: Path | None, model: str | None) -> "Plan":
 
 def _settings(path: Path | None) -> "tuple[PiiSettings, Path]":
     """Raises PolicyErrors."""
-    from headrace.ext_proc.cli.check import compiled
+    from headrace.ext_proc.engine.policy.offline import compiled
     from headrace.ext_proc.engine.policy.problems import PolicyErrors, Problem
     from headrace.filters.pii import PiiFilter, PiiSettings
 

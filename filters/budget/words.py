@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 
 from headrace.ext_proc.core.ledger import Charge, Exhausted, Fixed, Sliding, Unit
 from headrace.ext_proc.core.verdict import Reply
+from headrace.ext_proc.engine.budgets.amounts import quantity
 from headrace.ext_proc.engine.budgets.limits import Limit
-from headrace.ext_proc.engine.prices import NANO
 
 WORTH_WAITING_S = 60
 """SDKs that are told to retry sleep meanwhile; beyond a minute their callers had better know."""
@@ -20,15 +19,6 @@ UNAVAILABLE = Reply(
     "The gateway cannot check your budget at the moment, so the request was refused. Please try again.",
     retry_after=1,
 )
-
-
-def quantity(unit: Unit, amount: int) -> str:
-    """`1,200 tokens`, `1 request` or `$0.0042`."""
-    if unit == "nano_usd":
-        whole, _, parts = f"{Decimal(amount) / NANO:,.9f}".partition(".")
-        return f"${whole}.{parts.rstrip('0').ljust(2, '0')}"
-    word = "requests" if unit == "concurrency" else unit.replace("_", " ")
-    return f"{amount:,} {word.removesuffix('s') if amount == 1 else word}"
 
 
 def refusal(limits: Sequence[Limit], charges: Sequence[Charge], refused: Exhausted, now_ms: int) -> Reply:

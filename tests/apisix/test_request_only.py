@@ -3,26 +3,19 @@ gateway has read. Where a filter must read the answer, the request is refused.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 import pytest_asyncio
 
 from headrace.ext_proc.core.effects import Release
-from headrace.ext_proc.envoy.access_log import AccessLog
-from headrace.ext_proc.envoy.health import Health
-from headrace.ext_proc.envoy.services import methods
-from headrace.ext_proc.envoy.transport import DEFAULT, listen
-from tests.apisix.nginx import missing, running_nginx
-from tests.e2e.envoy_process import short_directory
-from tests.envoy.stub_upstream import StubUpstream
+from tests.apisix.nginx import missing
+from tests.apisix.stand import behind_nginx
 from tests.transcripts.checks import check
 from tests.transcripts.model import Transcript
 from tests.transcripts.pure import PureService
-from tests.transcripts.real_envoy import POOLS, Stand
-from tests.transcripts.site import WAIT, Site, until
+from tests.transcripts.real_envoy import Stand
+from tests.transcripts.site import Site, until
 from tests.transcripts.test_transcripts import played, played_through
 
 pytestmark = [
@@ -34,19 +27,7 @@ pytestmark = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stand() -> AsyncIterator[Stand]:
-    stand = Stand()
-    async with AsyncExitStack() as stack:
-        folder = stack.enter_context(short_directory())
-        stand.upstreams = [await stack.enter_async_context(StubUpstream(name)) for name in POOLS]
-        served = methods(stand.processor(), AccessLog(stand.submit), Health(lambda: True))
-        server = listen(DEFAULT, served, f"unix:{folder}/w.sock")
-        await server.start()
-        stack.push_async_callback(server.stop, 0)
-        servers = {upstream.name: ("127.0.0.1", httpx.URL(upstream.url).port or 80) for upstream in stand.upstreams}
-        conf = {"service": [f"unix:{folder}/w.sock"], "request_only": True}
-        nginx = await stack.enter_async_context(running_nginx(folder, conf, servers))
-        route = httpx.AsyncHTTPTransport(uds=str(nginx.ai))
-        stand.client = await stack.enter_async_context(httpx.AsyncClient(base_url="http://gateway", transport=route, timeout=WAIT))
+    async with behind_nginx(Stand(), "ai", {"request_only": True}) as stand:
         yield stand
 
 

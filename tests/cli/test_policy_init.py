@@ -7,12 +7,12 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from typer.testing import CliRunner
 
-from headrace.ext_proc.cli.check import compiled
 from headrace.ext_proc.cli.policy import app
 from headrace.ext_proc.cli.policy.writing import Answers, Identity, Pii, cases, policy
 from headrace.ext_proc.cli.test.running import run
 from headrace.ext_proc.engine.key_files import write_keys
 from headrace.ext_proc.engine.policy.lines import read
+from headrace.ext_proc.engine.policy.offline import compiled
 
 ONE = {"standard": "http://127.0.0.1:9001"}
 TWO = {**ONE, "large": "http://127.0.0.1:9002"}

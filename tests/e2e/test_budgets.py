@@ -11,13 +11,13 @@ import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI, RateLimitError
 
-from headrace.ext_proc.cli.check import compiled
 from headrace.ext_proc.cli.simulate import chat as upstream
 from headrace.ext_proc.cli.simulate.books import Outcome
 from headrace.ext_proc.core.stream_sizes import SEEN
 from headrace.ext_proc.engine.budgets.desk import Change, Desk
 from headrace.ext_proc.engine.budgets.limits import limits_of
 from headrace.ext_proc.engine.clock import SystemClock
+from headrace.ext_proc.engine.policy.offline import compiled
 from headrace.ext_proc.stores import open_store
 from tests.e2e.site import CHAT, MESSAGES, PLENTY, Caller, Site, chain, chat, lean_chain, patient, running_site, until
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from headrace.ext_proc.cli.policy.comparing import read
 from headrace.ext_proc.cli.replay.playing import compare
 from headrace.ext_proc.cli.replay.traces import read_trace
+from headrace.ext_proc.engine.comparing import read
 from tests.cli.command import headrace
 from tests.e2e.served import MODEL, Served, served
 from tests.service.waiting import until

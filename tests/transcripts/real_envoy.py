@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 
@@ -96,8 +97,8 @@ def _answering(upstream: model.Upstream, cut: int | None) -> Callable[[Arrived, 
 
 
 @asynccontextmanager
-async def running_stand(transport: Transport) -> AsyncIterator[Stand]:
-    stand = Stand()
+async def serving(stand: Stand, transport: Transport) -> AsyncIterator[Path]:
+    """The stand's pools, and the service at `w.sock` in the directory that this gives."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(short_directory())
         stand.upstreams = [await stack.enter_async_context(StubUpstream(name)) for name in POOLS]
@@ -105,6 +106,14 @@ async def running_stand(transport: Transport) -> AsyncIterator[Stand]:
         server = listen(transport, served, f"unix:{folder}/w.sock")
         await server.start()
         stack.push_async_callback(server.stop, 0)
+        yield folder
+
+
+@asynccontextmanager
+async def running_stand(transport: Transport) -> AsyncIterator[Stand]:
+    stand = Stand()
+    async with AsyncExitStack() as stack:
+        folder = await stack.enter_async_context(serving(stand, transport))
         settings = GatewaySettings(
             upstreams=tuple(Upstream(name=upstream.name, url=upstream.url) for upstream in stand.upstreams),
             service=(Address(path=f"{folder}/w.sock"),),

@@ -7,12 +7,11 @@ from importlib.resources import files
 from urllib.parse import quote, urlsplit
 
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from headrace.ext_proc.admin.access import checked, known, record_of
 from headrace.ext_proc.admin.console.forms import CSRF, fields
@@ -22,6 +21,7 @@ from headrace.ext_proc.admin.console.pages import PAGES
 from headrace.ext_proc.admin.console.rendering import HTMX, render
 from headrace.ext_proc.admin.console.sessions import LASTS
 from headrace.ext_proc.admin.errors import ApiError
+from headrace.ext_proc.admin.guarding import Guarded
 from headrace.ext_proc.admin.tokens import ROSTER, Role
 from headrace.ext_proc.core.ports import StoreUnavailable
 
@@ -58,7 +58,7 @@ def application(console: Console) -> ASGIApp:
     ]
     app = Starlette(routes=served, exception_handlers={HTTPException: _unrouted, Exception: _failed})
     app.router.redirect_slashes = False  # to wherever the Host header says
-    return _Guarded(app)
+    return Guarded(app, HEADERS)
 
 
 def no_console(why: str) -> ASGIApp:
@@ -67,7 +67,7 @@ def no_console(why: str) -> ASGIApp:
     async def refused(_: Request) -> Response:
         return _problem(HTTPStatus.FORBIDDEN, "The console is off", why)
 
-    return _Guarded(Starlette(routes=[Route("/{path:path}", refused)]))
+    return Guarded(Starlette(routes=[Route("/{path:path}", refused)]), HEADERS)
 
 
 def _routes(doors: "_Doors") -> Iterator[BaseRoute]:
@@ -219,20 +219,3 @@ async def _unrouted(_: Request, error: Exception) -> Response:
 async def _failed(_: Request, error: Exception) -> Response:
     """A defect of ours. What it was is in the log, by its kind and place alone."""
     return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "This is a defect of Headrace", "Its log says more.")
-
-
-class _Guarded:
-    """Every answer says what a page of it may load, and that nobody keeps it unless it says so itself."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.setdefault("cache-control", "no-store")
-                headers.update(HEADERS)
-            await send(message)
-
-        await self._app(scope, receive, guarded)

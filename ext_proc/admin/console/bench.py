@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headrace.ext_proc.cli.check import compiled
-from headrace.ext_proc.cli.explain import explained
 from headrace.ext_proc.core.principal import Principal
+from headrace.ext_proc.engine.explaining import explained
 from headrace.ext_proc.engine.policy.compile import Policy
 from headrace.ext_proc.engine.policy.gateways import Gateway
+from headrace.ext_proc.engine.policy.offline import compiled
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
 from headrace.ext_proc.engine.policy.reload import Signature, signatures
 from headrace.filters.pii import PiiFilter

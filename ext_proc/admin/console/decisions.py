@@ -12,7 +12,7 @@ from headrace.ext_proc.admin.console.frame import PREFIX, Visit, is_part
 from headrace.ext_proc.admin.console.log import DecisionSource, Record, Search, Verdict, verdicts
 from headrace.ext_proc.admin.errors import ApiError
 from headrace.ext_proc.admin.operation import Given
-from headrace.ext_proc.cli.demo import phrases
+from headrace.ext_proc.telemetry import phrases
 
 PAGE = 25
 Text = Annotated[str, Field(max_length=256)]

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from headrace.ext_proc.admin.console.frame import Visit, WorkerState
 from headrace.ext_proc.admin.console.log import DecisionSource, LogUnreadable, Record
 from headrace.ext_proc.admin.tokens import Role
-from headrace.ext_proc.cli.policy.comparing import Found
+from headrace.ext_proc.engine.comparing import Found
 from headrace.ext_proc.engine.policy.lines import MAX_BYTES, read_bytes
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
 

@@ -10,8 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from headrace.ext_proc.admin.adjustments import unit_of
 from headrace.ext_proc.core.ledger import UNITS, Unit
+from headrace.ext_proc.engine.budgets.amounts import quantity
 from headrace.ext_proc.engine.prices import NANO
-from headrace.filters.budget.words import quantity
 
 HTMX: Final = "htmx-2.0.11.min.js"
 NAVIGATION: Final = (

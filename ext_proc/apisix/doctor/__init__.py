@@ -6,8 +6,8 @@ from typing import Final
 from headrace.ext_proc.apisix.doctor import plugin_rules, route_rules, settings_rules
 from headrace.ext_proc.apisix.doctor.rule import Rule
 from headrace.ext_proc.apisix.doctor.site import Site, Version, read_site
-from headrace.ext_proc.envoy.config.doctor.rule import Finding
 from headrace.ext_proc.envoy.config.nodes import line_of
+from headrace.ext_proc.envoy.config.rules import Finding
 
 __all__ = ["RULES", "Finding", "examine"]
 

@@ -1,11 +1,11 @@
-"""What a rule is: a name, a check that yields what is wrong and where, and the mend."""
+"""Rules on the files of an APISIX."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from headrace.ext_proc.apisix.doctor.site import Site
 from headrace.ext_proc.envoy.config.nodes import Node
+from headrace.ext_proc.envoy.config.rules import Rule as AnyRule
+from headrace.ext_proc.envoy.config.rules import RuleList
 
 
 class Wrong(NamedTuple):
@@ -17,22 +17,5 @@ class Wrong(NamedTuple):
     what: str
 
 
-Check = Callable[[Site], Iterator[Wrong]]
-
-
-@dataclass(frozen=True)
-class Rule:
-    name: str
-    mend: str
-    check: Check
-
-
-class Rules(list[Rule]):
-    """A list that its `rule` decorator fills."""
-
-    def rule(self, name: str, mend: str) -> Callable[[Check], Check]:
-        def listed(check: Check) -> Check:
-            self.append(Rule(name, mend, check))
-            return check
-
-        return listed
+Rule = AnyRule[Site, Wrong]
+Rules = RuleList[Site, Wrong]

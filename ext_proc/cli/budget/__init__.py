@@ -189,8 +189,8 @@ def _decide(policy: Path, store: str, decide: "Callable[[Desk], Awaitable[Any]]"
 
 def _at_desk(policy: Path, url: str, act: "Callable[[Desk, Store, list[Limit]], Awaitable[Any]]") -> Any:
     """What `act` gives. Ends the command, with the reason, where the policy, the store or the desk refuses."""
-    from headrace.ext_proc.cli.check import compiled
     from headrace.ext_proc.engine.budgets.desk import DeskError
+    from headrace.ext_proc.engine.policy.offline import compiled
 
     outcome = compiled(policy)
     if isinstance(outcome, Exception):

@@ -8,9 +8,9 @@ from typing import Any
 
 from headrace.ext_proc.core.ledger import Unit
 from headrace.ext_proc.engine.budgets.adjustments import Adjustment
+from headrace.ext_proc.engine.budgets.amounts import quantity
 from headrace.ext_proc.engine.budgets.desk import Standing
 from headrace.ext_proc.engine.prices import NANO
-from headrace.filters.budget.words import quantity
 
 
 def standings(found: Sequence[Standing]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from headrace.ext_proc.cli.simulate import Entry, SimulatedPool
+from headrace.ext_proc.telemetry import phrases
 
 from .client import MARK, Seen
 from .scenes import Scene
@@ -106,12 +107,5 @@ def received(pools: Sequence[SimulatedPool], number: int) -> Received | None:
 async def gather(scene: Scene, seen: Seen, log: DecisionLog, pools: Sequence[SimulatedPool]) -> Exchange:
     """Everything about one request, once it is settled. Raises NoRecordError."""
     decision = await log.decision(seen.exchange)
-    settlement = await log.settlement(seen.exchange) if reserved(decision) else None
+    settlement = await log.settlement(seen.exchange) if phrases.reserved(decision) else None
     return Exchange(scene, seen, decision, settlement, received(pools, seen.number))
-
-
-def reserved(decision: Record) -> Sequence[Record]:
-    """What the budget filter reserved, budget by budget; empty for a request that was refused in the end."""
-    if decision["outcome"] == "refused":
-        return ()
-    return [held for step in decision["steps"] for held in step.get("note", {}).get("budgets", ())]

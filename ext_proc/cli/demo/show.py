@@ -7,10 +7,10 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from headrace.filters.budget.words import quantity
+from headrace.ext_proc.engine.budgets.amounts import quantity
+from headrace.ext_proc.telemetry import phrases
 
-from . import phrases
-from .evidence import Exchange, Received, changed_members, reserved
+from .evidence import Exchange, Received, changed_members
 from .files import TEMPLATE
 from .scenes import BURST_SCENE
 from .story import Burst, Stage
@@ -111,7 +111,7 @@ def burst(out: Console, number: int, found: Burst) -> None:
 
 def _each(found: Burst) -> Iterator[Row]:
     for one in found.admitted[:1]:
-        held = ", ".join(f"{quantity(h['unit'], h['reserved'])} of {h['budget']}" for h in reserved(one.decision))
+        held = ", ".join(f"{quantity(h['unit'], h['reserved'])} of {h['budget']}" for h in phrases.reserved(one.decision))
         yield "each", f"reserves {held}", ""
     for one in found.refused[:1]:
         yield "refused", f"{len(found.refused)} with {one.seen.status} {one.seen.code}; one of them: {one.seen.text}", ""

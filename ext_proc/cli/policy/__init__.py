@@ -44,8 +44,8 @@ def diff(
     """
     from msgspec import to_builtins
 
-    from headrace.ext_proc.cli.check import compiled
     from headrace.ext_proc.engine.policy.differences import differences
+    from headrace.ext_proc.engine.policy.offline import compiled
 
     before, after = compiled(old), compiled(new)
     if isinstance(before, Exception) or isinstance(after, Exception):
@@ -97,14 +97,15 @@ def compare(
     """Say what the candidate would have done otherwise, by the decision log: each change with how often, for whom, and in which
     exchanges. The latest candidate in the log counts.
     """
-    from headrace.ext_proc.cli.policy import comparing
+    from headrace.ext_proc.cli.policy.comparing import document, told
+    from headrace.ext_proc.engine.comparing import read
 
     try:
-        found = comparing.read(decisions, examples)
+        found = read(decisions, examples)
     except OSError as error:
         typer.echo(f"{decisions}: {error.strerror}", err=True)
         raise typer.Exit(1) from None
     if found is None:
         typer.echo(f"{decisions}: no candidate was tried", err=True)
         raise typer.Exit(1)
-    typer.echo(json.dumps(comparing.document(found), indent=2) if as_json else "\n".join(comparing.told(found)))
+    typer.echo(json.dumps(document(found), indent=2) if as_json else "\n".join(told(found)))

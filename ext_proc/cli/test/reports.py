@@ -26,7 +26,7 @@ def lines(results: Sequence[FileResult], *, trace: bool) -> Iterator[str]:
 
 
 def _trace(case: CaseResult) -> Iterator[str]:
-    from headrace.ext_proc.cli.demo import phrases
+    from headrace.ext_proc.telemetry import phrases
 
     for step in case.record.get("steps", ()):
         if step.get("note") or step["reason"]:

@@ -7,7 +7,8 @@ import pytest
 from headrace.ext_proc.core.events import Proceed, Refuse
 from headrace.ext_proc.core.ledger import Charge, Fixed, Unit
 from headrace.ext_proc.core.terms import read
-from headrace.filters.budget.words import quantity, ratelimit
+from headrace.ext_proc.engine.budgets.amounts import quantity
+from headrace.filters.budget.words import ratelimit
 from tests.filters.budget.support import (
     BODY,
     DAY,

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from headrace.ext_proc.envoy.config.doctor import chain, cluster, processor, routes, usage
-from headrace.ext_proc.envoy.config.doctor.rule import Finding, Rule
+from headrace.ext_proc.envoy.config.doctor.rule import Rule
 from headrace.ext_proc.envoy.config.doctor.wanted import Wanted, rules_of
 from headrace.ext_proc.envoy.config.doctor.wiring import wirings
 from headrace.ext_proc.envoy.config.document import Document
 from headrace.ext_proc.envoy.config.names import BODY_LIMIT, CLUSTER
 from headrace.ext_proc.envoy.config.nodes import line_of
+from headrace.ext_proc.envoy.config.rules import Finding
 
 __all__ = ["RULES", "Finding", "Wanted", "examine"]
 

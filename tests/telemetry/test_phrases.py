@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from headrace.ext_proc.cli.demo import phrases
-from headrace.ext_proc.cli.demo.evidence import changed_members, reserved
+from headrace.ext_proc.cli.demo.evidence import changed_members
+from headrace.ext_proc.telemetry import phrases
 
 HELD = [
     {"budget": "team-day", "unit": "tokens", "reserved": 80, "remaining": 920},
@@ -73,8 +73,8 @@ def test_money_is_what_was_reserved_and_what_it_became() -> None:
 
 def test_a_refused_request_holds_no_reservation() -> None:
     decision = {"outcome": "refused", "steps": [step("budget", note={"budgets": HELD})]}
-    assert reserved(decision) == ()
-    assert reserved(decision | {"outcome": "completed"}) == HELD
+    assert phrases.reserved(decision) == ()
+    assert phrases.reserved(decision | {"outcome": "completed"}) == HELD
 
 
 def test_changed_members_are_named() -> None:

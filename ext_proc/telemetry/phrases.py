@@ -1,12 +1,11 @@
 """Decision records in words. Nothing is said that the record does not say."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from headrace.filters.budget.words import quantity
+from headrace.ext_proc.engine.budgets.amounts import quantity
 
-from .evidence import Record, reserved
-
+Record = Mapping[str, Any]
 Note = Mapping[str, Any]
 
 
@@ -76,6 +75,13 @@ _WORDS: Mapping[str, Callable[[Note], Iterator[str]]] = {
     "budget": _budget,
     "routing": _routing,
 }
+
+
+def reserved(decision: Record) -> Sequence[Record]:
+    """What the budget filter reserved, budget by budget; empty for a request that was refused in the end."""
+    if decision["outcome"] == "refused":
+        return ()
+    return [held for step in decision["steps"] for held in step.get("note", {}).get("budgets", ())]
 
 
 def money(decision: Record, settlement: Record) -> str:
