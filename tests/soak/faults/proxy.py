@@ -117,6 +117,11 @@ class FaultProxy:
                 _reset(passage.server)
         return len(self._passages)
 
+    def bury(self) -> None:
+        """Whoever still believes in a connection that has vanished is told with a RST."""
+        for passage in [passage for passage in self._passages if passage.dead]:
+            passage.abort()
+
     def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
         task = asyncio.ensure_future(self._pass(reader, writer))
         self._tasks.add(task)
