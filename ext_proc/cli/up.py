@@ -150,7 +150,7 @@ def _greeting(stack: "Stack") -> str:
     model = next((model.name for model in stack.document.models), "MODEL")
     return f"""Envoy      {stack.url}
 service    {", ".join(stack.service.addresses)}
-admin      {stack.admin_url}/metrics /readyz /policy
+admin      {stack.admin_url}/metrics /readyz /policy /console
 store      {_without_password(stack.store_url)}
 decisions  {stack.decisions_path}
 

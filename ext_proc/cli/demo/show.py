@@ -141,6 +141,7 @@ def staying(out: Console, on: Stage) -> None:
 def _places(on: Stage) -> Iterator[tuple[str, str]]:
     yield "Envoy", on.stack.url
     yield "admin", f"{on.stack.admin_url}/metrics /readyz /policy"
+    yield "console", f"{on.stack.admin_url}/console, token {on.token}"
     for pool in on.pools:
         yield pool.name, f"{pool.url}/books"
     yield "decisions", str(on.stack.decisions_path)

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+from headrace.ext_proc.admin.tokens import ROSTER, Role, fresh_token
 from headrace.ext_proc.cli.simulate import SimulatedPool, parse
 from headrace.ext_proc.engine.prices import NANO
 from headrace.ext_proc.envoy.transport import Transport
@@ -25,13 +27,14 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Everything that runs."""
+    """Everything that runs. token: of the admin API and the console."""
 
     stack: Stack
     files: Files
     pools: Sequence[SimulatedPool]
     application: Application
     log: DecisionLog
+    token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,15 @@ async def stage(directory: Path, port: int, transport: Transport, tell: Tell) ->
         stack = await exit_stack.enter_async_context(Stack(written.policy, options))
         application = Application(stack.url, written.secrets)
         exit_stack.push_async_callback(application.close)
-        yield Stage(stack, written, pools, application, DecisionLog(stack.decisions_path))
+        yield Stage(stack, written, pools, application, DecisionLog(stack.decisions_path), await _token(stack))
+
+
+async def _token(stack: Stack) -> str:
+    """An operator's, for as long as the demo's store is there."""
+    now = datetime.now(UTC)
+    fresh = fresh_token("demo", [Role.OPERATOR], now, now + timedelta(days=1), "demo")
+    await stack.service.store.enrol(ROSTER, fresh.record.id, fresh.record.packed(), revision=0)
+    return fresh.secret
 
 
 async def scenes(on: Stage, tell: Tell) -> AsyncIterator[Exchange]:

@@ -118,6 +118,9 @@ async def test_it_stays_up_for_curl_and_ends_on_a_signal(tmp_path: Path) -> None
         chat = {"model": "llama-3.3-70b", "messages": [{"role": "user", "content": "Hello"}]}
         async with httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {key}"}) as client:
             assert (await client.post("/v1/chat/completions", json=chat)).status_code == 200
+        ((admin, token),) = re.findall(r"(http://\S+)/console, token (\S+)", shown)
+        async with httpx.AsyncClient(base_url=admin, headers={"authorization": f"Bearer {token}"}) as client:
+            assert (await client.get("/api/v1/caller")).status_code == 200
     finally:
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(30):
