@@ -180,8 +180,11 @@ def _run(options: "Options") -> int:
     import uvloop
 
     from headrace.ext_proc.core.errors import HeadraceError
-    from headrace.ext_proc.service.run import serve
+    from headrace.ext_proc.engine.imports import UNUSED, absent
     from headrace.ext_proc.stores.embedded import EmbeddedStore
+
+    with absent(*UNUSED):
+        from headrace.ext_proc.service.run import serve
 
     try:
         with ExitStack() as stack:

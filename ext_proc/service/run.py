@@ -1,14 +1,18 @@
 """`headrace serve` as a process: the service until a signal ends it."""
 
 import asyncio
+import importlib
 import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
-from headrace.ext_proc.service.admin import Admin
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.supervisor import Service
+
+if TYPE_CHECKING:
+    from headrace.ext_proc.service.admin import Admin
 
 log = logging.getLogger(__name__)
 
@@ -18,17 +22,31 @@ async def serve(options: Options) -> int:
     service = Service(options)
     stop = Stop(service)
     stop.listen()
-    async with administered(service) as admin:
-        return await _run(service, admin, stop)
+    starting = asyncio.create_task(service.start())  # the workers import their modules while the admin interface's are
+    try:
+        async with administered(service) as admin:
+            return await _run(service, admin, stop, starting)
+    except BaseException:
+        await _abandon(service, starting)
+        raise
+
+
+async def _abandon(service: Service, starting: asyncio.Task[None]) -> None:
+    """Leaves nothing running. A start that fails or is cancelled sees to that itself."""
+    if starting.cancel():
+        await asyncio.wait([starting])
+    elif not starting.cancelled() and starting.exception() is None:
+        await service.kill()
 
 
 @asynccontextmanager
-async def administered(service: Service) -> AsyncIterator[Admin | None]:
+async def administered(service: Service) -> AsyncIterator["Admin | None"]:
     """The admin interface of `service`, from before it starts until after it has ended. Raises AdminError."""
     if service.options.admin is None:
         yield None
         return
-    admin = Admin(service, service.options.admin)
+    module = await asyncio.to_thread(importlib.import_module, "headrace.ext_proc.service.admin")  # a third of a second
+    admin: Admin = module.Admin(service, service.options.admin)
     await admin.start()
     try:
         yield admin
@@ -36,8 +54,7 @@ async def administered(service: Service) -> AsyncIterator[Admin | None]:
         await admin.stop()
 
 
-async def _run(service: Service, admin: Admin | None, stop: "Stop") -> int:
-    started = asyncio.create_task(service.start())
+async def _run(service: Service, admin: "Admin | None", stop: "Stop", started: asyncio.Task[None]) -> int:
     stopped = asyncio.create_task(stop.first.wait())
     await asyncio.wait({started, stopped}, return_when=asyncio.FIRST_COMPLETED)
     if not started.done():

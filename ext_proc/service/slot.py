@@ -160,7 +160,7 @@ class Slot:
         ours, theirs = socket.socketpair()
         try:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "headrace.ext_proc.service.worker", str(theirs.fileno()),
+                sys.executable, "-m", "headrace.ext_proc.service.worker_process", str(theirs.fileno()),
                 pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL, stderr=self._stderr,
                 start_new_session=True,  # a Ctrl-C at the terminal is for the supervisor, which drains its workers
             )  # fmt: skip

@@ -1,21 +1,17 @@
-"""One worker process: `python -m headrace.ext_proc.service.worker FD`, where FD is its end of the supervisor's channel."""
+"""One worker: everything of its process, wired together, from its settings to its end."""
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
 import secrets
 import signal
 import socket
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, assert_never
-
-import uvloop
 
 from headrace.ext_proc.audit.worker import Audits
 from headrace.ext_proc.core.effects import Effect, Record
@@ -55,7 +51,7 @@ from headrace.ext_proc.telemetry.measured_store import MeasuredStore
 if TYPE_CHECKING:
     from headrace.ext_proc.telemetry.tracing import Tracing
 
-log = logging.getLogger("headrace.ext_proc.service.worker")  # its own name is __main__
+log = logging.getLogger(__name__)
 
 DIRECT_DRAIN_S = 300.0
 """Seconds. For a SIGTERM that is sent to the worker itself rather than to its supervisor."""
@@ -275,18 +271,3 @@ async def _fail(channel: Channel, lines: list[str]) -> int:
     await channel.flush()
     channel.close()
     return 1
-
-
-def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's to hear
-    end = socket.socket(fileno=int(sys.argv[1]))
-    status = 1
-    with contextlib.suppress(StopAsyncIteration):  # the supervisor was gone before it said what to do
-        status = uvloop.run(serve(end))
-    # grpcio's threads may hold up an ordinary exit; everything that must be written has been by now.
-    sys.stderr.flush()
-    os._exit(status)
-
-
-if __name__ == "__main__":
-    main()

@@ -13,7 +13,7 @@ from itertools import groupby
 
 import regex  # type: ignore[import-untyped]
 
-from headrace.filters.pii.recognizers import CompiledPattern, Recognizer
+from headrace.filters.pii.recognizers import LazyPattern, Recognizer
 
 _FLAGS = regex.IGNORECASE | regex.DOTALL | regex.MULTILINE
 
@@ -29,7 +29,7 @@ _DOMAIN = regex.compile(r"@\w+(?:-+\w+)*(?:\.\w+(?:-+\w+)*)+\b", _FLAGS)
 class EmailRecognizer(Recognizer):
     """An address is the local part that stands before an @; of one that is long, no part is tried twice."""
 
-    def matches(self, pattern: CompiledPattern, text: str) -> "Iterator[regex.Match[str]]":
+    def matches(self, pattern: LazyPattern, text: str) -> "Iterator[regex.Match[str]]":
         done = 0
         for run in _LOCAL.finditer(text):
             at = run.end()
@@ -60,17 +60,15 @@ _LISTED = re.compile(r"\(\?:([a-z]+)\)")
 class UrlRecognizer(Recognizer):
     """A URL holds a dot before a top-level domain, so it begins at most a host's length before one."""
 
-    def matches(self, pattern: CompiledPattern, text: str) -> "Iterator[regex.Match[str]]":
+    def matches(self, pattern: LazyPattern, text: str) -> "Iterator[regex.Match[str]]":
         if pattern.name != _WITHOUT_START and pattern.name not in _STARTS:
             yield from super().matches(pattern, text)
-        elif dots := [dot.start() for dot in _domain_dots(pattern.expression.pattern).finditer(text)]:
+        elif dots := [dot.start() for dot in _domain_dots(pattern.source).finditer(text)]:
             starts = _STARTS.get(pattern.name)
             yield from _bare(pattern, text, dots) if starts is None else _started(pattern, text, dots, starts)
 
 
-def _started(
-    pattern: CompiledPattern, text: str, dots: Sequence[int], starts: "regex.Pattern[str]"
-) -> "Iterator[regex.Match[str]]":
+def _started(pattern: LazyPattern, text: str, dots: Sequence[int], starts: "regex.Pattern[str]") -> "Iterator[regex.Match[str]]":
     """Matches of a pattern that begins with something that is easily found."""
     done = 0
     for start in starts.finditer(text):
@@ -81,7 +79,7 @@ def _started(
             done = match.end()
 
 
-def _bare(pattern: CompiledPattern, text: str, dots: Sequence[int]) -> "Iterator[regex.Match[str]]":
+def _bare(pattern: LazyPattern, text: str, dots: Sequence[int]) -> "Iterator[regex.Match[str]]":
     """Matches that begin with the host: each as far before the next dot as a host may reach."""
     hosts = [host.start() for host in _HOST.finditer(text)]
     done = 0

@@ -137,7 +137,7 @@ ANYTHING = (r"[\x00-\x{10ffff}]",)
 
 def _domain_gate(recognizer: Recognizer) -> str:
     """A dot before a top-level domain, in all patterns alike; else anything."""
-    domains = {tuple(top_level_domains(pattern.expression.pattern)) for pattern in recognizer.patterns}
+    domains = {tuple(top_level_domains(pattern.source)) for pattern in recognizer.patterns}
     if len(domains) != 1 or () in domains:
         return ANYTHING[0]
     return rf"[a-z0-9.\-]\.(?:{'|'.join(domains.pop())})"

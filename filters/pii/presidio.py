@@ -1,7 +1,7 @@
 """Presidio's recognizers that need no model: as its engine would load them, silenced, and kept off the network.
 
-Importing presidio-analyzer costs over a second and 70 MB (it imports spaCy), so this module is imported by the detector's builder
-alone, when a policy names the filter.
+Importing presidio-analyzer costs a quarter of a second and 25 MB, so this module is imported by the detector's builder alone, when
+a policy names the filter; and without its engines for language models, which import spaCy: three times as much again.
 """
 
 import logging
@@ -11,17 +11,19 @@ from functools import cache
 from inspect import isclass
 from typing import Any
 
-import regex  # type: ignore[import-untyped]
 import tldextract
-from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, predefined_recognizers
-from presidio_analyzer.predefined_recognizers import EmailRecognizer as PresidioEmailRecognizer
-from presidio_analyzer.predefined_recognizers import PhoneRecognizer
-from presidio_analyzer.recognizer_registry.recognizers_loader_utils import RecognizerConfigurationLoader
 
+from headrace.ext_proc.engine.imports import deferred
 from headrace.filters.pii.addresses import EmailRecognizer, UrlRecognizer
 from headrace.filters.pii.phone import PhoneFinder
-from headrace.filters.pii.recognizers import MAX_SCORE, CompiledPattern, Finder, IbanRecognizer, Recognizer
+from headrace.filters.pii.recognizers import MAX_SCORE, Finder, IbanRecognizer, LazyPattern, Recognizer
 from headrace.filters.pii.spans import Span
+
+with deferred("presidio_analyzer.nlp_engine"):
+    from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, predefined_recognizers
+    from presidio_analyzer.predefined_recognizers import EmailRecognizer as PresidioEmailRecognizer
+    from presidio_analyzer.predefined_recognizers import PhoneRecognizer
+    from presidio_analyzer.recognizer_registry.recognizers_loader_utils import RecognizerConfigurationLoader
 
 LANGUAGE = "en"
 
@@ -178,8 +180,8 @@ def _compiled(found: PatternRecognizer) -> Recognizer:
     )
 
 
-def _pattern(pattern: Pattern, flags: int) -> CompiledPattern:
-    return CompiledPattern(pattern.name, regex.compile(pattern.regex, flags), float(pattern.score))
+def _pattern(pattern: Pattern, flags: int) -> LazyPattern:
+    return LazyPattern(pattern.name, pattern.regex, flags, float(pattern.score))
 
 
 def _has_public_suffix(found: str) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import regex  # type: ignore[import-untyped]
@@ -52,13 +53,21 @@ def best_of(found: Finder, *, context: bool) -> float:
     return raised(found.best) if context and found.context else found.best
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledPattern:
-    """One regex of a recognizer, under Presidio's name for it; `score` is what a match gets that no checksum judges."""
+@dataclass(frozen=True)
+class LazyPattern:
+    """One regex of a recognizer, under Presidio's name for it; `score` is what a match gets that no checksum judges.
+
+    Compiled when it is first needed: a policy runs a third of the recognizers there are, and all of them take half a second.
+    """
 
     name: str
-    expression: "regex.Pattern[str]"
+    source: str
+    flags: int
     score: float
+
+    @cached_property
+    def expression(self) -> "regex.Pattern[str]":
+        return regex.compile(self.source, self.flags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,7 @@ class Recognizer:
 
     name: str
     entity: str
-    patterns: tuple[CompiledPattern, ...]
+    patterns: tuple[LazyPattern, ...]
     validate: Verdict
     invalidate: Verdict
     best: float
@@ -82,7 +91,7 @@ class Recognizer:
 
     @property
     def gates(self) -> tuple[str, ...]:
-        return tuple(pattern.expression.pattern for pattern in self.patterns)
+        return tuple(pattern.source for pattern in self.patterns)
 
     def find(self, text: str) -> Iterator[Span]:
         """What `PatternRecognizer.analyze` finds, before duplicates are removed. Raises DetectionTimeout, where Presidio skips."""
@@ -93,14 +102,14 @@ class Recognizer:
                 if score > MIN_SCORE:
                     yield Span(start, end, self.entity, score)
 
-    def matches(self, pattern: CompiledPattern, text: str) -> "Iterator[regex.Match[str]]":
+    def matches(self, pattern: LazyPattern, text: str) -> "Iterator[regex.Match[str]]":
         """What `finditer` gives for the pattern. Raises DetectionTimeout."""
         try:
             yield from pattern.expression.finditer(text, timeout=PATTERN_SECONDS)
         except TimeoutError:
             raise DetectionTimeout(f"a pattern of {self.name} took more than {PATTERN_SECONDS} s") from None
 
-    def _score(self, pattern: CompiledPattern, found: str) -> float:
+    def _score(self, pattern: LazyPattern, found: str) -> float:
         valid = self.validate(found)
         if self.invalidate(found):
             return MIN_SCORE
@@ -117,7 +126,7 @@ class IbanRecognizer(Recognizer):
             for match in self.matches(pattern, text):
                 yield from self._longest(pattern, text, match)
 
-    def _longest(self, pattern: CompiledPattern, text: str, match: "regex.Match[str]") -> Iterator[Span]:
+    def _longest(self, pattern: LazyPattern, text: str, match: "regex.Match[str]") -> Iterator[Span]:
         start = match.start()
         for group in range(len(match.groups()), 0, -1):
             end = match.end(group) if match.end(group) > 0 else match.end()

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -32,6 +33,32 @@ def peak_mb(pid: int) -> float:
     status = (PROC / str(pid) / "status").read_text()
     peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(peak.split()[1]) / 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of a process. rss: all its pages that are in memory. pss: each of them divided by the processes that share it."""
+
+    rss: int
+    pss: int
+
+
+def memory(pid: int) -> Memory:
+    """What a process holds now."""
+    lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+    sizes = {name: int(size.split()[0]) * 1024 for name, _, size in (line.partition(":") for line in lines[1:])}
+    return Memory(sizes["Rss"], sizes["Pss"])
+
+
+_ROLES = {"headrace.ext_proc.service.worker": "worker", "headrace.filters": "models"}
+
+
+def role(pid: int) -> str:
+    """What a process of a service is there for: store, worker, models, or supervisor."""
+    words = (PROC / str(pid) / "cmdline").read_text().split("\0")
+    if name(pid).startswith(("valkey", "sh")):
+        return "store"
+    return next((role for module, role in _ROLES.items() if any(word.startswith(module) for word in words)), "supervisor")
 
 
 def cpu_by_part(roots: Mapping[str, int]) -> dict[str, float]:

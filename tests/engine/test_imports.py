@@ -1,0 +1,93 @@
+"""What a service does without is not imported; what stands in for it becomes the real thing when it is used."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headrace.ext_proc.engine.imports import UNUSED, absent, deferred
+
+WITHOUT_MODEL = """
+version: 1
+models: [{name: m, tokenizer: o200k_base, context: 1000}]
+identity: [{headers: {team: x-team, user: x-user}}]
+budgets: [{name: day, per: [team, user], limit: {requests: 5}, window: day}]
+filters: [{identity: {}}, {pii: {request: replace, model: none}}, {budget: {}}]
+"""
+WORKER = """
+import sys
+from pathlib import Path
+from headrace.ext_proc.service import worker_process
+from headrace.ext_proc.engine.clock import SystemClock
+from headrace.ext_proc.engine.offload import ThreadOffload
+from headrace.ext_proc.engine.registry import Ports, Registry
+from headrace.ext_proc.service.worker import compiled
+from headrace.ext_proc.stores import open_store
+compiled(Path(sys.argv[1]), Registry.installed(), Ports(open_store("memory:"), SystemClock(), ThreadOffload()))
+print(*sys.modules)
+"""
+SUPERVISOR = """
+import sys
+from headrace.ext_proc.engine.imports import UNUSED, absent
+with absent(*UNUSED):
+    import headrace.ext_proc.service.run, headrace.ext_proc.service.admin
+print(*sys.modules)
+"""
+STAND_IN = """
+import sys
+from headrace.filters.pii import presidio
+from presidio_analyzer import analyzer_engine, predefined_recognizers
+assert "presidio_analyzer.nlp_engine" not in sys.modules and "spacy" not in sys.modules
+none = analyzer_engine.NoOpNlpEngine(models=[{"lang_code": "en", "model_name": "none"}])
+engine = analyzer_engine.AnalyzerEngine(nlp_engine=none, supported_languages=["en"])
+assert isinstance(engine.nlp_engine, analyzer_engine.NoOpNlpEngine)
+print(*sys.modules)
+"""
+
+
+def modules(program: str, *arguments: str) -> set[str]:
+    command = [sys.executable, "-c", program, *arguments]
+    return set(subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout.split())
+
+
+def test_a_worker_without_a_model_imports_no_models_and_no_command_line(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(WITHOUT_MODEL)
+    loaded = modules(WORKER, str(tmp_path / "policy.yaml"))
+    assert {"presidio_analyzer", "toktok", "redis.asyncio", "httpx"} <= loaded
+    unwanted = {"spacy", "numpy", "onnxruntime", "rich", "typer", "grpc", "openai", "starlette", "opentelemetry.sdk.metrics"}
+    assert unwanted & loaded == set()
+
+
+def test_the_supervisor_imports_neither_filters_engines_nor_the_demo() -> None:
+    loaded = modules(SUPERVISOR)
+    assert "headrace.ext_proc.admin.app" in loaded
+    assert {"presidio_analyzer", "spacy", "openai", "grpc", "opentelemetry.sdk.metrics"} & loaded == set()
+
+
+def test_presidio_still_has_its_engines_when_somebody_uses_them() -> None:
+    assert "presidio_analyzer.nlp_engine" in modules(STAND_IN)
+
+
+def test_what_is_absent_is_not_found_and_is_there_again_afterwards() -> None:
+    sys.modules.pop("this", None)
+    with absent("this", "json"), pytest.raises(ModuleNotFoundError):
+        __import__("this")
+    assert "this" not in sys.modules
+    with absent("json"):
+        assert __import__("json") is sys.modules["json"]
+
+
+def test_a_name_of_a_deferred_module_is_its_real_one_when_it_is_used() -> None:
+    sys.modules.pop("colorsys", None)
+    with deferred("colorsys"):
+        from colorsys import rgb_to_hsv
+    assert "colorsys" not in sys.modules
+    assert rgb_to_hsv(1, 1, 1) == (0.0, 0.0, 1)
+    assert "colorsys" in sys.modules
+
+
+def test_what_is_hidden_exists() -> None:
+    """A library that has moved such a module would be imported with all it brings, and nobody would notice."""
+    assert all(importlib.util.find_spec(name) for name in UNUSED)
