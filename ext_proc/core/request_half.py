@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from functools import partial
 
-from headrace.ext_proc.core.course import Course, Flow, State, is_encoded
+from headrace.ext_proc.core.course import Course, Flow, State
 from headrace.ext_proc.core.effects import Cause
 from headrace.ext_proc.core.endpoint import endpoint_of
 from headrace.ext_proc.core.errors import BodyError, ProtocolError
@@ -13,6 +13,7 @@ from headrace.ext_proc.core.needs import RESPONSE, Capability, Needs
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.seats import Ask, FilterFailed, Resolution, Seated, Shield, failure
 from headrace.ext_proc.core.session import POLICY, Link, Policy
+from headrace.ext_proc.core.unreadable import too_many, unreadable
 from headrace.ext_proc.core.verdict import Reply
 
 READS_ANSWER = Needs.RESPONSE_BODY | Needs.RESPONSE_STREAM
@@ -33,6 +34,8 @@ class RequestHalf(Course):
         self._request = request = Request(self.id, headers, endpoint, capabilities=self._capabilities)
         request.hint, request.vouched = event.hint, event.vouched
         self.decision.request(request)
+        if (reply := too_many(headers)) is not None:
+            return self._refuse(reply)
         self._pending.strip_ours(headers)
         if endpoint is None:
             return self._other_path()
@@ -41,8 +44,8 @@ class RequestHalf(Course):
             return self._refuse(reply)
         if Needs.REQUEST_BODY not in self._needs():
             return (yield from self._finish_request())
-        if is_encoded(headers):
-            return self._refuse(_ENCODED_REQUEST)
+        if (reply := unreadable(headers)) is not None:
+            return self._refuse(reply)
         self.state = State.AWAIT_BODY
         if event.end:
             return (yield from self._on_request_body(RequestBody(b"")))
@@ -149,6 +152,5 @@ def _bad_body(error: BodyError) -> Reply:
     return Reply(error.status, error.reason, error.message[:1].upper() + error.message[1:] + ".", param=error.param)
 
 
-_ENCODED_REQUEST = Reply(415, "body.encoded", "The request body is compressed. Send it without a content-encoding.")
 _TOO_LARGE = Reply(413, "body.too_large", "The request body is larger than this gateway accepts.")
 _OTHER_PATH = Reply(404, "path.not_allowed", "This gateway does not serve this path.")

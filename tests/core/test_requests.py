@@ -11,10 +11,12 @@ from headrace.ext_proc.core.effects import Cause
 from headrace.ext_proc.core.events import Answer, Proceed, Refuse, RequestBody, RequestHeaders
 from headrace.ext_proc.core.exchange import Exchange
 from headrace.ext_proc.core.facts import INPUT_TOKENS, Fact
+from headrace.ext_proc.core.headers import Headers
 from headrace.ext_proc.core.needs import Capability, Needs
 from headrace.ext_proc.core.principal import PRINCIPAL, Principal
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import POLICY, Link, Session
+from headrace.ext_proc.core.unreadable import MAX_HEADERS
 from headrace.ext_proc.core.verdict import PASS, Continue, Edits, Reply, SetMember
 from headrace.ext_proc.engine.guard import shield
 from tests.kit import (
@@ -254,6 +256,49 @@ async def test_a_second_content_encoding_header_is_seen() -> None:
 @pytest.mark.parametrize("value", ["identity", " Identity"])
 async def test_a_request_that_says_it_is_not_compressed_passes(value: str) -> None:
     assert proceeds(await last(exchange_of(reads()), post(content_encoding=value), body())).last
+
+
+CHARSETS = [
+    "utf-16",
+    "UTF-7",
+    '"utf-7"',
+    "'utf-7'",
+    " utf-7 ",
+    "utf-8; charset=utf-7",
+    "unicode-1-1-utf-7",
+    "cp037",
+    "utf-8, application/json; charset=utf-32",
+]
+
+
+@pytest.mark.parametrize("charset", CHARSETS)
+async def test_a_request_in_a_charset_that_only_its_upstream_obeys_is_refused(charset: str) -> None:
+    reply = refused(await last(exchange_of(reads()), post(content_type=f"application/json; charset={charset}")))
+    assert (reply.status, reply.reason) == (415, "body.charset")
+
+
+async def test_a_second_content_type_header_is_seen() -> None:
+    event = post(content_type="application/json")
+    both = replace(event, headers=type(event.headers)([*event.headers, ("content-type", "text/plain;CHARSET = utf-7")]))
+    assert refused(await last(exchange_of(reads()), both)).reason == "body.charset"
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "", "application/json; charset=UTF-8", 'text/plain;charset="utf8"', "a; charset=ISO-8859-1"]
+)
+async def test_a_request_in_ascii_or_utf_8_passes(kind: str) -> None:
+    assert proceeds(await last(exchange_of(reads()), post(content_type=kind), body())).last
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models"])
+async def test_more_headers_than_the_gateway_can_carry_through_are_refused(path: str) -> None:
+    filter = filter_of()
+    event = post(path)
+    most = [*event.headers, *((f"x-{number}", "y") for number in range(MAX_HEADERS - 2))]
+    assert proceeds(await last(exchange_of(filter), replace(event, headers=Headers(most)))).last
+    reply = refused(await last(exchange_of(filter), replace(event, headers=Headers([*most, ("x-more", "z")]))))
+    assert (reply.status, reply.reason) == (431, "headers.too_many")
+    assert json.loads(reply.body)["error"]["type"] == "invalid_request_error"
 
 
 async def test_a_compressed_request_passes_where_nobody_reads_it() -> None:

@@ -137,6 +137,31 @@ async def test_a_compressed_body_is_refused(site: Site, dialect: Dialect, encodi
     assert not site.received
 
 
+@dialects
+@pytest.mark.parametrize("charset", ["utf-7", "UTF-16", '"utf-7"'])
+async def test_a_body_in_a_charset_that_only_its_upstream_would_obey_is_refused(site: Site, dialect: Dialect, charset: str) -> None:
+    caller = await site.caller()
+    hidden = dialect.body(json.dumps(MAIL.replace("@", "+AEA-")).encode())
+    found = await error_of(site, caller, dialect, hidden, **{"content-type": f"application/json; charset={charset}"})
+    assert found == ("body.charset", 415)
+    assert not site.received
+
+
+@dialects
+@pytest.mark.parametrize("more", range(80, 96))
+async def test_many_headers_pass_or_are_refused_in_the_callers_words(site: Site, dialect: Dialect, more: int) -> None:
+    """Envoy takes 100 of them, and does not answer whoever sends more."""
+    caller = await site.caller()
+    headers = caller.headers | {f"x-{number}": "y" for number in range(more)}
+    try:
+        answer = await site.client.post(dialect.path, content=dialect.body(), headers=headers)
+    except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+        assert more > 88
+        return
+    assert answer.status_code == 200 or (refused_in_dialect(answer, dialect) and answer.status_code == 431)
+    assert len(site.received) == (answer.status_code == 200)
+
+
 PASSED: Mapping[str, Make] = {
     "a megabyte of blanks around it": lambda d: b" " * 500_000 + d.body() + b"\n" * 500_000,
     "blanks within": lambda d: d.body().replace(b", ", b" \t\r\n , "),
