@@ -30,6 +30,26 @@ _MOST_GROUPS = 8
 _WHOLE = re.compile("[1-9][0-9]*(?:-[0-9]+)*")
 
 
+# Of a number written with its country's code, in a form of which the matcher has no doubt. The code's digits and the number's.
+_INTERNATIONAL = re.compile(r"\+[1-9][0-9]*(?:[ .-][0-9]+)*|\+[1-9][0-9]{0,2} \([0-9]{2,4}\) ?[0-9]+(?:[ .-][0-9]+)*")
+_CODE_DIGITS = 3
+_MARKS = str.maketrans("", "", "+ .-()")
+
+
+def is_certainly_valid(candidate: str) -> bool:
+    """Whether it is a usual number with its country's code: a line or a mobile of the code's main region.
+
+    False says nothing. For most numbers that spares `parse`, which is two thirds of what they cost.
+    """
+    if not _INTERNATIONAL.fullmatch(candidate):
+        return False
+    digits = candidate.translate(_MARKS)
+    for length in range(1, _CODE_DIGITS + 1):
+        if (code := int(digits[:length])) in COUNTRY_CODE_TO_REGION_CODE:
+            return _lines_of(code).are(digits[length:])
+    return False
+
+
 def is_possible(candidate: str, region: str) -> bool:
     """Whether the candidate, or a part of it, may be a number of the region or of one that shares its country's code."""
     if _WHOLE.fullmatch(candidate):
@@ -80,6 +100,39 @@ class NumberingPlan:
         number = PhoneNumber(self._code, int(digits), raw_input=candidate, country_code_source=source)
         stands: bool = matcher._is_national_prefix_present_if_required(number)
         return stands
+
+
+class _Lines:
+    """Lines and mobiles of a country's code, as the region describes them in which its numbers are first looked for."""
+
+    def __init__(self, code: int) -> None:
+        metadata: Any = PhoneMetadata.metadata_for_region(COUNTRY_CODE_TO_REGION_CODE[code][0], None)
+        usable = metadata is not None and metadata.leading_digits is None
+        self._described = [metadata.fixed_line, metadata.mobile] if usable else []
+        self._general = metadata.general_desc if usable else None
+        self._prefix = re.compile(metadata.national_prefix_for_parsing or _NOTHING) if usable else re.compile(_NOTHING)
+
+    def are(self, digits: str) -> bool:
+        """Whether it is one of them, and does not begin with the prefix that is dialled within the country."""
+        if self._general is None or self._prefix.match(digits) or digits[:1] == "0":
+            return False
+        return _matches(self._general, digits) and any(_matches(each, digits) for each in self._described)
+
+
+_NOTHING = r"(?!)"
+
+
+def _matches(described: Any, digits: str) -> bool:
+    if described is None or not described.national_number_pattern:
+        return False
+    if described.possible_length and len(digits) not in described.possible_length:
+        return False
+    return re.fullmatch(described.national_number_pattern, digits) is not None
+
+
+@cache
+def _lines_of(code: int) -> _Lines:
+    return _Lines(code)
 
 
 def _prefixes(metadata: Any) -> Sequence[str]:

@@ -8,18 +8,20 @@ can accept is dropped before any region parses it. Findings are the same, up to 
 
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from os import urandom
 from string import ascii_letters
+from typing import NamedTuple
 
 from phonenumbers import Leniency, PhoneNumberMatch, PhoneNumberMatcher
 from phonenumbers import phonenumbermatcher as matcher
 from phonenumbers.phonenumberutil import _SECOND_NUMBER_START_PATTERN
 
 from headrace.filters.pii.gate import PHONE_MIN_DIGITS
-from headrace.filters.pii.numbering import is_possible
+from headrace.filters.pii.numbering import is_certainly_valid, is_possible
 
 LENIENCY = Leniency.VALID
 """What Presidio asks for (`leniency=1`)."""
@@ -29,116 +31,36 @@ LENIENCY = Leniency.VALID
 SHORT_DIGITS = 7
 SHORT_REGION = "DE"
 
-Candidate = tuple[int, str]
 _PLUS = "+\uff0b"
 _LETTERS = frozenset(ascii_letters)
 _APART = frozenset(["", " ", "\n", ",", ";", ":", "."])
 """Characters beside a candidate that the matcher does not ask about: no letters, no signs of money, no per cent."""
 
 
-class _Candidates:
-    """The candidates of one text that any region may accept, found once per start of the search."""
+@dataclass(slots=True)
+class Known:
+    """What is known of a candidate, whatever stands around it. length: up to where a second number begins. digits: how many.
 
-    def __init__(self, text: str, hopeless: "_Hopeless") -> None:
-        self._text = text
-        self._hopeless = hopeless
-        self._verdicts: dict[int, dict[str, bool]] = {}
-        self._after: dict[int, tuple[Candidate, int] | None] = {}
-        self.international: dict[int, PhoneNumberMatch] = {}
-        """Start → a number that begins with a plus sign and is its whole candidate: every region reads it alike."""
+    hopeless: region → whether it is no number there, as far as that was asked. nowhere: it is none in any region.
+    """
 
-    def after(self, index: int) -> tuple[Candidate, int] | None:
-        """The first candidate at or after `index`, and its number of digits."""
-        if index not in self._after:
-            self._after[index] = self._search(index)
-        return self._after[index]
-
-    def verdicts(self, candidate: str, start: int) -> dict[str, bool]:
-        """Region → whether the candidate at `start` is no number there, whatever stands around it; as far as that is known."""
-        known = self._verdicts.get(start)
-        if known is None:
-            known = self._verdicts[start] = self._hopeless.of(candidate)
-        return known
-
-    def stands_apart(self, candidate: str, start: int) -> bool:
-        """Whether nothing around the candidate can make a difference."""
-        end = start + len(candidate)
-        return self._text[max(0, start - 1) : start] in _APART and self._text[end : end + 1] in _APART
-
-    def _search(self, index: int) -> tuple[Candidate, int] | None:
-        while (found := matcher._PATTERN.search(self._text, index)) is not None:
-            candidate = _before_second_number(found.group())
-            digits = sum(map(str.isdigit, candidate))
-            if digits >= PHONE_MIN_DIGITS and not self._is_no_number(candidate, found.start()):
-                return (found.start(), candidate), digits
-            index = found.start() + len(candidate)
-        return None
-
-    def _is_no_number(self, candidate: str, start: int) -> bool:
-        """Whether no region's matcher takes it, or a part of it."""
-        return self._is_part_of_a_word(candidate, start) or self._is_date(candidate, start)
-
-    def _is_part_of_a_word(self, candidate: str, start: int) -> bool:
-        """Whether it is digits in one piece beside a letter: `user1234`."""
-        if not candidate.isdigit():
-            return False
-        end = start + len(candidate)
-        beside = self._text[start - 1 : start] + self._text[end : end + 1] if start else self._text[end : end + 1]
-        return not _LETTERS.isdisjoint(beside)
-
-    def _is_date(self, candidate: str, start: int) -> bool:
-        """The first two checks of `PhoneNumberMatcher._extract_match`, which do not depend on the region."""
-        if matcher._SLASH_SEPARATED_DATES.search(candidate):
-            return True
-        if not matcher._TIME_STAMPS.search(candidate):
-            return False
-        return matcher._TIME_STAMPS_SUFFIX.match(self._text, start + len(candidate)) is not None
+    length: int
+    digits: int
+    nowhere: bool
+    is_piece: bool
+    has_time: bool
+    hopeless: dict[str, bool] = field(default_factory=dict)
 
 
-def _before_second_number(candidate: str) -> str:
+def _known(candidate: str) -> Known:
     second = _SECOND_NUMBER_START_PATTERN.search(candidate)
-    return candidate[: second.start()] if second else candidate
+    number = candidate[: second.start()] if second else candidate
+    digits = sum(map(str.isdigit, number))
+    nowhere = digits < PHONE_MIN_DIGITS or matcher._SLASH_SEPARATED_DATES.search(number) is not None
+    return Known(len(number), digits, nowhere, number.isdigit(), matcher._TIME_STAMPS.search(number) is not None)
 
 
-class _RegionMatcher(PhoneNumberMatcher):
-    """`PhoneNumberMatcher` for one region, over shared candidates."""
-
-    def __init__(self, text: str, region: str, candidates: _Candidates) -> None:
-        super().__init__(text, region, leniency=LENIENCY, max_tries=sys.maxsize)
-        self._region = region
-        self._candidates = candidates
-
-    def _find(self, index: int) -> PhoneNumberMatch | None:
-        while (found := self._candidates.after(index)) is not None:
-            (start, candidate), digits = found
-            match = self._accepted(candidate, start, digits)
-            if match is not None:
-                return match
-            index = start + len(candidate)
-        return None
-
-    def _accepted(self, candidate: str, start: int, digits: int) -> PhoneNumberMatch | None:
-        if digits < SHORT_DIGITS and self._region != SHORT_REGION:
-            return None
-        if (known := self._candidates.international.get(start)) is not None:
-            return known
-        verdicts = self._candidates.verdicts(candidate, start)
-        hopeless = verdicts.get(self._region)
-        if hopeless is None and not is_possible(candidate, self._region):
-            hopeless = verdicts[self._region] = True
-        if hopeless:
-            return None
-        match: PhoneNumberMatch | None = self._extract_match(candidate, start)
-        if hopeless is None and match is not None:
-            verdicts[self._region] = False
-        elif hopeless is None:
-            verdicts[self._region] = self._candidates.stands_apart(candidate, start) or not _matches_alone(candidate, self._region)
-        if match is not None and candidate[0] in _PLUS and match.raw_string == candidate:
-            self._candidates.international[start] = match
-        return match
-
-
-class _Hopeless:
+class Memory:
     """Remembers in which regions a candidate may be a number: years, dates, amounts come again and again.
 
     A candidate that fails as a text of its own fails everywhere, because its surroundings can only refuse more. What is kept is
@@ -148,18 +70,65 @@ class _Hopeless:
     def __init__(self, size: int = 8192) -> None:
         self._key = urandom(32)
         self._size = size
-        self._known: OrderedDict[bytes, dict[str, bool]] = OrderedDict()
+        self._known: OrderedDict[bytes, Known] = OrderedDict()
 
-    def of(self, candidate: str) -> dict[str, bool]:
-        """Region → whether the candidate is hopeless there, as far as that is known; the caller adds what it finds out."""
+    def of(self, candidate: str) -> Known:
+        """The caller adds what it finds out."""
         name = blake2b(candidate.encode(errors="replace"), key=self._key, digest_size=16).digest()
         known = self._known.get(name)
         if known is None:
-            known = self._known[name] = {}
+            known = self._known[name] = _known(candidate)
             if len(self._known) > self._size:
                 with suppress(KeyError):  # another thread may have dropped it
                     self._known.popitem(last=False)
         return known
+
+
+class Candidate(NamedTuple):
+    """What looks like a number at a place of a text."""
+
+    start: int
+    text: str
+    known: Known
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+
+class _Candidates:
+    """The candidates of one text that any region may accept, found once per start of the search."""
+
+    def __init__(self, text: str, memory: Memory) -> None:
+        self._text = text
+        self._memory = memory
+        self._after: dict[int, Candidate | None] = {}
+
+    def after(self, index: int) -> Candidate | None:
+        """The first candidate at or after `index`."""
+        if index not in self._after:
+            self._after[index] = self._search(index)
+        return self._after[index]
+
+    def stands_apart(self, candidate: Candidate) -> bool:
+        """Whether nothing around the candidate can make a difference."""
+        before, behind = self._text[max(0, candidate.start - 1) : candidate.start], self._text[candidate.end : candidate.end + 1]
+        return before in _APART and behind in _APART
+
+    def _search(self, index: int) -> Candidate | None:
+        while (found := matcher._PATTERN.search(self._text, index)) is not None:
+            known = self._memory.of(found[0])
+            index = found.start() + known.length
+            if not (known.nowhere or self._is_no_number(known, found.start(), index)):
+                return Candidate(found.start(), found[0][: known.length], known)
+        return None
+
+    def _is_no_number(self, known: Known, start: int, end: int) -> bool:
+        """Whether no region's matcher takes any of it: digits in one piece beside a letter (`user1234`), or a time."""
+        beside = self._text[max(0, start - 1) : start] + self._text[end : end + 1]
+        if known.is_piece and not _LETTERS.isdisjoint(beside):
+            return True
+        return known.has_time and matcher._TIME_STAMPS_SUFFIX.match(self._text, end) is not None
 
 
 def _matches_alone(candidate: str, region: str) -> bool:
@@ -168,16 +137,80 @@ def _matches_alone(candidate: str, region: str) -> bool:
 
 
 class PhoneFinder:
-    """Finds what the phone recognizer finds, as pairs of start and end."""
+    """Finds what the phone recognizer finds, as pairs of start and end, each once."""
 
     def __init__(self, regions: Sequence[str]) -> None:
         self._regions = tuple(regions)
-        self._hopeless = _Hopeless()
+        self._memory = Memory()
 
-    def find(self, text: str) -> Iterator[tuple[int, int]]:
-        candidates = _Candidates(text, self._hopeless)
-        if candidates.after(0) is None:
-            return
-        for region in self._regions:
-            for match in _RegionMatcher(text, region, candidates):
-                yield match.start, match.end
+    def find(self, text: str) -> Collection[tuple[int, int]]:
+        return _Search(text, self._regions, self._memory).found
+
+
+class _Search:
+    """One text's.
+
+    Regions go from candidate to candidate together, until one accepts a part of a candidate: it goes on behind that by itself.
+    """
+
+    def __init__(self, text: str, regions: Sequence[str], memory: Memory) -> None:
+        self._text = text
+        self._regions = regions
+        self._candidates = _Candidates(text, memory)
+        self._matchers: dict[str, PhoneNumberMatcher] = {}
+        self.found: set[tuple[int, int]] = set()
+        left: list[tuple[int, Sequence[str]]] = [(0, regions)]
+        while left:
+            left.extend(self._go(*left.pop()))
+
+    def _go(self, index: int, regions: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
+        """To the end of the text. Yields from where regions go on by themselves."""
+        while regions and (candidate := self._candidates.after(index)) is not None:
+            index = candidate.end
+            parted = self._accepting_a_part(candidate, regions)
+            if parted:
+                yield from ((end, (region,)) for region, end in parted.items())
+                regions = [region for region in regions if region not in parted]
+            known = candidate.known
+            known.nowhere = known.nowhere or all(known.hopeless.get(region) for region in self._asked(candidate, self._regions))
+
+    def _asked(self, candidate: Candidate, regions: Sequence[str]) -> Sequence[str]:
+        if candidate.known.digits >= SHORT_DIGITS:
+            return regions
+        return [region for region in regions if region == SHORT_REGION]
+
+    def _accepting_a_part(self, candidate: Candidate, regions: Sequence[str]) -> Mapping[str, int]:
+        """The regions that take less than the whole candidate for a number, and where their numbers end."""
+        if is_certainly_valid(candidate.text) and self._candidates.stands_apart(candidate):
+            self.found.add((candidate.start, candidate.end))
+            return {}
+        parted: dict[str, int] = {}
+        for region in self._asked(candidate, regions):
+            match = None if candidate.known.hopeless.get(region) else self._accepted(candidate, region)
+            if match is None:
+                continue
+            self.found.add((match.start, match.end))
+            if match.end != candidate.end:
+                parted[region] = match.end
+            elif match.raw_string == candidate.text and candidate.text[0] in _PLUS:
+                break  # every region reads it alike
+        return parted
+
+    def _accepted(self, candidate: Candidate, region: str) -> PhoneNumberMatch | None:
+        """The number; what was not known of the candidate in the region then is."""
+        hopeless, is_new = candidate.known.hopeless, region not in candidate.known.hopeless
+        if is_new and not is_possible(candidate.text, region):
+            hopeless[region] = True
+            return None
+        match: PhoneNumberMatch | None = self._matcher(region)._extract_match(candidate.text, candidate.start)
+        if is_new and match is None:
+            hopeless[region] = self._candidates.stands_apart(candidate) or not _matches_alone(candidate.text, region)
+        elif is_new:
+            hopeless[region] = False
+        return match
+
+    def _matcher(self, region: str) -> PhoneNumberMatcher:
+        made = self._matchers.get(region)
+        if made is None:
+            made = self._matchers[region] = PhoneNumberMatcher(self._text, region, leniency=LENIENCY, max_tries=sys.maxsize)
+        return made

@@ -3,9 +3,9 @@
 import random
 
 import pytest
-from phonenumbers import Leniency, PhoneNumberMatcher
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, Leniency, PhoneMetadata, PhoneNumberMatcher
 
-from headrace.filters.pii.numbering import is_possible
+from headrace.filters.pii.numbering import is_certainly_valid, is_possible
 
 REGIONS = ("US", "GB", "DE", "FR", "IL", "IN", "CA", "BR")
 HYPHENATED = ("999-99-9999", "9999-99-99", "99-99-99-99-99", "99999-9999", "9-9999-9999", "999-9999")
@@ -39,3 +39,50 @@ def test_what_is_not_possible_is_never_found(region: str) -> None:
 def test_a_number_without_the_prefix_that_its_region_writes_is_not_possible() -> None:
     assert not is_possible("536-90-4399", "FR") and not is_possible("536904399", "DE")
     assert is_possible("0536-904399", "DE") and is_possible("415-555-2671", "US")
+
+
+def international(count: int) -> list[str]:
+    """Numbers of every country's code, some by its examples, and near misses."""
+    rng = random.Random(4)
+    made = []
+    for code, regions in COUNTRY_CODE_TO_REGION_CODE.items():
+        metadata = PhoneMetadata.metadata_for_region(regions[0], None)
+        described = [each for each in (metadata and metadata.fixed_line, metadata and metadata.mobile) if each]
+        for _ in range(count):
+            example = next(
+                (each.example_number for each in rng.sample(described, len(described)) if each.example_number), "5550100"
+            )
+            digits = "".join(rng.choice("0123456789") if rng.random() < 0.2 else digit for digit in example)
+            cut = rng.randrange(2, 5)
+            written = rng.choice((digits, f"{digits[:cut]} {digits[cut:]}", f"{digits[:cut]}-{digits[cut:-4]}-{digits[-4:]}"))
+            made.append(f"+{code}{rng.choice(' -.')}{written}")
+            made.append(f"+{code} ({digits[:3]}) {digits[3:]}")
+            made.append(f"+{code}{rng.choice(('0', '1', '8', ''))}{digits}{rng.choice(('', '7'))}")
+    return made
+
+
+def test_what_is_certainly_valid_is_found_whole_from_every_region() -> None:
+    certain = [candidate for candidate in international(6) if is_certainly_valid(candidate)]
+    assert len(certain) > 1_500, "the check is worth its cost"
+    for index, candidate in enumerate(certain):
+        text = f"call {candidate}, please"
+        found = [
+            (match.start, match.end)
+            for match in PhoneNumberMatcher(text, REGIONS[index % len(REGIONS)], leniency=Leniency.VALID, max_tries=100)
+        ]
+        assert found == [(5, 5 + len(candidate))], candidate
+
+
+def test_nothing_that_may_be_read_in_two_ways_is_certain() -> None:
+    for candidate in (
+        "+44 (0)20 7946 0123",
+        "+1 1 415-555-2671",
+        "+49 (0) 30 123456",
+        "4155552671",
+        "+1 415-555-2671 x12",
+        "+999 123456",
+    ):
+        assert not is_certainly_valid(candidate), candidate
+    assert (
+        is_certainly_valid("+1 415-555-2671") and is_certainly_valid("+1 (415) 555-2671") and is_certainly_valid("+44 20 7946 0123")
+    )
