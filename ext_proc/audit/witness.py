@@ -1,15 +1,17 @@
 """What is recorded of one exchange, and when: with `on_full: block` a request goes on once its decision is on disk, not before."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from headrace.ext_proc.audit.errors import AuditUnavailable
-from headrace.ext_proc.audit.log import AuditLog
 from headrace.ext_proc.core.effects import Effect, Record
 from headrace.ext_proc.core.events import Answer, Deliver, Event, Refuse, RequestBody, RequestHeaders
 from headrace.ext_proc.core.exchange import Exchange, State
 from headrace.ext_proc.core.verdict import Reply
 from headrace.ext_proc.engine.step import step
+
+if TYPE_CHECKING:
+    from headrace.ext_proc.audit.log import AuditLog
 
 FORWARDED: Final = "forwarded"
 """Kind of a record of a request that goes on while Headrace reads its answer; its `decision` follows when that has ended."""
@@ -24,7 +26,7 @@ UNAVAILABLE: Final = Reply(503, "audit.unavailable", _CANNOT, retry_after=1)
 class Witness:
     """Drives an exchange in the place of `step`, and records it."""
 
-    def __init__(self, exchange: Exchange, log: AuditLog) -> None:
+    def __init__(self, exchange: Exchange, log: "AuditLog") -> None:
         self._exchange = exchange
         self._log = log
         self._keeps_bodies = log.terms.bodies != "none"

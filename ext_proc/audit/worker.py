@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from headrace.ext_proc.audit.chain import Chain
 from headrace.ext_proc.audit.errors import AuditError
-from headrace.ext_proc.audit.log import AuditLog, Meters
-from headrace.ext_proc.audit.terms import Terms
 from headrace.ext_proc.audit.witness import DECISION, Witness
 from headrace.ext_proc.core.effects import Record
 from headrace.ext_proc.core.exchange import Exchange
 from headrace.ext_proc.core.ports import Clock
+
+if TYPE_CHECKING:  # 8 MB that policies without an audit log do without
+    from headrace.ext_proc.audit.chain import Chain
+    from headrace.ext_proc.audit.log import AuditLog, Meters
+    from headrace.ext_proc.audit.terms import Terms
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +21,7 @@ AGAIN_S: Final = 1.0
 """Between two tries to open the log that a changed policy names; until then the old one goes on."""
 POLICY: Final = "policy"
 """Kind of a record that says which policy is in force from there on."""
-Wanted = tuple[Terms | None, str]
+Wanted = tuple["Terms | None", str]
 """What a policy says of the log, and the policy's revision."""
 _OWN: Final = frozenset({DECISION, "pii"})
 """Kinds that a witness records."""
@@ -28,7 +30,7 @@ _OWN: Final = frozenset({DECISION, "pii"})
 class Audits:
     """One per worker. worker: its number, or another process's name."""
 
-    def __init__(self, worker: str, clock: Clock, meters: Meters) -> None:
+    def __init__(self, worker: str, clock: Clock, meters: "Meters") -> None:
         self._worker = worker
         self._clock = clock
         self._meters = meters
@@ -41,16 +43,16 @@ class Audits:
     def depth(self) -> int:
         return self._log.depth if self._log is not None else 0
 
-    def start(self, terms: Terms | None, revision: str) -> None:
+    def start(self, terms: "Terms | None", revision: str) -> None:
         """Raises AuditError where the log cannot be written: a service that promises to record must not start without."""
         if terms is None:
             return
         try:
-            self._open(Chain(terms, self._worker, self._clock.now_ms), revision)
+            self._open(self._begun(terms), revision)
         except OSError as error:
             raise AuditError(f"the audit log {terms.directory} cannot be written: {error.strerror or error}") from None
 
-    def follow(self, terms: Terms | None, revision: str) -> None:
+    def follow(self, terms: "Terms | None", revision: str) -> None:
         """Another policy is in force. One change after the other: a log that is being ended is ended first."""
         self._wanted = terms, revision
         if self._following is None or self._following.done():
@@ -71,7 +73,15 @@ class Audits:
             await self._following
         await self._close()
 
-    def _open(self, chain: Chain, revision: str) -> None:
+    def _begun(self, terms: "Terms") -> "Chain":
+        """Raises AuditError and OSError."""
+        from headrace.ext_proc.audit.chain import Chain
+
+        return Chain(terms, self._worker, self._clock.now_ms)
+
+    def _open(self, chain: "Chain", revision: str) -> None:
+        from headrace.ext_proc.audit.log import AuditLog
+
         self._log = AuditLog(chain, self._clock.now_ms, self._meters)
         self._log.write(POLICY, {"revision": revision})
 
@@ -80,7 +90,7 @@ class Audits:
             wanted, self._wanted = self._wanted, None
             await self._become(*wanted)
 
-    async def _become(self, terms: Terms | None, revision: str) -> None:
+    async def _become(self, terms: "Terms | None", revision: str) -> None:
         if terms is None:
             await self._close()
             return
@@ -91,11 +101,11 @@ class Audits:
             await self._close()
             self._open(chain, revision)
 
-    async def _chain(self, terms: Terms) -> Chain | None:
+    async def _chain(self, terms: "Terms") -> "Chain | None":
         """None where something else is wanted by now."""
         while self._wanted is None and not self._over:
             try:
-                return await asyncio.to_thread(Chain, terms, self._worker, self._clock.now_ms)
+                return await asyncio.to_thread(self._begun, terms)
             except (OSError, AuditError) as error:
                 log.error("audit log not opened, the one before goes on", extra={"detail": str(error)})
                 self._meters.failed()

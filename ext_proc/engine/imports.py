@@ -68,5 +68,10 @@ class _Name:
             raise AttributeError(name)
         return getattr(self._real(), name)
 
+    def __or__(self, other: object) -> "_Name":  # in an annotation, which nobody reads
+        return self
+
+    __ror__ = __or__
+
     def __instancecheck__(self, instance: object) -> bool:
         return isinstance(instance, self._real())

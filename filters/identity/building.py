@@ -3,29 +3,21 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from headrace.ext_proc.engine.key_files import read_keys
 from headrace.ext_proc.engine.keys import PEPPER_NAME, PEPPER_VARIABLE, PepperError, load_pepper
-from headrace.ext_proc.engine.policy.lines import read_bytes
 from headrace.ext_proc.engine.policy.models import (
     ApiKeysSource,
     GatewaySource,
     HeadersSource,
-    Jwt,
     JwtSource,
     KeyFile,
     KeyStore,
 )
 from headrace.ext_proc.engine.policy.problems import Where
 from headrace.ext_proc.engine.registry import Build
-from headrace.filters.identity.jwks import MAX_BYTES, FixedKeys, parse_jwks, remote_keys
 from headrace.filters.identity.sources import FileKeys, Source, TrustedHeaders, Vouched
 from headrace.filters.identity.store_keys import StoreKeys, key_roster
-from headrace.filters.identity.tokens import Keys, Tokens
-
-# Keys fetched in the clear could be exchanged on the way, and with them everybody's identity.
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def sources_of(build: Build) -> Iterator[Source]:
@@ -38,7 +30,9 @@ def sources_of(build: Build) -> Iterator[Source]:
             case ApiKeysSource(api_keys=KeyStore() as keys):
                 source = _store_keys(keys, (*where, "api_keys"), build)
             case JwtSource(jwt=jwt):
-                source = _tokens(jwt, (*where, "jwt", "jwks"), build)
+                from headrace.filters.identity.providers import tokens_of  # cryptography: 9 MB that keys do without
+
+                source = tokens_of(jwt, (*where, "jwt", "jwks"), build)
             case HeadersSource(headers=headers):
                 source = TrustedHeaders({str(part): name for part, name in headers.items()})
             case GatewaySource():
@@ -69,33 +63,4 @@ def _pepper(keys: KeyFile | KeyStore, beside: Path, where: Where, build: Build) 
         return load_pepper(path, os.environ)
     except PepperError as error:
         build.problem((*where, "pepper_file"), str(error))
-        return None
-
-
-def _tokens(jwt: Jwt, where: Where, build: Build) -> Source | None:
-    keys = _remote(jwt.jwks, where, build) if "://" in jwt.jwks else _fixed(jwt.jwks, where, build)
-    return Tokens(jwt, keys, build.ports.clock) if keys is not None else None
-
-
-def _remote(url: str, where: Where, build: Build) -> Keys | None:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-        usable = usable and bool(parts.hostname) and parts.port != 0 and url.isprintable()
-    except ValueError:
-        usable = False
-    if not usable:
-        build.problem(where, f"{url!r} is not an https:// URL (http:// is for this machine only)")
-        return None
-    return remote_keys(url, build.ports.clock)
-
-
-def _fixed(name: str, where: Where, build: Build) -> Keys | None:
-    path = build.file(where, name)
-    if path is None:
-        return None
-    try:
-        return FixedKeys(parse_jwks(read_bytes(path, MAX_BYTES)))
-    except ValueError as error:
-        build.problem(where, f"{path} is {error}")
         return None

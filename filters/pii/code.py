@@ -10,10 +10,9 @@ issue or a page is no postcode anywhere. What has a structure
 import re
 from collections.abc import Iterator, Sequence
 
-import tldextract
-
 from headrace.filters.pii.places import PLACE
 from headrace.filters.pii.spans import Span
+from headrace.filters.pii.suffixes import is_public
 
 _PYTHON = "def|class|import|from|return|elif|else|try|except|finally|raise|assert|while|lambda|yield"
 _OTHERS = "public|private|static|const|let|var|function|struct|enum|void"
@@ -57,8 +56,6 @@ _COMMENT = re.compile(r"\s*(?:#|//)")
 _BESIDE_DATA = frozenset(" \t,.!?:\"'’)-") | {""}
 _DOMAIN = re.compile(r"[\w\-]+(?:\.[\w\-]+)+")
 _SCHEME = re.compile(r"[\"']?(?:https?://|www\d{0,3}\.)", re.IGNORECASE)
-
-_SUFFIXES = tldextract.TLDExtract(cache_dir=None, suffix_list_urls=(), fallback_to_snapshot=True)
 
 
 def is_code(text: str) -> bool:
@@ -151,7 +148,7 @@ def _url(text: str, span: Span, spans: Sequence[Span], *, code: bool) -> Iterato
     if whole is None or code or text[start - 1 : start] in ("@", "/", ".", "\\", "_") or text[whole.end() : whole.end() + 1] == "(":
         return
     labels = whole[0].lower().split(".")
-    if labels[0] not in _OBJECTS and labels[-1] not in _FILES and _SUFFIXES(whole[0]).fqdn:
+    if labels[0] not in _OBJECTS and labels[-1] not in _FILES and is_public(whole[0]):
         yield span._replace(end=max(span.end, whole.end()))
 
 

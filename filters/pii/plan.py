@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from headrace.ext_proc.engine.memory import give_back
 from headrace.ext_proc.engine.policy.problems import Where, suggestion
 from headrace.filters.pii.memo import MemoDetector
 from headrace.filters.pii.models.names import NONE, Model, UnknownModel, default_models, entities_of, model_of
@@ -94,6 +95,7 @@ def detector_for(plan: Plan) -> MemoDetector:
     layers = layers_of(plan.layers, plan.allowed)
     own = () if plan.models else layers
     patterns = PatternDetector(dict(plan.thresholds), finders_of(plan), context=context, decode=decode, layers=own)
+    give_back()  # what compiling the gate took, 10 MB, before anything lasting comes to lie behind it
     patterns.detect(_WARM_UP)
     if not plan.models:
         return MemoDetector(patterns)

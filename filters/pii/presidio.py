@@ -11,13 +11,12 @@ from functools import cache
 from inspect import isclass
 from typing import Any
 
-import tldextract
-
 from headrace.ext_proc.engine.imports import deferred
 from headrace.filters.pii.addresses import EmailRecognizer, UrlRecognizer
 from headrace.filters.pii.phone import PhoneFinder
 from headrace.filters.pii.recognizers import MAX_SCORE, Finder, IbanRecognizer, LazyPattern, Recognizer
 from headrace.filters.pii.spans import Span
+from headrace.filters.pii.suffixes import is_public
 
 with deferred("presidio_analyzer.nlp_engine"):
     from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, predefined_recognizers
@@ -29,9 +28,6 @@ LANGUAGE = "en"
 
 # The IBAN recognizer logs candidate text that it cannot convert, and every level tells something of a prompt.
 logging.getLogger("presidio-analyzer").setLevel(logging.CRITICAL + 1)
-
-# Presidio's own look-up asks the network for a list of suffixes and keeps it in the user's home; this one is in the package.
-_SUFFIXES = tldextract.TLDExtract(cache_dir=None, suffix_list_urls=(), fallback_to_snapshot=True)
 
 PHONE_ENTITY = "PHONE_NUMBER"
 
@@ -173,7 +169,8 @@ def _compiled(found: PatternRecognizer) -> Recognizer:
         name=name,
         entity=found.supported_entities[0],
         patterns=patterns,
-        validate=_has_public_suffix if isinstance(found, PresidioEmailRecognizer) else found.validate_result,
+        # Presidio's own look-up asks the network for the suffixes.
+        validate=is_public if isinstance(found, PresidioEmailRecognizer) else found.validate_result,
         invalidate=found.invalidate_result,
         best=MAX_SCORE if judged else max(pattern.score for pattern in patterns),
         context=_context(found),
@@ -182,8 +179,3 @@ def _compiled(found: PatternRecognizer) -> Recognizer:
 
 def _pattern(pattern: Pattern, flags: int) -> LazyPattern:
     return LazyPattern(pattern.name, pattern.regex, flags, float(pattern.score))
-
-
-def _has_public_suffix(found: str) -> bool:
-    """EmailRecognizer.validate_result with the suffix list of the package."""
-    return _SUFFIXES(found).fqdn != ""

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from headrace.ext_proc.audit.terms import Terms, audit_terms_of
 from headrace.ext_proc.core.session import Choice, Filter, Link
 from headrace.ext_proc.engine.load.watching import Watching
 from headrace.ext_proc.engine.policy.catalogue import Catalogue
@@ -25,6 +24,9 @@ from headrace.ext_proc.engine.policy.webhooks import Webhook, webhook_of
 from headrace.ext_proc.engine.registry import Build, FilterClass, FilterError, Ports, Registry, third_party
 from headrace.ext_proc.engine.settings import FilterSettings
 from headrace.ext_proc.stores.shadow import ShadowStore
+
+if TYPE_CHECKING:
+    from headrace.ext_proc.audit.terms import Terms
 
 # Ways in which the overrides of one filter may apply together; each is checked when the policy is compiled.
 MAX_COMBINATIONS = 4096
@@ -55,7 +57,7 @@ class Policy:
     """Tried beside this one; see `candidate` of the document."""
     remarks: Sequence[Problem] = ()
     """What it says to no effect, the candidate's included."""
-    audit: Terms | None = None
+    audit: "Terms | None" = None
     """Where every decision is kept."""
 
     @property
@@ -122,7 +124,7 @@ class _Compiler:
         catalogue = Catalogue(document.models)
         build = Build(document, catalogue, self.path.parent, self.ports, (), self.problem, self.files)
         check_files(build)
-        destinations, webhook, audit = destinations_of(build), webhook_of(build), audit_terms_of(build)
+        destinations, webhook, audit = destinations_of(build), webhook_of(build), _audit_of(build)
         chain = tuple(self._place(entry, build) for entry in entries)
         candidate = self._candidate(document)
         if self.problems:
@@ -283,3 +285,11 @@ def _changes(name: str, overrides: Iterable[Override]) -> Iterator[_Change]:
     for index, override in enumerate(overrides):
         if name in override.set:
             yield _Change(("overrides", index, "set", name), Scope.of(override), override.set[name])
+
+
+def _audit_of(build: Build) -> "Terms | None":
+    if build.document.audit is None:
+        return None
+    from headrace.ext_proc.audit.terms import audit_terms_of  # cryptography: 8 MB that most policies do without
+
+    return audit_terms_of(build)
