@@ -6,7 +6,7 @@
 -- decides what has lapsed; the server's own expiry only clears away what no call looks at any more.
 --
 -- Keys, all of one organisation and so within one slot:
---   lease           a MessagePack record {state, lapses, remaining, what reserve was told, its keys}
+--   lease           a MessagePack record {state, lapses, remaining}; of an open lease {…, reserved at, amounts, plan, record}
 --   fixed window    a hash, counter -> sum; the window's bounds are in the key
 --   sliding counter a hash, bucket -> sum; bucket n covers [n * width, (n + 1) * width), width = length / 60 rounded up
 --   held counter    a sorted set, amount:lease -> when it lapses; and TOTAL -> minus the sum of the amounts, minus one
@@ -17,9 +17,10 @@
 --   revisions       a sorted set, id -> revision of the record; the highest is the roster's own, and nothing ever leaves
 -- In the hashes, !threshold:counter -> when it was told that the counter has reached that threshold.
 --
--- What reserve is told: {now, ttl, groups, record or false}; record is {name, value, ...}; groups[i] = {ends, length, fields, units, limits, amounts, places, warn} is of
--- keys[i + 1]. A group is a fixed window and its counters, or one counter of its own: sliding (length > 0), or held (length < 0).
--- places are where the reply is to have them, from 1; warn, where it is not false, has thresholds for each counter.
+-- What reserve is told: {now, ttl, amounts}, a plan, and a record, {name, value, ...} or nothing; the last two are packed by
+-- themselves. A plan is the same bytes for the same counters, so it is unpacked once: {group, ...}, and group is {key, ends, length,
+-- fields, units, limits, places, warn}, a fixed window and its counters, or one counter of its own: sliding (length > 0), or held
+-- (length < 0). places are where amounts and reply have them, from 1; warn, where it is not false, has thresholds for each counter.
 
 local BUCKETS = 60
 -- Numbers are doubles here; up to 2^53 every integer is exact.
@@ -36,12 +37,31 @@ local OVERTAKEN = 60000
 
 local OPEN, CLOSED, RELEASED_FIRST = 1, 2, 3
 
+-- Bytes of plans that are remembered unpacked, which takes some eight times as much: a thousand callers or more.
+local PLANS = 1048576
+
+-- '%.0f' writes the same at twice the cost.
 local function digits(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 
-local function corrected(used, reserved, actual)
-  return digits(math.min(math.max(tonumber(used) - reserved + actual, 0), EXACT))
+local plans, planned = {}, 0
+
+-- Nobody changes what this gives.
+local function plan_of(packed)
+  local plan = plans[packed]
+  if not plan then
+    if planned > PLANS then
+      plans, planned = {}, 0
+    end
+    plan = cmsgpack.unpack(packed)
+    plans[packed], planned = plan, planned + #packed
+  end
+  return plan
+end
+
+local function corrected(used, change)
+  return digits(math.min(math.max(tonumber(used) - change[1] + change[2], 0), EXACT))
 end
 
 local function width_of(length)
@@ -107,10 +127,10 @@ local function look(key, now, length, fields)
   return look_fixed(key, fields)
 end
 
-local function draw_fixed(key, seen, now, ends, fields, amounts)
+local function draw_fixed(key, seen, now, ends, fields, places, amounts)
   local sums = {}
   for i, field in ipairs(fields) do
-    sums[2 * i - 1], sums[2 * i] = field, digits(seen.used[i] + amounts[i])
+    sums[2 * i - 1], sums[2 * i] = field, digits(seen.used[i] + amounts[places[i]])
   end
   redis.call('HSET', key, unpack(sums))
   if not seen.known then
@@ -119,11 +139,15 @@ local function draw_fixed(key, seen, now, ends, fields, amounts)
 end
 
 local function draw_sliding(key, seen, now, length, amount)
-  redis.call('HINCRBY', key, digits(bucket_of(now, length)), digits(amount))
+  local bucket = bucket_of(now, length)
+  redis.call('HINCRBY', key, digits(bucket), digits(amount))
   if #seen.lapsed > 0 then
     redis.call('HDEL', key, unpack(seen.lapsed))
   end
-  redis.call('PEXPIRE', key, digits(length + width_of(length) + SLACK))
+  -- The whole bucket counts for `length` after its end.
+  if not seen.live[bucket] then
+    redis.call('PEXPIRE', key, digits(length + width_of(length) + SLACK))
+  end
 end
 
 -- A member lives as long as its lease; the set, as long as the last of them.
@@ -169,7 +193,7 @@ local function write_down(ledger, now, outcome, record)
   redis.call('XADD', ledger, 'MAXLEN', '~', LEDGER, '*', 'at_ms', digits(now), 'outcome', outcome, unpack(record))
 end
 
--- How an open lease stands in the sorted set; the same bytes for the same values.
+-- How an open lease stands in the sorted set; the same bytes for the same values. record: packed.
 local function entry_of(lease, record, lapses)
   return cmsgpack.pack({lease, record, lapses})
 end
@@ -183,30 +207,30 @@ local function sweep(ledger, open, now)
       redis.call('SET', lease, cmsgpack.pack({CLOSED, lapses, cmsgpack.unpack(kept)[3]}), 'KEEPTTL')
     end
     redis.call('ZREM', open, entry)
-    write_down(ledger, lapses, 'expired', record)
+    write_down(ledger, lapses, 'expired', cmsgpack.unpack(record))
   end
 end
 
--- {1, remaining...}
-local function admit(keys, told, packed, seen)
-  local now, ttl, groups, record = unpack(told)
-  local reply = {1}
-  for g, group in ipairs(groups) do
-    local ends, length, fields, _, limits, amounts, places = unpack(group)
+-- {1, remaining...}; args: as reserve has them.
+local function admit(keys, args, now, ttl, amounts, seen)
+  local reply, lease, record = {1}, keys[1], args[3]
+  for g, group in ipairs(plan_of(args[2])) do
+    local key, ends, length, fields, _, limits, places = unpack(group)
+    local amount = amounts[places[1]]
     if length > 0 then
-      draw_sliding(keys[g + 1], seen[g], now, length, amounts[1])
+      draw_sliding(key, seen[g], now, length, amount)
     elseif length < 0 then
-      draw_held(keys[g + 1], seen[g], now, member_of(amounts[1], keys[1]), amounts[1], now + ttl)
+      draw_held(key, seen[g], now, member_of(amount, lease), amount, now + ttl)
     else
-      draw_fixed(keys[g + 1], seen[g], now, ends, fields, amounts)
+      draw_fixed(key, seen[g], now, ends, fields, places, amounts)
     end
     for i, limit in ipairs(limits) do
-      reply[1 + places[i]] = limit - seen[g].used[i] - amounts[i]
+      reply[1 + places[i]] = limit - seen[g].used[i] - amounts[places[i]]
     end
   end
-  redis.call('SET', keys[1], cmsgpack.pack({OPEN, now + ttl, reply, packed, keys}), 'PX', digits(ttl + SLACK))
-  if record then
-    redis.call('ZADD', keys[#keys], digits(now + ttl), entry_of(keys[1], record, now + ttl))
+  redis.call('SET', lease, cmsgpack.pack({OPEN, now + ttl, reply, now, amounts, args[2], record}), 'PX', digits(ttl + SLACK))
+  if record ~= '' then
+    redis.call('ZADD', keys[#keys], digits(now + ttl), entry_of(lease, record, now + ttl))
   end
   return reply
 end
@@ -220,56 +244,54 @@ local function resets_at(seen, now, ends, length, limit, amount)
 end
 
 -- {0, remaining, resets, remaining, resets...}, resets 0 for a counter that could hold its charge.
-local function refuse(told, seen)
-  local now, _, groups = unpack(told)
+local function refuse(groups, now, amounts, seen)
   local reply = {0}
   for g, group in ipairs(groups) do
-    local ends, length, _, _, limits, amounts, places = unpack(group)
+    local _, ends, length, _, _, limits, places = unpack(group)
     for i, limit in ipairs(limits) do
-      local used, resets = seen[g].used[i], 0
-      if amounts[i] > limit - used then
-        resets = resets_at(seen[g], now, ends, length, limit, amounts[i])
+      local place, used, resets = places[i], seen[g].used[i], 0
+      if amounts[place] > limit - used then
+        resets = resets_at(seen[g], now, ends, length, limit, amounts[place])
       end
-      reply[2 * places[i]], reply[2 * places[i] + 1] = math.max(limit - used, 0), resets
+      reply[2 * place], reply[2 * place + 1] = math.max(limit - used, 0), resets
     end
   end
   return reply
 end
 
 -- Differences stay within what a double holds exactly, sums would not.
-local function fits(seen, limits, amounts)
+local function fits(seen, limits, places, amounts)
   for i, limit in ipairs(limits) do
-    if amounts[i] > limit - seen.used[i] then
+    if amounts[places[i]] > limit - seen.used[i] then
       return false
     end
   end
   return true
 end
 
--- keys: lease, one per group, ledger, open.
+-- keys: lease, one per group, ledger, open; {now, ttl, amounts}, plan, record, see above.
 local function reserve(keys, args)
-  local told = cmsgpack.unpack(args[1])
-  local now, _, groups = unpack(told)
+  local now, ttl, amounts = unpack(cmsgpack.unpack(args[1]))
   sweep(keys[#keys - 1], keys[#keys], now)
   local record = record_of(keys[1], now)
   if record then
     return record[1] == RELEASED_FIRST and redis.error_reply('LEASE released before it was reserved') or record[3]
   end
-  local seen, all = {}, true
+  local groups, seen, all = plan_of(args[2]), {}, true
   for g, group in ipairs(groups) do
-    local _, length, fields, _, limits, amounts = unpack(group)
-    seen[g] = look(keys[g + 1], now, length, fields)
-    all = all and fits(seen[g], limits, amounts)
+    local key, _, length, fields, _, limits, places = unpack(group)
+    seen[g] = look(key, now, length, fields)
+    all = all and fits(seen[g], limits, places, amounts)
   end
   if all then
-    return admit(keys, told, args[1], seen)
+    return admit(keys, args, now, ttl, amounts, seen)
   end
-  return refuse(told, seen)
+  return refuse(groups, now, amounts, seen)
 end
 
 -- Whether what was charged at `reserved_at` still counts.
 local function counts(group, now, reserved_at)
-  local ends, length = group[1], group[2]
+  local ends, length = group[2], group[3]
   if length > 0 then
     return bucket_of(reserved_at, length) >= horizon_of(now, length)
   end
@@ -277,38 +299,40 @@ local function counts(group, now, reserved_at)
 end
 
 -- How much more each counter of a group is to hold: {more, ...}
-local function growth(group, totals)
+local function growth(group, amounts, totals)
+  local _, _, _, _, units, _, places = unpack(group)
   local more = {}
-  for i, unit in ipairs(group[4]) do
-    more[i] = math.max((totals[unit] or 0) - group[6][i], 0)
+  for i, unit in ipairs(units) do
+    more[i] = math.max((totals[unit] or 0) - amounts[places[i]], 0)
   end
   return more
 end
 
 -- The reply to an extension, and whether it is one that admits: {1, remaining...} or {0, remaining, resets...}
-local function weigh(groups, mores, seen, now, reserved_at)
+local function weigh(groups, amounts, mores, seen, now, reserved_at)
   local admitted, refused, all = {1}, {0}, true
   for g, group in ipairs(groups) do
-    local ends, length, _, _, limits, amounts, places = unpack(group)
+    local _, ends, length, _, _, limits, places = unpack(group)
     local alive = counts(group, now, reserved_at)
     for i, limit in ipairs(limits) do
-      local rest, more, resets = limit - seen[g].used[i], mores[g][i], 0
-      if more > rest and (more > 0 or amounts[i] == 0) and alive then
+      local place, rest, more, resets = places[i], limit - seen[g].used[i], mores[g][i], 0
+      if more > rest and (more > 0 or amounts[place] == 0) and alive then
         all, resets = false, resets_at(seen[g], now, ends, length, limit, more)
       end
-      admitted[1 + places[i]] = math.max(rest - more, 0)
-      refused[2 * places[i]], refused[2 * places[i] + 1] = math.max(rest, 0), resets
+      admitted[1 + place] = math.max(rest - more, 0)
+      refused[2 * place], refused[2 * place + 1] = math.max(rest, 0), resets
     end
   end
   return all and admitted or refused, all
 end
 
--- Adds to what a lease has drawn on one group, in the window it was charged to.
-local function grow(key, lease, group, more, seen, now, reserved_at, lapses)
-  local ends, length, fields, _, _, amounts = unpack(group)
+-- Adds to what a lease has drawn on one group, in the window it was charged to, and to its amounts.
+local function grow(lease, group, amounts, more, seen, now, reserved_at, lapses)
+  local key, ends, length, fields, _, _, places = unpack(group)
   if length < 0 then
-    redis.call('ZREM', key, member_of(amounts[1], lease))
-    draw_held(key, seen, now, member_of(amounts[1] + more[1], lease), more[1], lapses)
+    local amount = amounts[places[1]]
+    redis.call('ZREM', key, member_of(amount, lease))
+    draw_held(key, seen, now, member_of(amount + more[1], lease), more[1], lapses)
   elseif counts(group, now, reserved_at) then
     for i, field in ipairs(fields) do
       if more[i] > 0 then
@@ -319,16 +343,18 @@ local function grow(key, lease, group, more, seen, now, reserved_at, lapses)
       redis.call('PEXPIRE', key, digits(ends - now + SLACK))
     end
   end
-  for i in ipairs(amounts) do
-    amounts[i] = amounts[i] + more[i]
+  for i, place in ipairs(places) do
+    amounts[place] = amounts[place] + more[i]
   end
 end
 
 -- The record of a lease as it stands after an extension: its amounts are those that are reserved.
-local function regrown(record, totals)
+local function regrown(packed, totals)
+  local record = cmsgpack.unpack(packed)
   for i = 1, #record, 2 do
     record[i + 1] = totals[record[i]] and digits(math.max(totals[record[i]], tonumber(record[i + 1]))) or record[i + 1]
   end
+  return cmsgpack.pack(record)
 end
 
 -- keys: lease, open; {now, ttl, {unit = total}}. 0 for a lease that is not open, else as reserve.
@@ -338,36 +364,35 @@ local function extend(keys, args)
   if not record or record[1] ~= OPEN then
     return 0
   end
-  local told = cmsgpack.unpack(record[4])
-  local reserved_at, _, groups = unpack(told)
-  local mores, seen = {}, {}
+  local _, opened_until, _, reserved_at, amounts, plan, written = unpack(record)
+  local groups, mores, seen = plan_of(plan), {}, {}
   for g, group in ipairs(groups) do
-    mores[g], seen[g] = growth(group, totals), look(record[5][g + 1], now, group[2], group[3])
+    mores[g], seen[g] = growth(group, amounts, totals), look(group[1], now, group[3], group[4])
   end
-  local reply, all = weigh(groups, mores, seen, now, reserved_at)
+  local reply, all = weigh(groups, amounts, mores, seen, now, reserved_at)
   if all then
-    local lapses = math.max(record[2], now + ttl)
-    if told[4] then
-      redis.call('ZREM', keys[2], entry_of(keys[1], told[4], record[2]))
-      regrown(told[4], totals)
-      redis.call('ZADD', keys[2], digits(lapses), entry_of(keys[1], told[4], lapses))
+    local lapses = math.max(opened_until, now + ttl)
+    if written ~= '' then
+      redis.call('ZREM', keys[2], entry_of(keys[1], written, opened_until))
+      written = regrown(written, totals)
+      redis.call('ZADD', keys[2], digits(lapses), entry_of(keys[1], written, lapses))
     end
     for g, group in ipairs(groups) do
-      grow(record[5][g + 1], keys[1], group, mores[g], seen[g], now, reserved_at, lapses)
+      grow(keys[1], group, amounts, mores[g], seen[g], now, reserved_at, lapses)
     end
-    record[2], record[4] = lapses, cmsgpack.pack(told)
+    record[2], record[7] = lapses, written
     redis.call('SET', keys[1], cmsgpack.pack(record), 'PX', digits(lapses - now + SLACK))
   end
   return reply
 end
 
 -- Counters and buckets that are no longer there stay away: their time has gone.
-local function correct_fixed(key, fields, reserved, actuals)
+local function correct_fixed(key, fields, changes)
   local sums = {}
   for i, used in ipairs(redis.call('HMGET', key, unpack(fields))) do
-    if used and actuals[i] ~= reserved[i] then
+    if used then
       sums[#sums + 1] = fields[i]
-      sums[#sums + 1] = corrected(used, reserved[i], actuals[i])
+      sums[#sums + 1] = corrected(used, changes[i])
     end
   end
   if #sums > 0 then
@@ -375,10 +400,10 @@ local function correct_fixed(key, fields, reserved, actuals)
   end
 end
 
-local function correct_sliding(key, bucket, reserved, actual)
+local function correct_sliding(key, bucket, change)
   local used = redis.call('HGET', key, digits(bucket))
-  if used and actual ~= reserved then
-    redis.call('HSET', key, digits(bucket), corrected(used, reserved, actual))
+  if used then
+    redis.call('HSET', key, digits(bucket), corrected(used, change))
   end
 end
 
@@ -389,20 +414,34 @@ local function give_back(key, lease, amount)
   end
 end
 
-local function correct(key, lease, group, reserved_at, actual_of)
-  local _, length, fields, units, _, amounts = unpack(group)
+-- The fields of a group whose counters hold something else than was used, and for each {reserved, used}. actual: {unit = used};
+-- nothing was used of any where it is false.
+local function changes_of(group, amounts, actual)
+  local _, _, _, fields, units, _, places = unpack(group)
+  local changed, changes = {}, {}
+  for i, unit in ipairs(units) do
+    local reserved = amounts[places[i]]
+    local used = actual and (actual[unit] or reserved) or 0
+    if used ~= reserved then
+      changed[#changed + 1], changes[#changes + 1] = fields[i], {reserved, used}
+    end
+  end
+  return changed, changes
+end
+
+local function correct(lease, group, reserved_at, amounts, actual)
+  local key, _, length, _, _, _, places = unpack(group)
   if length < 0 then
-    give_back(key, lease, amounts[1])
+    give_back(key, lease, amounts[places[1]])
     return
   end
-  local actuals = {}
-  for i, unit in ipairs(units) do
-    actuals[i] = actual_of(unit) or amounts[i]
-  end
-  if length > 0 then
-    correct_sliding(key, bucket_of(reserved_at, length), amounts[1], actuals[1])
+  local fields, changes = changes_of(group, amounts, actual)
+  if #fields == 0 then
+    return
+  elseif length > 0 then
+    correct_sliding(key, bucket_of(reserved_at, length), changes[1])
   else
-    correct_fixed(key, fields, amounts, actuals)
+    correct_fixed(key, fields, changes)
   end
 end
 
@@ -418,8 +457,8 @@ local function first_time(key, field, threshold, now, length)
 end
 
 -- Appends {key, field, limit, threshold, used} for each threshold that is told now.
-local function thresholds(reached, key, group, now)
-  local _, length, fields, _, limits, _, _, warn = unpack(group)
+local function thresholds(reached, group, now)
+  local key, _, length, fields, _, limits, _, warn = unpack(group)
   local used = look(key, now, length, fields).used
   for i, field in ipairs(fields) do
     for _, threshold in ipairs(warn[i]) do
@@ -432,21 +471,20 @@ end
 
 -- {1, reached...}
 local function close(lease, open, record, now, spent)
-  local reserved_at, _, groups, written = unpack(cmsgpack.unpack(record[4]))
-  if written then
-    redis.call('ZREM', open, entry_of(lease, written, record[2]))
+  local _, lapses, remaining, reserved_at, amounts, plan, written = unpack(record)
+  if written ~= '' then
+    redis.call('ZREM', open, entry_of(lease, written, lapses))
   end
-  local reply = {1}
-  local actual_of = spent and function(unit) return spent[unit] end or function() return 0 end
-  for g, group in ipairs(groups) do
-    correct(record[5][g + 1], lease, group, reserved_at, actual_of)
+  local reply, groups = {1}, plan_of(plan)
+  for _, group in ipairs(groups) do
+    correct(lease, group, reserved_at, amounts, spent)
   end
-  for g, group in ipairs(groups) do
-    if spent and group[8] and group[2] >= 0 and counts(group, now, reserved_at) then
-      thresholds(reply, record[5][g + 1], group, now)
+  for _, group in ipairs(groups) do
+    if spent and group[8] and group[3] >= 0 and counts(group, now, reserved_at) then
+      thresholds(reply, group, now)
     end
   end
-  redis.call('SET', lease, cmsgpack.pack({CLOSED, record[2], record[3]}), 'KEEPTTL')
+  redis.call('SET', lease, cmsgpack.pack({CLOSED, lapses, remaining}), 'KEEPTTL')
   return reply
 end
 

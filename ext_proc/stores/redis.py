@@ -25,8 +25,8 @@ from headrace.ext_proc.stores.wire import (
     ledger_key,
     listed,
     open_key,
+    plan_of,
     roster_keys,
-    told,
     words_of,
 )
 
@@ -55,12 +55,12 @@ class RedisStore:
         self, organisation: str, lease: str, charges: Sequence[Charge], *, now_ms: int, ttl_ms: int, record: Record = EMPTY
     ) -> Admitted | Exhausted:
         check_names(organisation, lease)
-        groups = groups_of(organisation, charges, now_ms)
+        plan = plan_of(organisation, charges, now_ms)
         check_ttl(ttl_ms)
-        keys = [lease_key(organisation, lease), *(group.key for group in groups), *_books(organisation)]
-        args = (now_ms, ttl_ms, [told(group, charges) for group in groups], words_of(record) or False)
+        keys = [lease_key(organisation, lease), *plan.keys, *_books(organisation)]
+        args = (now_ms, ttl_ms, [charge.amount for charge in charges])
         try:
-            reply = await self._function(b"reserve", keys, args)
+            reply = await self._function(b"reserve", keys, args, plan.packed, _encode(words_of(record)) if record else b"")
         except ResponseError as error:
             if str(error).startswith(_OVERTAKEN):
                 raise ValueError(f"lease {lease} was released before it was reserved") from None

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
+
+import msgspec
 
 from headrace.ext_proc.core.ledger import (
     HELD,
@@ -24,7 +26,7 @@ from headrace.ext_proc.core.ledger import (
     Window,
 )
 from headrace.ext_proc.core.roster import Listed
-from headrace.ext_proc.stores.arguments import check_counters, check_windows, checked_spent, outcome_of, tightest
+from headrace.ext_proc.stores.arguments import check_counters, check_windows, outcome_of, tightest
 
 Reply = Sequence[int]
 
@@ -122,12 +124,39 @@ def _field(counter: Counter) -> str:
     return f"{counter[1]}:{counter[2]}"
 
 
-def told(group: Group, charges: Sequence[Charge]) -> Sequence[object]:
-    """{ends, length, fields, units, limits, amounts, places, warn}, see functions.lua."""
-    own = [charges[place] for place in group.places]
-    limits, amounts = [charge.limit for charge in own], [charge.amount for charge in own]
-    warn = [charge.warn for charge in own]
-    return (group.ends, group.length, group.fields, group.units, limits, amounts, group.ordinals, warn if any(warn) else False)
+class Plan(NamedTuple):
+    """Where a lease is charged, whatever the amounts. keys: one per group. packed: for the functions, see functions.lua."""
+
+    keys: tuple[str, ...]
+    packed: bytes
+
+
+Bound = tuple[int, tuple[int, ...]]
+"""Limit and thresholds of a counter."""
+
+
+def plan_of(organisation: str, charges: Sequence[Charge], now_ms: int) -> Plan:
+    """Raises ValueError as check_windows and check_counters do."""
+    check_windows(charges, now_ms)
+    counters = tuple([(charge.window, charge.unit, charge.counter) for charge in charges])
+    return _planned(organisation, counters, tuple([(charge.limit, charge.warn) for charge in charges]))
+
+
+@lru_cache(maxsize=4096)
+def _planned(organisation: str, counters: Sequence[Counter], bounds: Sequence[Bound]) -> Plan:
+    """A caller's requests of one minute share the plan, and the server unpacks it once."""
+    groups = _grouped(organisation, counters)
+    return Plan(tuple(group.key for group in groups), _encode([_told(group, bounds) for group in groups]))
+
+
+def _told(group: Group, bounds: Sequence[Bound]) -> Sequence[object]:
+    """{key, ends, length, fields, units, limits, places, warn}, see functions.lua."""
+    limits, warn = zip(*(bounds[place] for place in group.places), strict=True)
+    thresholds = warn if any(warn) else False
+    return (group.key, group.ends, group.length, group.fields, group.units, limits, group.ordinals, thresholds)
+
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 def answer(reply: Reply) -> Admitted | Exhausted:
@@ -138,9 +167,8 @@ def answer(reply: Reply) -> Admitted | Exhausted:
 
 def closing_told(closing: Closing) -> Sequence[object]:
     """{spent or false, outcome, {name, value, ...}}, see functions.lua. The record may name its own outcome."""
-    spent: Spent | bool = False if closing.spent is None else checked_spent(closing.spent)
-    outcome = outcome_of(closing)
-    return (spent, outcome, words_of(closing.record))
+    spent: Spent | bool = False if closing.spent is None else {**closing.spent}
+    return (spent, outcome_of(closing), words_of(closing.record))
 
 
 def words_of(record: Mapping[str, str]) -> Sequence[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from headrace.ext_proc.core.ledger import Admitted, Charge, Fixed, Sliding
+from headrace.ext_proc.core.ledger import Admitted, Charge, Exhausted, Fixed, Sliding
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
 from headrace.ext_proc.stores import link, open_store
 from headrace.ext_proc.stores.embedded import EmbeddedStore
@@ -297,3 +297,13 @@ async def test_buckets_that_have_lapsed_are_removed(store: RedisStore, admin: "r
         await store.reserve("org", f"{n}", [charge], now_ms=NOW + 100 * n, ttl_ms=60_000)
     (key,) = admin.scan_iter(match="*:sliding:*")
     assert admin.hlen(key) == 61
+
+
+async def test_a_server_that_forgets_plans_counts_on(store: Store) -> None:
+    """Each plan has 256 counters and some 70 kB; the server remembers a megabyte of them."""
+    held: list[Admitted | Exhausted] = []
+    for turn in range(2):
+        for caller in range(20):
+            charges = [Charge(f"{caller}-{number}-{'x' * 200}", "tokens", 100, 10, CHARGE.window) for number in range(256)]
+            held.append(await store.reserve("org", f"lease-{turn}-{caller}", charges, now_ms=NOW, ttl_ms=60_000))
+    assert held == [Admitted((90,) * 256)] * 20 + [Admitted((80,) * 256)] * 20
