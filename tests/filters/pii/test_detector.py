@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from presidio_analyzer import AnalysisExplanation, EntityRecognizer, PatternRecognizer, RecognizerResult
 from presidio_analyzer.context_aware_enhancers import LemmaContextAwareEnhancer
 from presidio_analyzer.nlp_engine import NlpArtifacts
+from presidio_analyzer.recognizer_registry.recognizers_loader_utils import RecognizerConfigurationLoader
 
+from headrace.filters.pii import presidio
 from headrace.filters.pii.context import Surroundings
 from headrace.filters.pii.cutter import LONGEST, windows
 from headrace.filters.pii.detector import PatternDetector, best_scores, entities
@@ -211,3 +213,7 @@ def _enhanced(enhancer: Any, text: str, spans: list[Span], finder: Finder, artif
     known = {"recognizer_identifier": recognizer.id, "recognizer_name": recognizer.name}
     raw = [RecognizerResult(s.entity, s.start, s.end, s.score, AnalysisExplanation("x", s.score), known) for s in spans]
     return [found.score for found in enhancer.enhance_using_context(text, raw, artifacts, [recognizer])]
+
+
+def test_the_recognizers_are_those_that_presidio_reads() -> None:
+    assert presidio._configuration() == RecognizerConfigurationLoader.get()
