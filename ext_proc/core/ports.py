@@ -25,7 +25,8 @@ class Store(Protocol):
     """Counters, leases and rosters, shared by every worker.
 
     Every method raises StoreUnavailable, and ValueError for an empty organisation or lease, before anything is sent.
-    `now_ms` is the caller's wall clock in epoch milliseconds. What belongs to one organisation lives in one slot.
+    `now_ms` is the caller's wall clock in epoch milliseconds, on which callers agree by `time_ms`. What belongs to one
+    organisation lives in one slot.
     """
 
     async def reserve(
@@ -106,6 +107,10 @@ class Store(Protocol):
 
     async def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Sequence[Listed]:
         """Records that were changed after `revision`, each as it is now, by ascending revision, `limit` at most."""
+        ...
+
+    async def time_ms(self) -> int:
+        """The store's own wall clock, epoch milliseconds: one for all who share it."""
         ...
 
     async def ping(self) -> None:

@@ -29,7 +29,6 @@ from headrace.ext_proc.admin.operation import Site
 from headrace.ext_proc.audit.deeds import Deeds
 from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.core.ports import StoreUnavailable
-from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.envoy.transport import Tls
 from headrace.ext_proc.service.console import ConsoleOf
@@ -62,8 +61,9 @@ class Admin:
     def __init__(self, service: Service, address: Address) -> None:
         self._address, self._tls = address, service.options.admin_tls
         self._private = self._tls is not None or _is_loopback(address)
-        self._deeds = Deeds(service.options.policy, SystemClock().now_ms)
-        site = Site(service.store, service.options.policy, deeds=self._deeds)
+        clock = service.clock
+        self._deeds = Deeds(service.options.policy, clock.now_ms)
+        site = Site(service.store, service.options.policy, lambda: datetime.fromtimestamp(clock.now_ms() / 1000, UTC), self._deeds)
         self._console = ConsoleOf(service, site) if self._private else None
         self._answers = _Answers(service, api(site) if self._private else no_api(NO_API), self._console)
         self._socket: socket.socket | None = None

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
+from headrace.ext_proc.engine.clock import SharedClock
 from headrace.ext_proc.service.addresses import parse_address, worker_addresses
 from headrace.ext_proc.service.control import Drain, Reload, Settings
 from headrace.ext_proc.service.options import Options
@@ -30,6 +31,8 @@ class Service:
         self.options = options
         self.leaving = False
         self.store: Store = open_store(options.store)
+        self.clock = SharedClock(self.store.time_ms)
+        self._following: asyncio.Task[None] | None = None
         self._stderr: IO[bytes] | None = options.log.open("ab") if options.log else None
         self._totals = Totals()
         self.slots = [Slot(settings, self._totals, self._stderr, self._stand_in) for settings in _settings(options)]
@@ -45,6 +48,7 @@ class Service:
             await self._ping()
             outcomes = await asyncio.gather(*(slot.start() for slot in self.slots), return_exceptions=True)
             _raise_first(outcomes)
+            self._following = asyncio.create_task(self.clock.follow(), name="clock")
         except BaseException:
             await self.kill()
             raise
@@ -94,10 +98,14 @@ class Service:
             raise StartError(["a store in memory is one worker's own; give the URL of a server that all can reach"])
         try:
             await self.store.ping()
+            await self.clock.look()
         except StoreUnavailable as error:
             raise StartError([f"the store does not answer: {error}; is it running, and is --store right?"]) from None
 
     async def _close(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
         await self.store.close()
         if self._stderr is not None:
             self._stderr.close()

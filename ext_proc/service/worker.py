@@ -1,6 +1,7 @@
 """One worker: everything of its process, wired together, from its settings to its end."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -10,14 +11,14 @@ import socket
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from time import time_ns
 from typing import TYPE_CHECKING, assert_never
 
 from headrace.ext_proc.audit.worker import Audits
 from headrace.ext_proc.core.effects import Effect, Record
 from headrace.ext_proc.core.errors import HeadraceError
+from headrace.ext_proc.core.ports import Clock, StoreUnavailable
 from headrace.ext_proc.engine.candidate import CandidateRunner
-from headrace.ext_proc.engine.clock import SystemClock
+from headrace.ext_proc.engine.clock import SharedClock
 from headrace.ext_proc.engine.effects import EffectRunner, Observer
 from headrace.ext_proc.engine.load.board import Board
 from headrace.ext_proc.engine.load.scrape import Scraper
@@ -75,9 +76,10 @@ class Worker:
         self._models: frozenset[str] = frozenset()
         self._settings = settings
         self._channel = channel
-        clock = SystemClock()
+        server = open_store(settings.store)
+        self._clock = clock = SharedClock(server.time_ms)
         self._metrics = Metrics(self._is_model, clock)
-        self._store = LocalAllowance(MeasuredStore(open_store(settings.store), self._metrics.store, self._metrics.store_errors))
+        self._store = LocalAllowance(MeasuredStore(server, self._metrics.store, self._metrics.store_errors))
         self._offload = ThreadOffload()
         board = Board(METRICS_MS)
         self._scraper = Scraper(board, clock)
@@ -91,18 +93,16 @@ class Worker:
         self._effects = EffectRunner(self._store, clock, self._observers())
         self._candidates = CandidateRunner(self._policy, self._store, clock, self._observed)
         attempts = Attempts(lambda: self._policy().destinations)
-        self._processor = Processor(
-            self._policy, exchange_id, self._submit, attempts=attempts, candidates=self._candidates, audits=self._audits
-        )
+        self._processor = Processor(self._policy, exchange_id, self._submit, clock.now_ms, attempts, self._candidates, self._audits)
         self._draining = Draining(self._processor)
         self._server = self._listen()
         self._audits.start(self._policy().audit, self._policy().revision)
 
-    def _decision_log(self, clock: SystemClock) -> DecisionLog | None:
+    def _decision_log(self, clock: Clock) -> DecisionLog | None:
         target = self._settings.decisions
         return DecisionLog(target, clock, self._metrics.decisions_dropped.add) if target else None
 
-    def _traces(self, clock: SystemClock) -> "Tracing | None":
+    def _traces(self, clock: Clock) -> "Tracing | None":
         if not self._settings.otlp:
             return None
         from headrace.ext_proc.telemetry.tracing import Tracing  # 10 MB that most installations do without
@@ -148,13 +148,15 @@ class Worker:
 
     async def run(self) -> None:
         """Serves until it is told to drain and has drained, or until its supervisor is gone."""
+        with contextlib.suppress(StoreUnavailable):
+            await self._clock.look()
         await self._server.start()
         self._tell_policy()
         self._channel.send(Ready(self._address()))
         gc.collect()
         gc.set_threshold(20_000, 10, 100)  # a request makes hundreds of objects and no cycles: look for those seldom
         gc.freeze()  # a full collection over the 190,000 objects that start-up made would stop everything for 50 ms
-        beside = [asyncio.create_task(self._reloader.run()), asyncio.create_task(self._scraper.run())]
+        beside = [asyncio.create_task(task) for task in (self._reloader.run(), self._scraper.run(), self._clock.follow())]
         await self._until_over()
         for task in beside:
             task.cancel()
@@ -205,7 +207,7 @@ class Worker:
         self._metrics.active_streams.set(self._processor.active)
         self._metrics.offload_waiting.set(self._offload.pending)
         self._metrics.audit_waiting.set(self._audits.depth)
-        servers = self._ports.load.heard(time_ns() // 1_000_000)
+        servers = self._ports.load.heard(self._clock.now_ms())
         self._channel.send(Report(tuple(self._metrics.samples()), servers))
 
     def _reloaded(self, outcome: Policy | PolicyErrors) -> None:
@@ -225,7 +227,7 @@ class Worker:
         problems = tuple(map(str, holder.problems))
         files = tuple(map(str, sorted(holder.current.files)))
         audit = str(holder.current.audit.directory) if holder.current.audit else ""
-        self._channel.send(PolicyState(holder.current.revision, time_ns() // 1_000_000, problems, files, audit))
+        self._channel.send(PolicyState(holder.current.revision, self._clock.now_ms(), problems, files, audit))
 
     async def _drain(self, order: Drain) -> None:
         await self._draining.run(self._server, order)

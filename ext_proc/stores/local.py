@@ -134,6 +134,9 @@ class LocalAllowance:
     async def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Sequence[Listed]:
         return await self._store.listed_since(roster, revision, limit=limit)
 
+    async def time_ms(self) -> int:
+        return await self._store.time_ms()
+
     async def ping(self) -> None:
         await self._store.ping()
 

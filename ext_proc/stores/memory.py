@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from time import time_ns
 
 from headrace.ext_proc.core.ledger import (
     AMOUNT_MAX,
@@ -211,6 +212,10 @@ class MemoryStore:
     async def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Sequence[Listed]:
         self._check(roster, "since")
         return self._rosters[roster].since(revision, limit)
+
+    async def time_ms(self) -> int:
+        self._check("keys", "time")
+        return time_ns() // 1_000_000
 
     async def ping(self) -> None:
         self._check("keys", "ping")

@@ -122,6 +122,10 @@ class RedisStore:
         check_names(roster, "since")
         return listed(await self._plain(b"since", roster_keys(roster), (revision, limit)))
 
+    async def time_ms(self) -> int:
+        seconds, microseconds = await self._sent("", _packed(b"TIME"))
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
     async def ping(self) -> None:
         await self._plain(b"read", [], (0, []))
 

@@ -65,6 +65,9 @@ class MeasuredStore:
     async def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Sequence[Listed]:
         return await self._timed("listed_since", self._store.listed_since(roster, revision, limit=limit))
 
+    async def time_ms(self) -> int:
+        return await self._timed("time", self._store.time_ms())
+
     async def ping(self) -> None:
         await self._timed("ping", self._store.ping())
 

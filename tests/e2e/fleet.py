@@ -8,9 +8,10 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -151,12 +152,14 @@ def _command(pid: int) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def fleet(store_url: str, policy: dict[str, Any], *, workers: int = 4) -> AsyncIterator[Fleet]:
-    """Ready to be asked."""
+async def fleet(
+    store_url: str, policy: dict[str, Any], *, workers: int = 4, environment: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[Fleet]:
+    """Ready to be asked. environment: of the service's processes, besides this one's."""
     async with contextlib.AsyncExitStack() as exit:
         folder = exit.enter_context(short_directory())
         pool = await exit.enter_async_context(SimulatedPool("standard"))
-        running = serving(folder, json.dumps(policy), workers, ("--store", store_url))
+        running = serving(folder, json.dumps(policy), workers, ("--store", store_url), environment)
         supervisor, ready = await exit.enter_async_context(running)
         (port,) = free_ports(1)
         settings = GatewaySettings(

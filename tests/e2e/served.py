@@ -6,10 +6,11 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -103,14 +104,14 @@ async def served(*options: str, workers: int = 1, policy: str = POLICY) -> Async
 
 @asynccontextmanager
 async def serving(
-    folder: Path, policy: str, workers: int, options: tuple[str, ...]
+    folder: Path, policy: str, workers: int, options: tuple[str, ...], environment: Mapping[str, str] = MappingProxyType({})
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, Any]]]:
-    """The process, and the line that says that it serves."""
+    """The process, and the line that says that it serves. environment: of it and its workers, besides this process's."""
     (folder / "policy.yaml").write_text(policy)
     process = await asyncio.create_subprocess_exec(
         *HEADRACE, "serve", str(folder / "policy.yaml"), "--listen", f"unix:{folder}/run/worker.sock", "--workers", str(workers),
         "--admin", "127.0.0.1:0", "--decisions", str(folder / "decisions.jsonl"), "--transport", Chosen.now, *options,
-        stderr=asyncio.subprocess.PIPE, env=os.environ | {"TMPDIR": str(folder)},
+        stderr=asyncio.subprocess.PIPE, env={**os.environ, "TMPDIR": str(folder), **environment},
     )  # fmt: skip
     assert process.stderr is not None
     log = Log(process.stderr)

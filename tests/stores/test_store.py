@@ -248,3 +248,8 @@ async def test_a_closed_store_refuses_every_call(store: Store, organisation: str
     for call in calls:
         with pytest.raises(StoreUnavailable, match="closed"):
             await call
+
+
+async def test_its_clock_tells_wall_time_and_goes_on(store: Store) -> None:
+    first, second = await store.time_ms(), await store.time_ms()
+    assert NOW < first <= second < NOW + 10**12  # from November 2026 on, in milliseconds rather than in another unit

@@ -55,12 +55,10 @@ def show(
     """How much of each budget is used and left, and until when: of one caller, or of all who have drawn on it of late."""
     from headrace.ext_proc.cli.budget import printing
     from headrace.ext_proc.engine.budgets.callers import callers
-    from headrace.ext_proc.engine.clock import SystemClock
 
     async def act(desk: "Desk", opened: "Store", limits: "list[Limit]") -> Any:
         wanted = [limit for limit in limits if name in (None, limit.name)]
-        now_ms = SystemClock().now_ms()
-        found = [_levels(whom)] if whom else await callers(opened, organisation, wanted, now_ms)
+        found = [_levels(whom)] if whom else await callers(opened, organisation, wanted, await opened.time_ms())
         return await desk.show(organisation, found or [{}], name)
 
     found = _at_desk(policy, store, act)
@@ -204,10 +202,12 @@ def _at_desk(policy: Path, url: str, act: "Callable[[Desk, Store, list[Limit]], 
 async def _acted(document: Any, store: "Store", act: "Callable[[Desk, Store, list[Limit]], Awaitable[Any]]") -> Any:
     from headrace.ext_proc.engine.budgets.desk import Desk
     from headrace.ext_proc.engine.budgets.limits import limits_of
-    from headrace.ext_proc.engine.clock import SystemClock
+    from headrace.ext_proc.engine.clock import SharedClock
 
+    clock = SharedClock(store.time_ms)
+    await clock.look()
     limits = list(limits_of(document, lambda where, message: None))  # the policy was compiled: it has no problems
-    return await act(Desk(limits, store, SystemClock()), store, limits)
+    return await act(Desk(limits, store, clock), store, limits)
 
 
 def _ended(said: object) -> typer.Exit:
