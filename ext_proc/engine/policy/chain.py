@@ -1,8 +1,10 @@
 """The compiled chain: each filter's place, and which settings it has for which caller."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from headrace.ext_proc.core.principal import ANONYMOUS, PRINCIPAL, Principal
@@ -14,7 +16,7 @@ from headrace.ext_proc.engine.settings import FilterSettings
 
 # Each holds a built filter; a policy whose callers fall into more groups than this rebuilds some of them now and then.
 REMEMBERED_VARIANTS = 256
-# A thousand overrides take a millisecond to try, and the same callers come again.
+# The same callers come again, and a glob is tried in a microsecond.
 REMEMBERED_PRINCIPALS = 4096
 
 Combination = tuple[int, ...]
@@ -51,6 +53,30 @@ class Scope:
         return all(self.exact[name] & other.exact[name] for name in self.exact.keys() & other.exact.keys())
 
 
+class ByValue:
+    """Scopes by a value that their callers have, so that a caller is compared with few of a thousand.
+
+    A scope is kept under its rarest field of names alone. Those that have globs in every field are compared with every caller.
+    """
+
+    def __init__(self, scopes: Sequence[Scope]) -> None:
+        self._scopes = scopes
+        self._loose = [index for index, scope in enumerate(scopes) if not scope.exact]
+        self._kept: dict[tuple[str, str], list[int]] = {}
+        shared = Counter((name, value) for scope in scopes for name, values in scope.exact.items() for value in values)
+        for index, scope in enumerate(scopes):
+            if scope.exact:
+                rarest = min(scope.exact, key=lambda name: max(shared[name, value] for value in scope.exact[name]))
+                for value in scope.exact[rarest]:
+                    self._kept.setdefault((rarest, value), []).append(index)
+        self._names = sorted({name for name, _ in self._kept})
+
+    def concerning(self, principal: Principal) -> Combination:
+        """The scopes that hold for it, in order."""
+        kept = (self._kept.get((name, getattr(principal, name)), ()) for name in self._names)
+        return tuple(index for index in sorted(chain(self._loose, *kept)) if self._scopes[index].holds(principal))
+
+
 def combinations(scopes: Sequence[Scope], most: int) -> Sequence[Combination]:
     """Every set of scopes that one principal could be in, the empty one first; breaks off above `most`."""
     found: list[Combination] = [()]
@@ -78,16 +104,12 @@ class Varying:
     """
 
     def __init__(self, scopes: Sequence[Scope], build: Callable[[Combination], Link | None]) -> None:
-        self._scopes = scopes
         self._build = lru_cache(REMEMBERED_VARIANTS)(build)
-        self._concerning = lru_cache(REMEMBERED_PRINCIPALS)(self._overrides_of)
+        self._concerning = lru_cache(REMEMBERED_PRINCIPALS)(ByValue(scopes).concerning)
 
     def choose(self, request: Request) -> Link | None:
         principal = request.facts.get(PRINCIPAL) or ANONYMOUS
         return self.link(self._concerning(principal))
-
-    def _overrides_of(self, principal: Principal) -> Combination:
-        return tuple(index for index, scope in enumerate(self._scopes) if scope.holds(principal))
 
     def link(self, combination: Combination) -> Link | None:
         """The link for the callers whom exactly these overrides concern."""
