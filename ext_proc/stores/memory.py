@@ -42,6 +42,8 @@ BUCKETS = 60
 """Per sliding window, as in functions.lua."""
 OVERTAKEN_MS = 60_000
 """How long a lease that was released before it was reserved is remembered, as in functions.lua."""
+SLACK_MS = 60_000
+"""A caller whose clock lags by less still meets the counter it charged, as in functions.lua."""
 
 Key = tuple[str, str, Unit, Window]
 
@@ -288,7 +290,7 @@ class MemoryStore:
         self._leases = {name: lease for name, lease in self._leases.items() if now_ms < lease.lapses_ms}
         for key in list(self._sums):
             window = key[3]
-            if isinstance(window, Fixed) and window.end_ms <= now_ms:
+            if isinstance(window, Fixed) and window.end_ms + SLACK_MS <= now_ms:
                 del self._sums[key]
             elif isinstance(window, Sliding):
                 horizon = _horizon(now_ms, window)

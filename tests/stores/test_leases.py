@@ -193,3 +193,12 @@ async def test_a_sliding_threshold_is_told_again_when_the_window_has_passed(stor
         at = NOW + second * 1_000
         await reserve(store, f"at {second}", charge(1, window=MINUTE, limit=1000, warn=(40,)), at=at)
         assert len(await told(store, f"at {second}", 50, at=at)) == expected
+
+
+async def test_a_caller_whose_clock_lags_meets_the_counter_of_a_window_that_others_have_left(store: Store) -> None:
+    assert await reserve(store, "a", charge(80)) == Admitted((20,))
+    later = Fixed(DAY.end_ms, DAY.end_ms + 10_000)
+    assert await reserve(store, "b", charge(10, window=later), at=later.start_ms + 5_000) == Admitted((90,))
+    assert await reserve(store, "c", charge(30)) == Exhausted(0, (20,), DAY.end_ms)
+    assert await store.settle(ORGANISATION, "a", {"tokens": 5}, now_ms=NOW)
+    assert await used(store, charge(0)) == (5,)
