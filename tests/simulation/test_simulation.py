@@ -1,0 +1,57 @@
+"""The product under simulation: nothing is violated, and every run can be had again."""
+
+import os
+
+import pytest
+
+from tests.simulation.planted import PLANTED
+from tests.simulation.search import search, shortest
+from tests.simulation.world import run
+
+LONG = bool(os.environ.get("HEADRACE_LONG"))
+STEPS = 5_000_000 if LONG else 15_000
+BOUND = 100_000
+"""Steps within which each planted bug must be found; the hardest of them takes 20,000."""
+
+
+@pytest.mark.timeout(1800)
+def test_nothing_is_violated_whatever_happens() -> None:
+    searched = search(STEPS, seed=1)
+    assert searched.failure is None, f"python -m tests.simulation --seed {searched.failure.seed}: {searched.failure.violation}"
+    assert searched.steps >= STEPS
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_bug_is_found_and_was_not_there_before(name: str) -> None:
+    with PLANTED[name]():
+        searched = search(BOUND, seed=1)
+    assert searched.failure is not None, f"{name} was not found within {searched.steps} steps"
+    assert run(searched.failure.seed).violation == ""
+
+
+@pytest.mark.parametrize("seed", [4, 7])
+def test_the_same_seed_is_the_same_run(seed: int) -> None:
+    first, again = run(seed), run(seed)
+    assert (first.steps, first.trace, first.told) == (again.steps, again.trace, again.told)
+    assert first.steps > 100
+
+
+@pytest.mark.parametrize("seed", [4, 7])
+def test_a_run_can_be_had_again_from_what_was_chosen(seed: int) -> None:
+    drawn = run(seed)
+    replayed = run(seed + 1, drawn.trace)
+    assert (replayed.steps, replayed.trace, replayed.exchanges) == (drawn.steps, drawn.trace, drawn.exchanges)
+
+
+def test_other_seeds_are_other_runs() -> None:
+    assert len({run(seed).steps for seed in range(1, 6)}) == 5
+
+
+def test_what_fails_is_shortened_to_what_makes_it_fail() -> None:
+    with PLANTED["restores_for_other_tenants"]():
+        failure = search(BOUND, seed=1).failure
+        assert failure is not None
+        short = shortest(failure, tries=400 if LONG else 60)
+        assert short.violation
+        assert len(short.told) < len(failure.told) / 2
+        assert run(short.seed, short.trace).violation == short.violation
