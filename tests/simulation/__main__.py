@@ -16,14 +16,15 @@ def main(
     steps: Annotated[int, typer.Option(help="Run seed after seed until so many steps have been made.")] = 1_000_000,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 1,
     plant: Annotated[str, typer.Option(help=f"A bug to find: {', '.join(PLANTED)}.")] = "",
-    trace: Annotated[Path | None, typer.Option(help="Run what this file says, once. It is written where a run fails.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Where to write the choices of a run that fails.")] = None,
+    replay: Annotated[Path | None, typer.Option(help="Run once, with the choices of this file.")] = None,
     tries: Annotated[int, typer.Option(help="Runs for shortening one that fails.")] = 400,
 ) -> None:
     """Simulates the service. Exits with 1 where something was violated."""
     with ExitStack() as stack:
         if plant:
             stack.enter_context(PLANTED[plant]())
-        outcome = _again(trace) if trace is not None and trace.exists() else _first(steps, seed, tries, trace)
+        outcome = _again(replay) if replay is not None else _first(steps, seed, tries, save)
     if outcome is not None:
         raise typer.Exit(1)
 
