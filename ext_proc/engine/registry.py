@@ -45,7 +45,8 @@ class Build:
     """What a filter's constructor is given besides its settings.
 
     at: where its settings stand in the document; problem: takes a place in the document and what is wrong there, and what would
-    be right. A policy with a problem is never used, so a constructor that reported one may leave itself half built.
+    be right. A policy with a problem is never used, so a constructor that reported one may leave itself half built. remark: the
+    same of what works, and hardly as it was meant.
     """
 
     document: PolicyDocument
@@ -55,6 +56,7 @@ class Build:
     at: Where
     problem: Callable[[Where, str], None]
     files: set[Path]
+    remark: Callable[[Where, str], None] = lambda _where, _message: None
 
     def file(self, where: Where, name: str) -> Path | None:
         """The file the document names at `where`, relative to the policy's directory; a reload follows its changes.

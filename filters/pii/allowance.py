@@ -1,6 +1,6 @@
 """How long a search may take, and what happens when that is not enough."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from time import monotonic, sleep
 
@@ -33,7 +33,7 @@ class Allowance:
     models_until: float = inf
     lenient: bool = False
     unnamed: int = 0
-    _paused: float = 0.0
+    _paused: float = field(default_factory=monotonic)
 
     def step(self) -> None:
         """Before each segment of a long text: lets other threads in, such as an event loop that answers short texts.

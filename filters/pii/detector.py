@@ -11,6 +11,7 @@ from headrace.filters.pii.context import Surroundings
 from headrace.filters.pii.cutter import findings
 from headrace.filters.pii.gate import gate_for
 from headrace.filters.pii.layers import Layer, through
+from headrace.filters.pii.parts import parts
 from headrace.filters.pii.presidio import finders
 from headrace.filters.pii.recognizers import Finder, best_of
 from headrace.filters.pii.spans import Span, without_duplicates
@@ -42,7 +43,8 @@ class PatternDetector:
         self._context = context
         self._layers = layers
         known = finders() if recognizers is None else recognizers
-        self._recognizers = [each for each in known if best_of(each, context=context) >= thresholds.get(each.entity, _NEVER)]
+        found = [each for each in known if best_of(each, context=context) >= thresholds.get(each.entity, _NEVER)]
+        self._recognizers = [part for each in found for part in parts(each, thresholds[each.entity], context=context)]
         self._gate = gate_for(self._recognizers, {_VIEWS: HINTS} if decode else {}) if self._recognizers else None
 
     def prepare(self, texts: Iterable[str], allowance: Allowance) -> None:

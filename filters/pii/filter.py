@@ -10,7 +10,7 @@ from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import Session
 from headrace.ext_proc.engine.policy.problems import Where
 from headrace.ext_proc.engine.registry import Build
-from headrace.filters.pii.lateness import check_times, waiting_room
+from headrace.filters.pii.lateness import check_models_in_time, check_times, waiting_room
 from headrace.filters.pii.placing import check_actions
 from headrace.filters.pii.plan import Plan, detector_for, plan, warm
 from headrace.filters.pii.scan import Searcher
@@ -39,6 +39,7 @@ class PiiFilter:
 
         self._plan = plan(settings, build.base, report)
         check_times(settings, report)
+        check_models_in_time(settings, self._plan.models, lambda where, message: build.remark((*build.at, *where), message))
         check_actions(settings.request, "request", build, report)
         check_actions(settings.response, "response", build, report)
         detector = detector_for(self._plan)

@@ -14,33 +14,33 @@ from headrace.filters.pii.addresses import top_level_domains
 from headrace.filters.pii.recognizers import Finder, Recognizer
 
 _ABOVE = r"\x{80}-\x{10ffff}"
-_DIGIT = rf"[0-9{_ABOVE}]"
-_MONTH = "(?:JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)"
+DIGIT = rf"[0-9{_ABOVE}]"
+MONTH = "(?:JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)"
 
 # The four characters whose case folds onto an ASCII letter (İ ı ſ K): the recognizers' engine matches them, hyperscan does not.
 _FOLDING = "\u0130\u0131\u017f\u212a"
 
 # phonenumbers: at most four marks between two digits, at least four digits (a German number may be that short).
 PHONE_MIN_DIGITS = 4
-_PHONE_GATE = rf"{_DIGIT}(?:[-x .()\[\]/~{_ABOVE}]{{0,4}}{_DIGIT}){{{PHONE_MIN_DIGITS - 1}}}"
+_PHONE_GATE = rf"{DIGIT}(?:[-x .()\[\]/~{_ABOVE}]{{0,4}}{DIGIT}){{{PHONE_MIN_DIGITS - 1}}}"
 
 _GATES: Mapping[str, Sequence[str]] = {
     "PHONE_NUMBER": [_PHONE_GATE],
     "ZaMobileNumberRecognizer": [_PHONE_GATE],
     "ZaTelephoneNumberRecognizer": [_PHONE_GATE],
-    "CreditCardRecognizer": [rf"{_DIGIT}(?:[- ]?{_DIGIT}){{12}}"],
+    "CreditCardRecognizer": [rf"{DIGIT}(?:[- ]?{DIGIT}){{12}}"],
     "UsBankRecognizer": ["[0-9]{8}"],
     "UsLicenseRecognizer": ["[A-Z][0-9]", "[0-9]{3}[A-Z]", "[0-9]{6}"],
-    "UsItinRecognizer": [rf"9{_DIGIT}{{2}}[- ]?[5-9]{_DIGIT}"],
+    "UsItinRecognizer": [rf"9{DIGIT}{{2}}[- ]?[5-9]{DIGIT}"],
     "UsPassportRecognizer": ["[0-9]{8}"],
     "UsSsnRecognizer": ["[0-9]{3}[- .]?[0-9]{2}[- .]?[0-9]{4}"],
     "NhsRecognizer": ["[0-9]{3}[- ]?[0-9]{3}[- ]?[0-9]{4}"],
     "CryptoRecognizer": ["(?:bc1|[13])[a-zA-HJ-NP-Z0-9]{25}"],
-    "DateRecognizer": [rf"{_DIGIT}[/.-](?:{_DIGIT}|{_MONTH})", f"{_MONTH}-{_DIGIT}"],
+    "DateRecognizer": [rf"{DIGIT}[/.-](?:{DIGIT}|{MONTH})", f"{MONTH}-{DIGIT}"],
     "EmailRecognizer": ["@"],
     "IbanRecognizer": ["[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]{4}){2}"],
     "IpRecognizer": [r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]", "(?:[0-9A-F]{1,4}:){2}", "::", ":[0-9A-F]{1,4}:"],
-    "MedicalLicenseRecognizer": [rf"[A-Z9]{_DIGIT}{{7}}"],
+    "MedicalLicenseRecognizer": [rf"[A-Z9]{DIGIT}{{7}}"],
     "MacAddressRecognizer": ["[0-9A-F]{2}[:-][0-9A-F]{2}[:-]", r"[0-9A-F]{4}\.[0-9A-F]{4}\."],
     "UuidRecognizer": ["[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-"],
 }

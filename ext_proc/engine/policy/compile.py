@@ -56,7 +56,7 @@ class Policy:
     candidate: "Policy | None" = None
     """Tried beside this one; see `candidate` of the document."""
     remarks: Sequence[Problem] = ()
-    """What it says to no effect, the candidate's included."""
+    """What it says to no effect, or hardly as it was meant; the candidate's included."""
     audit: "Terms | None" = None
     """Where every decision is kept."""
 
@@ -110,6 +110,7 @@ class _Compiler:
     files: set[Path] = field(default_factory=set)
     private: set[str] = field(default_factory=set)
     built: list[Filter] = field(default_factory=list)
+    remarked: set[Problem] = field(default_factory=set)
 
     def compile(self, content: bytes) -> Policy:
         document = validated(PolicyDocument, self.located.value, self.problem)
@@ -122,7 +123,7 @@ class _Compiler:
         for where, message in beyond(document, self.gateway):
             self.problem(where, message)
         catalogue = Catalogue(document.models)
-        build = Build(document, catalogue, self.path.parent, self.ports, (), self.problem, self.files)
+        build = Build(document, catalogue, self.path.parent, self.ports, (), self.problem, self.files, self.remark)
         check_files(build)
         destinations, webhook, audit = destinations_of(build), webhook_of(build), _audit_of(build)
         chain = tuple(self._place(entry, build) for entry in entries)
@@ -136,7 +137,7 @@ class _Compiler:
 
     def _remarks(self, document: PolicyDocument, candidate: Policy | None) -> Sequence[Problem]:
         own = (self._told(where, message) for rule in REMARKS for where, message in rule(document))
-        return sorted((*own, *(candidate.remarks if candidate is not None else ())))
+        return sorted((*own, *self.remarked, *(candidate.remarks if candidate is not None else ())))
 
     def _candidate(self, document: PolicyDocument) -> Policy | None:
         """Over a store of its own organisations, and servers that it only looks at."""
@@ -171,6 +172,9 @@ class _Compiler:
 
     def problem(self, where: Where, message: str) -> None:
         self.problems.append(self._told(where, message))
+
+    def remark(self, where: Where, message: str) -> None:
+        self.remarked.add(self._told(where, message))
 
     def _told(self, where: Where, message: str) -> Problem:
         return Problem(self.located.file, self.located.line_of(where), spelled(where), message)

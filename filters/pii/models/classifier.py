@@ -64,11 +64,15 @@ class TokenClassifier:
     def _words(self, texts: Sequence[str]) -> Sequence[Sequence[Word]]:
         """Every word the tokenizer knows apart, in order, in each text."""
         encodings = [self._tokenizer.encode(text) for text in texts]
-        found: list[Sequence[Word]] = [()] * len(texts)
+        order: list[int] = []
+        rows: list[NDArray[np.float32]] = []
         for batch in self._batches(encodings):
-            rows = self._probabilities([encodings[index].ids for index in batch])
-            for index, probabilities in zip(batch, rows, strict=True):
-                found[index] = self._read(encodings[index], probabilities)
+            order += batch
+            rows.extend(self._probabilities([encodings[index].ids for index in batch]))
+        found: list[Sequence[Word]] = [()] * len(texts)
+        if order:
+            for index, words in zip(order, self._read([encodings[index] for index in order], np.concatenate(rows)), strict=True):
+                found[index] = words
         for index, encoding in enumerate(encodings):
             if len(encoding.ids) > self._limit:
                 pieces = list(_pieces(texts[index], encoding, self._limit))
@@ -93,21 +97,31 @@ class TokenClassifier:
         probabilities: NDArray[np.float32] = exponentials @ self._grouping / exponentials.sum(axis=-1, keepdims=True)
         return probabilities
 
-    def _read(self, encoding: Encoding, probabilities: NDArray[np.float32]) -> Sequence[Word]:
-        """A word is what its tokens are on average. probabilities: (tokens, entities)."""
-        numbers = np.array([-1 if number is None else number for number in encoding.word_ids])
-        firsts = np.flatnonzero(np.diff(numbers, prepend=-2))
-        counts = np.diff(firsts, append=len(numbers))
+    def _read(self, encodings: Sequence[Encoding], probabilities: NDArray[np.float32]) -> Iterator[Sequence[Word]]:
+        """A word is what its tokens are on average. probabilities: (tokens, entities), of all texts one behind the other.
+
+        All texts in one pass: after a run the cache is full of weights, and each call of numpy's is as slow as a first one.
+        """
+        numbers = [-1 if number is None else number for encoding in encodings for number in encoding.word_ids]
+        of = np.array(numbers)
+        ends = np.cumsum([len(encoding.ids) for encoding in encodings])
+        firsts = np.union1d(np.flatnonzero(of[1:] != of[:-1]) + 1, np.concatenate(([0], ends[:-1])))
+        counts = np.concatenate((firsts[1:], [len(numbers)])) - firsts
         means = np.add.reduceat(probabilities, firsts, axis=0) / counts[:, None]
         sure = (1.0 - means[:, self._other]).tolist()
         means[:, self._other] = -1.0
-        best, offsets = means.argmax(axis=1).tolist(), encoding.offsets
-        rows = zip(firsts.tolist(), counts.tolist(), best, sure, strict=True)
-        return [
-            Word(offsets[first][0], offsets[first + count - 1][1], self._names[entity], score)
-            for first, count, entity, score in rows
-            if numbers[first] >= 0
-        ]
+        words = zip(firsts.tolist(), counts.tolist(), means.argmax(axis=1).tolist(), sure, strict=True)
+        offsets = [offset for encoding in encodings for offset in encoding.offsets]
+        found: list[Word] = []
+        texts = iter(ends.tolist())
+        end = next(texts)
+        for first, count, entity, score in words:
+            while first >= end:
+                yield found
+                found, end = [], next(texts)
+            if numbers[first] >= 0:
+                found.append(Word(offsets[first][0], offsets[first + count - 1][1], self._names[entity], score))
+        yield found
 
 
 def _moved(words: Sequence[Word], by: int) -> Iterator[Word]:

@@ -23,6 +23,8 @@ WAITING = 64
 """Callers at once; each holds its text."""
 SHORT_TOKENS = 4 * TOKENS
 """Of a short text: some 2 KB. It may take the worker that long ones leave idle."""
+ONE_BATCH = 3 * TOKENS
+"""Characters of some 90 tokens, which need not be counted."""
 START_S = 60.0
 """To import a runtime and load a model, on a machine that does other things as well."""
 
@@ -102,8 +104,7 @@ class ModelPool:
         self._finalizer()
 
     def _batches(self, texts: Sequence[str], until: float) -> Iterator[tuple[Sequence[int], Found]]:
-        lengths = self._lengths(texts)
-        left, short = cut(lengths)[::-1], sum(lengths) <= SHORT_TOKENS
+        left, short = self._cut(texts)
         busy: dict[Worker, Sequence[int]] = {}
         try:
             while left or busy:
@@ -127,6 +128,13 @@ class ModelPool:
             indices = busy.pop(worker)
             self._return(worker)
             yield indices, found
+
+    def _cut(self, texts: Sequence[str]) -> tuple[list[Sequence[int]], bool]:
+        """Indices of what goes to a worker at once, the last first; whether they are a short text. Raises ModelUnusable."""
+        if sum(map(len, texts)) <= ONE_BATCH:
+            return [range(len(texts))], True
+        lengths = self._lengths(texts)
+        return cut(lengths)[::-1], sum(lengths) <= SHORT_TOKENS
 
     def _lengths(self, texts: Sequence[str]) -> Sequence[int]:
         """Tokens of each. Raises ModelUnusable."""

@@ -180,6 +180,40 @@ def test_a_time_for_models_that_leaves_none_for_patterns_is_a_problem(tmp_path: 
 
 
 @pytest.mark.skipif(not default_models(), reason="needs the extra ner")
+@pytest.mark.parametrize(
+    ("settings", "where", "told"),
+    [
+        (
+            "timeout_ms: 300",
+            "timeout_ms",
+            "more than some 16 KB of new text is refused with 503: rampart takes 25 ms of a core for a KB",
+        ),
+        (
+            "timeout_ms: 600, model_processes: 1",
+            "timeout_ms",
+            "for 32 KB give models 800 ms (timeout_ms: 1200), or set model: none",
+        ),
+        (
+            "model_timeout_ms: 100, on_model_timeout: patterns",
+            "model_timeout_ms",
+            "more than some 8 KB of new text is searched without",
+        ),
+    ],
+)
+def test_a_time_in_which_models_read_little_is_remarked_on_with_what_they_cost(
+    settings: str, where: str, told: str, tmp_path: Path
+) -> None:
+    (remark,) = policy(tmp_path, f"{settings}, model: rampart").remarks
+    assert remark.where == f"filters[0].pii.{where}" and told in remark.message, remark
+
+
+@pytest.mark.skipif(not default_models(), reason="needs the extra ner")
+@pytest.mark.parametrize("settings", ["model: rampart", "model: rampart, timeout_ms: 600", "model: none, timeout_ms: 1"])
+def test_a_time_in_which_a_document_is_read_is_not_remarked_on(settings: str, tmp_path: Path) -> None:
+    assert policy(tmp_path, settings).remarks == []
+
+
+@pytest.mark.skipif(not default_models(), reason="needs the extra ner")
 def test_whoever_waits_for_a_model_waits_apart_from_other_heavy_work(tmp_path: Path) -> None:
     def offload_of(settings: str) -> object:
         (found,) = [each for each in policy(tmp_path, settings).filters if isinstance(each, PiiFilter)]
