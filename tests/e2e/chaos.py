@@ -29,6 +29,8 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 ORGANISATION = "chaos"
 CALLERS = 8
 LEASE_S = 3600
+STRING_HEADS = {0xD9: 1, 0xDA: 2, 0xDB: 4}
+"""MessagePack's strings → bytes of their length, which short ones have in the head itself. The server packs bytes as strings."""
 WATCHED = "watched"
 """Somebody whose streams pass through the service, event by event."""
 
@@ -174,10 +176,14 @@ class Chaos:
 def open_leases(store: Server, organisation: str) -> list[dict[str, str]]:
     """The records of leases that are neither closed nor have lapsed."""
     entries = store.ask("ZRANGE", open_key(organisation), 0, -1)
-    return [_pairs(msgspec.msgpack.decode(entry)[1]) for entry in entries]
+    return [open_record(entry) for entry in entries]
 
 
-def _pairs(words: list[str]) -> dict[str, str]:
+def open_record(entry: bytes) -> dict[str, str]:
+    """The record in an entry of the sorted set `open`: {lease, its record, when it lapses}, the record packed for itself."""
+    _, packed, _ = msgspec.msgpack.decode(entry, type=tuple[str, msgspec.Raw, float])
+    head = bytes(packed)[0]
+    words = msgspec.msgpack.decode(bytes(packed)[1 + STRING_HEADS.get(head, 0) :], type=list[str])
     return dict(zip(words[::2], words[1::2], strict=True))
 
 

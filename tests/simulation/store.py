@@ -178,6 +178,9 @@ class StoreLink:
         records: Sequence[Listed] = await self._told("listed_since", roster, revision, limit=limit)
         return records
 
+    async def time_ms(self) -> int:
+        raise AssertionError("simulated workers have clocks of their own, which differ")
+
     async def ping(self) -> None:
         await self._told("ping")
 
