@@ -61,6 +61,7 @@ async def test_an_upstream_that_is_down_tells_its_exchange() -> None:
             )
             assert claude.json()["error"]["type"] == "overloaded_error"
             assert claude.json()["request_id"] == claude.headers["x-headrace-exchange"]
+            assert claude.headers["x-headrace-reason"] == "upstream.unavailable", "and no longer the routing's"
 
 
 async def test_the_services_own_refusals_stay_as_they_are(site: Site) -> None:

@@ -76,4 +76,8 @@ def _expression(when: str) -> accesslog.ExtensionFilter:
 
 
 def _header(name: str, value: str) -> core.HeaderValueOption:
-    return core.HeaderValueOption(header=core.HeaderValue(key=name, value=value))
+    """In place of what the route has written: the reason of a routing decision is none of a refusal."""
+    return core.HeaderValueOption(
+        header=core.HeaderValue(key=name, value=value),
+        append_action=core.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
