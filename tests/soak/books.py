@@ -11,13 +11,17 @@ from typing import Self
 import msgspec
 
 from tests.soak.pool import LENGTH_BYTES, Told
+from tests.soak.seeds import owners, readable
 
 _decode = msgspec.msgpack.Decoder(Told).decode
 
 
 @dataclass
 class Served:
-    """One request as a pool had it; of a pool that was killed, what it had told. began: the event loop's time."""
+    """One request as a pool had it; of a pool that was killed, what it had told. began: the event loop's time.
+
+    leaks: personal data that arrived.
+    """
 
     pool: str
     request: int
@@ -26,12 +30,17 @@ class Served:
     outcome: str = "running"
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    headers: tuple[tuple[str, str], ...] = ()
     leaks: list[str] = field(default_factory=list)
 
     def hears(self, told: Told) -> None:
         self.status, self.outcome = told.status, told.outcome
         self.prompt_tokens, self.completion_tokens = told.prompt_tokens, told.completion_tokens
+
+
+def _leaks(told: Told) -> list[str]:
+    """Personal data that callers have sent, anywhere in what arrived."""
+    headers = "\n".join(value for _, value in told.headers)
+    return [value for text in (headers, readable(told.body or b"")) for _, value in owners(text)]
 
 
 class PoolBooks:
@@ -70,7 +79,7 @@ class PoolBooks:
 
     def _note(self, told: Told, open_now: dict[int, Served]) -> None:
         if told.body is not None:
-            served = Served(told.pool, told.request, asyncio.get_running_loop().time(), headers=told.headers)
+            served = Served(told.pool, told.request, asyncio.get_running_loop().time(), leaks=_leaks(told))
             open_now[told.number] = served
             self.by_request[told.request].append(served)
             self._running += 1

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-MODEL, CLAUDE, EMBEDDER = "llama-3.3-70b", "claude-opus-4", "text-embedding-3-small"
+MODEL, CLAUDE, EMBEDDER, BULK = "llama-3.3-70b", "claude-opus-4", "text-embedding-3-small", "bulk"
 MAX_OUTPUT = 64
 """Tokens of answer that a request without a cap reserves."""
-TEAM_TOKENS = 60_000
-"""Of one team in one month. Teams are new in every round, and most have spent theirs before its end."""
+TEAM_USD = 0.035
+"""Of one team in one month: some 50,000 tokens. Teams are new in every round, and spend theirs before its end."""
 LEASE_S = 60
 """The shortest there is, and longer than any answer of the run takes; what a fault leaves open lapses within a quiet point."""
 PATIENT_MS = 4000
@@ -18,6 +18,8 @@ COUNTED, RESERVED = "counted", "reserved"
 """Teams whose names begin so have their own rule for streams that are hung up."""
 PRICES: tuple[Mapping[str, float], ...] = ({"input": 0.6, "output": 0.8}, {"input": 0.7, "output": 1.1})
 """In force by turns. USD per million tokens."""
+BULK_PRICE = {"input": 0.001, "output": 0.001}
+"""Of the model for long prompts, so that one of them does not take a team's whole budget."""
 AUDIENCE = "soak"
 
 
@@ -29,7 +31,12 @@ def policy_of(upstreams: Mapping[str, str], audit: Path, variant: int = 0) -> di
     return {
         "version": 1,
         "upstreams": {name: {"url": url} for name, url in upstreams.items()},
-        "models": [{"name": MODEL, **each}, {"name": CLAUDE, **each}, {"name": EMBEDDER, **each, "max_output": 1}],
+        "models": [
+            {"name": MODEL, **each},
+            {"name": CLAUDE, **each},
+            {"name": EMBEDDER, **each, "max_output": 1},
+            {"name": BULK, **each, "price": BULK_PRICE},
+        ],
         "identity": [{"jwt": _tokens()}],
         "budgets": _budgets(),
         "filters": _chain(),
@@ -49,8 +56,8 @@ def _tokens() -> dict[str, Any]:
 
 def _budgets() -> list[dict[str, Any]]:
     return [
-        {"name": "team", "per": ["team"], "limit": {"tokens": TEAM_TOKENS}, "window": "month"},
-        {"name": "money", "per": ["organisation"], "limit": {"usd": 1_000_000}, "window": "month"},
+        {"name": "team", "per": ["team"], "limit": {"usd": TEAM_USD}, "window": "month"},
+        {"name": "all", "per": ["organisation"], "limit": {"tokens": 10**12}, "window": "month"},
         {"name": "pace", "per": ["team"], "limit": {"requests": 10**9}, "window": {"sliding": 60}},
         {"name": "at-once", "per": ["organisation"], "limit": {"concurrency": 10**6}},
     ]

@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,8 @@ class Part(Protocol):
 
     @property
     def pid(self) -> int: ...
+    @property
+    def running(self) -> bool: ...
     async def start(self) -> object: ...
     async def kill(self) -> None: ...
 
@@ -38,6 +40,10 @@ class Store:
     @property
     def pid(self) -> int:
         return self.server.pid
+
+    @property
+    def running(self) -> bool:
+        return self.server.running
 
     async def start(self) -> None:
         await asyncio.to_thread(self.server.start)
@@ -57,6 +63,10 @@ class Pool:
     def pid(self) -> int:
         assert self._process is not None, "start() comes first"
         return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
@@ -87,6 +97,10 @@ class Gateway:
     def pid(self) -> int:
         return self.envoy.pid
 
+    @property
+    def running(self) -> bool:
+        return self._envoy is not None and lives(self.pid)
+
     async def start(self) -> None:
         folder = self._folder / f"envoy-{self._starts}"
         folder.mkdir()
@@ -108,6 +122,10 @@ class Service:
         self.log = folder / "service.log"
         """What its processes wrote to standard error, over all starts."""
         self._arguments = (*HEADRACE, "serve", str(policy), *arguments)
+        self.steady = asyncio.Lock()
+        """Held while the service starts, and while a policy is there that it could not start with."""
+        self.restore: Callable[[], None] = lambda: None
+        """Puts a policy there that it can start with."""
         self._environment = {**os.environ, "TMPDIR": str(folder), **environment}
         self._process: asyncio.subprocess.Process | None = None
 
@@ -116,12 +134,21 @@ class Service:
         assert self._process is not None, "start() comes first"
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
     def workers(self) -> list[int]:
         """The process ids of the workers that run."""
         return [pid for pid in children(self.pid) if b"service.worker" in _command(pid)] if lives(self.pid) else []
 
     async def start(self) -> dict[str, Any]:
         """The line of its log that says where it serves."""
+        async with self.steady:
+            self.restore()
+            return await self._start()
+
+    async def _start(self) -> dict[str, Any]:
         before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(*self._arguments, stderr=log, env=self._environment)

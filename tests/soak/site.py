@@ -14,7 +14,8 @@ import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ from joserfc.jwk import OKPKey
 from headrace.ext_proc.envoy.config.bootstrap import render_bootstrap
 from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
 from headrace.ext_proc.stores.redis import RedisStore
-from tests.e2e.envoy_process import short_directory
 from tests.soak.books import PoolBooks
 from tests.soak.faults.base import AUDIT, Fault, Place, Port, Splicer
 from tests.soak.policy import policy_of
@@ -74,10 +74,15 @@ class Site:
         await part.kill()
         await part.start()
 
-    def write_policy(self, text: str) -> None:
+    @property
+    def steady(self) -> asyncio.Lock:
+        """Whoever has it is alone with the policy file, and no service starts meanwhile."""
+        return self.service.steady
+
+    def write_good_policy(self) -> None:
         """A rename, as a careful tool changes a file."""
         fresh = self.policy.with_suffix(".new")
-        fresh.write_text(text)
+        fresh.write_text(json.dumps(self.good_policy()))
         fresh.rename(self.policy)
 
     def good_policy(self, variant: int = 0) -> dict[str, Any]:
@@ -94,6 +99,16 @@ class Site:
     async def metrics(self) -> str:
         async with httpx.AsyncClient() as client:
             return (await client.get(f"{self.admin}/metrics")).text
+
+
+MEMORY = Path("/dev/shm")
+
+
+@contextlib.contextmanager
+def _directory() -> Iterator[Path]:
+    """In memory where the machine has a place for that: a disk that others use as well keeps every fsync waiting for seconds."""
+    with tempfile.TemporaryDirectory(prefix="hr-", dir=MEMORY if MEMORY.is_dir() else None) as name:
+        yield Path(name)
 
 
 @dataclass(frozen=True)
@@ -115,7 +130,7 @@ def _ports() -> _Ports:
 async def running_site(faults: Sequence[Fault], splicer: Splicer, *, tcp: bool = False) -> AsyncIterator[Site]:
     """tcp: the service listens on ports instead of Unix sockets."""
     async with contextlib.AsyncExitStack() as exit:
-        folder = exit.enter_context(short_directory())
+        folder = exit.enter_context(_directory())
         (folder / AUDIT).mkdir(mode=0o700)
         exit.push_async_callback(splicer.close)
         for fault in faults:
@@ -179,7 +194,8 @@ async def _started(site: Site) -> None:
     key = site.folder / "pii.key"
     key.write_text(secrets.token_hex(32))
     key.chmod(0o600)
-    site.write_policy(json.dumps(site.good_policy()))
+    site.service.restore = site.write_good_policy
+    site.write_good_policy()
     await asyncio.gather(site.store.start(), *(pool.start() for pool in site.pools.values()))
     await site.service.start()
     await site.gateway.start()

@@ -63,6 +63,11 @@ class Server:
         assert self._process is not None, "start() comes first"
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not killed since."""
+        return self._process is not None
+
     def ask(self, *command: str | int) -> Any:
         connection = redis.Connection(host="127.0.0.1", port=self.port, socket_timeout=DEADLINE_S)  # type: ignore[no-untyped-call]
         try:

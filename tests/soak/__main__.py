@@ -1,0 +1,34 @@
+"""`python -m tests.soak --minutes 60`: writes build/soak.json and plots beside it; status 1 where anything was lost."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tests.soak.plots import plot
+from tests.soak.run import Plan, soak
+
+BUILD = Path("build")
+
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    minutes: Annotated[float, typer.Option(help="how long requests are sent")] = 60.0,
+    seed: Annotated[int, typer.Option(help="repeats a run's decisions")] = 1,
+    per_second: Annotated[float, typer.Option(help="requests")] = 25.0,
+    only: Annotated[list[str] | None, typer.Option(help="a kind of fault; may be repeated; `none` for no fault at all")] = None,
+) -> None:
+    """Everything breaks, and nothing is lost."""
+    report = asyncio.run(soak(Plan.of_minutes(minutes, seed, per_second), only or ()))
+    report.write(BUILD / "soak.json")
+    plot(report, BUILD)
+    print((BUILD / "soak.json").read_text())
+    raise typer.Exit(bool(report.losses))
+
+
+if __name__ == "__main__":
+    app()

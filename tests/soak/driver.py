@@ -1,0 +1,66 @@
+"""Asks, in time with the run's seed: so many requests a second, each in a task of its own."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+
+from tests.soak.asks import Ask, drawn
+from tests.soak.callers import Callers
+from tests.soak.heard import Verdict, judged
+
+AT_ONCE = 80
+"""Requests under way. While so many are, none is begun: an outage shall not be answered by ever more of them."""
+
+
+@dataclass
+class Driver:
+    """verdicts: of this round's requests, by number. under_way: those that have not ended."""
+
+    callers: Callers
+    seed: int
+    per_second: float
+    round: int = 0
+    asked: int = 0
+    events: int = 0
+    verdicts: dict[int, Verdict] = field(default_factory=dict)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    _under_way: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    async def ask_for(self, seconds: float) -> None:
+        """Returns when the time is over; what was asked goes on."""
+        loop = asyncio.get_running_loop()
+        pace, next_at = Random(f"{self.seed}:pace:{self.asked}"), loop.time()
+        end = next_at + seconds
+        while (next_at := next_at + pace.expovariate(self.per_second)) < end:
+            await asyncio.sleep(max(0.0, next_at - loop.time()))
+            if len(self._under_way) < AT_ONCE:
+                self._begin()
+        await asyncio.sleep(max(0.0, end - loop.time()))
+
+    def _begin(self) -> None:
+        self.asked += 1
+        task = asyncio.create_task(self._one(drawn(self.seed, self.asked, self.round)))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _one(self, ask: Ask) -> None:
+        verdict = judged(await self.callers.ask(ask))
+        self.verdicts[ask.number] = verdict
+        self.events += verdict.events
+        self.outcomes[_outcome(verdict)] += 1
+
+    async def drained(self) -> None:
+        """Returns when every request has ended. Raises what a task has raised."""
+        while self._under_way:
+            done, _ = await asyncio.wait(self._under_way)
+            for task in done:
+                task.result()
+
+
+def _outcome(verdict: Verdict) -> str:
+    if verdict.left:
+        return "left"
+    if verdict.broke:
+        return "broke"
+    return verdict.code or str(verdict.status)
