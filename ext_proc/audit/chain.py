@@ -31,13 +31,17 @@ ALIVE: Final = "alive"
 
 
 class Pending(Struct):
-    """A record that waits for the disk. parts: bodies by `request` and `answer`. withdrawn: nobody waits for it any more."""
+    """A record that waits for the disk. parts: bodies by `request` and `answer`.
+
+    taken: it is in a batch, and will be on disk. withdrawn: it was given up before that.
+    """
 
     at_ms: int
     kind: str
     members: Mapping[str, Any]
     tenant: Tenant = ()
     parts: Mapping[str, bytes] = {}
+    taken: bool = False
     withdrawn: bool = False
 
     @property

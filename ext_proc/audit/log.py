@@ -69,12 +69,19 @@ class AuditLog:
 
     def write(self, kind: str, members: Mapping[str, Any], parts: Mapping[str, bytes] | None = None) -> None:
         """On the loop; never waits. A record that finds the queue full is dropped and counted."""
-        self._put(self._pending(kind, members, parts))
+        self._put(self.pending(kind, members, parts))
 
     async def commit(self, kind: str, members: Mapping[str, Any], parts: Mapping[str, bytes] | None = None) -> None:
-        """Returns when the record is on disk. Raises AuditUnavailable when it is not within `wait_ms`; then it is dropped."""
-        pending = self._pending(kind, members, parts)
+        """As `committed`."""
+        await self.committed(self.pending(kind, members, parts))
+
+    async def committed(self, pending: Pending) -> None:
+        """Returns when the record is on disk. Raises AuditUnavailable when it is not within `wait_ms`; then it is withdrawn.
+
+        Where the caller is cancelled, it is withdrawn unless a batch has it already.
+        """
         if not self._put(pending):
+            pending.withdrawn = True
             raise AuditUnavailable("too many records wait for the disk")
         future = self._futures[id(pending)] = asyncio.get_running_loop().create_future()
         self._due.set()
@@ -82,10 +89,13 @@ class AuditLog:
             async with asyncio.timeout(self.terms.settings.wait_ms / 1000):
                 await future
         except TimeoutError:
+            pending.withdrawn = True
             self._drop(1)
             raise AuditUnavailable("the disk did not take the record in time") from None
+        except asyncio.CancelledError:
+            pending.withdrawn = not pending.taken
+            raise
         finally:
-            pending.withdrawn = not future.done() or future.cancelled()
             self._futures.pop(id(pending), None)
 
     async def close(self) -> None:
@@ -100,7 +110,8 @@ class AuditLog:
             log.error("audit log not closed", extra={"detail": str(error)})
         self._thread.shutdown()
 
-    def _pending(self, kind: str, members: Mapping[str, Any], parts: Mapping[str, bytes] | None) -> Pending:
+    def pending(self, kind: str, members: Mapping[str, Any], parts: Mapping[str, bytes] | None) -> Pending:
+        """A record as of now, for `committed`."""
         return Pending(
             self._now_ms(), kind, members, tenant_of(members, self.terms.settings.keys_per) if parts else (), parts or {}
         )
@@ -173,6 +184,8 @@ class AuditLog:
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         self._bytes -= size
+        for pending in batch:
+            pending.taken = True
         return batch
 
     async def _written(self, batch: list[Pending]) -> None:
@@ -183,6 +196,8 @@ class AuditLog:
     def _failed(self, error: Exception, batch: list[Pending]) -> None:
         log.error("audit log not written", extra={"detail": str(error), "records": len(batch)})
         self._meters.failed()
+        for pending in batch:
+            pending.taken = False
         if self.terms.blocks:
             self._waiting = [*(pending for pending in batch if not pending.withdrawn), *self._waiting]
             self._bytes = sum(pending.size for pending in self._waiting)

@@ -67,13 +67,15 @@ class Witness:
         """Whether the record is on disk. A refusal stands also where it is not; it is counted as dropped."""
         over = self._exchange.state is State.DONE
         record = self._exchange.decided()
+        pending = self._log.pending(DECISION if over else FORWARDED, record.members, self._parts)
         try:
-            await self._log.commit(DECISION if over else FORWARDED, record.members, self._parts)
+            await self._log.committed(pending)
         except AuditUnavailable:
             self._lost = True
             return False
-        self._parts = {}
-        self._recorded = over
+        finally:
+            if not pending.withdrawn:  # also where the gateway has given up meanwhile: what a batch has is not recorded again
+                self._parts, self._recorded = {}, over
         return True
 
     def _rest(self) -> Mapping[str, bytes]:

@@ -24,15 +24,20 @@ DECISIONS = Wanted(kinds=frozenset({"decision"}))
 
 
 class Disk:
-    """fdatasync as a disk does it that may be full. synced: how often."""
+    """fdatasync as a disk does it that may be full. synced: how often. syncing: called on the event loop meanwhile, once."""
 
     def __init__(self) -> None:
         self.full = False
         self.synced = 0
+        self.syncing: Callable[[], object] | None = None
+        self._loop = asyncio.get_running_loop()
 
     def __call__(self, file: int) -> None:
         if self.full:
             raise OSError(errno.ENOSPC, "No space left on device")
+        if self.syncing is not None:
+            self._loop.call_soon_threadsafe(self.syncing)
+            self.syncing = None
         os.fdatasync(file)
         self.synced += 1
 

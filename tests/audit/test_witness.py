@@ -125,6 +125,16 @@ async def test_a_client_that_hangs_up_while_the_disk_is_waited_for_is_recorded_a
     assert site.entries()[-2].line.record["outcome"] == "aborted"
 
 
+async def test_a_decision_that_a_batch_has_is_not_recorded_again_though_the_gateway_gives_up(tmp_path: Path) -> None:
+    site = Site(tmp_path, filter_of(needs=BODY, on_request=DENIED))
+    asking: asyncio.Task[Answer] = asyncio.create_task(site.told(post(), body()))
+    site.disk.syncing = asking.cancel
+    await asyncio.gather(asking, return_exceptions=True)
+    assert asking.cancelled()
+    assert await site.over() == ["decision"]
+    assert site.entries()[0].line.record["outcome"] == "refused"
+
+
 async def test_with_drop_and_count_nothing_waits_and_one_record_has_it_all(tmp_path: Path) -> None:
     site = Site(tmp_path, filter_of(needs=WHOLE), bodies="encrypted", on_full="drop-and-count")
     site.disk.full = True
