@@ -78,7 +78,8 @@ class Ask:
 
     @property
     def anthropic(self) -> bool:
-        return self.api is Api.MESSAGES
+        """Whether its refusals are to be Anthropic's."""
+        return self.api is Api.MESSAGES and self.manner is not Manner.OTHER_PATH
 
     @property
     def whole(self) -> bool:

@@ -32,7 +32,7 @@ def _members(ask: Ask) -> dict[str, Any]:
 def _tools(ask: Ask) -> Mapping[str, Any]:
     if not ask.tool:
         return {}
-    if ask.anthropic:
+    if ask.api is Api.MESSAGES:
         return {"tools": [{"name": "note", "input_schema": TOOL_SCHEMA}]}
     return {"tools": [{"type": "function", "function": {"name": "note", "parameters": TOOL_SCHEMA}}]}
 

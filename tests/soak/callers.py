@@ -83,7 +83,7 @@ class Callers:
                 pass
 
     def _headers(self, ask: Ask) -> dict[str, str]:
-        shown = {"x-api-key": self._token(ask)} if ask.anthropic else {"authorization": f"Bearer {self._token(ask)}"}
+        shown = {"x-api-key": self._token(ask)} if ask.api is Api.MESSAGES else {"authorization": f"Bearer {self._token(ask)}"}
         return {**shown, **_steering(ask)}
 
     def _token(self, ask: Ask) -> str:

@@ -84,8 +84,8 @@ def _exact(case: Case) -> bool:
 def _wrong_bound(case: Case, tokens: tuple[int, int], reserved: tuple[int, int]) -> str:
     """Of an answer that was cut short, or whose pool was silent about its usage: what the team's rule says."""
     ask = case.verdict.ask
-    if case.verdict.status >= 400 and not _gone(case) and not case.broken_upstream and Bound.REFUSED not in case.bound:
-        return "its caller was refused"
+    if any(one.status >= 400 for one in case.served):
+        return "the pool refused it"
     generated = sum(one.completion_tokens for one in case.served)
     exact = any(tokens == (one.prompt_tokens, one.completion_tokens) for one in case.served)
     if not ask.stream and tokens != reserved and not exact:

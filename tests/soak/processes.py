@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from headrace.ext_proc.envoy.process import EnvoyProcess
 from tests.e2e.served import HEADRACE, ended
-from tests.service.waiting import children, lives, until
+from tests.service.waiting import children, lives
 from tests.stores.servers import Server
 
 START_S = 60.0
@@ -161,7 +161,7 @@ class Service:
             found[:] = [line for line in self.lines(before) if line.get("message") == "serving"]
             return bool(found)
 
-        await until(serves, "the service serves")
+        await _until(serves, "the service serves")
         return found[0]
 
     def lines(self, offset: int = 0) -> list[dict[str, Any]]:
@@ -174,12 +174,19 @@ class Service:
         """The supervisor alone; returns when its workers are gone, too."""
         left = children(self.pid) if lives(self.pid) else []
         await _killed(self._process)
-        await until(lambda: not any(map(lives, left)), "the workers end with their supervisor")
+        await _until(lambda: not any(map(lives, left)), "the workers end with their supervisor")
 
     async def stop(self) -> None:
         """As an operator does: what waits is settled first."""
         if self._process is not None and self._process.returncode is None:
             await ended(self._process)
+
+
+async def _until(holds: Callable[[], bool], what: str) -> None:
+    deadline = asyncio.get_running_loop().time() + START_S
+    while not holds():
+        assert asyncio.get_running_loop().time() < deadline, f"not within {START_S:g} s: {what}"
+        await asyncio.sleep(0.05)
 
 
 async def _killed(process: asyncio.subprocess.Process | None) -> None:

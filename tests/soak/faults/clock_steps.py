@@ -6,7 +6,7 @@ from random import Random
 from typing import ClassVar
 
 from tests.soak.faults.base import Bound, Fault, Window
-from tests.soak.faults.clock import LAG_S, LIBRARY, MISSING, SteppedClock
+from tests.soak.faults.clock import SteppedClock
 from tests.soak.faults.striking import hold, striking
 from tests.soak.site import Site
 
@@ -23,9 +23,6 @@ class ClockSteps(Fault):
     def __init__(self) -> None:
         self._clock: SteppedClock | None = None
 
-    def unavailable(self) -> str:
-        return MISSING if LIBRARY is None else ""
-
     def furnish(self, folder: Path) -> Mapping[str, str]:
         self._clock = SteppedClock(folder)
         return self._clock.environment
@@ -35,7 +32,6 @@ class ClockSteps(Fault):
         seconds = random.choice(STEPS_S) * random.choice((-1, 1))
         async with striking(site, self.kind, Bound.NOTHING, f"{seconds:+d} s") as course:
             self._clock.step(seconds)
-            await hold(random, LAG_S, LAG_S + 4)
+            await hold(random, 1.0, 5.0)
             self._clock.right()
-            await hold(random, LAG_S, LAG_S)
         return course.window

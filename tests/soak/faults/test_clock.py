@@ -1,15 +1,11 @@
-"""A real process under libfaketime."""
+"""A real process with a clock of its own."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from tests.soak.faults.clock import LIBRARY, MISSING, SteppedClock
-
-pytestmark = pytest.mark.skipif(LIBRARY is None, reason=MISSING)
+from tests.soak.faults.clock import SteppedClock
 
 TELLING = """
 import sys, time
@@ -22,7 +18,7 @@ def test_the_wall_clock_steps_and_the_monotonic_one_does_not(tmp_path: Path) -> 
     clock = SteppedClock(tmp_path)
     with subprocess.Popen(
         [sys.executable, "-c", TELLING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env=os.environ | clock.environment | {"FAKETIME_NO_CACHE": "1"},
+        env=os.environ | clock.environment,
     ) as process:  # fmt: skip
         before = times(process)
         clock.step(3600)
