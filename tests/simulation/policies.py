@@ -99,7 +99,7 @@ LABELS: dict[str, str] = {}
 """By the revision of the policies that were compiled here."""
 
 
-def compiled(label: str, ports: Ports) -> Policy:
+def compiled(ports: Ports, label: str) -> Policy:
     """The policy for one worker."""
     compiler.parse = _parsed  # type: ignore[attr-defined]  # YAML takes four fifths of a compile, and is the same every time
     policy = compile_policy(_directory() / f"{label}.yaml", _registry(), ports)

@@ -34,6 +34,9 @@ class Trouble:
         self._world.server.away, self._world.server.calm = False, True
         if not self._world.alive():
             self._world.start_worker()
+        self._world.resting = True
+        for worker in self._world.alive():
+            worker.rest()
 
     def _strike(self, kind: str) -> None:
         match kind:

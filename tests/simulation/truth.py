@@ -30,6 +30,9 @@ CODES = {
     "budget.failed": 503,
     "routing.failed": 503,
     "sim.denied": 403,
+    "pii.unreadable_answer": 502,
+    "pii.unknown_event": 502,
+    "response.unreadable": 502,
 }
 """Every code that a caller may read here, and the status it comes with."""
 

@@ -37,12 +37,21 @@ class Upstream:
         usage = _usage(story, lane)
         pieces = _stream(story, said, usage, lane) if story.plan.stream else [_whole(story, said, usage)]
         whole = b"".join(pieces)
+        if lane.happens(weather.upstreams / 3, "talks nonsense"):
+            whole, usage = _garbled(whole, lane), None
         usage_at = len(whole) if not story.plan.stream else _end_of_usage(whole)
         dies = lane.happens(weather.upstreams, "the upstream dies")
         chunks = list(_cut(whole, lane))
         kept = chunks[: lane.among(len(chunks), "after chunks")] if dies else chunks
         content_type = "text/event-stream" if story.plan.stream else "application/json"
         return Answered(200, content_type, kept, usage, usage_at, tokens, finding, dies)
+
+
+def _garbled(whole: bytes, lane: Lane) -> bytes:
+    """No JSON from some place on, or no text, or the same thing for ever."""
+    at = lane.among(len(whole), "from")
+    nonsense = (b"}{", b"\xff\xfe", b"data: {]\n\n" * 40)[lane.among(3, "nonsense")]
+    return whole[:at] + nonsense + whole[at:].replace(b'"usage"', b'"used"')
 
 
 def _said(lane: Lane, words: list[str]) -> str:

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from headrace.ext_proc.core.effects import Record
+from headrace.ext_proc.engine.clock import SharedClock
 from headrace.ext_proc.engine.effects import EffectRunner
 from headrace.ext_proc.engine.policy.problems import Problem
 from headrace.ext_proc.engine.policy.reload import PolicyHolder
@@ -33,8 +34,8 @@ STORY: ContextVar[Story] = ContextVar("story")
 """Of the call that a handler serves."""
 
 
-class SimClock:
-    """A machine's wall clock: the world's, and off by so many milliseconds."""
+class Wall:
+    """A machine's own wall clock, off by so many milliseconds."""
 
     def __init__(self, world: "World", off_ms: int) -> None:
         self._world, self._off_ms = world, off_ms
@@ -72,13 +73,16 @@ class Worker:
 
     def _start(self, lane: Lane) -> None:
         world = self.world
-        self.clock = SimClock(world, lane.pick(3, 0.3, "a clock is off") * 7_000)
-        self.store = LocalAllowance(StoreLink(world.server, world.chance.lane(f"store of {self.number}"), world.weather.store))
-        self._ports = Ports(self.store, self.clock, SimOffload(lane))
-        self.holder = PolicyHolder(compiled(self.label, self._ports))
+        link = StoreLink(world.server, world.chance.lane(f"store of {self.number}"), world.weather.store)
+        wall = Wall(world, lane.pick(3, 0.3, "a clock is off") * 7_000)
+        self.clock = SharedClock(link.time_ms, wall=wall, monotonic=lambda: int(world.loop.time() * 1000))
+        self.store = LocalAllowance(link)
+        self._compiled = cache(partial(compiled, Ports(self.store, self.clock, SimOffload(lane))))
+        self.holder = PolicyHolder(self._compiled(self.label))
         self.effects = EffectRunner(self.store, self.clock, [self._observe])
         self.processor = Processor(lambda: self.holder.current, self._new_id, self.effects.submit, now_ms=self.clock.now_ms)
         self.logged = AccessLog(self.effects.submit)
+        self._following = world.loop.create_task(self.clock.follow())
         self._methods = methods(self.processor, self.logged, Health(lambda: True))
 
     def _new_id(self) -> str:
@@ -92,7 +96,7 @@ class Worker:
     def reload(self, label: str) -> None:
         """Another policy is in force. "": one that cannot be compiled was offered."""
         if label:
-            self.holder.accept(self._context.run(compiled, label, self._ports))
+            self.holder.accept(self._context.run(self._compiled, label))
             self.label = label
         else:
             self.holder.refuse([Problem("policy.yaml", 1, "", "is broken")])
@@ -128,6 +132,10 @@ class Worker:
         lease = self.world.server.books.leases.get((story.plan.organisation, story.id))
         if lease is None or not lease.closings:
             story.lost = f"worker {self.number} died"
+
+    def rest(self) -> None:
+        """Nothing is to be done beside requests any more."""
+        self._following.cancel()
 
     def leftovers(self) -> list[str]:
         """What should not be there when nothing goes on any more."""

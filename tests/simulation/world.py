@@ -21,11 +21,12 @@ from tests.simulation.worker import Worker
 
 EXCHANGES = 30
 WORKERS = 2
-EPOCH_MS = 1_795_000_000_000
+EPOCH_MS = 1_795_000_010_000
+"""A minute ends in the middle of a run."""
 PATIENCE_S = 120
 """Until all is settled, when nothing goes wrong any more."""
 LIMIT = 200_000
-"""Steps; a run has some 4,000."""
+"""Steps; a run has some 1,000."""
 
 
 @dataclass
@@ -48,7 +49,7 @@ class World:
         self.loop = VirtualLoop(self.chance.lane("order"), LIMIT)
         self.weather = Weather.drawn(self.chance.lane("weather"))
         self.violation = ""
-        self.server = StoreServer(self.violated)
+        self.server = StoreServer(self.now_ms, self.violated)
         self.truth = Truth(self, self.violated)
         self.logs = Logs(self)
         self.upstream = Upstream()
@@ -56,6 +57,8 @@ class World:
         self.running: dict[Carried, asyncio.Task[None]] = {}
         self.workers: list[Worker] = []
         self.stepped_ms = 0
+        self.resting = False
+        """Nothing goes wrong any more."""
         self._labels = self.chance.lane("policies")
         self._first = list(WAYS)[self._labels.among(len(WAYS), "first policy")]
         self._plan(exchanges)
@@ -68,7 +71,7 @@ class World:
                 self.stories[story.id] = story
 
     def now_ms(self) -> int:
-        """Of the clock on everybody's wall."""
+        """Of the clock that the store goes by; everybody else is to go by it, too."""
         return EPOCH_MS + int(self.loop.time() * 1000) + self.stepped_ms
 
     def violated(self, what: str) -> None:
@@ -79,6 +82,8 @@ class World:
 
     def start_worker(self, label: str = "") -> None:
         self.workers.append(Worker(self, len(self.workers), label or self._first))
+        if self.resting:
+            self.workers[-1].rest()
 
     def alive(self) -> list[Worker]:
         return [worker for worker in self.workers if worker.alive]

@@ -1,8 +1,9 @@
 """Bugs of budgets, leases and settlements."""
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
+from unittest.mock import patch
 from weakref import WeakKeyDictionary
 
 from msgspec.structs import replace
@@ -69,10 +70,11 @@ _LAST: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 """By worker."""
 
 
-@in_place_of((MemoryStore, "_sweep"))
-def forgets_a_window_when_a_clock_leaves_it(right: Right, store: MemoryStore, now_ms: int) -> None:
+@contextmanager
+def forgets_a_window_when_a_clock_leaves_it() -> Iterator[None]:
     """A caller whose clock is put back, or lags, begins the window anew."""
-    right(store, now_ms + memory.SLACK_MS)
+    with patch.object(memory, "SLACK_MS", 0):
+        yield
 
 
 @in_place_of((settlement, "costs_nothing"), (session, "costs_nothing"))
