@@ -46,7 +46,7 @@ class AnswerHalf(Course):
             return Proceed(last=True)
         is_stream = event.headers.get("content-type").lower().startswith("text/event-stream")
         self._response = Response(event.status, event.headers, is_stream=is_stream)
-        if (Needs.RESPONSE_STREAM if is_stream else Needs.RESPONSE_BODY) not in self._needs():
+        if not self._needs_any(Needs.RESPONSE_STREAM if is_stream else Needs.RESPONSE_BODY):
             self._end(Cause.HANDED_OFF)
             return Proceed(metadata=self._settling("access_log"), last=True)
         if is_encoded(event.headers):

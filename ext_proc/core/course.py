@@ -51,11 +51,10 @@ class Course:
         self._server = ""
         self._forwarded = False
 
-    def _needs(self) -> Needs:
-        needs = 0  # enum's own | costs a microsecond
-        for seat in self._seats:
-            needs |= seat.session.needs._value_
-        return Needs(needs)
+    def _needs_any(self, parts: Needs) -> bool:
+        """Whether any session needs any of them."""
+        wanted = parts._value_  # enum's own & costs a microsecond
+        return any(seat.session.needs._value_ & wanted for seat in self._seats)
 
     def _settling(self, settle: str | None) -> Metadata:
         """Who settles; `access_log` is told the terms, which the gateway gives back when the exchange is over."""

@@ -12,9 +12,9 @@ class Headers:
 
     def __init__(self, pairs: Iterable[Pair] = ()) -> None:
         self.pairs: tuple[Pair, ...] = tuple(pairs)
-        self._first: dict[str, str] = {}
-        for name, value in self.pairs:
-            self._first.setdefault(name, value)
+        self._first = dict(self.pairs)
+        if len(self._first) < len(self.pairs):  # the last of several won
+            self._first.update(reversed(self.pairs))
 
     def get(self, name: str, default: str = "") -> str:
         """The first value of `name` (lower case), or `default`."""

@@ -42,7 +42,7 @@ class RequestHalf(Course):
         self._pending.remove("accept-encoding")  # an answer that is compressed is one that nobody can read usage from
         if (reply := (yield from self._enter(request))) is not None:
             return self._refuse(reply)
-        if Needs.REQUEST_BODY not in self._needs():
+        if not self._needs_any(Needs.REQUEST_BODY):
             return (yield from self._finish_request())
         if (reply := unreadable(headers)) is not None:
             return self._refuse(reply)
@@ -100,9 +100,8 @@ class RequestHalf(Course):
             ask = seat.on_request(self._request)
             if (reply := self._fold(ask, (yield ask))) is not None:
                 return self._refuse(reply)
-        needs = self._needs()
-        if needs & RESPONSE:
-            return self._await_response("stream" if needs & READS_ANSWER else "access_log")
+        if self._needs_any(RESPONSE):
+            return self._await_response("stream" if self._needs_any(READS_ANSWER) else "access_log")
         return self._hand_over(settle="access_log")
 
     def _await_response(self, settle: str) -> Answer:

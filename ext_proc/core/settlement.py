@@ -90,13 +90,17 @@ def costs_nothing(status: int | None, *, reached_upstream: bool) -> bool:
     return not reached_upstream or (status is not None and status >= 400)
 
 
+# Flat key, and where the provider has it.
+_DETAILS = (
+    ("cached_tokens", "input_tokens_details", "cached_tokens"),
+    ("reasoning_tokens", "output_tokens_details", "reasoning_tokens"),
+    ("cache_creation_1h_input_tokens", "cache_creation", "ephemeral_1h_input_tokens"),
+)
+
+
 def _nested(usage: Mapping[str, Any]) -> Mapping[str, Any]:
     """The gateway writes flat keys; the provider's shape has the details one level down."""
-    shape = dict(usage)
-    shape["input_tokens_details"] = {"cached_tokens": usage.get("cached_tokens")}
-    shape["output_tokens_details"] = {"reasoning_tokens": usage.get("reasoning_tokens")}
-    shape["cache_creation"] = {"ephemeral_1h_input_tokens": usage.get("cache_creation_1h_input_tokens")}
-    return shape
+    return {**usage, **{part: {name: usage[flat]} for flat, part, name in _DETAILS if flat in usage}}
 
 
 def _context(exchange: str, terms: Terms, entry: Finished) -> Mapping[str, Any]:

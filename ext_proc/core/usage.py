@@ -46,11 +46,14 @@ class Usage(Struct, frozen=True):
         return self.input_tokens + self.output_tokens
 
 
+_NUMBERS = (int, float)  # `int | float` would be made anew for every member
+
+
 def counted(members: Mapping[str, Any], *names: str) -> int | None:
     """The first of the named members that is a count; None when there is none."""
     for name in names:
         value = members.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53:
+        if isinstance(value, _NUMBERS) and not isinstance(value, bool) and 0 <= value < 2**53:
             return int(value)
     return None
 

@@ -91,8 +91,10 @@ def decode(message: pb.ProcessingRequest, reading: Reading | None = None) -> Eve
 
 def _request_headers(message: pb.ProcessingRequest) -> RequestHeaders:
     head = message.request_headers
-    subset = _told_by_gateway(message, SUBSET_NAMESPACE, SUBSET)
-    return RequestHeaders(headers_of(head), head.end_of_stream, subset, _vouched(message))
+    headers, end = headers_of(head), head.end_of_stream
+    if not message.HasField("metadata_context"):
+        return RequestHeaders(headers, end)
+    return RequestHeaders(headers, end, _told_by_gateway(message, SUBSET_NAMESPACE, SUBSET), _vouched(message))
 
 
 def _vouched(message: pb.ProcessingRequest) -> Any:
@@ -102,11 +104,11 @@ def _vouched(message: pb.ProcessingRequest) -> Any:
 
 
 def headers_of(message: pb.HttpHeaders) -> Headers:
-    return Headers([(pair.key, _value(pair)) for pair in message.headers.headers])
+    return Headers([(pair.key, _text(pair.raw_value) or pair.value) for pair in message.headers.headers])
 
 
-def _value(pair: pb.HeaderValue) -> str:
-    return pair.raw_value.decode("utf-8", "surrogateescape") if pair.raw_value else pair.value
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def _response_headers(message: pb.ProcessingRequest) -> ResponseHeaders:

@@ -23,11 +23,11 @@ class Counter:
 
     def add(self, labels: Labels = (), amount: float = 1.0) -> None:
         """labels: values in the order of the family's."""
-        if labels in self._values:
-            self._values[labels] += amount
-        else:
-            known = _bounded(labels, self._values)
-            self._values[known] = self._values.get(known, 0.0) + amount
+        value = self._values.get(labels)
+        if value is None:
+            labels = _bounded(labels, self._values)
+            value = self._values.get(labels, 0.0)
+        self._values[labels] = value + amount
 
     def set(self, value: float, labels: Labels = ()) -> None:
         self._values[_bounded(labels, self._values)] = value

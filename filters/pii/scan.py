@@ -39,6 +39,11 @@ class Scan:
     unnamed: int = 0
 
     @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to say of the body."""
+        return not (self.found or self.in_names or self.undeclared or self.unread or self.unnamed)
+
+    @property
     def counts(self) -> Mapping[str, int]:
         """Entity → findings."""
         return Counter([span.entity for each in self.found for span in each.spans] + [entity for entity, _ in self.in_names])

@@ -47,7 +47,7 @@ class PiiSession(Session):
         self._watches_answer = watches_answer
         self._placeholders: Placeholders | None = None
         self._answer: Answer | None = None
-        self._key = b""
+        self._organisation = ANONYMOUS.organisation
         self._exchange = ""
         self._structured = False
         self.needs = Needs.REQUEST_BODY if equipment.requests.treatment.searches else Needs.NOTHING
@@ -60,7 +60,7 @@ class PiiSession(Session):
 
     async def on_request(self, request: Request) -> Verdict:
         self._exchange = request.id
-        self._key = tenant_key(self._equipment.secret, (request.facts.get(PRINCIPAL) or ANONYMOUS).organisation)
+        self._organisation = (request.facts.get(PRINCIPAL) or ANONYMOUS).organisation
         self._structured = asks_for_json(request.document)
         searcher = self._equipment.requests
         if not searcher.treatment.searches:
@@ -74,14 +74,16 @@ class PiiSession(Session):
             if self._settings.on_error == "open":
                 raise
             return too_late(late, self._settings)
+        if found.is_empty:
+            return PASS
         reply = refusal(found, searcher.treatment, refuse_undeclared=self._settings.unknown == "refuse")
         return reply if reply is not None else self._passed(found, request)
 
     def _passed(self, found: Scan, request: Request) -> Verdict:
         # What is never restored need not avoid what looks like a placeholder: the client may quote an earlier answer of ours.
-        placeholders = Placeholders(self._key, found.look_alikes if self._settings.restore else frozenset())
-        treatment = self._equipment.requests.treatment
-        verdict = passed(found, treatment, Substitutes(treatment, placeholders, self._key), request)
+        key, treatment = self._key, self._equipment.requests.treatment
+        placeholders = Placeholders(key, found.look_alikes if self._settings.restore else frozenset())
+        verdict = passed(found, treatment, Substitutes(treatment, placeholders, key), request)
         if self._settings.restore and placeholders and self._endpoint is not Endpoint.EMBEDDINGS:
             self._placeholders = placeholders
             self.needs |= _ANSWER
@@ -106,6 +108,11 @@ class PiiSession(Session):
         found = {"findings": dict(counts), "action": actions_of(self._equipment.answers.treatment, counts)}
         return (Record("pii", {"exchange": self._exchange, "answer": found}),)
 
+    @property
+    def _key(self) -> bytes:
+        """The tenant's, made where something was found: most requests have no use for it."""
+        return tenant_key(self._equipment.secret, self._organisation)
+
     def _opened(self) -> Answer:
         if self._answer is None:
             values = self._placeholders.values if self._placeholders else {}
@@ -115,9 +122,9 @@ class PiiSession(Session):
     def _scrubbing(self) -> Scrubbing | None:
         if not self._watches_answer:
             return None
-        searcher = self._equipment.answers
+        searcher, key = self._equipment.answers, self._key
         # Its own placeholders, which nothing restores: the model came up with the value, or it would stand for itself.
-        substitute = Substitutes(searcher.treatment, Placeholders(self._key), self._key)
+        substitute = Substitutes(searcher.treatment, Placeholders(key), key)
         return Scrubbing(searcher, substitute, closed=self._settings.unknown_events == "refuse")
 
 
