@@ -98,7 +98,7 @@ _MANNERS = {
     Manner.MALFORMED: 40,
     Manner.STRANGER: 15,
     Manner.WRONG_MODEL: 15,
-    Manner.HUGE: 1,
+    Manner.HUGE: 2,
     Manner.OTHER_PATH: 9,
 }
 _SIZES = {200: 300, 1_000: 400, 2_500: 200, 20_000: 60, 120_000: 20, 600_000: 5, 2_000_000: 2}

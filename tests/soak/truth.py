@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from headrace.ext_proc.core.ledger import Charge, Closing
 from headrace.ext_proc.core.principal import Principal
 from headrace.ext_proc.engine.budgets.limits import MINUTE_MS, limits_of
 from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.engine.policy.models import PolicyDocument
 from headrace.ext_proc.stores.wire import open_key
+from tests.e2e.chaos import open_record
 from tests.e2e.served import HEADRACE
 from tests.soak.answering import answered_wrongly
 from tests.soak.asks import ORGANISATIONS
@@ -116,12 +115,7 @@ async def verified(site: Site) -> list[Loss]:
 def open_leases(site: Site, organisation: str) -> Mapping[int, float]:
     """The number of each request whose lease is open → when it lapses (epoch ms)."""
     found = site.store.server.ask("ZRANGE", open_key(organisation), 0, -1, "WITHSCORES")
-    return {_number(entry): float(score) for entry, score in found}
-
-
-def _number(entry: bytes) -> int:
-    words = msgspec.msgpack.decode(entry)[1]
-    return int(dict(zip(words[::2], words[1::2], strict=True))["key"])
+    return {int(open_record(entry)["key"]): float(score) for entry, score in found}
 
 
 async def lapse(site: Site, organisation: str) -> None:
@@ -156,18 +150,18 @@ class Counters:
         for (organisation, team), nano in teams.items():
             used, limit = await self._used(Principal(organisation, team, None, None, None), "team")
             found += list(
-                _counted(f"{organisation}/{team}: {used} nano-USD", used, nano, limit + beyond.get((organisation, team), 0))
+                compared(f"{organisation}/{team}: {used} nano-USD", used, nano, limit + beyond.get((organisation, team), 0))
             )
         for organisation, charged in tokens.items():
             principal = Principal(organisation, None, None, None, None)
             used, limit = await self._used(principal, "all")
-            found += list(_counted(f"{organisation}: {used} tokens", used, charged, limit))
+            found += list(compared(f"{organisation}: {used} tokens", used, charged, limit))
             running, _ = await self._used(principal, "at-once")
-            found += list(_counted(f"{organisation}: {running} at once", running, 0, 0))
+            found += list(compared(f"{organisation}: {running} at once", running, 0, 0))
         return found
 
 
-def _counted(what: str, used: int, ledger: int, limit: int) -> Iterator[Loss]:
+def compared(what: str, used: int, ledger: int, limit: int) -> Iterator[Loss]:
     if used != ledger:
         yield Loss("books_differ", -1, f"{what}, the ledger adds up to {ledger}")
     if used > limit:

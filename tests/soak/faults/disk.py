@@ -9,6 +9,7 @@ from pathlib import Path
 NEEDS_ROOT = "mounting a tmpfs takes root"
 MEGABYTES = 2048
 """While it is not full. Memory is taken for what is written, no more."""
+TRIES = 20
 
 
 def may_mount() -> bool:
@@ -33,11 +34,19 @@ class SmallDisk:
     @contextlib.contextmanager
     def full(self) -> Iterator[None]:
         """No file there gets another page, ENOSPC; what is left of its last page it may fill."""
-        self._resize(self._used())
+        self._fill()
         try:
             yield
         finally:
             self._resize(MEGABYTES << 20)
+
+    def _fill(self) -> None:
+        """Again where somebody has written between the look and the change: a file system does not become smaller than that."""
+        for _ in range(TRIES):
+            with contextlib.suppress(OSError):
+                self._resize(self._used())
+                return
+        self._resize(self._used())
 
     def _used(self) -> int:
         """Bytes, one page at least: a size of 0 means that there is no limit."""
