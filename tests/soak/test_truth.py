@@ -143,7 +143,7 @@ def test_counters_are_what_the_ledger_adds_up_to_and_within_the_limit(used: int,
 def test_what_a_team_spent_is_the_sum_of_its_charges() -> None:
     records = {7: [RECORD], 8: [RECORD, RECORD | {"outcome": "released"}]}
     assert spent_by_team(records) == {("org0", "team-0-2"): 20_000}
-    assert not +beyond_by_team([GOOD])
+    assert not any(beyond_by_team([GOOD]).values())
     assert beyond_by_team([recorded(input_tokens="12")]) == {("org0", "team-0-2"): 1400}
 
 
