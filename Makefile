@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak bench bench-peers lock proto clean
+.PHONY: help setup demo test check soak fuzz audit bench bench-peers lock proto clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ check: setup  ## ruff and mypy
 MINUTES ?= 60
 soak: setup  ## an hour (MINUTES=60) of traffic while everything breaks; writes build/soak.json and plots beside it
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(ARGS)
+
+fuzz: setup  ## mutated requests through real Envoy; REQUESTS=100000, SEED= of an earlier run; writes build/fuzz.json
+	$(BIN)/python -m tests.fuzz --requests $(or $(REQUESTS),100000) --seed "$(SEED)" $(ARGS)
 
 bench: setup  ## bare Envoy, a no-op processor and Headrace side by side; writes build/bench.json
 	$(BIN)/python -m tests.bench $(ARGS)

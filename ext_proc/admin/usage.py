@@ -21,9 +21,14 @@ class UsageQuery(Given):
     """Whose usage, of which time, added up by what."""
 
     organisation: Part = DEFAULT_ORGANISATION
-    by: Annotated[str, Field(max_length=200, description=f"What to add up by, comma-separated, of {', '.join(KEYS)}.")] = (
-        "team,model"
-    )
+    by: Annotated[
+        str,
+        Field(
+            max_length=200,
+            description=f"What to add up by, comma-separated, of {', '.join(KEYS)}.",
+            json_schema_extra={"pattern": f"^ *({'|'.join(KEYS)}) *(, *({'|'.join(KEYS)}) *)*$"},
+        ),
+    ] = "team,model"
     start: Annotated[AwareDatetime | None, Field(alias="from", description="From this instant on (RFC 3339).")] = None
     end: Annotated[AwareDatetime | None, Field(alias="to", description="Before this instant; now when absent.")] = None
 

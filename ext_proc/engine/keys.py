@@ -37,7 +37,10 @@ def _part(value: str) -> str:
     return value
 
 
-Part = Annotated[str, AfterValidator(_part), Field(json_schema_extra={"minLength": 1, "maxLength": MAX_PART})]
+Part = Annotated[
+    str, AfterValidator(_part), Field(json_schema_extra={"minLength": 1, "maxLength": MAX_PART, "format": "headrace-name"})
+]
+"""`format`: JSON Schema has no word for what is printable."""
 
 
 class KeyRecord(BaseModel):

@@ -19,10 +19,11 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from headrace.ext_proc.admin.app import PREFIX, api, no_api
+from headrace.ext_proc.admin.below import Below
 from headrace.ext_proc.admin.console import frame as console
 from headrace.ext_proc.admin.console.app import no_console
 from headrace.ext_proc.admin.operation import Site
@@ -140,7 +141,7 @@ class _Answers:
     def app(self) -> Starlette:
         probes = {"/healthz": self.healthz, "/readyz": self.readyz, "/metrics": self.metrics, "/policy": self.policy}
         begin = Route(console.PREFIX, self.console)
-        mounted = [Mount(PREFIX, self._api), begin, Mount(console.PREFIX, self._pages)]
+        mounted = [Below(PREFIX, self._api), begin, Below(console.PREFIX, self._pages)]
         app = Starlette(routes=[*(Route(path, answer) for path, answer in probes.items()), *mounted])
         app.router.redirect_slashes = False  # to wherever the Host header says, with a token perhaps
         return app

@@ -2,7 +2,7 @@
 
 One view has percent-encoding, HTML entities and escapes resolved, compatibility forms (full-width letters) folded, and invisible
 characters left out. Every run of base64 that holds text is a view of its own; a finding in it is the whole run, because nothing
-less can be replaced.
+less can be replaced. What is written in another way within it is read, too.
 """
 
 import html
@@ -60,6 +60,7 @@ def views(text: str) -> Iterator[View]:
     for run in _BASE64.finditer(text):
         if (inner := _decoded(run[0])) is not None:
             yield View(inner, run.start(), run.end())
+            yield from (View(deeper.text, run.start(), run.end()) for deeper in views(inner))  # each a quarter shorter
 
 
 def _plain(text: str) -> View:

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.routing import Mount
 
 from headrace.ext_proc.admin.app import PREFIX, api
+from headrace.ext_proc.admin.below import Below
 from headrace.ext_proc.admin.operation import Site
 from headrace.ext_proc.admin.tokens import ROSTER, FreshToken, Role, fresh_token
 from headrace.ext_proc.core.ports import Store
@@ -49,7 +49,7 @@ class Api:
 
     def __post_init__(self) -> None:
         site = Site(self.store, self.policy, lambda: self.now, self._told)
-        app = Starlette(routes=[Mount(PREFIX, api(site))])
+        app = Starlette(routes=[Below(PREFIX, api(site))])
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url=f"http://admin{PREFIX}")
 

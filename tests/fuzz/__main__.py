@@ -31,6 +31,7 @@ def main(
         "seconds": round(time.monotonic() - began),
         "calls": report.calls,
         "settlements": report.settled,
+        "left_as_reserved": report.left,
         "outcomes": dict(report.outcomes.most_common()),
         "changes": dict(report.changes.most_common()),
         "findings": dict(Counter(finding.kind for finding in report.findings)),

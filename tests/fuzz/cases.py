@@ -81,7 +81,9 @@ class Cases:
         if not http2 or chance.random() < 0.5:
             changed(chance, draft)
         if http2:
-            draft.sound = draft.sound and all(_allowed_in_http2(name) for name, _ in draft.headers)
+            draft.sound = (
+                draft.sound and draft.target.startswith(b"/") and all(_allowed_in_http2(name) for name, _ in draft.headers)
+            )
         return Part(tag, made.mail, who, made.path == "/v1/messages"), draft
 
     def _credentials(self, chance: random.Random, told: list[str]) -> tuple[int | None, list[Header]]:

@@ -24,19 +24,20 @@ BATCH = 500
 
 @dataclass
 class Report:
-    """refused: how many of each kind of change; for the figures."""
+    """outcomes: of requests. changes: what was done to them. left: leases that stand as reserved, because the client hung up."""
 
     requests: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     changes: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
-    settled: int = 0
     calls: int = 0
+    settled: int = 0
+    left: int = 0
 
 
 @dataclass
 class Stage:
-    """Everything a run needs. books: received so far, by the number in the tag."""
+    """Everything a run needs. answered: the exchanges that a client was answered. charged: usage by exchange, None: as reserved."""
 
     site: Site
     upstreams: Sequence[RawUpstream]
@@ -44,8 +45,8 @@ class Stage:
     seed: str
     decisions: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     settlements: Counter[str] = field(default_factory=Counter)
-    charged: Counter[str] = field(default_factory=Counter)
-    strange: list[Finding] = field(default_factory=list)
+    charged: dict[str, Mapping[str, int] | None] = field(default_factory=dict)
+    answered: set[str] = field(default_factory=set)
     _read: int = 0
 
     @property
@@ -93,12 +94,12 @@ class Stage:
             self.decisions[exchange] = record
         elif record["kind"] == "settlement":
             self.settlements[exchange] += 1
-            if record.get("outcome") == "settled":
-                usage = record.get("usage") or self._reserved(exchange)
-                self.charged[record.get("user", "")] += usage["input_tokens"] + usage["output_tokens"]
+            if record.get("outcome") in ("settled", "kept"):
+                self.charged[exchange] = record.get("usage")
 
-    def _reserved(self, exchange: str) -> Mapping[str, int]:
-        return dict(self.decisions.get(exchange, {}).get("reserved") or {"input_tokens": 0, "output_tokens": 0})
+
+def tokens(usage: Mapping[str, int]) -> int:
+    return usage["input_tokens"] + usage["output_tokens"]
 
 
 @contextlib.asynccontextmanager
@@ -114,8 +115,8 @@ async def stage(seed: str, **changes: Any) -> AsyncIterator[Stage]:
 async def run(stage: Stage, numbers: Sequence[int], report: Report) -> None:
     """Says a batch and judges it."""
     heard = await stage.say(numbers)
-    wanted = {answer.headers.get("x-headrace-exchange") for _, all_said in heard for answer in all_said.answers}
-    wanted.discard(None)
+    wanted = {answer.headers.get("x-headrace-exchange", "") for _, all_said in heard for answer in all_said.answers} - {""}
+    stage.answered |= wanted
 
     async def decided() -> bool:
         stage.read_log()
@@ -139,24 +140,31 @@ def _judged(stage: Stage, case: Case, heard: Heard, received: Sequence[Received]
 
 
 async def books(stage: Stage, report: Report) -> None:
-    """At the end: every call that a caller was answered is settled once, and the store holds what the settlements say."""
-    passed = {
-        exchange
-        for exchange, decision in stage.decisions.items()
-        if decision.get("endpoint") and decision.get("outcome") in ("completed", "handed_off")
-    }
-    report.calls = len(passed)
+    """At the end: every call that a caller was answered is settled once, and the store holds what the settlements say.
 
-    async def settled() -> bool:
+    Of a client that hung up while its budget was asked, nobody may tell what became of it: the lease stands as reserved.
+    """
+    reserved = {one: decision for one, decision in stage.decisions.items() if "reserved" in decision}
+    report.calls = len(reserved)
+
+    async def agree() -> bool:
         stage.read_log()
-        return passed <= stage.settlements.keys()
+        return stage.answered & reserved.keys() <= stage.settlements.keys() and not await _faults(stage, reserved)
 
-    with contextlib.suppress(AssertionError):
-        await until(settled, "settlements")
-    report.settled = len(stage.settlements)
-    report.findings += [Finding("never settled", -1, str(stage.decisions[one])) for one in passed - stage.settlements.keys()]
+    with contextlib.suppress(AssertionError):  # what is not there by then is a finding
+        await until(agree, "settlements")
+    left = reserved.keys() - stage.settlements.keys()
+    report.settled, report.left = len(stage.settlements), len(left)
     report.findings += [Finding("settled twice", -1, exchange) for exchange, times in stage.settlements.items() if times > 1]
-    for caller in stage.callers:
-        held = await stage.site.spent(caller)
-        if held != stage.charged[caller.user]:
-            report.findings.append(Finding("books", -1, f"{caller.user}: {held} held, {stage.charged[caller.user]} settled"))
+    report.findings += [Finding("never settled", -1, str(reserved[one])) for one in left & stage.answered]
+    report.findings += [Finding("books", -1, fault) for fault in await _faults(stage, reserved)]
+
+
+async def _faults(stage: Stage, reserved: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Callers of whom the store holds something else than was settled, or stands as reserved."""
+    expected: Counter[str] = Counter()
+    for exchange in stage.charged.keys() | (reserved.keys() - stage.settlements.keys()):
+        decision = reserved[exchange]
+        expected[decision["principal"]["user"]] += tokens(stage.charged.get(exchange) or decision["reserved"])
+    held = {caller.user: await stage.site.spent(caller) for caller in stage.callers}
+    return [f"{user}: {amount} held, {expected[user]} expected" for user, amount in held.items() if amount != expected[user]]

@@ -43,7 +43,10 @@ class Evidence:
 
 
 def judge(evidence: Evidence) -> list[Finding]:
-    """Findings, the first of each kind; none where all is well."""
+    """Findings, the first of each kind; none where all is well.
+
+    Envoy closes the connection with a refusal, and what is pipelined behind it resets it: of several none need be answered.
+    """
     found: dict[str, str] = {}
     for kind, detail in (*_answers(evidence), *_arrivals(evidence)):
         found.setdefault(kind, detail)
@@ -76,18 +79,13 @@ def _answers(evidence: Evidence) -> Found:
     case, answers = evidence.case, evidence.heard.answers
     if evidence.heard.hung:
         yield "hang", f"{len(answers)} of {len(case.parts)} answers"
-    elif case.whole and len(answers) < len(case.parts) and not _closed_by_a_refusal(answers):
-        yield "no answer", f"{len(answers)} of {len(case.parts)} answers"
+    elif case.whole and not answers and len(case.parts) == 1:
+        yield "no answer", "the connection was closed"
     for at, answer in enumerate(answers):
         part = case.parts[at] if at < len(case.parts) else None
         yield from _answer(answer, part, case)
     if not case.wild and not case.starved and len(answers) > len(case.parts):
         yield "more answers than requests", f"{len(answers)}"
-
-
-def _closed_by_a_refusal(answers: Sequence[Answer]) -> bool:
-    """Envoy closes the connection after it refused a request by itself, or before its body was read: what follows is not heard."""
-    return bool(answers) and answers[-1].headers.get("connection") == "close"
 
 
 def _answer(answer: Answer, part: Part | None, case: Case) -> Found:

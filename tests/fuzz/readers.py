@@ -101,8 +101,6 @@ def decodings(body: bytes) -> Iterator[tuple[str, str]]:
         for second, inner in _opened(raw):
             yield f"{first}, {second}", _plain(inner.decode("utf-8", "replace"))
             for third, innermost in _opened(inner):
-                if second == third == "base64":
-                    continue  # base64 of base64 is no promise of the filter's, but for files
                 yield f"{first}, {second}, {third}", _plain(innermost.decode("utf-8", "replace"))
 
 
@@ -117,7 +115,7 @@ def _unpacked(body: bytes) -> Iterator[tuple[str, bytes]]:
             yield name, unpack(body)
         except (OSError, EOFError, zlib.error):
             continue
-    for charset in ("utf-16", "utf-32", "utf-7"):
+    for charset in ("utf-16", "utf-32"):
         try:
             yield charset, body.decode(charset).encode()
         except UnicodeError:
@@ -139,8 +137,9 @@ def _base64(raw: bytes) -> Iterator[bytes]:
     for run in _BASE64.findall(raw):
         data = run.rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
         try:
-            yield base64.b64decode(data[: len(data) - (len(data) % 4 == 1)] + b"=" * (-len(data) % 4))
-        except binascii.Error:
+            decoded = base64.b64decode(data[: len(data) - (len(data) % 4 == 1)] + b"=" * (-len(data) % 4))
+            yield decoded.decode().encode()
+        except (binascii.Error, UnicodeDecodeError):
             continue
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.routing import Mount
 
+from headrace.ext_proc.admin.below import Below
 from headrace.ext_proc.admin.console.app import application
 from headrace.ext_proc.admin.console.counts import Counts
 from headrace.ext_proc.admin.console.decision_file import DecisionFile
@@ -63,7 +63,7 @@ class Pages:
         self.revisions, self.workshop = Revisions(self.store, self.policy), Workshop()
         self.counts = Counts(lambda: self.counted, lambda: self.now)
         self.console = Console(self.around, self.counts, self.revisions, self.workshop, Words(b"a secret of this process"))
-        app = Starlette(routes=[Mount(PREFIX, application(self.console))])
+        app = Starlette(routes=[Below(PREFIX, application(self.console))])
         self._transport = httpx.ASGITransport(app, raise_app_exceptions=True)
         self.client = self.browser()
 

@@ -47,6 +47,15 @@ def test_what_is_written_in_another_way_is_found_at_its_whole_place(written: str
 
 
 @pytest.mark.parametrize(
+    "within", ["x%20jane%40example.com%20y", "please write to jane\u200b@example.com", _ENCODED, f"more of {_ENCODED} in it"]
+)
+def test_what_is_written_in_another_way_within_base64_is_found(within: str) -> None:
+    run = base64.b64encode(within.encode()).decode()
+    text = f"so it is {run} and no other"
+    assert [text[span.start : span.end] for span in DECODING.detect(text)] == [run]
+
+
+@pytest.mark.parametrize(
     "text", ["100% off & more; a\\dir\\u12 x", "antidisestablishmentarianism_and_functions", "a" * 5000, "=?%%&;"]
 )
 def test_what_only_looks_encoded_has_no_findings(text: str) -> None:
