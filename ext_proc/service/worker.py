@@ -58,6 +58,8 @@ DIRECT_DRAIN_S = 300.0
 """Seconds. For a SIGTERM that is sent to the worker itself rather than to its supervisor."""
 
 
+ORPHANED = Drain(0.0, notice=False)
+"""For a worker whose supervisor is gone: streams are cut, settlements carried out and records written."""
 SETTLE_S = 5.0
 """For settlements when the service ends; then their leases stay as reserved."""
 
@@ -166,7 +168,7 @@ class Worker:
         return str(given if given.path else given.model_copy(update={"port": self._server.port}))
 
     async def _until_over(self) -> None:
-        """Returns when the worker has drained, or when the supervisor is gone."""
+        """Returns when the worker has drained. Without a supervisor it serves nobody any more, but pays what it owes."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._told_to_drain, Drain(DIRECT_DRAIN_S))
         obeying, leaving = loop.create_task(self._obey()), loop.create_task(self._leave())
@@ -174,6 +176,9 @@ class Worker:
         obeying.cancel()
         if leaving.done():
             await leaving
+        elif not self._drain_order.done():
+            leaving.cancel()
+            await self._drain(ORPHANED)
 
     async def _obey(self) -> None:
         """Follows orders until the supervisor is gone; also while the worker drains, or it would seem to hang."""
