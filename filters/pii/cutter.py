@@ -3,7 +3,8 @@
 A segment has at least 12 words, or 120 characters, so that the lines of an address and short sentences stand together. It ends
 with the next line feed; with the next sentence's end, white space and one more character, so that `jane.` is not taken for a
 sentence before `doe@example.com` has come; or after 40 words. A cut after 40 words, or within a run without any blank, is no
-natural end: it keeps clear of findings and leaves the last words for the next segment. A key in PEM is not cut.
+natural end: it keeps clear of findings and leaves the last words for the next segment. A key in PEM is not cut. Where segments are
+to be shorter, all three numbers are less in the same ratio.
 """
 
 import re
@@ -19,12 +20,11 @@ _SENTENCE = re.compile(rf"\n|[。！？]|(?<!\d)[.!?]{_CLOSING}(?=\S)|(?<=\d)[.!
 _BLANK = re.compile(r"\s")
 LEAST_WORDS = 12
 LEAST_CHARACTERS = 120
-_LEAST = re.compile(rf"\s*+(?:\S++\s++){{{LEAST_WORDS - 1}}}\S")
 WORDS = 40
-_WORDS = re.compile(rf"\s*+(?:\S++\s++){{{WORDS}}}(?=\S)")
 # The longest finding of several words is a telephone number written digit by digit.
 KEPT_WORDS = 16
-_GIVEN_WORDS = re.compile(rf"\s*+(?:\S++\s++){{{WORDS - KEPT_WORDS}}}")
+FEWEST_WORDS = KEPT_WORDS + 4
+"""Of a segment at its longest: a cut that is no natural end leaves `KEPT_WORDS` of them to be searched again."""
 
 LONGEST = 4096
 """Characters without an end after which a cut is made in mid-run."""
@@ -46,11 +46,33 @@ class Segment(NamedTuple):
     lasting: bool = False
 
 
-class Cutter:
-    """Holds back one segment: 40 words, or `LONGEST` characters. search: the findings in a window; they may overlap."""
+class Size:
+    """How long segments are. words: at most."""
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, words: int = WORDS) -> None:
+        self.words = words
+        self.least_characters = LEAST_CHARACTERS * words // WORDS
+        self.least = _words(max(1, LEAST_WORDS * words // WORDS) - 1, r"\S")
+        self.most = _words(words, r"(?=\S)")
+        self.given = _words(words - KEPT_WORDS, "")
+
+
+def _words(count: int, then: str) -> re.Pattern[str]:
+    return re.compile(rf"\s*+(?:\S++\s++){{{count}}}{then}")
+
+
+USUAL = Size()
+
+
+class Cutter:
+    """Holds back one segment: as many words as `size` says, or `LONGEST` characters.
+
+    search: the findings in a window; they may overlap.
+    """
+
+    def __init__(self, search: Search, size: Size = USUAL) -> None:
         self._search = search
+        self._size = size
         self._held = ""
         self._at = 0
         """Where the segment begins in what is held; one character before it is kept, for the pattern of a sentence's end."""
@@ -80,9 +102,9 @@ class Cutter:
     def _segment(self) -> Segment | None:
         """The next segment, or None while it may go on."""
         self._swallow()
-        at, held = self._at, self._held
-        least = _least(held, at)
-        words = _WORDS.match(held, at, at + LONGEST) if len(held) - at > 2 * WORDS else None
+        at, held, size = self._at, self._held, self._size
+        least = _least(held, at, size)
+        words = size.most.match(held, at, at + LONGEST) if len(held) - at > 2 * size.words else None
         last = words.end() + 1 if words else at + LONGEST
         end = _SENTENCE.search(held, max(least, self._searched), last) if least is not None else None
         natural = end is not None and (words is None or end.end() <= words.end())
@@ -97,7 +119,7 @@ class Cutter:
         if end is not None and natural:
             return self._give(end.end(), self._search(held[at : end.end()]))
         if words is not None:
-            return self._forced(words.end(), _end_of(_GIVEN_WORDS, held, at))
+            return self._forced(words.end(), _end_of(size.given, held, at))
         if len(held) - at >= LONGEST:
             return self._forced(at + LONGEST, at + LONGEST - OVERLAP)
         self._searched = max(at, at + len(held[at:].rstrip().rstrip(_CLOSERS)) - 1)
@@ -133,11 +155,11 @@ def _is_open_key(text: str, start: int, end: int) -> bool:
     return text.rfind(_KEY_BEGIN, start, end) > text.rfind(_KEY_CLOSE, start, end)
 
 
-def _least(text: str, at: int) -> int | None:
+def _least(text: str, at: int, size: Size) -> int | None:
     """Where the shortest segment that begins at `at` may end, or None while that is not known."""
-    if words := _LEAST.match(text, at, at + LEAST_CHARACTERS):
+    if words := size.least.match(text, at, at + size.least_characters):
         return words.end() - 1
-    return at + LEAST_CHARACTERS if len(text) - at >= LEAST_CHARACTERS else None
+    return at + size.least_characters if len(text) - at >= size.least_characters else None
 
 
 def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
@@ -146,9 +168,9 @@ def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
     return match.end()
 
 
-def findings(text: str, search: Search) -> Iterator[Span]:
+def findings(text: str, search: Search, size: Size = USUAL) -> Iterator[Span]:
     """What is found in the segments of a text that is whole, at its places in the text."""
-    cutter, start = Cutter(search), 0
+    cutter, start = Cutter(search, size), 0
     for segments in (cutter.feed(text), cutter.flush()):
         for segment in segments:
             end = start + len(segment.text)
@@ -164,14 +186,18 @@ def _end_of_run(text: str, start: int) -> int:
     return blank.start() if blank else len(text)
 
 
-def windows(text: str) -> Sequence[str]:
-    """The windows that `findings` searches where it finds nothing: most of those it searches in any case."""
+def windows(text: str, size: Size = USUAL, step: Callable[[], object] = lambda: None) -> Sequence[str]:
+    """The windows that `findings` searches where it finds nothing: most of those it searches in any case.
+
+    step: called before each; what it raises is raised.
+    """
     seen: list[str] = []
 
     def search(window: str) -> Sequence[Span]:
+        step()
         seen.append(window)
         return ()
 
-    for _ in findings(text, search):
+    for _ in findings(text, search, size):
         pass
     return seen

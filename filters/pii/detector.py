@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from headrace.filters.pii.allowance import Allowance, unlimited
 from headrace.filters.pii.context import Surroundings
-from headrace.filters.pii.cutter import findings
+from headrace.filters.pii.cutter import USUAL, Size, findings
 from headrace.filters.pii.gate import gate_for
 from headrace.filters.pii.layers import Layer, through
 from headrace.filters.pii.parts import parts
@@ -25,7 +25,7 @@ class PatternDetector:
     """Finds what `recognizers` do (by default Presidio's own) for `thresholds`: entity to the score a finding must reach.
 
     context: whether context words raise scores. decode: whether encoded text is searched decoded, too. layers: what findings go
-    through at the end.
+    through at the end. size: how long segments are.
     """
 
     waits = False
@@ -38,7 +38,9 @@ class PatternDetector:
         context: bool = False,
         decode: bool = False,
         layers: Sequence[Layer] = (),
+        size: Size = USUAL,
     ) -> None:
+        self.size = size
         self._thresholds = dict(thresholds)
         self._context = context
         self._layers = layers
@@ -55,7 +57,7 @@ class PatternDetector:
         if self._gate is None or not self._gate.open(text):
             return ()
         if len(text) <= COURTEOUS:
-            return tuple(findings(text, self.segment))
+            return tuple(findings(text, self.segment, self.size))
         return self._courteously(text, allowance or unlimited())
 
     def _courteously(self, text: str, allowance: Allowance) -> tuple[Span, ...]:
@@ -63,7 +65,7 @@ class PatternDetector:
             allowance.step()
             return self.segment(window)
 
-        return tuple(findings(text, search))
+        return tuple(findings(text, search, self.size))
 
     def segment(self, text: str) -> tuple[Span, ...]:
         opened = self._gate.open(text) if self._gate is not None else None

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from os import urandom
 
 from headrace.filters.pii.allowance import Allowance, unlimited
+from headrace.filters.pii.cutter import Size
 from headrace.filters.pii.spans import Detector, Span
 
 # Entries and findings together, of about 200 bytes each: some 10 megabytes a worker.
@@ -56,6 +57,11 @@ class MemoDetector:
     def waits(self) -> bool:
         """Whether a search may wait for another process: then only what is remembered may be asked for on the event loop."""
         return self._detector.waits
+
+    @property
+    def size(self) -> Size:
+        """How long segments are."""
+        return self._detector.size
 
     def recall(self, text: str) -> Sequence[Span] | None:
         """The findings in `text` if it was searched lately, else None."""

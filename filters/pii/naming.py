@@ -25,6 +25,7 @@ class NamingDetector:
         self._pool = pool
         self._thresholds = dict(thresholds)
         self._layers = layers
+        self.size = patterns.size
         self._memory = Memory()
 
     def prepare(self, texts: Iterable[str], allowance: Allowance) -> None:
@@ -32,20 +33,20 @@ class NamingDetector:
 
         Raises ModelsLate, DetectionTimeout, ModelUnusable.
         """
-        left = self._read([window for text in texts for window in windows(text)], allowance)[1]
+        left = self._read([window for text in texts for window in windows(text, self.size, allowance.step)], allowance)[1]
         if left and not allowance.lenient:  # else they are counted where they are searched without
             raise ModelsLate
 
     def detect(self, text: str, allowance: Allowance | None = None) -> tuple[Span, ...]:
         """Raises DetectionTimeout, ModelUnusable."""
         allowed = allowance or unlimited()
-        named = self._named(windows(text), allowed)
+        named = self._named(windows(text, self.size, allowed.step), allowed)
 
         def search(window: str) -> Sequence[Span]:
             allowed.step()
             return self._fused(window, named, allowed)
 
-        return tuple(findings(text, search))
+        return tuple(findings(text, search, self.size))
 
     def segment(self, text: str) -> tuple[Span, ...]:
         """Raises DetectionTimeout, ModelUnusable."""

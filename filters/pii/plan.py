@@ -8,6 +8,7 @@ from pathlib import Path
 
 from headrace.ext_proc.engine.memory import give_back
 from headrace.ext_proc.engine.policy.problems import Where, suggestion
+from headrace.filters.pii.cutter import WORDS, Size
 from headrace.filters.pii.memo import MemoDetector
 from headrace.filters.pii.models.names import NONE, Model, UnknownModel, default_models, entities_of, model_of
 from headrace.filters.pii.models.pool import ModelUnusable, pool_for
@@ -31,7 +32,7 @@ _BEST = 1.0
 class Plan:
     """thresholds: entity and the score a finding must reach, in alphabetical order. models: the best first, in so many processes.
 
-    named: the entities that models are believed of. allowed: values, folded, that are no findings.
+    named: the entities that models are believed of. allowed: values, folded, that are no findings. words: of a segment, at most.
     """
 
     thresholds: tuple[tuple[str, float], ...]
@@ -43,6 +44,7 @@ class Plan:
     layers: frozenset[str] = frozenset()
     allowed: frozenset[str] = frozenset()
     processes: int = 1
+    words: int = WORDS
 
 
 def plan(settings: PiiSettings, base: Path, report: Report) -> Plan:
@@ -71,6 +73,7 @@ def plan(settings: PiiSettings, base: Path, report: Report) -> Plan:
         countries=frozenset(settings.countries) if settings.countries is not None else None,
         layers=frozenset(settings.layers),
         allowed=frozenset(value.casefold() for value in settings.allow_list),
+        words=settings.held_words,
     )
     # A model is for what no pattern finds: a policy that asks for nothing of that kind does not pay for one.
     reached = (offer.everything.get(entity, 0.0) >= least for entity, least in thresholds.items() if settings.entities)
@@ -94,7 +97,8 @@ def detector_for(plan: Plan) -> MemoDetector:
     context, decode = "context" in plan.layers, "decode" in plan.layers
     layers = layers_of(plan.layers, plan.allowed)
     own = () if plan.models else layers
-    patterns = PatternDetector(dict(plan.thresholds), finders_of(plan), context=context, decode=decode, layers=own)
+    of = finders_of(plan)
+    patterns = PatternDetector(dict(plan.thresholds), of, context=context, decode=decode, layers=own, size=Size(plan.words))
     give_back()  # what compiling the gate took, 10 MB, before anything lasting comes to lie behind it
     patterns.detect(_WARM_UP)
     if not plan.models:

@@ -9,10 +9,10 @@ from headrace.filters.pii.scan import Searcher
 
 
 class Scrubber:
-    """A TextFlow that replaces findings. Holds back one segment: 40 words, or 4,096 characters."""
+    """A TextFlow that replaces findings. Holds back one segment, as long as the detector's are."""
 
     def __init__(self, searcher: Searcher, substitute: Substitute) -> None:
-        self._cutter = Cutter(searcher.detector.segment)
+        self._cutter = Cutter(searcher.detector.segment, searcher.detector.size)
         self._apart = searcher.treatment.apart
         self._substitute = substitute
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from headrace.ext_proc.engine.policy.values import FileName
 from headrace.ext_proc.engine.settings import MAX_TIMEOUT_MS, FilterSettings
 from headrace.filters.pii.action_settings import ACTIONS, Actions, Entity
+from headrace.filters.pii.cutter import FEWEST_WORDS, WORDS
 
 Score = Annotated[float, Field(ge=0, le=1)]
 
@@ -108,6 +109,13 @@ class PiiSettings(FilterSettings):
         le=64,
         description="Processes of each worker that run the models. One is kept for short texts; with rampart each of the others "
         "reads some 40 KB a second on a core of its own, so that their number bounds how much new text a request may have.",
+    )
+    held_words: int = Field(
+        WORDS,
+        ge=FEWEST_WORDS,
+        le=WORDS,
+        description="Words of an answer's stream that are held back to be searched, at most. Fewer: events come sooner, models "
+        "see less around a name, and have more to read. Requests are searched in pieces of the same length.",
     )
     recognizers: tuple[Recognizer, ...] = Field((), description="Recognizers of the policy's own.")
     languages: tuple[str, ...] = Field(

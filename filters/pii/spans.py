@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from headrace.filters.pii.allowance import Allowance
+    from headrace.filters.pii.cutter import Size
 
 
 class Span(NamedTuple):
@@ -17,10 +18,16 @@ class Span(NamedTuple):
 
 
 class Detector(Protocol):
-    """Finds personal data in a text, segment by segment. waits: it asks other processes, which the event loop must not wait for."""
+    """Finds personal data in a text, segment by segment. waits: it asks other processes, which the event loop must not wait for.
+
+    size: how long segments are.
+    """
 
     @property
     def waits(self) -> bool: ...
+
+    @property
+    def size(self) -> "Size": ...
 
     def prepare(self, texts: Iterable[str], allowance: "Allowance") -> None:
         """Before several texts are searched: whoever asks other processes asks once for all of them. Raises DetectionTimeout."""

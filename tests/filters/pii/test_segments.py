@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.filters.pii.cutter import LEAST_WORDS, LONGEST, WORDS
+from headrace.filters.pii.cutter import FEWEST_WORDS, LEAST_WORDS, LONGEST, WORDS
 from headrace.filters.pii.detector import best_scores
 from headrace.filters.pii.plan import Plan, detector_for
 from headrace.filters.pii.scan import Searcher
@@ -21,6 +21,8 @@ ENTITIES = ("CREDIT_CARD", "EMAIL_ADDRESS", "IBAN_CODE", "PHONE_NUMBER", "URL")
 DETECTOR = detector_for(Plan(tuple((entity, 0.4) for entity in ENTITIES)))
 TREATMENT = Treatment("redact", "off")
 SEARCHER = Searcher(DETECTOR, TREATMENT)
+SHORT = Searcher(detector_for(Plan(tuple((entity, 0.4) for entity in ENTITIES), words=FEWEST_WORDS)), TREATMENT)
+"""In segments as short as a policy may have them."""
 
 
 def _mark(span: Span, value: str) -> str:
@@ -31,8 +33,8 @@ def _redact(span: Span, _: str) -> str:
     return f"<{span.entity}>"
 
 
-def _scrubbed(pieces: list[str]) -> str:
-    scrubber = Scrubber(SEARCHER, _redact)
+def _scrubbed(pieces: list[str], searcher: Searcher = SEARCHER) -> str:
+    scrubber = Scrubber(searcher, _redact)
     return "".join(map(scrubber.feed, pieces)) + scrubber.flush()
 
 
@@ -97,6 +99,32 @@ def test_no_more_is_held_than_the_longest_segment() -> None:
         for count, character in enumerate(text, 1):
             given_out += len(scrubber.feed(character))
             assert count - given_out <= LONGEST
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_cuts_make_no_difference_in_short_segments(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(60):
+        text = _spoken(rng)
+        bounds = sorted({0, len(text), *(rng.randrange(len(text) + 1) for _ in range(rng.randint(1, 30)))})
+        assert _scrubbed([text[start:end] for start, end in pairwise(bounds)], SHORT) == _scrubbed([text], SHORT), repr(text)
+
+
+def test_a_telephone_number_written_digit_by_digit_is_found_whole_in_short_segments() -> None:
+    for before in range(FEWEST_WORDS + 2):
+        text = "word " * before + "+ 1 4 1 5 5 5 5 2 6 7 1 or +1 415 555 2671 " + "word " * WORDS
+        assert "415 555" not in _scrubbed([text], SHORT)
+        assert _scrubbed(list(text), SHORT) == _scrubbed([text], SHORT)
+
+
+@pytest.mark.parametrize(("searcher", "words"), [(SEARCHER, WORDS), (SHORT, FEWEST_WORDS)])
+def test_no_more_words_are_held_than_the_policy_says(searcher: Searcher, words: int) -> None:
+    scrubber = Scrubber(searcher, _redact)
+    given_out, most = 0, 0
+    for count in range(1, 500):
+        given_out += len(scrubber.feed("word "))
+        most = max(most, count - given_out // 5)
+    assert most <= words + 1
 
 
 def _blank(_: Span, value: str) -> str:
