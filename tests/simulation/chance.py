@@ -23,7 +23,7 @@ class Lane:
         self._kept = kept
         self._draw = Random(f"{seed}/{name}")
 
-    def pick(self, n: int, odds: float, what: str = "") -> int:
+    def pick(self, n: int, odds: float, what: str) -> int:
         """With these odds one of 1 to n - 1, each as likely; else 0."""
         self._at += 1
         if self._kept is not None:
@@ -37,14 +37,14 @@ class Lane:
             self.words[self._at] = what
         return value
 
-    def happens(self, odds: float, what: str = "") -> bool:
+    def happens(self, odds: float, what: str) -> bool:
         return bool(self.pick(2, odds, what))
 
-    def among(self, n: int, what: str = "") -> int:
+    def among(self, n: int, what: str) -> int:
         """0 to n - 1, each as likely."""
         return self.pick(n, (n - 1) / n, what)
 
-    def ms(self, most: int, odds: float, what: str = "") -> float:
+    def ms(self, most: int, odds: float, what: str) -> float:
         """Seconds, up to so many milliseconds."""
         return self.pick(most + 1, odds, what) / 1000
 
@@ -68,10 +68,15 @@ class Chance:
         """What was chosen so far."""
         return {name: dict(lane.made) for name, lane in self._lanes.items() if lane.made}
 
+    @property
+    def met(self) -> set[str]:
+        """What any choice was about that was not 0."""
+        return {what for lane in self._lanes.values() for what in lane.words.values()}
+
     def told(self) -> list[str]:
         """The same, in words."""
         return [
-            f"{name} #{at} {lane.words[at] or 'choice'} = {value}"
+            f"{name} #{at} {lane.words[at]} = {value}"
             for name, lane in sorted(self._lanes.items())
             for at, value in sorted(lane.made.items())
         ]

@@ -112,7 +112,7 @@ class SabotagedSession(Session):
                 self._failed(hook)
                 await asyncio.get_running_loop().create_future()
             case "is slow":
-                await asyncio.sleep(lane.ms(SLOW_MS, 1.0))
+                await asyncio.sleep(lane.ms(SLOW_MS, 1.0, "takes"))
             case "forgets its verdict":
                 self._failed(hook)
                 return None  # type: ignore[return-value]  # as a careless filter does

@@ -15,8 +15,10 @@ PATHS = {
     "other": "/v1/files",
 }
 KINDS = tuple(PATHS)
-WITHIN_MS = 20_000
-"""In which all exchanges of a run begin, most of them in the company of others."""
+BURSTS, BURST_S = 5, 4.0
+"""Exchanges begin in bursts, so many, each so long after the other: what is never alone is what goes wrong."""
+BURST_MS = 120
+"""Within which a burst's exchanges begin; most of them take as long."""
 TROUBLES = ("", "cut off", "no UTF-8", "no object", "unknown model", "empty", "strange messages", "nobody", "a strange name")
 REFUSED = {
     "cut off": "body.",
@@ -69,7 +71,7 @@ def planned(number: int, lane: Lane, weather: Weather) -> Plan | None:
     max_tokens = 8 + 8 * lane.among(6, "max_tokens")
     trouble = TROUBLES[lane.pick(len(TROUBLES), weather.clients, "trouble")] if kind != "other" else ""
     return Plan(
-        starts_s=lane.ms(WITHIN_MS, 1.0, "starts"),
+        starts_s=BURST_S * lane.among(BURSTS, "burst") + lane.ms(BURST_MS, 1.0, "starts"),
         organisation=f"org{tenant[0]}",
         team=f"team{tenant[0]}",
         user=f"user{tenant[1]}",

@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import process_time
 
 from tests.simulation.chance import Trace
@@ -19,6 +19,7 @@ class Searched:
     exchanges: int = 0
     seconds: float = 0.0
     failure: Outcome | None = None
+    met: set[str] = field(default_factory=set)
 
 
 def search(steps: int, seed: int) -> Searched:
@@ -31,6 +32,7 @@ def search(steps: int, seed: int) -> Searched:
         searched.runs += 1
         searched.steps += outcome.steps
         searched.exchanges += outcome.exchanges
+        searched.met |= outcome.met
         if outcome.violation:
             searched.failure = outcome
         if outcome.violation or searched.steps >= steps:

@@ -115,11 +115,11 @@ class StoreLink:
             case "at once":
                 _outside(loop.call_soon, apply)
             case "slow":
-                _outside(loop.call_later, self._fate.ms(400, 1.0), apply)
+                _outside(loop.call_later, self._fate.ms(400, 1.0, "takes"), apply)
             case "answer lost":
                 _outside(loop.call_soon, partial(self._apply, None, name, args, options))
             case "late":
-                after = REPLY_S + self._fate.among(int(LATE_S))
+                after = REPLY_S + self._fate.among(int(LATE_S), "late by seconds")
                 _outside(loop.call_later, after, partial(self._apply, None, name, args, options))
         timer = loop.call_later(REPLY_S, _give_up, reply)
         try:

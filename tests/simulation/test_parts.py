@@ -97,8 +97,8 @@ def test_what_waits_for_nothing_is_stopped() -> None:
 
 def test_choices_of_one_lane_do_not_change_those_of_another() -> None:
     whole, part = Chance(7), Chance(7)
-    whole.lane("a").among(100)
-    assert [whole.lane("b").among(100) for _ in range(9)] == [part.lane("b").among(100) for _ in range(9)]
+    whole.lane("a").among(100, "which")
+    assert [whole.lane("b").among(100, "which") for _ in range(9)] == [part.lane("b").among(100, "which") for _ in range(9)]
 
 
 def test_a_trace_is_what_was_chosen_and_nothing_else_happens() -> None:
@@ -106,8 +106,8 @@ def test_a_trace_is_what_was_chosen_and_nothing_else_happens() -> None:
     values = [drawn.lane("a").pick(10, 0.5, "what") for _ in range(20)]
     assert 0 in values and any(values)
     kept = Chance(8, drawn.trace)
-    assert [kept.lane("a").pick(10, 0.5) for _ in range(20)] == values
-    assert [kept.lane("b").pick(10, 1.0) for _ in range(20)] == [0] * 20
+    assert [kept.lane("a").pick(10, 0.5, "what") for _ in range(20)] == values
+    assert [kept.lane("b").pick(10, 1.0, "what") for _ in range(20)] == [0] * 20
     assert len(drawn.told()) == len([value for value in values if value])
 
 

@@ -13,12 +13,23 @@ STEPS = 5_000_000 if LONG else 15_000
 BOUND = 100_000
 """Steps within which each planted bug must be found; the hardest of them takes 20,000."""
 
+MET = {
+    *("decision handed_off", "decision refused", "decision completed", "decision aborted", "decision cut"),
+    *("settlement settled", "settlement kept", "settlement released", "settlement unknown_lease", "news lost"),
+    *("status 0", "status 200", "status 400", "status 401", "status 403", "status 429", "status 503", "status 504"),
+    *("code budget.exhausted", "code budget.unavailable", "code saboteur.failed", "code model.not_allowed", "code body.not_json"),
+    *("out of order", "a slow turn", "store", "hangs up", "the entry comes late, twice, never", "trouble", "in a burst"),
+    *("repeats another's token", "makes an address up", "the upstream dies", "talks nonsense", "saboteur raises in event"),
+}
+"""What a run of the tests must have met, or it has shown nothing."""
+
 
 @pytest.mark.timeout(1800)
 def test_nothing_is_violated_whatever_happens() -> None:
     searched = search(STEPS, seed=1)
     assert searched.failure is None, f"python -m tests.simulation --seed {searched.failure.seed}: {searched.failure.violation}"
     assert searched.steps >= STEPS
+    assert searched.met >= MET, f"never met: {MET - searched.met}"
 
 
 @pytest.mark.parametrize("name", PLANTED)

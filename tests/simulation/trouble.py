@@ -4,12 +4,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tests.simulation.entries import GATEWAY_DIED
+from tests.simulation.plan import BURST_S
 from tests.simulation.policies import WAYS
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 TICK_S = 0.5
+IN_BURST_MS = 250
 KINDS = ("", "a worker dies", "the gateway dies", "the store goes away", "a policy", "a broken policy", "the clock is set")
 MOST_OFF_MS = 40_000
 """Clocks differ by less than the minute in which the store still knows a window that has ended."""
@@ -26,8 +28,14 @@ class Trouble:
     async def until(self, seconds: float) -> None:
         """Something or nothing, at every tick."""
         while self._world.loop.time() < seconds:
-            await asyncio.sleep(TICK_S + self._lane.ms(100, self._world.weather.crashes, "a moment later"))
-            self._strike(KINDS[self._lane.pick(len(KINDS), self._world.weather.crashes, "trouble")])
+            await asyncio.sleep(self._pause())
+            self._strike(KINDS[self._lane.pick(len(KINDS), 2 * self._world.weather.crashes, "trouble")])
+
+    def _pause(self) -> float:
+        """Seconds; half of what happens, happens in the middle of a burst."""
+        if not self._lane.happens(self._world.weather.crashes and 0.5, "in a burst"):
+            return TICK_S
+        return BURST_S - self._world.loop.time() % BURST_S + self._lane.ms(IN_BURST_MS, 1.0, "at")
 
     def over(self) -> None:
         """From here on nothing goes wrong."""

@@ -30,7 +30,7 @@ class Upstream:
         if failure:
             document = {"error": {"message": "no", "type": "server_error", "code": None, "param": None}}
             return Answered(failure, "application/json", [json.dumps(document).encode()], None, 0)
-        foreign = self._heard[lane.among(len(self._heard))] if self._heard and lane.happens(0.2, "repeats another's token") else ""
+        foreign = self._foreign(lane)
         finding = f"made.up{story.number}@invented{story.number}.com" if lane.happens(0.3, "makes an address up") else ""
         self._heard = [*self._heard, *tokens][-REMEMBERED:]
         said = _said(lane, [*tokens, foreign, finding])
@@ -45,6 +45,12 @@ class Upstream:
         kept = chunks[: lane.among(len(chunks), "after chunks")] if dies else chunks
         content_type = "text/event-stream" if story.plan.stream else "application/json"
         return Answered(200, content_type, kept, usage, usage_at, tokens, finding, dies)
+
+    def _foreign(self, lane: Lane) -> str:
+        """A placeholder of some prompt, or nothing."""
+        if not (self._heard and lane.happens(0.2, "repeats another's token")):
+            return ""
+        return self._heard[lane.among(len(self._heard), "which")]
 
 
 def _garbled(whole: bytes, lane: Lane) -> bytes:

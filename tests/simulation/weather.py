@@ -17,7 +17,7 @@ class Weather:
     upstreams: float
     logs: float
     crashes: float
-    """Of workers, gateways and the store; changes of policies and clocks come as often."""
+    """Half of how often there is trouble at a moment that may have it, see trouble.py."""
 
     @classmethod
     def drawn(cls, lane: Lane) -> "Weather":

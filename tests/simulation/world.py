@@ -9,7 +9,7 @@ from tests.simulation.chance import Chance, Lane, Trace
 from tests.simulation.entries import Logs
 from tests.simulation.gateway import Carried
 from tests.simulation.loop import VirtualLoop
-from tests.simulation.plan import WITHIN_MS, planned
+from tests.simulation.plan import BURST_S, BURSTS, planned
 from tests.simulation.policies import LEASE_S, WAYS
 from tests.simulation.store import StoreServer
 from tests.simulation.story import Story
@@ -31,7 +31,7 @@ LIMIT = 200_000
 
 @dataclass
 class Outcome:
-    """violation: what was not true; empty: everything was. trace: what was chosen; told: in words."""
+    """violation: what was not true; empty: everything was. trace: what was chosen; told: in words. met: what has happened."""
 
     seed: int
     steps: int
@@ -39,6 +39,7 @@ class Outcome:
     violation: str
     trace: Trace = field(repr=False)
     told: list[str] = field(repr=False)
+    met: set[str] = field(repr=False)
 
 
 class World:
@@ -107,7 +108,17 @@ class World:
             raise error
         steps = loop.steps
         self._bury()
-        return Outcome(self.chance.seed, steps, len(self.stories), self.violation, self.chance.trace, self.chance.told())
+        told = self.chance.trace, self.chance.told(), self.chance.met | self._met()
+        return Outcome(self.chance.seed, steps, len(self.stories), self.violation, *told)
+
+    def _met(self) -> set[str]:
+        """How exchanges ended, and what was answered."""
+        stories = self.stories.values()
+        ended = {f"decision {decision['outcome']}" for story in stories for decision in story.decisions}
+        settled = {f"settlement {outcome}" for story in stories for outcome in story.settlements}
+        codes = {f"code {story.client.headers.get('x-headrace-reason')}" for story in stories if story.client.ours}
+        lost = {"news lost" for story in stories if story.lost}
+        return ended | settled | codes | lost | {f"status {story.client.status}" for story in stories}
 
     def _failed(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.violated(f"the loop was told: {context.get('message')}: {context.get('exception')!r}")
@@ -118,7 +129,7 @@ class World:
         for story in self.stories.values():
             self.loop.call_later(story.plan.starts_s, self._begin, story)
         trouble = Trouble(self)
-        await trouble.until(WITHIN_MS / 1000)
+        await trouble.until(BURST_S * BURSTS)
         while self.running:
             await asyncio.wait(list(self.running.values()))
         trouble.over()
