@@ -40,8 +40,10 @@ def candidates_metadata(candidates: Sequence[Candidate], first_token_ms: int | N
 def candidates_of(metadata: Mapping[str, Any]) -> Sequence[Candidate]:
     """The other direction; empty where there are none, or what is there is not ours."""
     told = metadata.get(KEY)
+    if not isinstance(told, str):
+        return ()
     try:
-        found = _DECODER.decode(told) if isinstance(told, str) else ()
+        found = _DECODER.decode(told)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return ()
     return found if all(one.price is None or is_price(one.price) for one in found) else ()

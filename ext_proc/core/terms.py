@@ -68,9 +68,13 @@ class Terms(Struct, frozen=True, array_like=True, omit_defaults=True):
     def members(self) -> dict[str, Any]:
         """For records; absent values are left out."""
         found: dict[str, Any] = {"organisation": self.organisation, "endpoint": self.endpoint.value, "stream": self.stream}
-        known = ("team", "app", "user", "key", "asked", "model", "traceparent", "estimated")
-        found.update((name, value) for name in known if (value := getattr(self, name)))
+        for name in _RECORDED:
+            if value := getattr(self, name):
+                found[name] = value
         return found
+
+
+_RECORDED = ("team", "app", "user", "key", "asked", "model", "traceparent", "estimated")
 
 
 def terms_of(request: Request) -> Terms:

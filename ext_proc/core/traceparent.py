@@ -17,6 +17,6 @@ _FORM = re.compile(FORM)
 def traceparent_of(headers: Headers) -> str | None:
     """The header's value, 55 characters; None where it is absent, given twice, or not of the form."""
     given = headers.get(HEADER)
-    if not _FORM.fullmatch(given) or len(headers.get_all(HEADER)) > 1:
+    if not given or not _FORM.fullmatch(given) or len(headers.get_all(HEADER)) > 1:
         return None
     return given

@@ -28,23 +28,23 @@ class Usage(Struct, frozen=True):
     @property
     def members(self) -> dict[str, int | str]:
         """For records."""
-        rare: dict[str, int | str] = {
-            "cache_write_tokens": self.cache_write_tokens,
-            "cache_write_1h_tokens": self.cache_write_1h_tokens,
-            "service_tier": self.service_tier,
-        }
-        return {
+        found: dict[str, int | str] = {
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
             "cached_tokens": self.cached_tokens,
             "reasoning_tokens": self.reasoning_tokens,
-            **{name: value for name, value in rare.items() if value},
         }
+        for name in _RARE:
+            if value := getattr(self, name):
+                found[name] = value
+        return found
 
     @property
     def total_tokens(self) -> int:
         return self.input_tokens + self.output_tokens
 
+
+_RARE = ("cache_write_tokens", "cache_write_1h_tokens", "service_tier")
 
 _NUMBERS = (int, float)  # `int | float` would be made anew for every member
 

@@ -1,6 +1,7 @@
 """Between Envoy's ext_proc messages and the core's events and answers. Bytes in, bytes out."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, assert_never
 
 from google.protobuf import json_format
@@ -149,7 +150,7 @@ def encode(event: Event, answer: Answer, reading: Reading | None = None, *, ever
     """
     match answer:
         case Proceed():
-            return [proceed(event, answer).SerializeToString()]
+            return [_proceed_written(event, answer)]
         case Refuse():
             return [immediate(answer).SerializeToString()]
         case Deliver() if reading is Reading.WHOLE:
@@ -162,6 +163,20 @@ def encode(event: Event, answer: Answer, reading: Reading | None = None, *, ever
             return []
         case _:
             assert_never(answer)
+
+
+def _proceed_written(event: Event, answer: Proceed) -> bytes:
+    edits, more = answer.edits, answer.metadata or answer.read is not None or answer.body is not None
+    if not isinstance(event, RequestHeaders) or more or edits.set_headers or not edits.remove_headers:
+        return proceed(event, answer).SerializeToString()
+    return _removal(tuple(edits.remove_headers), edits.reroute)
+
+
+@lru_cache(64)
+def _removal(names: Sequence[str], reroute: bool) -> bytes:
+    """The answer to headers of which some go no further: to most requests that have a body, the same one."""
+    edits = Edits(remove_headers=names, reroute=reroute)
+    return proceed(RequestHeaders(Headers()), Proceed(edits)).SerializeToString()
 
 
 def proceed(event: Event, answer: Proceed) -> pb.ProcessingResponse:

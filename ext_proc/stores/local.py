@@ -96,8 +96,9 @@ class LocalAllowance:
 
     async def settle_many(self, organisation: str, closings: Sequence[Closing], *, now_ms: int) -> Sequence[Closed]:
         """As the store's, which is told first of those leases that were admitted here."""
-        for closing in closings:
-            await self._tell(organisation, closing.lease)
+        if self._pending:
+            for closing in closings:
+                await self._tell(organisation, closing.lease)
         return await self._store.settle_many(organisation, closings, now_ms=now_ms)
 
     async def reserve(
