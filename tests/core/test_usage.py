@@ -57,6 +57,12 @@ def test_the_total() -> None:
     assert Usage(3, 4, 2, 1).total_tokens == 7
 
 
+def test_records_name_the_rare_members_where_there_are_any() -> None:
+    plain = {"input_tokens": 9, "output_tokens": 4, "cached_tokens": 3, "reasoning_tokens": 2}
+    assert Usage(9, 4, 3, 2).members == plain
+    assert Usage(9, 4, 3, 2, 1, 0, "flex").members == {**plain, "cache_write_tokens": 1, "service_tier": "flex"}
+
+
 WHERE: list[tuple[Any, Usage | None]] = [
     ({"usage": OPENAI_CHAT}, Usage(19, 10, 8, 4)),
     ({"type": "response.completed", "response": {"usage": RESPONSES}}, Usage(36, 87, 3, 2)),
