@@ -38,6 +38,9 @@ soak: setup  ## an hour (MINUTES=60) of traffic while everything breaks; writes 
 fuzz: setup  ## mutated requests through real Envoy; REQUESTS=100000, SEED= of an earlier run; writes build/fuzz.json
 	$(BIN)/python -m tests.fuzz --requests $(or $(REQUESTS),100000) --seed "$(SEED)" $(ARGS)
 
+audit: setup  ## ask the advisory database about requirements.lock; exit status 3 where it does not answer
+	@$(BIN)/python -m tests.dependencies
+
 bench: setup  ## bare Envoy, a no-op processor and Headrace side by side; writes build/bench.json
 	$(BIN)/python -m tests.bench $(ARGS)
 
@@ -51,4 +54,4 @@ proto:  ## generate ext_proc/envoy/pb from proto/
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=ext_proc/envoy/pb --pyi_out=ext_proc/envoy/pb proto/*.proto
 
 clean:  ## remove .venv and what was built
-	rm -rf .venv build dist
+	rm -rf .venv .venv-audit build dist
