@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,7 +11,6 @@ from typing import Self
 import msgspec
 
 from tests.soak.pool import LENGTH_BYTES, Told
-from tests.soak.seeds import owners, readable
 
 _decode = msgspec.msgpack.Decoder(Told).decode
 
@@ -30,17 +29,11 @@ class Served:
     outcome: str = "running"
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    leaks: list[str] = field(default_factory=list)
+    leaks: tuple[str, ...] = ()
 
     def hears(self, told: Told) -> None:
         self.status, self.outcome = told.status, told.outcome
         self.prompt_tokens, self.completion_tokens = told.prompt_tokens, told.completion_tokens
-
-
-def _leaks(told: Told) -> list[str]:
-    """Personal data that callers have sent, anywhere in what arrived."""
-    headers = "\n".join(value for _, value in told.headers)
-    return [value for text in (headers, readable(told.body or b"")) for _, value in owners(text)]
 
 
 class PoolBooks:
@@ -78,8 +71,8 @@ class PoolBooks:
         writer.close()
 
     def _note(self, told: Told, open_now: dict[int, Served]) -> None:
-        if told.body is not None:
-            served = Served(told.pool, told.request, asyncio.get_running_loop().time(), leaks=_leaks(told))
+        if told.opens:
+            served = Served(told.pool, told.request, asyncio.get_running_loop().time(), leaks=told.leaks)
             open_now[told.number] = served
             self.by_request[told.request].append(served)
             self._running += 1

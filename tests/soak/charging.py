@@ -57,7 +57,8 @@ def _wrong_tokens(case: Case, tokens: tuple[int, int]) -> str:
     """Why they are wrong; empty where they are right."""
     reserved = case.reserved
     if reserved is None:
-        return "nothing says what was reserved"
+        lapsed = not case.served and Bound.AS_RESERVED | Bound.UNRECORDED in case.bound
+        return "" if lapsed else "nothing says what was reserved"
     if tokens[1] > reserved[1]:
         return "more answer than was reserved"
     if tokens == reserved and Bound.AS_RESERVED in case.bound:
@@ -92,7 +93,7 @@ def _wrong_bound(case: Case, tokens: tuple[int, int], reserved: tuple[int, int])
         return "no stream, no usage, and not what was reserved"
     if ask.tenant.team.startswith(RESERVED) and tokens != reserved and not exact:
         return "neither what was reserved nor what was used"
-    counts = ask.tenant.team.startswith(COUNTED) and ask.stream and ask.api is not Api.EMBEDDINGS
+    counts = not case.broken_upstream and ask.tenant.team.startswith(COUNTED) and ask.stream and ask.api is not Api.EMBEDDINGS
     if counts and tokens[1] > max(generated, 1) and tokens != reserved:
         return f"{generated} were generated"
     return ""

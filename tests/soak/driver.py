@@ -5,9 +5,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 
-from tests.soak.asks import Ask, drawn
-from tests.soak.callers import Callers
-from tests.soak.heard import Verdict, judged
+from tests.soak.calling import Calling
+from tests.soak.heard import Verdict
 
 AT_ONCE = 80
 """Requests under way. While so many are, none is begun: an outage shall not be answered by ever more of them."""
@@ -17,7 +16,7 @@ AT_ONCE = 80
 class Driver:
     """verdicts: of this round's requests, by number. under_way: those that have not ended."""
 
-    callers: Callers
+    callers: Calling
     seed: int
     per_second: float
     round: int = 0
@@ -40,13 +39,12 @@ class Driver:
 
     def _begin(self) -> None:
         self.asked += 1
-        task = asyncio.create_task(self._one(drawn(self.seed, self.asked, self.round)))
+        task = asyncio.create_task(self._one(self.asked, self.round))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def _one(self, ask: Ask) -> None:
-        verdict = judged(await self.callers.ask(ask))
-        self.verdicts[ask.number] = verdict
+    async def _one(self, number: int, round_: int) -> None:
+        verdict = self.verdicts[number] = await self.callers.ask(number, round_)
         self.events += verdict.events
         self.outcomes[_outcome(verdict)] += 1
 

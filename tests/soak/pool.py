@@ -13,14 +13,18 @@ import uvloop
 
 from headrace.ext_proc.cli.simulate import SimulatedPool
 from headrace.ext_proc.cli.simulate.books import Books, Entry, Outcome
+from tests.soak.seeds import owners, readable
 
 LENGTH_BYTES = 4
+EVERY = 16
+"""Tokens of an answer, after the first, between two tellings of it."""
 
 
 class Told(msgspec.Struct, array_like=True):
     """One change of one entry. number: the entry's, within this pool's life; request: the caller's `x-number`, -1 without one.
 
-    body: with the opening alone. tokens: prompt and answer, as far as they are generated.
+    opens: the request has just arrived. leaks: what personal data was in it. tokens: prompt and answer, as far as they are
+    generated, or up to EVERY fewer of an answer that goes on.
     """
 
     pool: str
@@ -30,8 +34,8 @@ class Told(msgspec.Struct, array_like=True):
     outcome: str
     prompt_tokens: int
     completion_tokens: int
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes | None = None
+    opens: bool = False
+    leaks: tuple[str, ...] = ()
 
 
 class ToldBooks(Books):
@@ -44,19 +48,20 @@ class ToldBooks(Books):
     def open(self, method: str, path: str, headers: tuple[tuple[str, str], ...], body: bytes) -> Entry:
         entry = super().open(method, path, headers, body)
         self.clear()
-        self._tell(entry, headers, body)
+        self._tell(entry, opens=True, leaks=_leaks(headers, body))
         return entry
 
     def write(self, entry: Entry, tokens: int) -> None:
         super().write(entry, tokens)
-        if tokens:
+        told, now = entry.completion_tokens - tokens, entry.completion_tokens
+        if not told or told // EVERY < now // EVERY:
             self._tell(entry)
 
     def close(self, entry: Entry, outcome: Outcome) -> None:
         super().close(entry, outcome)
         self._tell(entry)
 
-    def _tell(self, entry: Entry, headers: tuple[tuple[str, str], ...] = (), body: bytes | None = None) -> None:
+    def _tell(self, entry: Entry, *, opens: bool = False, leaks: tuple[str, ...] = ()) -> None:
         said = Told(
             self._name,
             entry.number,
@@ -65,11 +70,17 @@ class ToldBooks(Books):
             entry.outcome.value,
             entry.prompt_tokens,
             entry.completion_tokens,
-            headers,
-            body,
+            opens,
+            leaks,
         )
         data = msgspec.msgpack.encode(said)
         self._driver.sendall(len(data).to_bytes(LENGTH_BYTES, "big") + data)
+
+
+def _leaks(headers: tuple[tuple[str, str], ...], body: bytes) -> tuple[str, ...]:
+    """Personal data that callers have sent, anywhere in what arrived."""
+    told = "\n".join(value for _, value in headers)
+    return tuple(value for text in (told, readable(body)) for _, value in owners(text))
 
 
 def _number(text: str | None) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tests.e2e.site import until
 from tests.soak.answering import unexplained
-from tests.soak.callers import Callers
+from tests.soak.calling import Calling
 from tests.soak.driver import Driver
 from tests.soak.evidence import Case, Loss
 from tests.soak.faults.base import Bound, Fault, Splicer
@@ -153,7 +153,7 @@ class Run:
 
 @contextlib.asynccontextmanager
 async def running(plan: Plan, faults: Sequence[Fault], splicer: Splicer) -> AsyncIterator[Run]:
-    async with running_site(faults, splicer) as site, Callers(site.url, site.signer) as callers:
+    async with running_site(faults, splicer) as site, Calling(site.url, site.signer, plan.seed) as callers:
         driver = Driver(callers, plan.seed, plan.per_second)
         yield Run(site, plan, driver, Schedule(site, faults, plan.seed))
 

@@ -82,7 +82,7 @@ PLANTED: Mapping[str, tuple[Case, str]] = {
         replace(served(status=500, outcome="refused"), verdict=replace(VERDICT, status=500)),
         "wrong_charge",
     ),
-    "personal data at a pool": (served(leaks=["soak.0000007x1@org0.example.org"]), "personal_data_upstream"),
+    "personal data at a pool": (served(leaks=("soak.0000007x1@org0.example.org",)), "personal_data_upstream"),
     "another's data at a caller": (heard(foreign=("10.0.0.9",)), "foreign_data"),
     "a placeholder at a caller": (heard(placeholders=1), "not_restored"),
     "other words than were said": (heard(text="say that"), "not_restored"),

@@ -36,6 +36,8 @@ class Bound(Flag):
     """Its caller's connection may break, before the answer or within it."""
     UNCOUNTED = auto()
     """Words of a stream that is counted here may be missing from its charge: those that had not been read."""
+    UNDECIDED = auto()
+    """What its caller was refused may be without any record; the log counts such records as dropped."""
     UNRECORDED = auto()
     """The audit log may lack what follows the request's own record: the verdict on the answer, the settlement."""
 

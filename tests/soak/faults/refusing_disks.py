@@ -51,7 +51,7 @@ class FilesRefused(Fault):
 
 
 async def _refused(site: Site, kind: str, random: Random, full: AbstractContextManager[None]) -> Window:
-    async with striking(site, kind, Bound.REFUSED) as course:
+    async with striking(site, kind, Bound.REFUSED | Bound.UNDECIDED | Bound.UNRECORDED) as course:
         with full:
             await hold(random, 0.5, 4.0)
         await eventually(lambda: _written(site), "what waited for the audit log's disk is on it")
