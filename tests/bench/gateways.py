@@ -71,7 +71,7 @@ def plan_headrace(upstream: str, directory: Path, transport: Transport = DEFAULT
     headrace = Path(sys.executable).with_name("headrace")
     options = ("--listen", f"unix:{socket}", "--workers", "1", "--admin", admin, "--log-level", "warning", "--transport", transport)
     command = (str(headrace), "serve", str(directory / "policy.yaml"), *options)
-    settled = partial(_settlements, f"http://{admin}")
+    settled = partial(settlements, f"http://{admin}")
     return Plan(_named("headrace", transport, DEFAULT), full(upstream, socket), settled, command, key)
 
 
@@ -90,7 +90,8 @@ def write_policy(directory: Path, upstream: str, policy: Path = POLICY) -> str:
     return secret
 
 
-async def _settlements(admin: str) -> float:
+async def settlements(admin: str) -> float:
+    """How many requests a service has settled. admin: its URL."""
     async with httpx.AsyncClient() as client:
         metrics = (await client.get(f"{admin}/metrics")).raise_for_status().text
     found = re.search(r'^headrace_settlements_total\{outcome="settled"\} (\S+)', metrics, re.MULTILINE)

@@ -117,7 +117,7 @@ async def measure(requests: int, profile: bool) -> float:
         key = write_policy(Path(name), "http://127.0.0.1:1")
         service = Service(Path(name, "policy.yaml"), url)
         source = messages(key)
-        await _run(service, list(itertools.islice(source, 500)))
+        await serve_all(service, list(itertools.islice(source, 500)))
         work = list(itertools.islice(source, requests))
         gc.collect()
         gc.freeze()
@@ -125,7 +125,7 @@ async def measure(requests: int, profile: bool) -> float:
         if profile:
             profiler.enable()
         started = time.process_time()
-        await _run(service, work)
+        await serve_all(service, work)
         spent = time.process_time() - started
         profiler.disable()
         if profile:
@@ -134,7 +134,7 @@ async def measure(requests: int, profile: bool) -> float:
     return spent / requests * 1e6
 
 
-async def _run(service: Service, work: list[tuple[bytes, bytes]]) -> None:
+async def serve_all(service: Service, work: list[tuple[bytes, bytes]]) -> None:
     """All of it, settled."""
     for at in range(0, len(work), TOGETHER):
         await asyncio.gather(*(service.serve(*pair) for pair in work[at : at + TOGETHER]))

@@ -71,6 +71,11 @@ def peak_by_part(roots: Mapping[str, int]) -> dict[str, float]:
     return _sums((part, peak_mb(pid)) for part, pid in _parts(roots))
 
 
+def pss_by_part(roots: Mapping[str, int]) -> dict[str, float]:
+    """Bytes of each part now; a page that processes share counts once."""
+    return _sums((part, memory(pid).pss) for part, pid in _parts(roots))
+
+
 def _parts(roots: Mapping[str, int]) -> Iterator[tuple[str, int]]:
     for part, root in roots.items():
         for pid in tree(root):

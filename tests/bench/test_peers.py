@@ -206,3 +206,12 @@ def test_prompts_are_of_their_size_and_no_two_alike() -> None:
     assert {len(one) for one in made} == {prompts.SIZE}
     assert len(made) == 3
     assert letters(27) == "bb"
+
+
+def test_the_page_has_what_ours_is_by_each_other_row() -> None:
+    ours = msgspec.structs.replace(peer(), name="headrace", rps=1_000.0, cpu_s_per_1000=0.5)
+    other = msgspec.structs.replace(peer(), rps=40.0, cpu_s_per_1000=10.0)
+    found = table.render([ours, msgspec.structs.replace(ours, name="headrace, prompts only"), other], [], ABOUT)
+    assert "- a peer: 25.0 times its requests/s, 0.050 of its CPU for a request" in found
+    assert found.count("times its requests/s") == 1
+    assert "times its requests/s" not in table.render([other], [], ABOUT)

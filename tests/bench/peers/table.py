@@ -26,6 +26,7 @@ HEADS = (
     "leaked in tool arguments",
 )
 NONE = "–"
+OURS = "headrace"
 
 
 class NoPlaceError(ValueError):
@@ -36,7 +37,7 @@ def render(runs: Sequence[PeerRun], missing: Sequence[Missing], about: Mapping[s
     """What stands between the marks."""
     rows = [HEADS, ("---", *["---:"] * (len(HEADS) - 1)), *map(_cells, runs), *map(_absent, missing)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    parts = (_about(about), table, *_absences(missing), *_problems(runs), _configured(runs))
+    parts = (_about(about), table, *_ratios(runs), *_absences(missing), *_problems(runs), _configured(runs))
     return "\n\n".join(parts)
 
 
@@ -88,6 +89,20 @@ def _about(about: Mapping[str, Any]) -> str:
     )
 
 
+def _ratios(runs: Sequence[PeerRun]) -> Sequence[str]:
+    """Ours and each other row of the same run: the ratios hold where times and rates are the machine's."""
+    ours = next((run for run in runs if run.name == OURS and run.rps and run.cpu_s_per_1000), None)
+    others = [run for run in runs if not run.name.startswith(OURS) and run.rps and run.cpu_s_per_1000]
+    if ours is None or not others:
+        return []
+    lines = [
+        f"- {run.name}: {ours.rps / run.rps:.1f} times its requests/s, {ours.cpu_s_per_1000 / run.cpu_s_per_1000:.3f} of its CPU "
+        "for a request"
+        for run in others
+    ]
+    return ["\n".join([f"The row `{OURS}`, all of whose filters are on, by the others':", "", *lines])]
+
+
 def _absences(missing: Sequence[Missing]) -> Sequence[str]:
     return ["\n".join(["Not measured:", "", *(f"- {one.name}: {one.why}." for one in missing)])] if missing else []
 
@@ -102,10 +117,10 @@ def _configured(runs: Sequence[PeerRun]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def replace(page: Path, figures: str) -> None:
+def replace(page: Path, figures: str, first: str = BEGIN, last: str = END) -> None:
     """Put the figures between the page's marks. Raises NoPlaceError."""
-    before, begin, rest = page.read_text("utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = page.read_text("utf-8").partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise NoPlaceError(f"{page} has no lines {BEGIN!r} and {END!r} for the table to stand between")
+        raise NoPlaceError(f"{page} has no lines {first!r} and {last!r} for the table to stand between")
     page.write_text(f"{before}{begin}\n\n{figures}\n\n{end}{after}", "utf-8")
