@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-UNUSED = ("httpx._main", "opentelemetry.sdk.metrics")
+UNUSED = ("httpx._main", "opentelemetry.metrics", "opentelemetry.sdk.metrics")
 """What libraries import where it is installed: httpx its command line, redis-py what it would measure itself with."""
 
 

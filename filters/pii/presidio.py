@@ -12,6 +12,7 @@ from inspect import isclass
 from pathlib import Path
 from typing import Any
 
+import regex  # type: ignore[import-untyped]
 import yaml  # type: ignore[import-untyped]
 
 from headrace.ext_proc.engine.imports import deferred
@@ -58,7 +59,9 @@ def listed() -> Mapping[str, Listed]:
     """Presidio's class name → every recognizer that needs neither a model nor a service."""
     configured = {each["name"]: each for each in _configuration()["recognizers"] if isinstance(each, dict)}
     classes = {name: cls for name, cls in vars(predefined_recognizers).items() if isclass(cls) and _needs_no_model(cls)}
-    return {name: _listed(cls, configured.get(name, {"enabled": False})) for name, cls in sorted(classes.items())}
+    found = {name: _listed(cls, configured.get(name, {"enabled": False})) for name, cls in sorted(classes.items())}
+    regex.purge()  # Presidio compiled every pattern to see that it can be, and nobody uses those
+    return found
 
 
 @cache

@@ -3,14 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import httpx
 from msgspec import Struct
 
 from headrace.ext_proc.core.ports import Clock
 from headrace.ext_proc.engine.load.board import Board
 from headrace.ext_proc.engine.load.metrics import Engine, MetricsError, snapshot
+
+if TYPE_CHECKING:
+    import httpx
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,11 @@ class Scraper:
 
     async def run(self) -> None:
         """Reads until cancelled."""
+        while not self._targets:
+            self._changed.clear()
+            await self._changed.wait()
+        import httpx  # 7 MB with its certificates, for policies that name metrics
+
         seconds = self._board.interval_ms / 1000
         limits = httpx.Limits(max_connections=AT_ONCE)
         async with httpx.AsyncClient(timeout=seconds, limits=limits, trust_env=False) as client:
@@ -58,7 +65,9 @@ class Scraper:
                 except TimeoutError:
                     continue
 
-    async def _read(self, client: httpx.AsyncClient, name: str, target: Target) -> None:
+    async def _read(self, client: "httpx.AsyncClient", name: str, target: Target) -> None:
+        import httpx
+
         asked_ms = self._clock.now_ms()
         try:
             async with asyncio.timeout(self._board.interval_ms / 1000):
@@ -76,7 +85,7 @@ class Scraper:
             log.warning("metrics are not read: the server counts as full", extra={"url": target.url, "detail": detail})
 
 
-async def _fetched(client: httpx.AsyncClient, url: str) -> str:
+async def _fetched(client: "httpx.AsyncClient", url: str) -> str:
     """Raises MetricsError for an answer that is too large or none, and httpx.HTTPError."""
     async with client.stream("GET", url) as answer:
         if answer.status_code != 200:
