@@ -1,5 +1,6 @@
 """What an exchange must have cost, by what its client, the gateway and the upstream know: without a look at how it is settled."""
 
+from http import HTTPStatus
 from typing import NamedTuple
 
 from tests.simulation.books import Lease
@@ -40,7 +41,12 @@ def charged_wrongly(story: Story, lease: Lease) -> str:
 def _unheard(story: Story) -> bool:
     """The service handed the request over, and the gateway had given it up before it heard so: nobody can settle that."""
     handed_over = any(decision["outcome"] == "handed_off" for decision in story.decisions)
-    return handed_over and story.settle == "" and not story.forwarded
+    return handed_over and story.settle == "" and _given_up(story)
+
+
+def _given_up(story: Story) -> bool:
+    """The gateway did not wait for what the service would say: docs/filters/budget.md."""
+    return not story.forwarded and story.client.status in (0, HTTPStatus.GATEWAY_TIMEOUT)
 
 
 def _overtaken(story: Story) -> bool:
@@ -58,13 +64,8 @@ def _expected(story: Story, reserved: int) -> list[Cost]:
 def _due(story: Story, kept: Cost) -> list[Cost]:
     """By who settles it."""
     if not story.forwarded:
-        # The service cannot know whether its last word was heard.
-        return [FREE] if _refused(story) else [FREE, kept]
+        return [FREE, kept] if _given_up(story) else [FREE]
     return _by_log(story, kept) if story.settle == "access_log" else _by_stream(story, kept)
-
-
-def _refused(story: Story) -> bool:
-    return story.client.ours or all(decision["outcome"] == "refused" for decision in story.decisions)
 
 
 def _by_log(story: Story, kept: Cost) -> list[Cost]:

@@ -1,10 +1,12 @@
 """The policies of the simulation: one for each way in which an answer, a failure or an outage is dealt with."""
 
+import atexit
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 
 from headrace.ext_proc.engine.policy import compile as compiler
@@ -72,6 +74,7 @@ filters:
 def _directory() -> Path:
     """With every policy's file. Their contents, and so their revisions, are the same in every process."""
     directory = Path(mkdtemp(prefix="headrace-simulation-"))
+    atexit.register(rmtree, directory, ignore_errors=True)
     (directory / "key").write_bytes(b"simulation" * 4)
     for label, way in WAYS.items():
         budget = f", {way.budget}" if way.budget else ""

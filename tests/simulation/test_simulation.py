@@ -1,9 +1,13 @@
 """The product under simulation: nothing is violated, and every run can be had again."""
 
 import os
+from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from tests.simulation.__main__ import main
 from tests.simulation.planted import PLANTED
 from tests.simulation.search import search, shortest
 from tests.simulation.world import run
@@ -54,6 +58,19 @@ def test_a_run_can_be_had_again_from_what_was_chosen(seed: int) -> None:
     assert (replayed.steps, replayed.trace, replayed.exchanges) == (drawn.steps, drawn.trace, drawn.exchanges)
 
 
+def test_the_command_shortens_what_it_finds_and_replays_it(tmp_path: Path) -> None:
+    app, found = typer.Typer(), tmp_path / "found.json"
+    app.command()(main)
+    planted = ["--plant", "restores_for_other_tenants"]
+    first = CliRunner().invoke(app, [*planted, "--steps", "50000", "--tries", "20", "--save", str(found)])
+    assert first.exit_code == 1 and "million steps a minute" in first.output
+    again = CliRunner().invoke(app, [*planted, "--replay", str(found)])
+    assert again.exit_code == 1 and again.output.splitlines()[-1] == first.output.splitlines()[-1]
+    mended = CliRunner().invoke(app, ["--replay", str(found)])
+    assert mended.exit_code == 0 and "nothing was violated" in mended.output
+    assert CliRunner().invoke(app, ["--plant", "nothing"]).exit_code == 2
+
+
 def test_other_seeds_are_other_runs() -> None:
     assert len({run(seed).steps for seed in range(1, 6)}) == 5
 
@@ -62,7 +79,7 @@ def test_what_fails_is_shortened_to_what_makes_it_fail() -> None:
     with PLANTED["restores_for_other_tenants"]():
         failure = search(BOUND, seed=1).failure
         assert failure is not None
-        short = shortest(failure, tries=400 if LONG else 60)
+        short = shortest(failure, tries=400 if LONG else 30)
         assert short.violation
         assert len(short.told) < len(failure.told) / 2
         assert run(short.seed, short.trace).violation == short.violation
