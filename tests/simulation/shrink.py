@@ -29,32 +29,28 @@ class Shrinker:
     def shrunk(self, trace: Trace) -> Trace:
         """What none of can be taken back, or as far as `runs` suffice. `trace` itself must fail."""
         kept = choices_of(trace)
-        kept = self._without_lanes(kept)
+        kept = self._fewest(_apart(kept, lambda choice: choice[0].split()[0]))  # an exchange with all its lanes
+        kept = self._fewest(_apart(kept, lambda choice: choice[0]))
         while self.runs > 0:
-            fewer = self._without_parts(kept)
+            fewer = self._fewest(_apart(kept, lambda choice: choice))
             if len(fewer) == len(kept):
                 break
             kept = fewer
         return trace_of(self._lowered(kept))
 
-    def _without_lanes(self, kept: list[Choice]) -> list[Choice]:
-        for lane in sorted({lane for lane, _, _ in kept}):
-            kept = self._tried([choice for choice in kept if choice[0] != lane]) or kept
-        return kept
-
-    def _without_parts(self, kept: list[Choice]) -> list[Choice]:
-        """Zeller and Hildebrandt's ddmin, with parts that halve from pass to pass."""
-        size = max(1, len(kept) // 2)
+    def _fewest(self, parts: list[list[Choice]]) -> list[Choice]:
+        """Zeller and Hildebrandt's ddmin: half of the parts are taken back, a quarter, and so on down to one at a time."""
+        size = max(1, len(parts) // 2)
         while True:
             at = 0
-            while at < len(kept):
-                fewer = self._tried(kept[:at] + kept[at + size :])
-                if fewer is None:
+            while at < len(parts):
+                fewer = parts[:at] + parts[at + size :]
+                if self._tried(_joined(fewer)) is None:
                     at += size
                 else:
-                    kept = fewer
+                    parts = fewer
             if size == 1:
-                return kept
+                return _joined(parts)
             size //= 2
 
     def _lowered(self, kept: list[Choice]) -> list[Choice]:
@@ -70,3 +66,15 @@ class Shrinker:
             return None
         self.runs -= 1
         return choices if self._fails(trace_of(choices)) else None
+
+
+def _apart(choices: list[Choice], name: Callable[[Choice], object]) -> list[list[Choice]]:
+    """By the name of what they belong to."""
+    parts: dict[object, list[Choice]] = {}
+    for choice in choices:
+        parts.setdefault(name(choice), []).append(choice)
+    return list(parts.values())
+
+
+def _joined(parts: list[list[Choice]]) -> list[Choice]:
+    return [choice for part in parts for choice in part]
