@@ -1,12 +1,14 @@
 """`python -m tests.soak --minutes 60`: writes build/soak.json and plots beside it; status 1 where anything was lost."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tests.soak.plots import plot
+from tests.soak.processes import as_urgent
 from tests.soak.run import Plan, soak
 
 BUILD = Path("build")
@@ -23,6 +25,7 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="a kind of fault; may be repeated; `none` for no fault at all")] = None,
 ) -> None:
     """Everything breaks, and nothing is lost."""
+    as_urgent(os.getpid())
     report = asyncio.run(soak(Plan.of_minutes(minutes, seed, per_second), only or ()))
     report.write(BUILD / "soak.json")
     plot(report, BUILD)

@@ -107,6 +107,7 @@ class Gateway:
         self._starts += 1
         self._envoy = EnvoyProcess(self._bootstrap, folder, concurrency=self._concurrency)
         await self._envoy.start(START_S)
+        as_urgent(self.pid)
 
     async def kill(self) -> None:
         if self._envoy is not None:
@@ -180,6 +181,15 @@ class Service:
         """As an operator does: what waits is settled first."""
         if self._process is not None and self._process.returncode is None:
             await ended(self._process)
+
+
+def as_urgent(pid: int) -> None:
+    """Gives the process's session the priority that this process was started with.
+
+    Where Linux groups processes by session, a process's own priority counts within its session alone; Envoy has one of its own.
+    """
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(os.nice(0)))
 
 
 async def _until(holds: Callable[[], bool], what: str) -> None:
