@@ -42,6 +42,10 @@ class Plan:
         each = seconds * 11 / 12 / rounds
         return cls(seed, rounds, seconds / 12, each * 0.9, each * 0.1, per_second, min(120.0, seconds / 6))
 
+    def spares(self, round_: int) -> bool:
+        """Whether the service's own processes live through that round: the middle half, so that their memory can be followed."""
+        return self.rounds // 4 <= round_ < self.rounds - self.rounds // 4 and self.rounds >= 4
+
 
 class Run:
     """One site, from its start to its report."""
@@ -56,6 +60,7 @@ class Run:
         await self._ask_for(self._plan.before_s)
         for number in range(self._plan.rounds):
             self._driver.round = number
+            self._schedule.sparing = self._plan.spares(number)
             await self._struck()
             await self._ask_for(self._plan.calm_s)
             await self._compare()

@@ -21,11 +21,12 @@ BAD_S = 0.3
 
 
 class Schedule:
-    """Every fault once before any comes again."""
+    """Every fault once before any comes again. sparing: those that end the service's own processes are passed over."""
 
     def __init__(self, site: Site, faults: Sequence[Fault], seed: int) -> None:
         self._site, self._faults, self._random = site, faults, Random(f"{seed}:faults")
         self._waiting: list[Fault] = []
+        self.sparing = False
         self.windows: list[Window] = []
         self.strikes: Counter[str] = Counter()
 
@@ -37,11 +38,18 @@ class Schedule:
             await asyncio.sleep(self._random.uniform(*PAUSE_S))
             if loop.time() >= end:
                 return
-            await self._strike(self._next())
+            if (fault := self._next()) is not None:
+                await self._strike(fault)
 
-    def _next(self) -> Fault:
-        self._waiting = self._waiting or self._random.sample(self._faults, len(self._faults))
-        return self._waiting.pop()
+    def _next(self) -> Fault | None:
+        """None where there is none that may strike now."""
+        may = [fault for fault in self._waiting if not (self.sparing and fault.ends_lives)]
+        if not may:
+            self._waiting = self._random.sample(self._faults, len(self._faults))
+            may = [fault for fault in self._waiting if not (self.sparing and fault.ends_lives)]
+        if may:
+            self._waiting.remove(may[-1])
+        return may[-1] if may else None
 
     async def _strike(self, fault: Fault) -> None:
         try:

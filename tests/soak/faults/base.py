@@ -66,6 +66,8 @@ class Fault(ABC):
 
     kind: ClassVar[str]
     """Its name in the report, such as `kill-worker`."""
+    ends_lives: ClassVar[bool] = False
+    """Whether it ends the service's own processes, whose memory is followed over as long a life as possible."""
 
     def unavailable(self) -> str:
         """Why this machine cannot have it, such as a missing library or privilege; empty where it can."""

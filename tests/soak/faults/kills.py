@@ -17,6 +17,7 @@ class KillWorker(Fault):
     """Its supervisor starts another."""
 
     kind: ClassVar[str] = "kill-worker"
+    ends_lives: ClassVar[bool] = True
 
     async def strike(self, site: Site, random: Random) -> Window:
         async with striking(site, self.kind, WITH_THE_WORKER) as course:
@@ -38,6 +39,7 @@ class KillSupervisor(Fault):
     """Its workers end with it, however it ends, and nobody serves until the operator has started another."""
 
     kind: ClassVar[str] = "kill-supervisor"
+    ends_lives: ClassVar[bool] = True
 
     async def strike(self, site: Site, random: Random) -> Window:
         async with striking(site, self.kind, WITH_THE_WORKER) as course:
