@@ -1,6 +1,7 @@
 """Waiting for a condition with a deadline, never for a time; asking a worker how it is; looking at processes."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -47,9 +48,17 @@ def lives(pid: int) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """The process ids of a process's children, theirs included."""
+    """The process ids of a process's children, theirs included; none of one that has ended, or does so meanwhile."""
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [child, *(children(child) if Path(f"/proc/{child}").exists() else [])]
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, _children_of(task)):
+                found += [child, *children(child)]
     return found
+
+
+def _children_of(task: Path) -> list[str]:
+    """Of one thread."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return (task / "children").read_text().split()
+    return []

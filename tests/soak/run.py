@@ -53,6 +53,7 @@ class Run:
     def __init__(self, site: Site, plan: Plan, driver: Driver, schedule: Schedule) -> None:
         self.site = self._site = site
         self._plan, self._driver, self._schedule = plan, driver, schedule
+        self._lapsed: dict[str, int] = {}
         self._ledger, self._audit, self._counters = Ledger(site), AuditLog(site.audit), Counters(site)
         self.report = Report(plan.seed, asyncio.get_running_loop().time(), warm_up_s=plan.warm_up_s)
 
@@ -89,7 +90,8 @@ class Run:
         cases = self._cases(records)
         losses += [loss for case in cases for loss in losses_of(case)]
         self.report.unexplained.update(why for case in cases if (why := unexplained(case)))
-        losses += await self._counters.differ(spent_by_team(records), beyond_by_team(cases), self._ledger.tokens)
+        spent, beyond = spent_by_team(records), beyond_by_team(cases)
+        losses += await self._counters.differ(spent, beyond, self._ledger.tokens, self._lapsed)
         losses += await verified(self._site)
         self._note(cases, losses)
         self._forget()
@@ -119,7 +121,7 @@ class Run:
             with contextlib.suppress(AssertionError):
                 await until(explained, "settlements")
             found += [Loss("lease_open", number, f"of {organisation}") for number in left]
-            await lapse(self._site, organisation)
+            self._lapsed[organisation] = await lapse(self._site, organisation)
         return found
 
     def _may_stay(self, number: int) -> bool:
