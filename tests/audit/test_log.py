@@ -183,6 +183,7 @@ def test_a_file_in_the_directory_s_place_is_said_at_once(tmp_path: Path) -> None
         Chain(terms_at(tmp_path / "log"), "0", Ticking().now_ms)
 
 
+@pytest.mark.usefixtures("careless")
 def test_nobody_else_may_read_any_of_it(tmp_path: Path) -> None:
     chain = Chain(terms_at(tmp_path / "log", bodies="encrypted"), "0", Ticking().now_ms)
     chain.close()

@@ -81,6 +81,7 @@ def words(folder: Path) -> Iterator[tuple[str, bytes]]:
     yield "decisions", (folder / "decisions.jsonl").read_bytes()
 
 
+@pytest.mark.usefixtures("careless")
 async def test_no_prompt_no_answer_and_no_secret_is_in_a_log_a_metric_or_a_probe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,11 +95,16 @@ async def test_no_prompt_no_answer_and_no_secret_is_in_a_log_a_metric_or_a_probe
         await until(lambda: "refused" in (running.folder / LOG).read_text(), "the policy was refused, and logged")
         probes = {path: (await running.admin.get(path)).content for path in ("/metrics", "/policy", "/readyz", "/healthz")}
         written = {**dict(words(running.folder)), **probes}
-        modes = dict(permissions(running.folder))
+        modes = dict([*permissions(running.folder), *written_beside(tmp_path)])
     assert {json.loads(line)["logger"].partition(".")[0] for line in written["log"].splitlines()} <= {"headrace"}
     assert b"pii" in written["decisions"]
     assert {(name, secret) for name, text in written.items() for secret in SECRETS if secret.encode() in text} == set()
     assert {str(path): oct(mode) for path, mode in modes.items() if mode & 0o077} == {}
+
+
+def written_beside(folder: Path) -> Iterator[tuple[Path, int]]:
+    """The keys and their pepper, as `headrace keys` makes them."""
+    return ((path, stat.S_IMODE(path.stat().st_mode)) for path in folder.iterdir())
 
 
 def permissions(folder: Path) -> Iterator[tuple[Path, int]]:

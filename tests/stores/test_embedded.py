@@ -47,6 +47,7 @@ def children(pid: int) -> list[int]:
     return [int(line) for line in found.stdout.split()]
 
 
+@pytest.mark.usefixtures("careless")
 def test_only_its_owner_can_reach_it() -> None:
     server = EmbeddedStore()
     path = Path(server.start().removeprefix("unix://"))

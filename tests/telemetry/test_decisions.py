@@ -49,6 +49,7 @@ async def test_records_become_json_lines_in_order(tmp_path: Path, lost: Lost) ->
     assert lost.count == 0
 
 
+@pytest.mark.usefixtures("careless")
 async def test_the_file_is_for_its_owner_alone(tmp_path: Path, lost: Lost) -> None:
     path = tmp_path / "decisions.jsonl"
     await DecisionLog(str(path), FixedClock(), lost).close()
