@@ -35,9 +35,10 @@ from headrace.filters.pii.settings import PiiSettings
 
 from .gateways import Plan, plan_bare, plan_headrace, plan_noop, run, write_policy
 from .inprocess import Service, messages
-from .peers.prompts import ask, prompt
+from .peers.prompts import SIZE, ask, prompt
 from .processes import cpu_by_part
 from .rounds import Gateway
+from .scaling.axes import words
 from .upstream import upstream
 
 EVERY_S = 0.001
@@ -76,6 +77,7 @@ def parts(bodies: Sequence[bytes]) -> Mapping[str, float]:
         "count": _median(lambda call: counter(call.prompt.texts), calls),
         "pii patterns": _median(detector.detect, texts),
         "pii patterns, a prompt seen before": _median(detector.detect, texts),
+        "pii patterns, nothing to look at": _median(detector.detect, [words(random.Random(each), SIZE) for each in texts]),
     }
 
 

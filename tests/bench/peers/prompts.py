@@ -59,10 +59,10 @@ class Prompts(msgspec.Struct, frozen=True):
 
 
 def prompt(chance: random.Random) -> str:
-    """A prompt like no other, of words that a patterns filter finds nothing in."""
-    words = [f"Request {letters(chance.getrandbits(48) + 1)}"]
-    words += chance.choices(WORDS, k=SIZE // 7)
-    return " ".join(words)[:SIZE].ljust(SIZE, "a")
+    """A prompt like no other, in which a patterns filter finds nothing but has to look: there are numbers in it."""
+    words = [f"Request {letters(chance.getrandbits(48) + 1)} of invoice 20241: 17 sacks of 30.5 kg"]
+    words += chance.choices(WORDS, k=SIZE // min(map(len, WORDS)))
+    return " ".join(words)[:SIZE]
 
 
 async def ask(gateway: Gateway, count: int) -> Prompts:
