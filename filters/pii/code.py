@@ -10,6 +10,7 @@ issue or a page is no postcode anywhere. What has a structure
 import re
 from collections.abc import Iterator, Sequence
 
+from headrace.filters.pii.numerals import is_of_a_program
 from headrace.filters.pii.places import PLACE
 from headrace.filters.pii.spans import Span
 from headrace.filters.pii.suffixes import is_public
@@ -53,6 +54,7 @@ _STATEMENT = re.compile(
     r"|(?:def|class)\s+\w+.*:|(?:if|elif|while|except)\s+(?:not\s+)?[\w.]+\s*:|for\s+\w+\s+in\s+[\w.]+:)\s*(?:\#.*)?"
 )
 _COMMENT = re.compile(r"\s*(?:#|//)")
+_FILE_ENDING = re.compile(r"\.[A-Za-z]")
 _BESIDE_DATA = frozenset(" \t,.!?:\"'’)-") | {""}
 _DOMAIN = re.compile(r"[\w\-]+(?:\.[\w\-]+)+")
 _SCHEME = re.compile(r"[\"']?(?:https?://|www\d{0,3}\.)", re.IGNORECASE)
@@ -71,6 +73,8 @@ def plausible(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
 
 def _judged(text: str, spans: Sequence[Span], *, code: bool) -> Iterator[Span]:
     for span in spans:
+        if is_of_a_program(text, span):
+            continue
         if span.entity == "URL":
             yield from _url(text, span, spans, code=code)
         elif span.entity in _NAMES:
@@ -82,9 +86,11 @@ def _judged(text: str, spans: Sequence[Span], *, code: bool) -> Iterator[Span]:
 
 def _is_name(text: str, span: Span, *, code: bool) -> bool:
     value = text[span.start : span.end]
-    if "_" in value or _IDENTIFIER.fullmatch(value):
+    if "_" in value or _FILE_ENDING.match(value) or _IDENTIFIER.fullmatch(value):
         return False
     line = _line_around(text, span)
+    if line[0].endswith("/") and _FILE_ENDING.match(line[1]):
+        return False
     if span.entity == PLACE and (_is_reference(text, span) or _is_count(value, line[0], code=code)):
         return False
     if code or _STATEMENT.fullmatch(value.join(line)):

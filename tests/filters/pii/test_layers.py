@@ -237,3 +237,29 @@ def test_a_postcode_stands_in_prose_and_in_data(text: str) -> None:
 )
 def test_a_name_with_a_capital_within_is_no_identifier(name: str) -> None:
     assert _named(f"the letter was for {name} and nobody else", name)
+
+
+@pytest.mark.parametrize("text", ["'MAPPINGS/ISO8859/8859-6.TXT'", "is renamed with a .bak extension"])
+def test_names_of_files_are_no_places(text: str) -> None:
+    at = max(text.find("8859-6"), text.find(".bak"))
+    assert plausible(text, [Span(at, at + 6, "LOCATION", 0.8)]) == ()
+
+
+CODED = PatternDetector(dict.fromkeys(entities(), 0.4), layers=[plausible])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('if self.ld_version >= "2.10.90":', []),
+        ("Microsoft Windows XP [Version 5.12.26]", []),
+        ("<td>12.05.1984</td> was the day, and dob >= '12.05.1984'", ["12.05.1984", "12.05.1984"]),
+        ("for child in children[::2]:", []),
+        ("listen on http://[::1]:80/ and on ::1", ["::1", "::1"]),
+        ("SERVER_AUTH = '1.3.6.1.5.5.7.3.1'", []),
+        ("IP 192.168.1.5.51234 > 10.0.0.1.443: Flags [S]", ["192.168.1.5", "10.0.0.1"]),
+        ("' !\"#$%&*+,-./' '0123456789' ':;<=>?'", []),
+    ],
+)
+def test_a_programs_numbers_are_no_dates_and_no_addresses(text: str, found: list[str]) -> None:
+    assert [text[each.start : each.end] for each in CODED.detect(text) if each.entity != "URL"] == found
