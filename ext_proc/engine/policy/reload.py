@@ -62,10 +62,10 @@ class Reloader:
     async def run(self) -> None:
         """Follows the files until cancelled."""
         while True:
-            await self.look()
             try:
+                await self.look()
                 await self._watch(self._directories())
-            except OSError as error:  # a directory that was taken away, or no watches left
+            except (OSError, RuntimeError, MemoryError) as error:  # a directory taken away; no watch, descriptor or thread left
                 log.warning("policy files are not watched", extra={"error": str(error)})
                 await asyncio.sleep(LOOK_ANYWAY_MS / 1000)
 

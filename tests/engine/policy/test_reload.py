@@ -1,6 +1,7 @@
 """Reload: what editors and Kubernetes do to files, and what stays in force meanwhile."""
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace.ext_proc.engine.policy import reload
 from headrace.ext_proc.engine.policy.compile import Policy, compile_policy
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
 from headrace.ext_proc.engine.policy.reload import Reloader
@@ -166,3 +168,27 @@ async def test_a_change_within_one_tick_of_the_clock_is_seen(bench: Workbench) -
     os.utime(bench.path, (1, 1))
     await watched.reloader.look()
     assert watched.models == ["two"]
+
+
+async def test_a_process_without_descriptors_or_threads_follows_its_files_when_it_has_some_again(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload, "LOOK_ANYWAY_MS", 10)
+    refusals = [OSError(errno.EMFILE, "Too many open files"), RuntimeError("can't start new thread"), MemoryError()]
+    bench.write(ONE)
+
+    def compile() -> Policy:
+        if bench.path.read_text() == TWO and refusals:
+            raise refusals.pop()
+        return compile_policy(bench.path, registry(), PORTS)
+
+    taken: asyncio.Queue[Policy | PolicyErrors] = asyncio.Queue()
+    following = asyncio.create_task(Reloader(bench.path, compile, taken.put_nowait).run())
+    bench.write(TWO)
+    outcome = await asyncio.wait_for(taken.get(), 30)
+    assert isinstance(outcome, Policy)
+    assert [model.name for model in outcome.catalogue] == ["two"]
+    assert not refusals
+    following.cancel()
+    with suppress(asyncio.CancelledError):
+        await following
