@@ -36,6 +36,8 @@ local SWEPT = 8
 local OVERTAKEN = 60000
 
 local OPEN, CLOSED, RELEASED_FIRST = 1, 2, 3
+-- Members of an open lease's record.
+local OPENED = 7
 
 -- Bytes of plans that are remembered unpacked, which takes some eight times as much: a thousand callers or more.
 local PLANS = 1048576
@@ -182,11 +184,12 @@ local function refits_at(seen, now, length, limit, amount)
   return (last + 1) * width_of(length) + length
 end
 
--- The record of a lease, unless it is unknown or has lapsed.
+-- The record of a lease, unless it is unknown, has lapsed, or is another release's: that one stands as reserved.
 local function record_of(key, now)
   local packed = redis.call('GET', key)
   local record = packed and cmsgpack.unpack(packed)
-  return record and now < record[2] and record or nil
+  local is_ours = record and (record[1] ~= OPEN or #record == OPENED)
+  return is_ours and now < record[2] and record or nil
 end
 
 local function write_down(ledger, now, outcome, record)

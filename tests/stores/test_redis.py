@@ -5,14 +5,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import redis
 
-from headrace.ext_proc.core.ledger import Admitted, Charge, Exhausted, Fixed, Sliding
+from headrace.ext_proc.core.ledger import Admitted, Charge, Closing, Exhausted, Fixed, Sliding
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
 from headrace.ext_proc.stores import link, open_store
 from headrace.ext_proc.stores.embedded import EmbeddedStore
 from headrace.ext_proc.stores.redis import RedisStore
+from headrace.ext_proc.stores.wire import lease_key
 
 NOW = 1_795_000_000_000
 CHARGE = Charge("team", "tokens", 100, 10, Fixed(NOW, NOW + 60_000))
@@ -307,3 +309,11 @@ async def test_a_server_that_forgets_plans_counts_on(store: Store) -> None:
             charges = [Charge(f"{caller}-{number}-{'x' * 200}", "tokens", 100, 10, CHARGE.window) for number in range(256)]
             held.append(await store.reserve("org", f"lease-{turn}-{caller}", charges, now_ms=NOW, ttl_ms=60_000))
     assert held == [Admitted((90,) * 256)] * 20 + [Admitted((80,) * 256)] * 20
+
+
+async def test_an_open_lease_of_another_release_stands_as_reserved(store: Store, admin: "redis.Redis") -> None:
+    assert await reserve(store, "ours") == Admitted((90,))
+    admin.set(lease_key("org", "theirs"), msgspec.msgpack.encode([1, NOW + 60_000, [1, 90], "told", ["its keys"]]))
+    ended = await store.settle_many("org", [Closing("theirs", {"tokens": 3}), Closing("ours", {"tokens": 3})], now_ms=NOW)
+    assert [one.applied for one in ended] == [False, True]
+    assert await store.read("org", [CHARGE], now_ms=NOW) == (3,)
