@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak fuzz audit bench bench-peers lock proto clean
+.PHONY: help setup demo test check soak simulate fuzz audit bench bench-peers lock proto clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ check: setup  ## ruff and mypy
 MINUTES ?= 60
 soak: setup  ## an hour (MINUTES=60) of traffic while everything breaks; writes build/soak.json and plots beside it
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(ARGS)
+
+simulate: setup  ## core, filters and stores in a world of one seed; STEPS=1000000, SEED=1
+	$(BIN)/python -m tests.simulation --steps $(or $(STEPS),1000000) --seed $(or $(SEED),1) $(ARGS)
 
 fuzz: setup  ## mutated requests through real Envoy; REQUESTS=100000, SEED= of an earlier run; writes build/fuzz.json
 	$(BIN)/python -m tests.fuzz --requests $(or $(REQUESTS),100000) --seed "$(SEED)" $(ARGS)
