@@ -1,5 +1,9 @@
 """What Envoy refuses by itself, the callers' SDKs read as they read every other refusal."""
 
+import asyncio
+import json
+from urllib.parse import urlsplit
+
 import httpx
 import openai
 import pytest
@@ -69,3 +73,16 @@ async def test_the_services_own_refusals_stay_as_they_are(site: Site) -> None:
     assert told(answer)[::2] == (401, "auth.invalid")
     caller = await site.caller()
     assert told(await site.post(caller, chat(model="gpt-unknown")))[2] == "model.not_allowed"
+
+
+async def test_a_request_whose_headers_never_end(site: Site) -> None:
+    """Whose path is not known, and so is answered as OpenAI would."""
+    at = urlsplit(site.stack.url)
+    reader, writer = await asyncio.open_connection(at.hostname, at.port)
+    writer.write(b"POST /v1/messages HTTP/1.1\r\nhost: gateway\r\nx-a: ")
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert b"\r\nx-headrace-reason: request.timeout" in head
+    error = json.loads(body)["error"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", "request.timeout")

@@ -38,6 +38,9 @@ KINDS: Final = (
         "The gateway could not check your request, so it was not sent on. Please try again.",
     ),
     Kind("response.code_details == 'route_not_found'", 404, "path.unknown", "This gateway does not serve this path."),
+    Kind("response.code == 408", 408, "request.timeout", "The request did not arrive in time. Please try again."),
+    Kind("response.code == 431", 431, "request.headers_too_large", "The request's headers are larger than this gateway accepts."),
+    Kind("response.code == 400", 400, "request.malformed", "This is no HTTP request that the gateway understands."),
     Kind("response.code == 504", 504, "upstream.timeout", "The model server did not answer in time. Please try again."),
     Kind(
         "response.code == 502 || response.code == 503",
