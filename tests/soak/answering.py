@@ -6,6 +6,8 @@ from tests.soak.asks import Manner
 from tests.soak.evidence import Case, Losses
 from tests.soak.faults.base import Bound
 
+UNREAD = "request.timeout"
+"""Before the path is known: the dialect is OpenAI's whoever asks."""
 WHEN_BROKEN = frozenset(
     {
         "audit.unavailable",
@@ -15,6 +17,7 @@ WHEN_BROKEN = frozenset(
         "identity.failed",
         "pii.failed",
         "pii.too_long",
+        UNREAD,
         "routing.failed",
         "upstream.timeout",
         "upstream.unavailable",
@@ -51,7 +54,7 @@ def _refused(case: Case) -> Losses:
     verdict = case.verdict
     if any(one.status == verdict.status for one in case.served) or not (verdict.complete or verdict.code):
         return  # the pool's own words, or too few of ours
-    if not verdict.in_dialect:
+    if not verdict.in_dialect and verdict.code != UNREAD:
         yield case.loss("refusal_form", verdict.wrong or "the other dialect")
     elif verdict.status >= 400 and verdict.reason != verdict.code:
         yield case.loss("refusal_form", f"code {verdict.code!r}, header {verdict.reason!r}")

@@ -67,11 +67,19 @@ def judged(heard: Heard) -> Verdict:
         complete=heard.complete,
         left=heard.left,
         broke=heard.broke,
-        foreign=tuple(value for number, value in owners(seen) if number != heard.ask.number),
+        foreign=_foreign(heard.ask, seen),
         placeholders=len(PLACEHOLDER.findall(seen)),
         events=body.count(b"\n\n") if heard.ask.stream else 0,
     )
-    return replace(verdict, **_content(heard, body))
+    content = _content(heard, body)
+    across = _foreign(heard.ask, content.get("text") or "")
+    return replace(verdict, **content, foreign=(*verdict.foreign, *across))
+
+
+def _foreign(ask: Ask, text: str) -> tuple[str, ...]:
+    """Values of others. What an own value begins with is none: an answer may be cut off within an address."""
+    found = [value for number, value in owners(text) if number != ask.number]
+    return tuple(value for value in found if not any(own.startswith(value) for own in ask.seeds))
 
 
 def _content(heard: Heard, body: bytes) -> Mapping[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 MODEL, CLAUDE, EMBEDDER, BULK = "llama-3.3-70b", "claude-opus-4", "text-embedding-3-small", "bulk"
 MAX_OUTPUT = 64
 """Tokens of answer that a request without a cap reserves."""
-TEAM_USD = 0.035
-"""Of one team in one month: some 50,000 tokens. Teams are new in every round, and spend theirs before its end."""
+TEAM_USD = 0.1
+"""Of one team in one month: some 140,000 tokens. Teams are new in every round, and most spend theirs before its end."""
 LEASE_S = 60
 """The shortest there is, and longer than any answer of the run takes; what a fault leaves open lapses within a quiet point."""
 PATIENT_MS = 4000

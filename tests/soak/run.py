@@ -147,6 +147,8 @@ class Run:
         report.concerned += sum(case.bound is not Bound.NOTHING for case in cases)
         report.ledger.update(record["outcome"] for case in cases for record in case.records)
         report.losses += losses
+        for loss in losses:
+            print(f"{loss.kind} {loss.number}: {loss.what}", flush=True)
         report.rounds += 1
         report.events, report.outcomes = self._driver.events, self._driver.outcomes
         report.windows, report.strikes = self._schedule.windows, self._schedule.strikes

@@ -161,6 +161,10 @@ def test_an_answer_is_read_for_its_words_and_for_whose_data_is_in_them() -> None
         "10.0.0.9",
         "4000 0000 0980 0017",
     )
+    cut = judged(
+        Heard(replace(ASK, number=3322, seeds=("10.0.12.250",)), 1.0, 2.0, 200, {}, bytearray(b'{"x": "10.0.12.2'), left=True)
+    )
+    assert cut.foreign == ()
     assert answered("soak.000000\\u0038x1@org0.example.org").foreign == ("soak.0000008x1@org0.example.org",)
     assert answered("<EMAIL_ADDRESS_a1b2c3d4>").placeholders == 1
     assert "KeyError" in answered('"}, "x": {"y": "').wrong or answered("").text == ""
