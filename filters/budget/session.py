@@ -144,13 +144,18 @@ class BudgetSession(Session):
     def _used(self, lease: Lease, outcome: Outcome) -> Usage | None:
         """What the answer used, as far as it came through here; None where what was reserved must stand."""
         reported = outcome.usage
-        # Anthropic reports usage from the first event on, so that of a stream cut short is no sum.
-        if reported and (outcome.cause is Cause.COMPLETED or self._request.dialect is not Dialect.ANTHROPIC):
+        if reported and self._is_sum(reported, outcome):
             return reported
         if not outcome.streamed or self._request.facts.get(KEEPS_RESERVED):
             return None
         counted = self._books.tokens.of_answer(outcome.streamed, lease.model)
         return Usage(reported.input_tokens if reported else lease.usage.input_tokens, counted)
+
+    def _is_sum(self, reported: Usage, outcome: Outcome) -> bool:
+        """Anthropic reports usage from a stream's first event on: of one cut short, or that says no more, it is the prompt's."""
+        if self._request.dialect is not Dialect.ANTHROPIC:
+            return True
+        return outcome.cause is Cause.COMPLETED and (reported.output_tokens > 0 or not self._request.call.stream)
 
     def _context(self, outcome: Outcome) -> dict[str, Any]:
         """What the settlement's record shows besides, as one from the access log does."""

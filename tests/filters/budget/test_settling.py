@@ -141,6 +141,22 @@ async def test_the_usage_that_anthropic_reports_first_is_not_taken_for_the_sum(r
     assert await rig.used("user-day:research/ann") == (held if on_hang_up == "reserved" else used)
 
 
+@pytest.mark.parametrize("on_hang_up", ["reserved", "count"])
+async def test_an_anthropic_stream_that_never_says_what_its_answer_used_is_not_free(rig: Rig, on_hang_up: str) -> None:
+    rig.usage = {"on_hang_up": on_hang_up}
+    rig.capabilities = Capability.NOTHING
+    exchange, _ = await rig.ask({**BODY, "stream": True}, "/v1/messages")
+    held = await rig.used("user-day:research/ann")
+    await rig.send(exchange, ResponseHeaders(200, SSE))
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 9, "output_tokens": 0}}}
+    delta = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "one two three"}}
+    end = {"type": "message_stop"}
+    events = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in (start, delta, end))
+    await rig.send(exchange, ResponseBody(events, end=True))
+    await rig.carry_out(exchange.close(Cause.COMPLETED))
+    assert await rig.used("user-day:research/ann") == (held if on_hang_up == "reserved" else 9 + 3)
+
+
 async def test_a_stream_that_reports_its_usage_is_settled_by_it(rig: Rig) -> None:
     rig.capabilities = Capability.NOTHING
     exchange, _ = await rig.ask({**BODY, "stream": True})
