@@ -23,10 +23,11 @@ def main(
     seed: Annotated[int, typer.Option(help="repeats a run's decisions")] = 1,
     per_second: Annotated[float, typer.Option(help="requests")] = 25.0,
     only: Annotated[list[str] | None, typer.Option(help="a kind of fault; may be repeated; `none` for no fault at all")] = None,
+    tcp: Annotated[bool, typer.Option("--tcp", help="Envoy calls the service over TCP, whose network breaks as well")] = False,
 ) -> None:
     """Everything breaks, and nothing is lost."""
     as_urgent(os.getpid())
-    report = asyncio.run(soak(Plan.of_minutes(minutes, seed, per_second), only or ()))
+    report = asyncio.run(soak(Plan.of_minutes(minutes, seed, per_second), only or (), tcp=tcp))
     report.write(BUILD / "soak.json")
     plot(report, BUILD)
     print((BUILD / "soak.json").read_text())

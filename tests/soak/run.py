@@ -161,19 +161,22 @@ class Run:
 
 
 @contextlib.asynccontextmanager
-async def running(plan: Plan, faults: Sequence[Fault], splicer: Splicer) -> AsyncIterator[Run]:
-    async with running_site(faults, splicer) as site, Calling(site.url, site.signer, plan.seed) as callers:
+async def running(plan: Plan, faults: Sequence[Fault], splicer: Splicer, *, tcp: bool) -> AsyncIterator[Run]:
+    async with running_site(faults, splicer, tcp=tcp) as site, Calling(site.url, site.signer, plan.seed) as callers:
         driver = Driver(callers, plan.seed, plan.per_second)
         yield Run(site, plan, driver, Schedule(site, faults, plan.seed))
 
 
-async def soak(plan: Plan, only: Collection[str] = ()) -> Report:
-    """The whole run. only: kinds of faults, all where it is empty. Raises what a fault or the driver could not do."""
-    every, splicer = catalogue(plan.seed)
+async def soak(plan: Plan, only: Collection[str] = (), *, tcp: bool = False) -> Report:
+    """The whole run. only: kinds of faults, all where it is empty. tcp: Envoy calls the service over TCP.
+
+    Raises what a fault or the driver could not do.
+    """
+    every, splicer = catalogue(plan.seed, tcp=tcp)
     faults = [fault for fault in every if not only or fault.kind in only]
     missing = {fault.kind: why for fault in faults if (why := fault.unavailable())}
     faults = [fault for fault in faults if fault.kind not in missing]
-    async with running(plan, faults, splicer) as run:
+    async with running(plan, faults, splicer, tcp=tcp) as run:
         run.report.unavailable = missing
         async with sampling(run.site) as resources, reloading(run.site, plan.seed) as offered:
             run.report.reloads = offered
