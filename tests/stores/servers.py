@@ -187,6 +187,11 @@ class SentinelServers:
         for server in (*self.sentinels, *self.servers):
             server.kill()
 
+    def be_patient(self) -> None:
+        """No further failover: a primary that is slow to answer on a busy machine would be given up for a replica that has nothing."""
+        for sentinel in self.sentinels:
+            sentinel.ask("SENTINEL", "SET", SERVICE, "down-after-milliseconds", 60_000)
+
     def primary(self) -> Server:
         """Whom the Sentinels name."""
         _, port = self.sentinels[0].ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)

@@ -34,6 +34,7 @@ async def test_a_failover_loses_no_settled_spend(sentinels: SentinelServers) -> 
     await asyncio.to_thread(dying.kill)
     try:
         await asyncio.to_thread(until, lambda: sentinels.primary() is not dying, "another primary")
+        await asyncio.to_thread(sentinels.be_patient)
         # The promoted one has no replica now, so that no write counts as done before the other returns and follows it.
         await asyncio.to_thread(dying.start)
         dying.ask("REPLICAOF", "127.0.0.1", sentinels.primary().port)  # what Sentinels do too, ten seconds later
