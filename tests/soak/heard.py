@@ -73,7 +73,7 @@ def judged(heard: Heard) -> Verdict:
     )
     content = _content(heard, body)
     across = _foreign(heard.ask, content.get("text") or "")
-    return replace(verdict, **content, foreign=(*verdict.foreign, *across))
+    return replace(verdict, **content, foreign=tuple(dict.fromkeys((*verdict.foreign, *across))))
 
 
 def _foreign(ask: Ask, text: str) -> tuple[str, ...]:

@@ -188,7 +188,7 @@ class SentinelServers:
             server.kill()
 
     def be_patient(self) -> None:
-        """No further failover: a primary that is slow to answer on a busy machine would be given up for a replica that has nothing."""
+        """No further failover: a primary that is slow on a busy machine would be given up for a replica that has nothing."""
         for sentinel in self.sentinels:
             sentinel.ask("SENTINEL", "SET", SERVICE, "down-after-milliseconds", 60_000)
 

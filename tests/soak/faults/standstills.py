@@ -57,13 +57,16 @@ class StallStore(Fault):
 
 
 class StopWorker(Fault):
-    """For as long it answers nothing, and finds afterwards that the store did not answer in time either."""
+    """For as long it answers nothing, and finds afterwards that the store did not answer in time either.
+
+    What it then still answers may come after Envoy has given up, so that nobody hears of the lease.
+    """
 
     kind: ClassVar[str] = "stop-worker"
 
     async def strike(self, site: Site, random: Random) -> Window:
         seconds = random.uniform(0.2, 3.0)
-        async with striking(site, self.kind, Bound.REFUSED, f"{seconds:.1f} s") as course:
+        async with striking(site, self.kind, Bound.REFUSED | Bound.AS_RESERVED, f"{seconds:.1f} s") as course:
             if workers := sorted(site.service.workers()):
                 with stopped(random.choice(workers)):
                     await asyncio.sleep(seconds)
