@@ -50,7 +50,7 @@ def endpoint_of(method: str, path: str) -> Endpoint | None:
     for suffix, endpoint in _SUFFIXES.items():
         if clean.endswith(suffix):
             return endpoint
-    return None
+    return endpoint_of(method, path.replace("#", "%23")) if "#" in path else None  # no fragment, then, but a character
 
 
 MAX_REMEMBERED = 256

@@ -22,6 +22,7 @@ import uvloop
 from headrace.ext_proc.core.ledger import Admitted, Charge, Fixed, Sliding, Window
 from headrace.ext_proc.stores.embedded import EmbeddedStore
 from headrace.ext_proc.stores.redis import VERSION, RedisStore
+from headrace.ext_proc.stores.wire import lease_key, ledger_key, open_key
 
 CALLERS = 32
 LEVELS = ("organisation", "team", "app", "user", "key", "model")
@@ -87,8 +88,9 @@ def pooled(client: "redis.asyncio.Redis") -> Call:
     """A lease of no counters: the least that a call over the pool costs the worker, whatever it asks for."""
 
     async def call() -> None:
-        told = msgspec.msgpack.encode((time.time_ns() // 1_000_000, TTL_MS, []))
-        await client.fcall(f"headrace_{VERSION.decode()}_reserve", 1, f"hr:{{bench}}:lease:{next(_fresh)}", told)
+        keys = (lease_key("bench", next(_fresh)), ledger_key("bench"), open_key("bench"))
+        told, plan = msgspec.msgpack.encode((time.time_ns() // 1_000_000, TTL_MS, [])), msgspec.msgpack.encode([])
+        await client.fcall(f"headrace_{VERSION.decode()}_reserve", len(keys), *keys, told, plan, b"")
 
     return call
 

@@ -43,6 +43,8 @@ SPELLINGS = [
     "/v1/chat/completions%3bx",
     "v1/chat/completions",
     "http://model/v1/chat/completions",
+    "/v1/x#/v1/chat/completions",
+    "#/chat/completions",
 ]
 OTHERS = [
     "",
