@@ -80,11 +80,19 @@ class Cases:
         draft = Draft(b"POST", made.path.encode(), body, headers, told=told)
         if not http2 or chance.random() < 0.5:
             changed(chance, draft)
+        who = self._left(draft.headers) if who is None else who
         if http2:
             draft.sound = (
                 draft.sound and draft.target.startswith(b"/") and all(_allowed_in_http2(name) for name, _ in draft.headers)
             )
         return Part(tag, made.mail, who, made.path == "/v1/messages"), draft
+
+    def _left(self, headers: Sequence[Header]) -> int | None:
+        """Whose key is the only one where `connection` names the header of another: a gateway takes that one away."""
+        if not any(name.lower() == b"connection" and b"authorization" in value for name, value in headers):
+            return None
+        keys = [value.decode("latin-1") for name, value in headers if name.lower() == b"x-api-key"]
+        return self.secrets.index(keys[0]) if len(keys) == 1 and keys[0] in self.secrets else None
 
     def _credentials(self, chance: random.Random, told: list[str]) -> tuple[int | None, list[Header]]:
         who = chance.randrange(len(self.secrets))

@@ -100,6 +100,14 @@ def test_of_a_good_case_nothing_is_said() -> None:
     assert judge(evidence(**heard(REFUSAL, received=[]))) == []
 
 
+def test_a_key_in_a_header_that_random_bytes_have_made_is_the_clients_own() -> None:
+    broken = evidence(**got(None, head(b"author: ization: Bearer " + SECRET.encode())))
+    assert [found.kind for found in judge(broken)] == ["a credential at the upstream"]
+    assert judge(replace(broken, case=replace(broken.case, wild=True))) == []
+    kept = evidence(**got(None, head(b"authorization: Bearer " + SECRET.encode())))
+    assert [found.kind for found in judge(replace(kept, case=replace(kept.case, wild=True)))] == ["a credential at the upstream"]
+
+
 def test_nobodys_call_is_found() -> None:
     good = evidence()
     nobody = replace(good.case, parts=(Part("7", MAIL, None, False),))
