@@ -138,7 +138,8 @@ async def test_a_real_prometheus_has_every_metric_that_the_dashboard_and_the_rul
             await asks(running, content)
         await until(lambda: _was_tried(running), "the candidate was tried")
         async with prometheus(tmp_path, str(running.admin.base_url.netloc, "ascii")) as client:
-            await until(lambda: _has(client, "headrace_candidate_changes_total"), "it has scraped us")
+            for late in ("headrace_candidate_changes_total", "headrace_budget_warnings_total"):  # the settlement's
+                await until(lambda late=late: _has(client, late), f"it has scraped {late}")  # type: ignore[misc]
             known = (await client.get("/metadata")).json()["data"]
             named = {name for text in ASKED for name in re.findall(r"\b(?:headrace|gen_ai_client)_[a-z_]+\b", text)}
             families = {family.name: family for family in FAMILIES if any(name.startswith(family.name) for name in named)}
