@@ -212,7 +212,10 @@ class _Noting(httpx2.AsyncBaseTransport):
         self._inner = httpx2.AsyncHTTPTransport(limits=limits)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        answer = await self._inner.handle_async_request(request)
+        try:
+            answer = await self._inner.handle_async_request(request)
+        except AttributeError as error:  # anyio's, of a connection that is gone before it has asked whose it is
+            raise httpx2.ConnectError(str(error)) from error
         heard = _now.get()
         _begins(heard, answer.status_code, answer.headers)
         assert isinstance(answer.stream, httpx2.AsyncByteStream)

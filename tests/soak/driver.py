@@ -25,14 +25,16 @@ class Driver:
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
     _under_way: set["asyncio.Task[None]"] = field(default_factory=set)
+    _failure: BaseException | None = None
 
     async def ask_for(self, seconds: float) -> None:
-        """Returns when the time is over; what was asked goes on."""
+        """Returns when the time is over; what was asked goes on. Raises what a task has raised."""
         loop = asyncio.get_running_loop()
         pace, next_at = Random(f"{self.seed}:pace:{self.asked}"), loop.time()
         end = next_at + seconds
         while (next_at := next_at + pace.expovariate(self.per_second)) < end:
             await asyncio.sleep(max(0.0, next_at - loop.time()))
+            self._check()
             if len(self._under_way) < AT_ONCE:
                 self._begin()
         await asyncio.sleep(max(0.0, end - loop.time()))
@@ -41,7 +43,12 @@ class Driver:
         self.asked += 1
         task = asyncio.create_task(self._one(self.asked, self.round))
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            self._failure = self._failure or task.exception()
 
     async def _one(self, number: int, round_: int) -> None:
         verdict = self.verdicts[number] = await self.callers.ask(number, round_)
@@ -51,9 +58,12 @@ class Driver:
     async def drained(self) -> None:
         """Returns when every request has ended. Raises what a task has raised."""
         while self._under_way:
-            done, _ = await asyncio.wait(self._under_way)
-            for task in done:
-                task.result()
+            await asyncio.wait(self._under_way)
+        self._check()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
 
 def _outcome(verdict: Verdict) -> str:
