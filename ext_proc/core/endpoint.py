@@ -50,7 +50,9 @@ def endpoint_of(method: str, path: str) -> Endpoint | None:
     for suffix, endpoint in _SUFFIXES.items():
         if clean.endswith(suffix):
             return endpoint
-    return endpoint_of(method, path.replace("#", "%23")) if "#" in path else None  # no fragment, then, but a character
+    if "#" in path:  # to some servers it begins no fragment, but is a character as any other
+        return endpoint_of(method, path.replace("#", "%23"))
+    return None
 
 
 MAX_REMEMBERED = 256
