@@ -52,12 +52,10 @@ class Store:
         await asyncio.to_thread(self.server.kill)
 
 
-class Pool:
-    """A simulated pool in a process of its own, whose books arrive at the driver's socket."""
+class Child:
+    """A process of our own."""
 
-    def __init__(self, name: str, port: int, books: Path) -> None:
-        self.name, self.port, self._books = name, port, books
-        self._process: asyncio.subprocess.Process | None = None
+    _process: asyncio.subprocess.Process | None = None
 
     @property
     def pid(self) -> int:
@@ -67,6 +65,13 @@ class Pool:
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.returncode is None
+
+
+class Pool(Child):
+    """A simulated pool in a process of its own, whose books arrive at the driver's socket."""
+
+    def __init__(self, name: str, port: int, books: Path) -> None:
+        self.name, self.port, self._books = name, port, books
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
@@ -116,7 +121,7 @@ class Gateway:
             await self._envoy.wait()
 
 
-class Service:
+class Service(Child):
     """`headrace serve`: pid is the supervisor's, whose children are the workers."""
 
     def __init__(self, folder: Path, policy: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -128,16 +133,6 @@ class Service:
         self.restore: Callable[[], None] = lambda: None
         """Puts a policy there that it can start with."""
         self._environment = {**os.environ, "TMPDIR": str(folder), **environment}
-        self._process: asyncio.subprocess.Process | None = None
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None, "start() comes first"
-        return self._process.pid
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.returncode is None
 
     def workers(self) -> list[int]:
         """The process ids of the workers that run."""

@@ -1,12 +1,14 @@
 """`kill -9` of every process of the site, in mid-work. What the supervisor does not start again is started by the operator: us."""
 
+import asyncio
 import os
 import signal
 from random import Random
 from typing import ClassVar
 
 from tests.soak.faults.base import Bound, Fault, Window
-from tests.soak.faults.striking import eventually, hold, striking
+from tests.soak.faults.striking import eventually, striking
+from tests.soak.processes import Part
 from tests.soak.site import Site
 
 WITH_THE_WORKER = Bound.REFUSED | Bound.CUT | Bound.AS_RESERVED | Bound.UNCOUNTED | Bound.UNRECORDED
@@ -42,11 +44,7 @@ class KillSupervisor(Fault):
     ends_lives: ClassVar[bool] = True
 
     async def strike(self, site: Site, random: Random) -> Window:
-        async with striking(site, self.kind, WITH_THE_WORKER) as course:
-            await site.service.kill()
-            await hold(random, 0.0, 1.0)
-            await site.service.start()
-        return course.window
+        return await _away(site, self.kind, site.service, random.uniform(0.0, 1.0), WITH_THE_WORKER)
 
 
 class KillStore(Fault):
@@ -55,11 +53,7 @@ class KillStore(Fault):
     kind: ClassVar[str] = "kill-store"
 
     async def strike(self, site: Site, random: Random) -> Window:
-        async with striking(site, self.kind, Bound.REFUSED) as course:
-            await site.store.kill()
-            await hold(random, 0.0, 2.0)
-            await site.store.start()
-        return course.window
+        return await _away(site, self.kind, site.store, random.uniform(0.0, 2.0), Bound.REFUSED)
 
 
 class KillGateway(Fault):
@@ -68,11 +62,7 @@ class KillGateway(Fault):
     kind: ClassVar[str] = "kill-gateway"
 
     async def strike(self, site: Site, random: Random) -> Window:
-        async with striking(site, self.kind, WITH_THE_WORKER) as course:
-            await site.gateway.kill()
-            await hold(random, 0.0, 1.0)
-            await site.gateway.start()
-        return course.window
+        return await _away(site, self.kind, site.gateway, random.uniform(0.0, 1.0), WITH_THE_WORKER)
 
 
 class KillPool(Fault):
@@ -83,8 +73,13 @@ class KillPool(Fault):
     async def strike(self, site: Site, random: Random) -> Window:
         bound = Bound.REFUSED | Bound.CUT | Bound.AS_RESERVED | Bound.UNCOUNTED
         name = random.choice(sorted(site.pools))
-        async with striking(site, self.kind, bound, name) as course:
-            await site.pools[name].kill()
-            await hold(random, 0.0, 2.0)
-            await site.pools[name].start()
-        return course.window
+        return await _away(site, self.kind, site.pools[name], random.uniform(0.0, 2.0), bound, name)
+
+
+async def _away(site: Site, kind: str, part: Part, seconds: float, bound: Bound, what: str = "") -> Window:
+    """The part is killed, and started again after so long."""
+    async with striking(site, kind, bound, what) as course:
+        await part.kill()
+        await asyncio.sleep(seconds)
+        await part.start()
+    return course.window
