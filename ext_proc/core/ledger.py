@@ -119,15 +119,20 @@ class Reached(Struct, frozen=True):
 
 
 class Closing(Struct, frozen=True):
-    """The end of a lease. spent: None releases it. record: what the ledger's stream keeps of it, besides time and outcome."""
+    """The end of a lease. spent: None releases it. record: what the ledger's stream keeps of it, besides time and outcome.
+
+    by: a name for this end, nobody else's. Told again under it, as after a lost reply, it is answered as at first; under an empty
+    name it is not.
+    """
 
     lease: str
     spent: Spent | None = None
     record: Mapping[str, str] = field(default_factory=dict)
+    by: str = ""
 
 
 class Closed(Struct, frozen=True):
-    """applied: this call settled or released the lease; False where it is unknown, has lapsed, or was closed before."""
+    """applied: this closing settled or released the lease; False where it is unknown, has lapsed, or was closed by another."""
 
     applied: bool
     reached: tuple[Reached, ...] = ()

@@ -14,14 +14,14 @@ _TOLD = ("exchange", "team", "app", "user", "key", "route", "endpoint", "stream"
 _COUNTS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "cache_write_tokens", "service_tier")
 
 
-def closing_of(effect: Money) -> Closing:
-    """What the store is told. The effect must have a lease."""
+def closing_of(effect: Money, by: str = "") -> Closing:
+    """What the store is told, by whom: see Closing. The effect must have a lease."""
     assert effect.lease is not None, "what no budget holds is not settled"
     if isinstance(effect, Release):
-        return Closing(effect.lease, None, _entry(effect))
+        return Closing(effect.lease, None, _entry(effect), by)
     if effect.usage is None:
-        return Closing(effect.lease, {}, {**_entry(effect), **_charged(effect, effect.reserved), "outcome": "kept"})
-    return Closing(effect.lease, spent_of(effect.usage, effect.price), {**_entry(effect), **_charged(effect, effect.usage)})
+        return Closing(effect.lease, {}, {**_entry(effect), **_charged(effect, effect.reserved), "outcome": "kept"}, by)
+    return Closing(effect.lease, spent_of(effect.usage, effect.price), {**_entry(effect), **_charged(effect, effect.usage)}, by)
 
 
 def _entry(effect: Money) -> dict[str, str]:

@@ -4,7 +4,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import count, islice
+from secrets import token_hex
 
 from headrace.ext_proc.core.effects import Effect, Record, Settle
 from headrace.ext_proc.core.ports import Clock, Store, StoreUnavailable
@@ -22,7 +23,7 @@ AT_ONCE = 64
 """Settlements in one call, which holds up the store's other callers for about a millisecond."""
 
 FIRST_RETRY, LAST_RETRY = 0.05, 5.0
-"""Seconds between tries. A settlement is tried until the runner stops; it is idempotent by its lease."""
+"""Seconds between tries. A settlement is tried until the runner stops. The store carries it out once and answers each try alike."""
 
 
 class EffectRunner:
@@ -41,6 +42,7 @@ class EffectRunner:
         self._queue = queue
         self._waiting: dict[str, deque[Money]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._name, self._batches = token_hex(4), count()
         self.depth = 0
         """Settlements that are not in the store yet."""
         self.dropped = 0
@@ -102,10 +104,10 @@ class EffectRunner:
             del self._tasks[organisation]
 
     async def _carry_out(self, organisation: str, batch: Sequence[Money]) -> None:
-        pause = FIRST_RETRY
+        pause, by = FIRST_RETRY, f"{self._name}-{next(self._batches)}"
         while True:
             try:
-                await self._send(organisation, batch)
+                await self._send(organisation, batch, by)
                 return
             except StoreUnavailable:
                 await asyncio.sleep(pause)
@@ -123,10 +125,11 @@ class EffectRunner:
         log.error("settlement refused", extra={"lease": batch[0].lease, "detail": str(error)})
         self._drop(batch[0])
 
-    async def _send(self, organisation: str, batch: Sequence[Money]) -> None:
-        """Raises StoreUnavailable and ValueError as the store does."""
+    async def _send(self, organisation: str, batch: Sequence[Money], by: str) -> None:
+        """by: the same at each try. Raises StoreUnavailable and ValueError as the store does."""
         now_ms = self._clock.now_ms()
-        answers = await self._store.settle_many(organisation, [closing_of(effect) for effect in batch], now_ms=now_ms)
+        closings = [closing_of(effect, f"{by}.{place}") for place, effect in enumerate(batch)]
+        answers = await self._store.settle_many(organisation, closings, now_ms=now_ms)
         for effect, closed in zip(batch, answers, strict=True):
             self._observe(settled(effect, closed))
             for reached in closed.reached:

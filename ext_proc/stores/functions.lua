@@ -6,7 +6,8 @@
 -- decides what has lapsed; the server's own expiry only clears away what no call looks at any more.
 --
 -- Keys, all of one organisation and so within one slot:
---   lease           a MessagePack record {state, lapses, remaining}; of an open lease {…, reserved at, amounts, plan, record}
+--   lease           a MessagePack record: {OPEN, lapses, remaining, reserved at, amounts, plan, record},
+--                   {CLOSED, lapses, remaining, who closed it, what they were told} or {RELEASED_FIRST, lapses}
 --   fixed window    a hash, counter -> sum; the window's bounds are in the key
 --   sliding counter a hash, bucket -> sum; bucket n covers [n * width, (n + 1) * width), width = length / 60 rounded up
 --   held counter    a sorted set, amount:lease -> when it lapses; and TOTAL -> minus the sum of the amounts, minus one
@@ -473,7 +474,7 @@ local function thresholds(reached, group, now)
 end
 
 -- {1, reached...}
-local function close(lease, open, record, now, spent)
+local function close(lease, open, record, now, spent, by)
   local _, lapses, remaining, reserved_at, amounts, plan, written = unpack(record)
   if written ~= '' then
     redis.call('ZREM', open, entry_of(lease, written, lapses))
@@ -487,32 +488,37 @@ local function close(lease, open, record, now, spent)
       thresholds(reply, group, now)
     end
   end
-  redis.call('SET', lease, cmsgpack.pack({CLOSED, lapses, remaining}), 'KEEPTTL')
+  redis.call('SET', lease, cmsgpack.pack({CLOSED, lapses, remaining, by, reply}), 'KEEPTTL')
   return reply
 end
 
--- {1, reached...} when this call settled the lease (spent: {unit = actual}) or released it (spent: false), else {0}.
-local function end_lease(lease, open, now, spent)
+-- {1, reached...} when this call settled the lease (spent: {unit = actual}) or released it (spent: false), else {0}; and whether what
+-- it closed is still to be written down. Whoever asks again, its reply lost, is told the same again.
+local function end_lease(lease, open, now, spent, by)
   local record = record_of(lease, now)
   if record and record[1] == OPEN then
-    return close(lease, open, record, now, spent)
+    return close(lease, open, record, now, spent, by), true
+  end
+  if record and record[1] == CLOSED and by ~= '' and record[4] == by then
+    return record[5], false
   end
   if not record and not spent then
     redis.call('SET', lease, cmsgpack.pack({RELEASED_FIRST, now + OVERTAKEN}), 'PX', digits(OVERTAKEN + SLACK))
   end
-  return {0}
+  return {0}, false
 end
 
--- keys: ledger, open, leases; {now, {{spent or false, outcome, {name, value, ...}}, ...}}. A reply of end_lease for each lease; what it
+-- keys: ledger, open, leases; {now, {{spent or false, outcome, {name, value, ...}, by}, ...}}. A reply of end_lease for each lease; what it
 -- closes is written down, unless its record is empty.
 local function settle(keys, args)
   local now, closings = unpack(cmsgpack.unpack(args[1]))
   local replies = {}
   sweep(keys[1], keys[2], now)
   for i, closing in ipairs(closings) do
-    local spent, outcome, record = unpack(closing)
-    replies[i] = end_lease(keys[i + 2], keys[2], now, spent)
-    if replies[i][1] == 1 and #record > 0 then
+    local spent, outcome, record, by = unpack(closing)
+    local reply, is_news = end_lease(keys[i + 2], keys[2], now, spent, by)
+    replies[i] = reply
+    if is_news and #record > 0 then
       write_down(keys[1], now, outcome, record)
     end
   end

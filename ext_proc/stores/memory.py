@@ -45,6 +45,8 @@ OVERTAKEN_MS = 60_000
 SLACK_MS = 60_000
 """A caller whose clock lags by less still meets the counter it charged, as in functions.lua."""
 
+UNAPPLIED = Closed(False)
+
 Key = tuple[str, str, Unit, Window]
 
 
@@ -84,6 +86,9 @@ class _Lease:
     draws: list[_Draw] = field(default_factory=list)
     """Empty once settled or released."""
     closed: bool = False
+    by: str = ""
+    told: Closed = UNAPPLIED
+    """Who closed it, and what they were told."""
     record: Record = field(default_factory=dict)
     """As it is to be written down when the lease lapses."""
 
@@ -167,13 +172,17 @@ class MemoryStore:
         if known is None and closing.spent is None:
             self._leases[organisation, closing.lease] = _Lease(now_ms + OVERTAKEN_MS, None, closed=True)
         if known is None or known.closed:
-            return Closed(False)
+            return known.told if known and closing.by and known.by == closing.by else UNAPPLIED
         draws, known.draws, known.closed = known.draws, [], True
         self._write_down(organisation, closing.record, outcome_of(closing), now_ms)
-        if closing.spent is None:
+        known.by, known.told = closing.by, self._corrected(draws, closing.spent, now_ms)
+        return known.told
+
+    def _corrected(self, draws: Sequence[_Draw], spent: Spent | None, now_ms: int) -> Closed:
+        if spent is None:
             self._correct(draws, {draw.charge.unit: 0 for draw in draws})
             return Closed(True)
-        self._correct(draws, checked_spent(closing.spent))
+        self._correct(draws, checked_spent(spent))
         return Closed(True, tuple(reached for draw in draws for reached in self._reached(draw, now_ms)))
 
     def _write_down(self, organisation: str, record: Record, outcome: str, now_ms: int) -> None:

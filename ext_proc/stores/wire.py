@@ -166,9 +166,9 @@ def answer(reply: Reply) -> Admitted | Exhausted:
 
 
 def closing_told(closing: Closing) -> Sequence[object]:
-    """{spent or false, outcome, {name, value, ...}}, see functions.lua. The record may name its own outcome."""
+    """{spent or false, outcome, {name, value, ...}, by}, see functions.lua. The record may name its own outcome."""
     spent: Spent | bool = False if closing.spent is None else {**closing.spent}
-    return (spent, outcome_of(closing), words_of(closing.record))
+    return (spent, outcome_of(closing), words_of(closing.record), closing.by)
 
 
 def words_of(record: Mapping[str, str]) -> Sequence[str]:

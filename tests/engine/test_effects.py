@@ -9,12 +9,13 @@ from typing import Any, cast
 import pytest
 
 from headrace.ext_proc.core.effects import Effect, Record, Release, Settle
-from headrace.ext_proc.core.ledger import Closed, Closing, Fixed, Reached
+from headrace.ext_proc.core.ledger import Charge, Closed, Closing, Fixed, Reached
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
 from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.usage import Usage
 from headrace.ext_proc.engine import effects as runners
 from headrace.ext_proc.engine.effects import AT_ONCE, EffectRunner
+from headrace.ext_proc.stores.memory import MemoryStore
 from tests.filters.compiled import NOON_MS, ManualClock
 from tests.transcripts.site import WAIT, until
 
@@ -44,6 +45,21 @@ class ScriptedStore:
         if self._errors:
             raise self._errors.pop(0)
         return [Closed(self._applies, self.reached) for _ in closings]
+
+
+class LosesReplies(MemoryStore):
+    """Does what it is asked; those who ask first do not hear of it."""
+
+    def __init__(self, silent: int) -> None:
+        super().__init__()
+        self.lost, self._silent = 0, silent
+
+    async def settle_many(self, organisation: str, closings: Sequence[Closing], *, now_ms: int) -> Sequence[Closed]:
+        answer = await super().settle_many(organisation, closings, now_ms=now_ms)
+        if self.lost < self._silent:
+            self.lost += 1
+            raise StoreUnavailable("no reply")
+        return answer
 
 
 @asynccontextmanager
@@ -146,6 +162,18 @@ async def test_a_store_that_is_away_is_asked_until_it_answers() -> None:
     store = ScriptedStore(*[StoreUnavailable("away")] * 5)
     assert (await outcome_of(Release("acme", "e1"), store))["outcome"] == "released"
     assert len(store.asked) == 6
+
+
+async def test_a_settlement_whose_reply_was_lost_is_recorded_as_what_it_was_and_tells_what_it_reached() -> None:
+    store = LosesReplies(2)
+    charge = Charge("team", "tokens", 2_000_000, 1_600_000, Fixed(0, NOON_MS * 2), warn=(1_000_000,))
+    await store.reserve("acme", "e1", [charge], now_ms=NOON_MS, ttl_ms=60_000)
+    records: list[Mapping[str, Any]] = []
+    runner = EffectRunner(store, ManualClock(), [lambda record: records.append(record.members)])
+    runner.submit([Settle("acme", "e1", USAGE), Settle("acme", "e1", USAGE)])  # an access-log entry that came twice
+    await runner.drain(WAIT)
+    assert [record.get("outcome", record.get("threshold")) for record in records] == ["settled", 1_000_000, "unknown_lease"]
+    assert store.lost == 2
 
 
 async def test_what_no_store_takes_is_dropped_and_said(caplog: pytest.LogCaptureFixture) -> None:

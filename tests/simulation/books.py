@@ -18,7 +18,7 @@ class Wrong(Exception):
 
 @dataclass
 class Lease:
-    """amounts: what it draws now, by counter. closings: how often it was settled or released."""
+    """amounts: what it draws now, by counter. closings: how often it was settled or released. closing: the first of them."""
 
     organisation: str
     now_ms: int
@@ -26,6 +26,7 @@ class Lease:
     amounts: dict[Counter, int]
     reserved: Mapping[Unit, int]
     closings: int = 0
+    closing: Closing | None = None
     released: bool = False
 
     def of(self, unit: Unit) -> int | None:
@@ -72,7 +73,7 @@ class Books:
         self.changed |= lease.amounts.keys()
 
     def closed(self, organisation: str, closings: Sequence[Closing], answers: Sequence[Closed]) -> None:
-        """Raises Wrong for a lease that is closed a second time, or was never reserved."""
+        """Raises Wrong for a lease that is closed a second time, not only told again that it was, or was never reserved."""
         for closing, answer in zip(closings, answers, strict=True):
             if answer.applied:
                 self._close(organisation, closing)
@@ -81,7 +82,9 @@ class Books:
         lease = self.leases.get((organisation, closing.lease))
         if lease is None:
             raise Wrong(f"lease {closing.lease} of {organisation} was closed, and never reserved")
-        lease.closings += 1
+        if lease.closing is not None and closing.by and lease.closing == closing:
+            return
+        lease.closings, lease.closing = lease.closings + 1, closing
         lease.released = closing.spent is None
         if lease.closings > 1:
             raise Wrong(f"lease {closing.lease} was closed {lease.closings} times")

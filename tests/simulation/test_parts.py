@@ -144,6 +144,8 @@ def test_books_tell_what_cannot_be() -> None:
     books.closed("o", [Closing("a")], [Closed(True)])
     with pytest.raises(Wrong, match="closed 2 times"):
         books.closed("o", [Closing("a")], [Closed(True)])
+    with pytest.raises(Wrong, match="closed 3 times"):
+        books.closed("o", [Closing("a", by="me")], [Closed(True)])
     with pytest.raises(Wrong, match="never reserved"):
         books.closed("o", [Closing("c")], [Closed(True)])
     with pytest.raises(Wrong, match="was not open"):

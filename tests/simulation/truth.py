@@ -128,10 +128,17 @@ class Truth:
             lease = self._world.server.books.leases.get((story.plan.organisation, story.id))
             if lease is not None and (wrong := charged_wrongly(story, lease)):
                 self._wrong(story, wrong)
+            if lease is not None and lease.closings:
+                self._told(story)
 
         for organisation, name in self._world.server.books.leases:
             if name not in self._world.stories:
                 self._violated(f"lease {name} of {organisation} belongs to no exchange")
+
+    def _told(self, story: Story) -> None:
+        """Of a lease that the store may hear of late, the end may come before the beginning: docs/filters/budget.md."""
+        if WAYS[story.label].counted and not story.lost and set(story.settlements) == {"unknown_lease"}:
+            self._wrong(story, "its lease was closed, and the records say that nobody knew it")
 
     def _recorded(self, story: Story) -> None:
         if not story.decisions and not story.orphaned:

@@ -6,11 +6,13 @@ from headrace.ext_proc.core.ledger import (
     HELD,
     Admitted,
     Charge,
+    Closed,
     Closing,
     Exhausted,
     Fixed,
     Reached,
     Sliding,
+    Spent,
     Unit,
     Window,
 )
@@ -143,6 +145,24 @@ async def test_leases_are_closed_together_each_as_by_itself(store: Store) -> Non
     assert [one.applied for one in closed] == [True, True, False, True, False]
     assert await used(store, charge(0)) == (1 + 0 + 10 + 10,)
     assert await store.settle_many(ORGANISATION, [], now_ms=NOW) == []
+
+
+@pytest.mark.parametrize("spent", [{"tokens": 55}, {}, None], ids=["settled", "kept", "released"])
+async def test_whoever_closes_a_lease_is_told_the_same_again(store: Store, spent: Spent | None) -> None:
+    await reserve(store, "a", charge(60, warn=(50,)))
+    closing = Closing("a", spent, {"exchange": "a"}, by="me")
+    first = await store.settle_many(ORGANISATION, [closing], now_ms=NOW)
+    assert (first[0].applied, len(first[0].reached)) == (True, 0 if spent is None else 1)
+    assert await store.settle_many(ORGANISATION, [closing], now_ms=NOW + 1) == first
+    assert await used(store, charge(0)) == ((spent or {}).get("tokens", 0 if spent is None else 60),)
+    assert len(await store.entries(ORGANISATION)) == 1
+    for other in (Closing("a", spent), Closing("a", spent, by="you")):
+        assert await store.settle_many(ORGANISATION, [other], now_ms=NOW) == [Closed(False)]
+
+
+async def test_a_release_before_its_reservation_closed_nothing_however_often_it_is_told(store: Store) -> None:
+    early = Closing("a", by="me")
+    assert [await store.settle_many(ORGANISATION, [early], now_ms=NOW) for _ in range(2)] == [[Closed(False)]] * 2
 
 
 async def test_closings_that_no_store_takes_close_nothing(store: Store) -> None:

@@ -18,6 +18,7 @@ PLANTED: Mapping[str, Bug] = {
         money.forgets_a_window_when_a_clock_leaves_it,
         money.charges_no_hang_up,
         money.drops_what_the_store_did_not_take,
+        money.settles_as_another_at_each_try,
         money.reserves_again_under_another_name,
         money.still_counts_what_has_ended,
         money.lets_pass_what_no_budget_holds,

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from itertools import count
+from typing import Any, cast
 from unittest.mock import patch
 from weakref import WeakKeyDictionary
 
@@ -56,9 +57,9 @@ def reuses_lease_ids(right: Right, opened: BudgetSession, request: Any, *args: A
 
 
 @in_place_of((effects, "closing_of"))
-def refunds_another_lease(right: Right, effect: Any) -> Closing:
+def refunds_another_lease(right: Right, effect: Any, by: str) -> Closing:
     """A release names the lease that was settled before."""
-    closing: Closing = right(effect)
+    closing: Closing = right(effect, by)
     worker = OWNER.get()
     if closing.spent is None and worker in _LAST:
         return replace(closing, lease=_LAST.pop(worker))
@@ -88,6 +89,15 @@ async def drops_what_the_store_did_not_take(right: Right, runner: EffectRunner, 
     """A settlement that fails is not tried again."""
     with suppress(StoreUnavailable):
         await right(runner, *args)
+
+
+@in_place_of((effects, "closing_of"))
+def settles_as_another_at_each_try(right: Right, effect: Any, by: str) -> Closing:
+    """A settlement that is tried again, its answer lost, is taken for another's, of a lease that nobody knows."""
+    return cast(Closing, right(effect, f"{by}-{next(_TRIES)}"))
+
+
+_TRIES = count()
 
 
 @in_place_of((Lease, "reserve"))
