@@ -63,6 +63,8 @@ class Callers:
         except (openai.APIError, anthropic.APIError) as error:
             if not heard.status:
                 heard.broke = repr(error)
+        except ValueError:
+            pass  # no document: what was noted tells whose fault that is
         heard.ended = asyncio.get_running_loop().time()
         return heard
 

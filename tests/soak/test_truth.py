@@ -5,12 +5,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from joserfc.jwk import OKPKey
 
 from tests.soak.answering import unexplained
 from tests.soak.asks import Api, Ask, Manner, Tenant
 from tests.soak.books import Served
+from tests.soak.callers import Callers
 from tests.soak.evidence import ALL_LOSSES, Audited, Case
 from tests.soak.faults.base import Bound, Window
+from tests.soak.faults.rude import RudeUpstream
 from tests.soak.heard import Heard, Verdict, judged
 from tests.soak.truth import beyond_by_team, compared, losses_of, spent_by_team
 
@@ -168,6 +171,15 @@ def test_an_answer_is_read_for_its_words_and_for_whose_data_is_in_them() -> None
     assert answered("soak.000000\\u0038x1@org0.example.org").foreign == ("soak.0000008x1@org0.example.org",)
     assert answered("<EMAIL_ADDRESS_a1b2c3d4>").placeholders == 1
     assert "KeyError" in answered('"}, "x": {"y": "').wrong or answered("").text == ""
+
+
+@pytest.mark.parametrize("manner", [Manner.SDK, Manner.SLOW_READER])
+async def test_nonsense_that_nobody_reads_on_its_way_is_an_answer_that_broke_off(manner: Manner) -> None:
+    asked = replace(ASK, api=Api.EMBEDDINGS, manner=manner, echo=False)
+    async with RudeUpstream("gzip bomb") as rude:
+        async with Callers(f"http://{rude.address.host}:{rude.address.port}", OKPKey.generate_key("Ed25519")) as callers:
+            verdict = judged(await callers.ask(asked))
+    assert (verdict.status, verdict.complete, verdict.broke[:8], verdict.wrong) == (200, False, "nonsense", "")
 
 
 def test_a_refusal_is_read_for_its_form() -> None:
