@@ -18,6 +18,7 @@ from tests.soak.heard import Heard, Verdict, judged
 from tests.soak.truth import beyond_by_team, compared, losses_of, spent_by_team
 
 EXCHANGE = "hx1"
+SIGNER = OKPKey.generate_key("Ed25519")
 ASK = Ask(7, Tenant("org0", "team-0-2", "user0"), Api.CHAT, Manner.SDK, "llama-3.3-70b", "say this", "echo", 900, echo=True)
 RECORD = {
     "exchange": EXCHANGE,
@@ -176,9 +177,8 @@ def test_an_answer_is_read_for_its_words_and_for_whose_data_is_in_them() -> None
 @pytest.mark.parametrize("manner", [Manner.SDK, Manner.SLOW_READER])
 async def test_nonsense_that_nobody_reads_on_its_way_is_an_answer_that_broke_off(manner: Manner) -> None:
     asked = replace(ASK, api=Api.EMBEDDINGS, manner=manner, echo=False)
-    async with RudeUpstream("gzip bomb") as rude:
-        async with Callers(f"http://{rude.address.host}:{rude.address.port}", OKPKey.generate_key("Ed25519")) as callers:
-            verdict = judged(await callers.ask(asked))
+    async with RudeUpstream("gzip bomb") as rude, Callers(f"http://{rude.address.host}:{rude.address.port}", SIGNER) as callers:
+        verdict = judged(await callers.ask(asked))
     assert (verdict.status, verdict.complete, verdict.broke[:8], verdict.wrong) == (200, False, "nonsense", "")
 
 
