@@ -11,6 +11,7 @@ from headrace.filters.pii.context import Surroundings
 from headrace.filters.pii.cutter import USUAL, Size, findings
 from headrace.filters.pii.gate import gate_for
 from headrace.filters.pii.layers import Layer, through
+from headrace.filters.pii.lookout import Lookout
 from headrace.filters.pii.parts import parts
 from headrace.filters.pii.presidio import finders
 from headrace.filters.pii.recognizers import Finder, best_of
@@ -54,21 +55,24 @@ class PatternDetector:
 
     def detect(self, text: str, allowance: Allowance | None = None) -> tuple[Span, ...]:
         """Findings by place in the text; they may overlap. Raises DetectionTimeout."""
-        if self._gate is None or not self._gate.open(text):
+        if self._gate is None or self._gate.is_shut(text):
             return ()
-        if len(text) <= COURTEOUS:
-            return tuple(findings(text, self.segment, self.size))
-        return self._courteously(text, allowance or unlimited())
+        allowed = (allowance or unlimited()) if len(text) > COURTEOUS else None
+        lookout = Lookout(self._gate, text)
 
-    def _courteously(self, text: str, allowance: Allowance) -> tuple[Span, ...]:
-        def search(window: str) -> tuple[Span, ...]:
-            allowance.step()
-            return self.segment(window)
+        def search(text: str, start: int, end: int) -> Sequence[Span]:
+            if allowed is not None:
+                allowed.step()
+            opened = lookout.open(start, end)
+            return self._found(text[start:end], opened) if opened else ()
 
         return tuple(findings(text, search, self.size))
 
     def segment(self, text: str) -> tuple[Span, ...]:
-        opened = self._gate.open(text) if self._gate is not None else None
+        return self._found(text, self._gate.open(text)) if self._gate is not None else ()
+
+    def _found(self, text: str, opened: frozenset[str]) -> tuple[Span, ...]:
+        """What the recognizers whose gates are open find in one segment."""
         if not opened:
             return ()
         found = [*self._search(text, opened), *(self._behind(text) if _VIEWS in opened else ())]

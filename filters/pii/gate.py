@@ -5,6 +5,7 @@ to compile (the recognizers' own patterns take hyperscan seconds, these a quarte
 `\\b` is left out, and where a pattern takes any digit or word character, the gate takes every character above ASCII.
 """
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 
@@ -76,12 +77,22 @@ class Gate:
         """The keys whose gate opens for `text`."""
         beyond = _NOTHING
         if not text.isascii():
-            if any(character in text for character in _FOLDING):
+            if _folds(text):
                 return self._everything
             beyond = self._beyond_ascii
         hits: list[int] = []
         self._database.scan(_utf8(text), match_event_handler=lambda id, *_: hits.append(id), scratch=self._scratch())
         return beyond.union([self._keys[hit] for hit in hits]) if hits else beyond
+
+    def is_shut(self, text: str) -> bool:
+        """Whether no gate opens; looks no further than to the first that does."""
+        if not text.isascii() and (self._beyond_ascii or _folds(text)):
+            return False
+        try:
+            self._database.scan(_utf8(text), match_event_handler=_stop, scratch=self._scratch())
+        except hs.ScanTerminated:
+            return False
+        return True
 
     def _scratch(self) -> hs.Scratch:
         try:
@@ -92,6 +103,14 @@ class Gate:
 
 
 _NOTHING: frozenset[str] = frozenset()
+
+
+def _stop(*_: object) -> bool:
+    return True
+
+
+def _folds(text: str) -> bool:
+    return any(character in text for character in _FOLDING)
 
 
 def _utf8(text: str) -> bytes:
@@ -105,7 +124,16 @@ def _utf8(text: str) -> bytes:
 def gate_for(recognizers: Sequence[Finder], more: Mapping[str, Sequence[str]] | None = None) -> Gate:
     """The gate for these recognizers, by their names; at least one. more: further keys and their expressions."""
     loose = {each.name: _expressions(each) for each in recognizers if _is_known(each) or not _own(each)}
-    return Gate({**loose, **(more or {})}, {each.name: each.gates for each in recognizers if each.name not in loose})
+    own = {each.name: [loosened(gate) for gate in each.gates] for each in recognizers if each.name not in loose}
+    return Gate({**loose, **(more or {})}, own)
+
+
+_TOKEN = re.compile(r"\\[AbBzZ]|(\\.|\[\^?\]?(?:\\.|\[:\^?\w+:\]|[^\]\\])*\])|[\^$]", re.DOTALL)
+
+
+def loosened(pattern: str) -> str:
+    """The pattern without `^`, `$`, `\\b` and the like: it matches in a text wherever the pattern matches in a part of it."""
+    return _TOKEN.sub(lambda token: token[1] or "", pattern)
 
 
 _URL = "UrlRecognizer"
@@ -116,10 +144,12 @@ def _is_known(recognizer: Finder) -> bool:
 
 
 def _own(recognizer: Finder) -> bool:
-    """Whether its own patterns may serve as gates: hyperscan can compile them."""
+    """Whether its own patterns may serve as gates: hyperscan can compile them when they are loosened."""
+    if any(r"\Q" in each for each in recognizer.gates):  # what stands between \Q and \E is no syntax
+        return False
     try:
         for each in recognizer.gates:
-            hs.Database(mode=hs.HS_MODE_BLOCK).compile(expressions=[each.encode()], ids=[0], elements=1, flags=[_OWN])
+            hs.Database(mode=hs.HS_MODE_BLOCK).compile(expressions=[loosened(each).encode()], ids=[0], elements=1, flags=[_OWN])
     except hs.error:
         return False
     return bool(recognizer.gates)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from headrace.filters.pii.allowance import Allowance, ModelsLate, unlimited
-from headrace.filters.pii.cutter import findings, windows
+from headrace.filters.pii.cutter import findings, searching, windows
 from headrace.filters.pii.fusion import fuse
 from headrace.filters.pii.layers import Layer, through
 from headrace.filters.pii.memo import Memory
@@ -46,7 +46,7 @@ class NamingDetector:
             allowed.step()
             return self._fused(window, named, allowed)
 
-        return tuple(findings(text, search, self.size))
+        return tuple(findings(text, searching(search), self.size))
 
     def segment(self, text: str) -> tuple[Span, ...]:
         """Raises DetectionTimeout, ModelUnusable."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from headrace.filters.pii.actions import Substitute
-from headrace.filters.pii.cutter import Cutter, Segment
+from headrace.filters.pii.cutter import Cutter, Segment, searching
 from headrace.filters.pii.rewriting import substituted
 from headrace.filters.pii.scan import Searcher
 
@@ -12,7 +12,7 @@ class Scrubber:
     """A TextFlow that replaces findings. Holds back one segment, as long as the detector's are."""
 
     def __init__(self, searcher: Searcher, substitute: Substitute) -> None:
-        self._cutter = Cutter(searcher.detector.segment, searcher.detector.size)
+        self._cutter = Cutter(searching(searcher.detector.segment), searcher.detector.size)
         self._apart = searcher.treatment.apart
         self._substitute = substitute
 
