@@ -1,5 +1,6 @@
 """`headrace serve`: the service alone."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from headrace.ext_proc.envoy.config.settings import Address
     from headrace.ext_proc.envoy.transport import Tls
     from headrace.ext_proc.service.options import Options
+    from headrace.ext_proc.service.starting import Starter
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -108,37 +110,41 @@ def serve(
     """Run the service alone, for an Envoy you already have. Ends, drained, on SIGTERM or Ctrl-C; reloads its policy on SIGHUP and
     whenever its files change.
     """
-    from headrace.ext_proc.service.addresses import parse_address
-    from headrace.ext_proc.service.options import Options
-    from headrace.ext_proc.telemetry import logs
+    from headrace.ext_proc.service.starting import Starter
 
-    if log_level not in logs.LEVELS:
-        raise typer.BadParameter(f"{log_level!r} is none of {', '.join(logs.LEVELS)}", param_hint="--log-level")
-    try:
-        at, admin_at = parse_address(listen), None if admin == "off" else _admin_address(admin)
-        mode = _permissions(socket_mode)
-        tls = _tls(tls_cert, tls_key, tls_client_ca, on_a_socket=at.path is not None)
-        admin_tls = _tls(admin_tls_cert, admin_tls_key, "", prefix="--admin-tls")
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    logs.configure(log_level)
-    options = Options(
-        policy=policy,
-        listen=at,
-        store=store,
-        workers=workers,
-        admin=admin_at,
-        decisions=decisions,
-        otlp=otlp,
-        log_level=log_level,
-        drain_seconds=drain_seconds,
-        socket_mode=mode,
-        transport=transport,
-        tls=tls,
-        gateway=gateway,
-        admin_tls=admin_tls,
-    )
-    raise typer.Exit(_run(options))
+    with closing(Starter(policy, gateway, transport)) as starter:
+        starter.begin()  # what workers need takes longer to load than what this process does
+        from headrace.ext_proc.service.addresses import parse_address
+        from headrace.ext_proc.service.options import Options
+        from headrace.ext_proc.telemetry import logs
+
+        if log_level not in logs.LEVELS:
+            raise typer.BadParameter(f"{log_level!r} is none of {', '.join(logs.LEVELS)}", param_hint="--log-level")
+        try:
+            at, admin_at = parse_address(listen), None if admin == "off" else _admin_address(admin)
+            mode = _permissions(socket_mode)
+            tls = _tls(tls_cert, tls_key, tls_client_ca, on_a_socket=at.path is not None)
+            admin_tls = _tls(admin_tls_cert, admin_tls_key, "", prefix="--admin-tls")
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+        logs.configure(log_level)
+        options = Options(
+            policy=policy,
+            listen=at,
+            store=store,
+            workers=workers,
+            admin=admin_at,
+            decisions=decisions,
+            otlp=otlp,
+            log_level=log_level,
+            drain_seconds=drain_seconds,
+            socket_mode=mode,
+            transport=transport,
+            tls=tls,
+            gateway=gateway,
+            admin_tls=admin_tls,
+        )
+        raise typer.Exit(_run(options, starter))
 
 
 def _permissions(text: str) -> int:
@@ -171,7 +177,7 @@ def _tls(certificate: str, key: str, client_ca: str, *, on_a_socket: bool = Fals
     return Tls(certificate, key, client_ca)
 
 
-def _run(options: "Options") -> int:
+def _run(options: "Options", starter: "Starter") -> int:
     """The exit status: 0 drained, 1 could not start or was cut short."""
     import logging
     from contextlib import ExitStack
@@ -191,7 +197,7 @@ def _run(options: "Options") -> int:
             if options.store == EMBEDDED:
                 options = replace(options, store=stack.enter_context(EmbeddedStore()))
                 logging.getLogger(__name__).warning("the embedded store forgets everything at the end; not for production")
-            return uvloop.run(serve(options))
+            return uvloop.run(serve(options, starter))
     except (HeadraceError, ValueError) as error:
         typer.echo(error, err=True)
         return 1

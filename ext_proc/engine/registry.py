@@ -19,6 +19,7 @@ from headrace.ext_proc.engine.ratios import Ratios
 from headrace.ext_proc.engine.settings import FilterSettings
 
 GROUP = "headrace.filters"
+PACKAGE = "headrace"
 
 METRICS_MS = 250
 """Milliseconds between two readings of a server's metrics: a prompt of average length is computed in that time."""
@@ -95,6 +96,11 @@ class Registry:
     def installed(cls) -> "Registry":
         """Every filter of the packages installed here."""
         return cls(entry_points(group=GROUP))
+
+    @classmethod
+    def own(cls) -> "Registry":
+        """Those of this package."""
+        return cls(entry for entry in entry_points(group=GROUP) if entry.dist is not None and entry.dist.name == PACKAGE)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -11,6 +11,16 @@ def warm(policy: Policy, offload: Offload) -> Policy:
 
     What cannot be loaded is left for the filters to report: they know how to fail.
     """
+    load_tables(policy, offload)
+    for one in (policy, policy.candidate):
+        for filter in one.filters if one is not None else ():
+            if (begin := getattr(filter, "warm", None)) is not None:
+                begin()
+    return policy
+
+
+def load_tables(policy: Policy, offload: Offload) -> None:
+    """The tokenizers and prices of its models and its candidate's, as far as they can be loaded. Blocking."""
     tokens, prices = Tokens(policy.path.parent, offload), Prices(policy.catalogue)
     for model in policy.catalogue:
         try:
@@ -18,9 +28,5 @@ def warm(policy: Policy, offload: Offload) -> Policy:
         except (OSError, ValueError):
             continue
         prices.of(model, model.name)
-    for filter in policy.filters:
-        if (begin := getattr(filter, "warm", None)) is not None:
-            begin()
     if policy.candidate is not None:
-        warm(policy.candidate, offload)
-    return policy
+        load_tables(policy.candidate, offload)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from headrace.ext_proc.service.options import Options
+from headrace.ext_proc.service.starting import Starter
 from headrace.ext_proc.service.supervisor import Service
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-async def serve(options: Options) -> int:
+async def serve(options: Options, starter: Starter | None = None) -> int:
     """Runs until SIGTERM or SIGINT, then drains; a second one ends at once. The exit status. Raises StartError."""
-    service = Service(options)
+    service = Service(options, starter)
     stop = Stop(service)
     stop.listen()
     starting = asyncio.create_task(service.start())  # the workers import their modules while the admin interface's are

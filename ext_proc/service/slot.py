@@ -5,15 +5,15 @@ import contextlib
 import logging
 import signal
 import socket
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import IO, assert_never
+from typing import assert_never
 
 from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.engine.load.board import Heard
 from headrace.ext_proc.service.addresses import AddressError, make_free, parse_address
 from headrace.ext_proc.service.control import AskReport, Channel, Drain, Failed, Notice, Order, PolicyState, Ready, Report, Settings
+from headrace.ext_proc.service.starting import Process, Starter
 from headrace.ext_proc.telemetry.exposition import Totals
 from headrace.ext_proc.telemetry.samples import Sample
 
@@ -50,7 +50,7 @@ class Slot:
     this one's address meanwhile.
     """
 
-    def __init__(self, settings: Settings, totals: Totals, stderr: IO[bytes] | None, told: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, totals: Totals, starter: Starter, told: Callable[[], None]) -> None:
         self.settings = settings
         self.address = settings.listen
         self.policy: PolicyState | None = None
@@ -63,8 +63,8 @@ class Slot:
         self._totals = totals
         self._told = told
         self._reported: asyncio.Future[None] | None = None
-        self._stderr = stderr
-        self._process: asyncio.subprocess.Process | None = None
+        self._starter = starter
+        self._process: Process | None = None
         self._channel: Channel | None = None
         self._leaving = False
         self._heard = 0.0
@@ -159,11 +159,7 @@ class Slot:
     async def _spawn(self) -> "asyncio.Task[Sequence[str]]":
         ours, theirs = socket.socketpair()
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "headrace.ext_proc.service.worker_process", str(theirs.fileno()),
-                pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL, stderr=self._stderr,
-                start_new_session=True,  # a Ctrl-C at the terminal is for the supervisor, which drains its workers
-            )  # fmt: skip
+            self._process = await self._starter.start(theirs)
         except BaseException:
             ours.close()
             raise
@@ -202,6 +198,7 @@ class Slot:
                     self._first.set_result(None)
             case PolicyState():
                 self.policy = notice
+                self._starter.follow(notice.revision)
             case Report():
                 self.samples, self.servers = notice.samples, notice.servers
                 if self._reported is not None and not self._reported.done():

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from secrets import token_hex
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
 from headrace.ext_proc.engine.clock import SharedClock
@@ -15,6 +15,7 @@ from headrace.ext_proc.service.control import Drain, Reload, Settings
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.slot import Slot, StartError
 from headrace.ext_proc.service.standing_in import stand_in
+from headrace.ext_proc.service.starting import Starter
 from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.telemetry import metrics
 from headrace.ext_proc.telemetry.exposition import Key, Totals
@@ -26,16 +27,16 @@ log = logging.getLogger(__name__)
 class Service:
     """`async with Service(options) as service:` runs the workers; they end, drained, when the block ends."""
 
-    def __init__(self, options: Options) -> None:
-        """Raises ValueError for an address or a store URL that is none."""
+    def __init__(self, options: Options, starter: Starter | None = None) -> None:
+        """starter: one of the same policy that has begun already. Raises ValueError for an address or a store URL that is none."""
         self.options = options
         self.leaving = False
         self.store: Store = open_store(options.store)
         self.clock = SharedClock(self.store.time_ms)
         self._following: asyncio.Task[None] | None = None
-        self._stderr: IO[bytes] | None = options.log.open("ab") if options.log else None
+        self.starter = starter or Starter(options.policy, options.gateway, options.transport, options.log)
         self._totals = Totals()
-        self.slots = [Slot(settings, self._totals, self._stderr, self._stand_in) for settings in _settings(options)]
+        self.slots = [Slot(settings, self._totals, self.starter, self._stand_in) for settings in _settings(options)]
 
     @property
     def addresses(self) -> Sequence[str]:
@@ -45,6 +46,7 @@ class Service:
     async def start(self) -> None:
         """Returns when every worker is ready. Raises StartError with every reason, and leaves nothing running then."""
         try:
+            self.starter.begin()
             await self._ping()
             outcomes = await asyncio.gather(*(slot.start() for slot in self.slots), return_exceptions=True)
             _raise_first(outcomes)
@@ -107,8 +109,7 @@ class Service:
             self._following.cancel()
             await asyncio.wait([self._following])
         await self.store.close()
-        if self._stderr is not None:
-            self._stderr.close()
+        self.starter.close()
 
     async def __aenter__(self) -> Self:
         await self.start()

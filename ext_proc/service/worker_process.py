@@ -5,25 +5,32 @@ import os
 import signal
 import socket
 import sys
+from typing import NoReturn
 
 import uvloop
 
 from headrace.ext_proc.engine.imports import UNUSED, absent
+from headrace.ext_proc.service.names import WORKER, call_it
 
 with absent(*UNUSED):
     from headrace.ext_proc.service.worker import serve
 
 
-def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's to hear
-    end = socket.socket(fileno=int(sys.argv[1]))
+def live(end: socket.socket) -> NoReturn:
+    """A worker's life, and the end of this process."""
     status = 1
-    with contextlib.suppress(StopAsyncIteration):  # the supervisor was gone before it said what to do
-        status = uvloop.run(serve(end))
-    # grpcio's threads may hold up an ordinary exit; everything that must be written has been by now.
-    sys.stderr.flush()
-    os._exit(status)
+    try:
+        call_it(WORKER)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's to hear
+        with contextlib.suppress(StopAsyncIteration):  # the supervisor was gone before it said what to do
+            status = uvloop.run(serve(end))
+    except BaseException:  # noqa: BLE001  what an ordinary exit would do
+        sys.excepthook(*sys.exc_info())
+    finally:
+        # grpcio's threads may hold up an ordinary exit; everything that must be written has been by now.
+        sys.stderr.flush()
+        os._exit(status)
 
 
 if __name__ == "__main__":
-    main()
+    live(socket.socket(fileno=int(sys.argv[1])))

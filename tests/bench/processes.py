@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.ext_proc.service.names import FORK_SERVER, WORKER
+
 TICKS = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
 
@@ -50,15 +52,18 @@ def memory(pid: int) -> Memory:
     return Memory(sizes["Rss"], sizes["Pss"])
 
 
-_ROLES = {"headrace.ext_proc.service.worker": "worker", "headrace.filters": "models"}
+_NAMES = {WORKER: "worker", FORK_SERVER: "fork server"}
+_MODULES = {"headrace.ext_proc.service.worker": "worker", "headrace.filters": "models"}
 
 
 def role(pid: int) -> str:
-    """What a process of a service is there for: store, worker, models, or supervisor."""
+    """What a process of a service is there for: store, worker, fork server, models, or supervisor."""
+    if (role := _NAMES.get(name(pid))) is not None:
+        return role
     words = (PROC / str(pid) / "cmdline").read_text().split("\0")
     if name(pid).startswith(("valkey", "sh")):
         return "store"
-    return next((role for module, role in _ROLES.items() if any(word.startswith(module) for word in words)), "supervisor")
+    return next((role for module, role in _MODULES.items() if any(word.startswith(module) for word in words)), "supervisor")
 
 
 def cpu_by_part(roots: Mapping[str, int]) -> dict[str, float]:

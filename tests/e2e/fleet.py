@@ -30,7 +30,7 @@ from headrace.ext_proc.stores.redis import RedisStore
 from tests.e2e.envoy_process import short_directory
 from tests.e2e.served import serving
 from tests.e2e.site import CHAT, MODEL, until
-from tests.service.waiting import children
+from tests.service.waiting import workers_of
 from tests.stores.servers import free_ports
 
 CAP = 20
@@ -82,7 +82,7 @@ class Fleet:
 
     def workers(self) -> list[int]:
         """Their process ids."""
-        return [pid for pid in children(self.supervisor.pid) if b"service.worker" in _command(pid)]
+        return workers_of(self.supervisor.pid)
 
     def kill_worker(self, pid: int) -> None:
         """The supervisor starts another one."""
@@ -142,13 +142,6 @@ class Fleet:
 
         await until(complete, f"the records of {len(exchanges)} exchanges")
         return found
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 @contextlib.asynccontextmanager

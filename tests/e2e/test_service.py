@@ -11,24 +11,12 @@ import pytest
 
 from headrace.ext_proc.telemetry import metrics
 from tests.e2e.served import HEADRACE, POLICY, Served, served
-from tests.service.waiting import children, lives, until
+from tests.service.waiting import children, lives, until, workers_of
 from tests.telemetry.records import PARENT
 from tests.telemetry.test_tracing import Sink, collector
 from tests.transports import ON_BOTH
 
 pytestmark = pytest.mark.e2e
-
-
-def worker_pids(running: Served) -> list[int]:
-    """The supervisor's direct children that are workers."""
-    return [pid for pid in children(running.process.pid) if b"service.worker" in _command(pid)]
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 def succeeds(running: Served) -> Callable[[], Awaitable[bool]]:
@@ -41,12 +29,12 @@ def succeeds(running: Served) -> Callable[[], Awaitable[bool]]:
 @ON_BOTH
 async def test_a_killed_worker_is_replaced_and_requests_go_on() -> None:
     async with served(workers=2) as running:
-        before = worker_pids(running)
+        before = workers_of(running.process.pid)
         os.kill(before[0], signal.SIGKILL)
-        await until(lambda: len(set(worker_pids(running)) - set(before)) == 1, "another worker was started")
+        await until(lambda: len(set(workers_of(running.process.pid)) - set(before)) == 1, "another worker was started")
         await until(_ready(running), "every worker was ready")
         await until(succeeds(running), "requests were answered")
-        assert before[1] in worker_pids(running)
+        assert before[1] in workers_of(running.process.pid)
         assert 'headrace_worker_restarts_total{worker="0"} 1.0' in await running.metrics()
 
 

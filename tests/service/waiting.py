@@ -8,6 +8,8 @@ from pathlib import Path
 import grpc
 import grpc.aio
 
+from headrace.ext_proc.service.names import WORKER
+
 DEADLINE_S = 30.0
 HEALTH = "/grpc.health.v1.Health/Check"
 SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
@@ -55,6 +57,19 @@ def children(pid: int) -> list[int]:
             for child in map(int, _children_of(task)):
                 found += [child, *children(child)]
     return found
+
+
+def workers_of(pid: int) -> list[int]:
+    """The workers among a service's processes. pid: its supervisor's."""
+    return [child for child in children(pid) if name(child) == WORKER]
+
+
+def name(pid: int) -> str:
+    """What `ps -o comm` calls a process. Empty for a process that has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _children_of(task: Path) -> list[str]:

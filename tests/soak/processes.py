@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from headrace.ext_proc.envoy.process import EnvoyProcess
 from tests.e2e.served import HEADRACE, ended
-from tests.service.waiting import children, lives
+from tests.service.waiting import children, lives, workers_of
 from tests.stores.servers import Server
 
 START_S = 60.0
@@ -136,7 +136,7 @@ class Service(Child):
 
     def workers(self) -> list[int]:
         """The process ids of the workers that run."""
-        return [pid for pid in children(self.pid) if b"service.worker" in _command(pid)] if lives(self.pid) else []
+        return workers_of(self.pid) if lives(self.pid) else []
 
     async def start(self) -> dict[str, Any]:
         """The line of its log that says where it serves."""
@@ -199,10 +199,3 @@ async def _killed(process: asyncio.subprocess.Process | None) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""

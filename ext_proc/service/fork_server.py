@@ -1,0 +1,127 @@
+"""The process that workers are forked from: `python -m headrace.ext_proc.service.fork_server FD POLICY GATEWAY`.
+
+It has imported and compiled what they need, and shares the memory of it with them. It runs no thread and no event loop, and knows
+no policy: see `rehearsal`. FD is a socket of packets: FORK comes with a worker's end of its channel and with a socket on which is
+told what becomes of it: its process id, with a descriptor of the process (pidfd_open(2)), and later its exit status; or only why
+there is none. PREPARE asks for another rehearsal. The end of FD is the supervisor's, and this process's; its workers see their own.
+"""
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from headrace.ext_proc.service.names import FORK_SERVER, call_it
+
+FORK, PREPARE = b"fork", b"prepare"
+LONGEST = 16
+"""Bytes of an order."""
+TASKS = Path("/proc/self/task")
+"""The threads of this process, of libraries in C and Rust, too."""
+
+
+class Child(NamedTuple):
+    pid: int
+    told: socket.socket
+
+
+class ForkServer:
+    """prepare: makes ready what workers need. live: a worker's life, and the end of its process."""
+
+    def __init__(self, orders: socket.socket, prepare: Callable[[], None], live: Callable[[socket.socket], NoReturn]) -> None:
+        self._orders = orders
+        self._prepare = prepare
+        self._live = live
+        self._children: dict[int, Child] = {}  # by the descriptor of the process
+
+    def run(self) -> None:
+        """Returns when the supervisor is gone."""
+        self._prepare()
+        while self._turn():
+            pass
+
+    def _turn(self) -> bool:
+        """Whether there is still a supervisor, after something has happened."""
+        poll = select.poll()
+        for watched in (self._orders.fileno(), *self._children):
+            poll.register(watched, select.POLLIN)
+        ready = [descriptor for descriptor, _ in poll.poll()]
+        for descriptor in ready:
+            if descriptor in self._children:
+                self._ended(descriptor)
+        return self._orders.fileno() not in ready or self._obey()
+
+    def _obey(self) -> bool:
+        """Whether there was an order."""
+        try:
+            order, descriptors, _, _ = socket.recv_fds(self._orders, LONGEST, 2, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionError:
+            return False
+        sockets = [socket.socket(fileno=each) for each in descriptors]
+        if order == FORK and len(sockets) == 2:  # fewer when this process may have no more of them; then the others are closed
+            self._fork(*sockets)
+        elif order == PREPARE:
+            self._prepare()
+        return bool(order)
+
+    def _fork(self, end: socket.socket, told: socket.socket) -> None:
+        threads = len(list(TASKS.iterdir()))
+        if threads > 1:  # a fork copies their locks as they are, and nobody who would open them
+            with end, told:
+                _tell(told, f"{threads} threads run here")
+            return
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(end, told)
+        end.close()
+        process = os.pidfd_open(pid)  # of this very process: it keeps its number until it is waited for, here
+        self._children[process] = Child(pid, told)
+        _tell(told, str(pid), process)
+
+    def _become_worker(self, end: socket.socket, told: socket.socket) -> NoReturn:
+        try:
+            os.setsid()  # a Ctrl-C at the terminal is for the supervisor, which drains its workers
+            told.close()
+            self._orders.close()
+            for process, (_, other) in self._children.items():
+                os.close(process)
+                other.close()
+            gc.enable()
+            self._live(end)
+        finally:
+            os._exit(1)
+
+    def _ended(self, process: int) -> None:
+        pid, told = self._children.pop(process)
+        os.close(process)
+        _, status = os.waitpid(pid, 0)
+        _tell(told, str(os.waitstatus_to_exitcode(status)))
+        told.close()
+
+
+def _tell(told: socket.socket, what: str, *descriptors: int) -> None:
+    with contextlib.suppress(OSError):  # the supervisor is gone, or did not wait
+        socket.send_fds(told, [what.encode()], descriptors)
+
+
+def main() -> None:
+    gc.disable()  # while modules are loaded, everything is made to last
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's to hear
+    call_it(FORK_SERVER)
+    orders, policy, gateway = socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
+
+    from headrace.ext_proc.engine.policy.gateways import Gateway
+    from headrace.ext_proc.service.rehearsal import rehearse
+    from headrace.ext_proc.service.worker_process import live
+
+    ForkServer(orders, lambda: rehearse(policy, Gateway(gateway)), live).run()
+
+
+if __name__ == "__main__":
+    main()

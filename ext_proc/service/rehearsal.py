@@ -1,0 +1,38 @@
+"""A policy compiled for what it leaves behind: modules, vocabularies, gates. Processes that are forked afterwards have them.
+
+What is left is held by caches whose keys are the contents they were made from, or a file's identity, size and time of change: a
+worker that reloads its policy keeps the same. The policy itself is dropped; every worker compiles its own, from the files as they
+are then.
+"""
+
+import contextlib
+import gc
+import logging
+from pathlib import Path
+
+from headrace.ext_proc.engine.clock import SystemClock
+from headrace.ext_proc.engine.memory import give_back
+from headrace.ext_proc.engine.offload import ThreadOffload
+from headrace.ext_proc.engine.policy.compile import compile_policy
+from headrace.ext_proc.engine.policy.gateways import Gateway
+from headrace.ext_proc.engine.policy.problems import PolicyErrors
+from headrace.ext_proc.engine.registry import Ports, Registry
+from headrace.ext_proc.engine.warming import load_tables
+from headrace.ext_proc.stores.memory import MemoryStore
+
+
+def rehearse(path: Path, gateway: Gateway) -> None:
+    """What the policy in `path` needs, as far as it can be had; what is wrong with it is for a worker to say.
+
+    Only our own filters: what another package starts when it is imported might not survive a fork. No model is loaded.
+    """
+    logging.disable()
+    try:
+        with contextlib.suppress(PolicyErrors):
+            offload = ThreadOffload()
+            load_tables(compile_policy(path, Registry.own(), Ports(MemoryStore(), SystemClock(), offload), gateway), offload)
+    finally:
+        logging.disable(logging.NOTSET)
+    gc.collect()
+    gc.freeze()  # else a worker's collections write to every object's page, and have a copy of it
+    give_back()

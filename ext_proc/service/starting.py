@@ -1,0 +1,200 @@
+"""How a worker's process is started: forked from a process that has loaded what workers need, or else spawned."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, Protocol
+
+from headrace.ext_proc.engine.policy.gateways import Gateway
+from headrace.ext_proc.envoy.transport import Transport
+from headrace.ext_proc.service.fork_server import FORK, PREPARE
+
+log = logging.getLogger(__name__)
+
+FORK_S = 30.0
+"""Seconds for a fork server to load everything and to fork: a second, or two; the first worker waits for it."""
+STATUS_S = 1.0
+"""For the status of a worker that has ended. It is for the log."""
+LONGEST = 256
+"""Bytes of what a fork server says."""
+UNKNOWN = -1
+"""The status of a worker whose fork server ended before it."""
+
+
+class Process(Protocol):
+    """What a slot knows of its worker's process; `asyncio.subprocess.Process` is one."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    def send_signal(self, signal: int, /) -> None: ...
+
+    def kill(self) -> None: ...
+
+    async def wait(self) -> int: ...
+
+
+class CannotFork(Exception):
+    """The message says why."""
+
+
+class Starter:
+    """Starts the workers of one policy file. log: where their standard error goes; None for the supervisor's own.
+
+    grpcio's library has threads, which a fork would not copy: its workers are spawned, and so are all where a process has no
+    descriptor (pidfd_open(2) is Linux's).
+    """
+
+    def __init__(self, policy: Path, gateway: Gateway, transport: Transport, log: Path | None = None) -> None:
+        self._policy = policy
+        self._gateway = gateway
+        self._stderr: IO[bytes] | None = log.open("ab") if log else None
+        self._forks = transport is Transport.H2 and _has_descriptors()
+        self._server: subprocess.Popen[bytes] | None = None
+        self._orders: socket.socket | None = None
+        self._revision = ""
+
+    @property
+    def pid(self) -> int | None:
+        """The fork server's, once there is one."""
+        return self._server.pid if self._server is not None else None
+
+    def begin(self) -> None:
+        """Has a fork server load what workers need, where they are forked and there is none. Does not wait for it."""
+        if not self._forks or (self._server is not None and self._server.poll() is None):
+            return
+        self._drop()
+        self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._orders.setblocking(False)
+        command = (sys.executable, "-m", "headrace.ext_proc.service.fork_server")
+        with theirs:
+            self._server = subprocess.Popen(
+                [*command, str(theirs.fileno()), str(self._policy), self._gateway.value],
+                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=self._stderr, start_new_session=True,
+            )  # fmt: skip
+
+    async def start(self, end: socket.socket) -> Process:
+        """A worker; end: the worker's of its channel. Raises OSError."""
+        if self._forks:
+            try:
+                async with asyncio.timeout(FORK_S):
+                    return await self._fork(end)
+            except (CannotFork, TimeoutError, OSError) as error:
+                log.warning("no worker can be forked, spawning one", extra={"why": str(error) or type(error).__name__})
+                self._drop()
+        return await self._spawn(end)
+
+    def follow(self, revision: str) -> None:
+        """A worker has this policy now. The next worker may need what the one before did not."""
+        if self._orders is not None and self._revision not in ("", revision):
+            try:
+                self._orders.send(PREPARE)
+            except OSError as error:
+                log.info("the fork server is not told of a policy", extra={"why": str(error)})
+        self._revision = revision
+
+    def close(self) -> None:
+        """Ends the fork server; the workers live on. May be called again."""
+        self._drop()
+        if self._stderr is not None:
+            self._stderr.close()
+
+    def _drop(self) -> None:
+        if self._orders is not None:
+            self._orders.close()
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait()
+        self._orders = self._server = None
+
+    async def _fork(self, end: socket.socket) -> Process:
+        """Raises CannotFork, OSError."""
+        self.begin()
+        assert self._orders is not None
+        told, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        told.setblocking(False)
+        try:
+            with theirs:
+                socket.send_fds(self._orders, [FORK], [end.fileno(), theirs.fileno()])
+            await _readable(told)
+            said, descriptors, _, _ = socket.recv_fds(told, LONGEST, 1, socket.MSG_CMSG_CLOEXEC)
+        except BaseException:
+            told.close()
+            raise
+        if not descriptors:
+            told.close()
+            raise CannotFork(said.decode() or "the fork server ended")
+        return Forked(int(said), descriptors[0], told)
+
+    async def _spawn(self, end: socket.socket) -> Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "headrace.ext_proc.service.worker_process", str(end.fileno()),
+            pass_fds=[end.fileno()], stdin=asyncio.subprocess.DEVNULL, stderr=self._stderr,
+            start_new_session=True,  # a Ctrl-C at the terminal is for the supervisor, which drains its workers
+        )  # fmt: skip
+
+
+class Forked:
+    """A process that is another one's child. descriptor: of it, pidfd_open(2); told: where its parent will say its exit status."""
+
+    def __init__(self, pid: int, descriptor: int, told: socket.socket) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._descriptor = descriptor
+        self._told = told
+
+    def send_signal(self, number: int, /) -> None:
+        """Raises ProcessLookupError when it has ended."""
+        if self.returncode is not None:
+            raise ProcessLookupError
+        signal.pidfd_send_signal(self._descriptor, number)
+
+    def kill(self) -> None:
+        """As `send_signal`."""
+        self.send_signal(signal.SIGKILL)
+
+    async def wait(self) -> int:
+        """The exit status, or UNKNOWN."""
+        if self.returncode is None:
+            await _readable(self._descriptor)
+            self.returncode = await self._status()
+            os.close(self._descriptor)
+            self._told.close()
+        return self.returncode
+
+    async def _status(self) -> int:
+        try:
+            async with asyncio.timeout(STATUS_S):
+                await _readable(self._told)
+            return int(self._told.recv(LONGEST) or UNKNOWN)
+        except (TimeoutError, OSError):
+            return UNKNOWN
+
+
+async def _readable(descriptor: int | socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)
+
+
+def _has_descriptors() -> bool:
+    """Whether processes have descriptors here: not before Linux 5.3, and not in every sandbox."""
+    if not hasattr(os, "pidfd_open"):
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:
+        return False
+    return True
