@@ -25,6 +25,8 @@ WHEN_BROKEN = frozenset(
     }
 )
 """Codes of refusals that a fault may cause, or a machine that is too busy."""
+NONSENSE = frozenset({"response.encoded", "response.too_large", "response.unreadable"})
+"""Codes of what is said in place of an answer that no server should give."""
 EXHAUSTED = "budget.exhausted"
 EXPECTED: Mapping[Manner, frozenset[str]] = {
     Manner.STRANGER: frozenset({"auth.invalid", "auth.expired"}),
@@ -58,7 +60,7 @@ def _refused(case: Case) -> Losses:
         yield case.loss("refusal_form", verdict.wrong or "the other dialect")
     elif verdict.status >= 400 and verdict.reason != verdict.code:
         yield case.loss("refusal_form", f"code {verdict.code!r}, header {verdict.reason!r}")
-    elif not (_due(case) or verdict.code in WHEN_BROKEN):
+    elif not (_due(case) or verdict.code in WHEN_BROKEN or (verdict.code in NONSENSE and Bound.REFUSED in case.bound)):
         yield case.loss("refused_wrongly", verdict.code)
 
 

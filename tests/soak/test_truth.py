@@ -119,6 +119,7 @@ EXPLAINED: Mapping[str, Case] = {
     "without its settlement's record": replace(GOOD, audited=audited(decision=1)),
     "cut off": heard(complete=False, broke="reset", text="say"),
     "refused": refused("gateway.unavailable", 500),
+    "refused for an answer that makes no sense": refused("response.encoded", 502),
 }
 
 
