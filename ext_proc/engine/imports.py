@@ -4,6 +4,8 @@ For the main thread, before there are others: while one of these is open, any th
 """
 
 import importlib
+import importlib.machinery
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +42,20 @@ def deferred(*names: str) -> Iterator[None]:
     finally:
         for name in stand_ins:
             del sys.modules[name]
+
+
+def ahead(name: str) -> ModuleType:
+    """The module of that name, before its package, which imports it afterwards as it is then."""
+    if name in sys.modules:
+        return sys.modules[name]
+    package, _, module = name.rpartition(".")
+    found = importlib.util.find_spec(package)
+    spec = found and importlib.machinery.PathFinder.find_spec(name, found.submodule_search_locations)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"no module named {module!r} in {package}", name=name)
+    made = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
 
 
 class _Module(ModuleType):

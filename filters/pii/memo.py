@@ -15,7 +15,7 @@ SIZE = 65_536
 
 
 class Memory:
-    """Findings by the keyed hash of their text: no text is kept, and hashes of one process mean nothing to another."""
+    """Findings by the keyed hash of their text: no text is kept, and hashes of one service mean nothing to another."""
 
     def __init__(self, size: int = SIZE) -> None:
         self._size = size

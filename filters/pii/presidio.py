@@ -21,8 +21,9 @@ from headrace.filters.pii.phone import PhoneFinder
 from headrace.filters.pii.recognizers import MAX_SCORE, Finder, IbanRecognizer, LazyPattern, Recognizer
 from headrace.filters.pii.spans import Span
 from headrace.filters.pii.suffixes import is_public
+from headrace.filters.pii.unchecked import unchecked
 
-with deferred("presidio_analyzer.nlp_engine"):
+with deferred("presidio_analyzer.nlp_engine"), unchecked():
     import presidio_analyzer
     from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, predefined_recognizers
     from presidio_analyzer.predefined_recognizers import EmailRecognizer as PresidioEmailRecognizer
@@ -60,7 +61,7 @@ def listed() -> Mapping[str, Listed]:
     configured = {each["name"]: each for each in _configuration()["recognizers"] if isinstance(each, dict)}
     classes = {name: cls for name, cls in vars(predefined_recognizers).items() if isclass(cls) and _needs_no_model(cls)}
     found = {name: _listed(cls, configured.get(name, {"enabled": False})) for name, cls in sorted(classes.items())}
-    regex.purge()  # Presidio compiled every pattern to see that it can be, and nobody uses those
+    regex.purge()  # Presidio compiled some patterns to see that they can be, and nobody uses those
     return found
 
 

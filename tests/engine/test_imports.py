@@ -47,6 +47,21 @@ print(*sys.modules)
 """
 
 
+AHEAD = """
+import sys
+from headrace.ext_proc.engine.imports import ahead
+part = ahead("wsgiref.headers")
+assert "wsgiref" not in sys.modules and part.__name__ == "wsgiref.headers"
+from wsgiref import headers
+from wsgiref.headers import Headers
+assert headers is ahead("wsgiref.headers") is part and Headers is part.Headers
+try:
+    ahead("wsgiref.none")
+except ModuleNotFoundError as error:
+    print(error.name)
+"""
+
+
 def modules(program: str, *arguments: str) -> set[str]:
     command = [sys.executable, "-c", program, *arguments]
     return set(subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout.split())
@@ -69,6 +84,10 @@ def test_the_supervisor_imports_neither_filters_engines_nor_the_demo() -> None:
 
 def test_presidio_still_has_its_engines_when_somebody_uses_them() -> None:
     assert "presidio_analyzer.nlp_engine" in modules(STAND_IN)
+
+
+def test_a_module_that_comes_ahead_of_its_package_is_the_one_that_the_package_has() -> None:
+    assert modules(AHEAD) == {"wsgiref.none"}
 
 
 def test_what_is_absent_is_not_found_and_is_there_again_afterwards() -> None:

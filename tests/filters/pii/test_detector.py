@@ -13,7 +13,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from presidio_analyzer import AnalysisExplanation, EntityRecognizer, PatternRecognizer, RecognizerResult
+from presidio_analyzer import AnalysisExplanation, EntityRecognizer, Pattern, PatternRecognizer, RecognizerResult
 from presidio_analyzer.context_aware_enhancers import LemmaContextAwareEnhancer
 from presidio_analyzer.nlp_engine import NlpArtifacts
 from presidio_analyzer.recognizer_registry.recognizers_loader_utils import RecognizerConfigurationLoader
@@ -25,6 +25,7 @@ from headrace.filters.pii.detector import PatternDetector, best_scores, entities
 from headrace.filters.pii.presidio import countries, finders, languages, listed
 from headrace.filters.pii.recognizers import Finder
 from headrace.filters.pii.spans import DetectionTimeout, Span, disjoint, without_duplicates
+from headrace.filters.pii.unchecked import unchecked
 
 from .texts import TEXTS, generate
 from .vanilla import engine, findings
@@ -161,6 +162,16 @@ def test_every_recognizer_finds_what_presidios_does() -> None:
             assert set(without_duplicates(ours)) == set(without_duplicates(expected)), f"{name}, seed {seed}: {text!r}"
             found += len(expected)
     assert found > LONG_SEEDS
+
+
+def test_presidio_checks_the_patterns_of_others_as_ever() -> None:
+    listed()
+    with pytest.raises(ValueError, match="Invalid regex pattern"):
+        Pattern("broken", "(", 1.0)
+    with unchecked():
+        Pattern("broken", "(", 1.0)
+    with pytest.raises(ValueError, match="Invalid regex pattern"):
+        Pattern("broken", "(", 1.0)
 
 
 NO_ARTIFACTS: Any = None
