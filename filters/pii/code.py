@@ -9,6 +9,7 @@ issue or a page is no postcode anywhere. What has a structure
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 from headrace.filters.pii.numerals import is_of_a_program
 from headrace.filters.pii.places import PLACE
@@ -68,20 +69,37 @@ def is_code(text: str) -> bool:
 
 def plausible(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
     """`spans` without those that the text around them makes unlikely; domains grow to their end."""
-    return tuple(_judged(text, spans, code=is_code(text)))
+    return tuple(_Judge(text, spans).judged())
 
 
-def _judged(text: str, spans: Sequence[Span], *, code: bool) -> Iterator[Span]:
-    for span in spans:
-        if is_of_a_program(text, span):
-            continue
-        if span.entity == "URL":
-            yield from _url(text, span, spans, code=code)
-        elif span.entity in _NAMES:
-            if _is_name(text, span, code=code):
+class _Judge:
+    """Of one segment's findings. Whether the segment is code is found out when it matters: that costs more than all else."""
+
+    def __init__(self, text: str, spans: Sequence[Span]) -> None:
+        self._text = text
+        self._spans = spans
+
+    @cached_property
+    def _code(self) -> bool:
+        return is_code(self._text)
+
+    def judged(self) -> Iterator[Span]:
+        for span in self._spans:
+            if is_of_a_program(self._text, span):
+                continue
+            if span.entity == "URL":
+                yield from self._url(span)
+            elif span.entity in _NAMES:
+                if _is_name(self._text, span, code=self._code):
+                    yield span
+            elif span.entity not in _WEAK or not (_is_unlikely(self._text, span) or (span.score < _CONFIDENT and self._code)):
                 yield span
-        elif span.entity not in _WEAK or not (_is_unlikely(text, span) or (code and span.score < _CONFIDENT)):
+
+    def _url(self, span: Span) -> Iterator[Span]:
+        if _SCHEME.match(self._text, span.start) or any(_within(span, each) for each in self._spans if each.entity != "URL"):
             yield span
+        elif (domain := _domain(self._text, span)) is not None and not self._code and is_public(domain[0]):
+            yield span._replace(end=max(span.end, domain.end()))
 
 
 def _is_name(text: str, span: Span, *, code: bool) -> bool:
@@ -145,17 +163,14 @@ def _is_reference(text: str, span: Span) -> bool:
     return bool(_NUMBERED.fullmatch(text, span.start, span.end) and _COUNTED.search(before))
 
 
-def _url(text: str, span: Span, spans: Sequence[Span], *, code: bool) -> Iterator[Span]:
-    if _SCHEME.match(text, span.start) or any(_within(span, each) for each in spans if each.entity != "URL"):
-        yield span
-        return
+def _domain(text: str, span: Span) -> re.Match[str] | None:
+    """The whole of what a URL without a scheme begins, unless it is part of a path or an address, a member or a file."""
     start = span.start + (text[span.start] in "\"'")
     whole = _DOMAIN.match(text, start)
-    if whole is None or code or text[start - 1 : start] in ("@", "/", ".", "\\", "_") or text[whole.end() : whole.end() + 1] == "(":
-        return
+    if whole is None or text[start - 1 : start] in ("@", "/", ".", "\\", "_") or text[whole.end() : whole.end() + 1] == "(":
+        return None
     labels = whole[0].lower().split(".")
-    if labels[0] not in _OBJECTS and labels[-1] not in _FILES and is_public(whole[0]):
-        yield span._replace(end=max(span.end, whole.end()))
+    return None if labels[0] in _OBJECTS or labels[-1] in _FILES else whole
 
 
 def _within(inner: Span, outer: Span) -> bool:

@@ -7,7 +7,7 @@ those of fewer than three are passed over.
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from headrace.filters.pii.spans import Span
 
@@ -28,16 +28,27 @@ class Surroundings:
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self._lower: str | None = None
         self._ends: list[int] | None = None
         self._words: list[str] = []
 
-    def enhanced(self, spans: Iterator[Span], context: Sequence[str]) -> Iterator[Span]:
+    def enhanced(self, spans: Iterable[Span], context: Sequence[str]) -> Iterable[Span]:
         """`spans` with the scores that `context`, in lower case, gives them."""
         if not context:
-            yield from spans
-            return
-        for span in spans:
-            yield span._replace(score=raised(span.score)) if self._supports(span.start, context) else span
+            return spans
+        found = list(spans)
+        words = self._present(context) if found else ()
+        if not words:
+            return found
+        return [span._replace(score=raised(span.score)) if self._supports(span.start, words) else span for span in found]
+
+    def _present(self, context: Sequence[str]) -> Sequence[str]:
+        """Without those that stand nowhere in the segment. Beyond ASCII a small letter may depend on the word it stands in."""
+        if not self._text.isascii():
+            return context
+        if self._lower is None:
+            self._lower = self._text.lower()
+        return [word for word in context if word in self._lower]
 
     def _supports(self, start: int, context: Sequence[str]) -> bool:
         return any(word in near for near in self._near(start) for word in context)

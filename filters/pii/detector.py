@@ -42,13 +42,13 @@ class PatternDetector:
         size: Size = USUAL,
     ) -> None:
         self.size = size
-        self._thresholds = dict(thresholds)
         self._context = context
         self._layers = layers
         known = finders() if recognizers is None else recognizers
         found = [each for each in known if best_of(each, context=context) >= thresholds.get(each.entity, _NEVER)]
-        self._recognizers = [part for each in found for part in parts(each, thresholds[each.entity], context=context)]
-        self._gate = gate_for(self._recognizers, {_VIEWS: HINTS} if decode else {}) if self._recognizers else None
+        running = [part for each in found for part in parts(each, thresholds[each.entity], context=context)]
+        self._running = [(each.name, each, thresholds[each.entity]) for each in running]
+        self._gate = gate_for(running, {_VIEWS: HINTS} if decode else {}) if running else None
 
     def prepare(self, texts: Iterable[str], allowance: Allowance) -> None:
         """Nothing has to be asked beforehand."""
@@ -85,15 +85,16 @@ class PatternDetector:
             for span in self._search(view.text, self._gate.open(view.text)):
                 yield view.original(span)
 
-    def _search(self, text: str, opened: frozenset[str]) -> Iterator[Span]:
+    def _search(self, text: str, opened: frozenset[str]) -> Sequence[Span]:
         surroundings = Surroundings(text)
-        for recognizer in self._recognizers:
-            if recognizer.name in opened:
-                least = self._thresholds[recognizer.entity]
+        kept: list[Span] = []
+        for name, recognizer, least in self._running:
+            if name in opened:
                 found = recognizer.find(text)
                 if self._context:
                     found = surroundings.enhanced(found, recognizer.context)
-                yield from (span for span in found if span.score >= least)
+                kept += [span for span in found if span.score >= least]
+        return kept
 
 
 _NEVER = 2.0

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import hyperscan as hs
 
 from headrace.filters.pii.addresses import top_level_domains
+from headrace.filters.pii.linear import CLASS
 from headrace.filters.pii.recognizers import Finder, Recognizer
 
 _ABOVE = r"\x{80}-\x{10ffff}"
@@ -128,7 +129,7 @@ def gate_for(recognizers: Sequence[Finder], more: Mapping[str, Sequence[str]] | 
     return Gate({**loose, **(more or {})}, own)
 
 
-_TOKEN = re.compile(r"\\[AbBzZ]|(\\.|\[\^?\]?(?:\\.|\[:\^?\w+:\]|[^\]\\])*\])|[\^$]", re.DOTALL)
+_TOKEN = re.compile(rf"\\[AbBzZ]|(\\.|{CLASS})|[\^$]", re.DOTALL)
 
 
 def loosened(pattern: str) -> str:

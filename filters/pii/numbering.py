@@ -5,7 +5,7 @@ here, the answer is that it may find something.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -50,12 +50,13 @@ def is_certainly_valid(candidate: str) -> bool:
     return False
 
 
-def is_possible(candidate: str, region: str) -> bool:
-    """Whether the candidate, or a part of it, may be a number of the region or of one that shares its country's code."""
+def impossible(candidate: str, regions: Iterable[str]) -> Iterator[str]:
+    """Those of the regions in which neither the candidate nor a part of it is a number, nor where they share a country's code."""
     if _WHOLE.fullmatch(candidate):
-        return plan_of(region).may_be(candidate)
-    runs = _runs(candidate)
-    return runs is None or any(map(plan_of(region).with_prefix.fullmatch, runs))
+        digits = candidate.replace("-", "")
+        yield from (region for region in regions if not plan_of(region).may_be(candidate, digits))
+    elif (runs := _runs(candidate)) is not None:
+        yield from (region for region in regions if not any(map(plan_of(region).ends, runs)))
 
 
 def _runs(candidate: str) -> Sequence[str] | None:
@@ -68,32 +69,46 @@ def _runs(candidate: str) -> Sequence[str] | None:
     return ["".join(groups[start:end]) for start in range(len(groups)) for end in range(start + 1, len(groups) + 1)]
 
 
+KINDS = (
+    *("fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost"),
+    *("voip", "personal_number", "pager", "uan", "voicemail"),
+)
+"""What a valid number is one of."""
+
+
 class NumberingPlan:
-    """with_prefix: matches the digits, prefixes included, of what may be a number of a region with its country's code."""
+    """What the regions that share a region's country code describe: numbers in general, in few words, and each kind of them."""
 
     def __init__(self, region: str) -> None:
         self._code = country_code_for_region(region)
         metadata = [PhoneMetadata.metadata_for_region(each) for each in COUNTRY_CODE_TO_REGION_CODE[self._code]]
         known = [each for each in metadata if each is not None]
-        described = (each.general_desc for each in known if each.general_desc is not None)
-        patterns = "|".join(dict.fromkeys(each.national_number_pattern or r"\d+" for each in described))
-        self.with_prefix = re.compile(f"[0-9]{{0,{_PREFIX_DIGITS}}}(?:{patterns})")
-        self._number = re.compile(f"(?:{patterns})")
+        general = _any_of(known, ("general_desc",))
+        kinds = _any_of(known, KINDS)
+        self._general, self._kinds = re.compile(general), re.compile(kinds)
+        behind = f"[0-9]{{0,{_PREFIX_DIGITS}}}"
+        self._ends_in_general, self._ends_in_kinds = re.compile(behind + general), re.compile(behind + kinds)
         # As the matcher parses with the region's own prefixes, and asks for those of the code's main region.
         main = PhoneMetadata.metadata_for_region(region_code_for_country_code(self._code))
         own = PhoneMetadata.metadata_for_region(region)
-        self._prefixes = [re.compile(each) for each in (*_prefixes(own), *_prefixes(main))]
+        prefixes = (str(self._code), *_prefixes(own), *_prefixes(main))
+        self._prefix = re.compile("|".join(f"(?:{each})" for each in dict.fromkeys(prefixes)))
 
-    def may_be(self, candidate: str) -> bool:
-        """Whether groups apart by hyphens, which the matcher reads whole, may be a number.
+    def ends(self, digits: str) -> bool:
+        """Whether the digits, prefixes included, may be a number."""
+        return self._ends_in_general.fullmatch(digits) is not None and self._ends_in_kinds.fullmatch(digits) is not None
 
-        Digits that begin with neither the country's code nor any prefix are a national number as they stand: the pattern has
+    def may_be(self, candidate: str, digits: str) -> bool:
+        """Whether groups apart by hyphens, which the matcher reads whole, may be a number. digits: the same without hyphens.
+
+        Digits that begin with neither the country's code nor any prefix are a national number as they stand: the patterns have
         to match all of them, and the number must be one that is written without the prefix.
         """
-        digits = candidate.replace("-", "")
-        if digits.startswith(str(self._code)) or any(each.match(digits) for each in self._prefixes):
-            return self.with_prefix.fullmatch(digits) is not None
-        return self._number.fullmatch(digits) is not None and self._stands_without_prefix(candidate, digits)
+        if self._prefix.match(digits):
+            return self.ends(digits)
+        if self._general.fullmatch(digits) is None or self._kinds.fullmatch(digits) is None:
+            return False
+        return self._stands_without_prefix(candidate, digits)
 
     def _stands_without_prefix(self, candidate: str, digits: str) -> bool:
         source = CountryCodeSource.FROM_DEFAULT_COUNTRY
@@ -107,27 +122,41 @@ class _Lines:
 
     def __init__(self, code: int) -> None:
         metadata: Any = PhoneMetadata.metadata_for_region(COUNTRY_CODE_TO_REGION_CODE[code][0], None)
-        usable = metadata is not None and metadata.leading_digits is None
-        self._described = [metadata.fixed_line, metadata.mobile] if usable else []
-        self._general = metadata.general_desc if usable else None
-        self._prefix = re.compile(metadata.national_prefix_for_parsing or _NOTHING) if usable else re.compile(_NOTHING)
+        self._usable = metadata is not None and metadata.leading_digits is None
+        if self._usable:
+            self._general = _Described(metadata.general_desc)
+            self._kinds = [_Described(each) for each in (metadata.fixed_line, metadata.mobile)]
+            self._prefix = re.compile(metadata.national_prefix_for_parsing or _NOTHING)
 
     def are(self, digits: str) -> bool:
         """Whether it is one of them, and does not begin with the prefix that is dialled within the country."""
-        if self._general is None or self._prefix.match(digits) or digits[:1] == "0":
+        if not self._usable or digits[:1] == "0" or self._prefix.match(digits):
             return False
-        return _matches(self._general, digits) and any(_matches(each, digits) for each in self._described)
+        return self._general.matches(digits) and any(each.matches(digits) for each in self._kinds)
 
 
 _NOTHING = r"(?!)"
 
 
-def _matches(described: Any, digits: str) -> bool:
-    if described is None or not described.national_number_pattern:
-        return False
-    if described.possible_length and len(digits) not in described.possible_length:
-        return False
-    return re.fullmatch(described.national_number_pattern, digits) is not None
+class _Described:
+    """Numbers as metadata describes one kind of them."""
+
+    def __init__(self, described: Any) -> None:
+        pattern = described.national_number_pattern if described is not None else None
+        self._pattern = re.compile(pattern or _NOTHING)
+        self._lengths = frozenset(described.possible_length if described is not None else ())
+
+    def matches(self, digits: str) -> bool:
+        if self._lengths and len(digits) not in self._lengths:
+            return False
+        return self._pattern.fullmatch(digits) is not None
+
+
+def _any_of(regions: Sequence[Any], kinds: Sequence[str]) -> str:
+    """A pattern of all the numbers that metadata of regions describes as one of `kinds`."""
+    described = [getattr(metadata, kind) for metadata in regions for kind in kinds]
+    patterns = dict.fromkeys(each.national_number_pattern or r"\d+" for each in described if each is not None)
+    return f"(?:{'|'.join(patterns)})"
 
 
 @cache

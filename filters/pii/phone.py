@@ -6,6 +6,7 @@ can accept is dropped before any region parses it. Findings are the same, up to 
 65,535 numbers that came to nothing, in one text. Ours goes on.
 """
 
+import re
 import sys
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from phonenumbers import phonenumbermatcher as matcher
 from phonenumbers.phonenumberutil import _SECOND_NUMBER_START_PATTERN
 
 from headrace.filters.pii.gate import PHONE_MIN_DIGITS
-from headrace.filters.pii.numbering import is_certainly_valid, is_possible
+from headrace.filters.pii.numbering import impossible, is_certainly_valid
 
 LENIENCY = Leniency.VALID
 """What Presidio asks for (`leniency=1`)."""
@@ -31,6 +32,9 @@ LENIENCY = Leniency.VALID
 SHORT_DIGITS = 7
 SHORT_REGION = "DE"
 
+# A candidate has at most two brackets or plus signs with four marks each before its first digit, which is found faster by itself.
+_DIGIT = re.compile(r"\d")
+_LEAD = 10
 _PLUS = "+\uff0b"
 _LETTERS = frozenset(ascii_letters)
 _APART = frozenset(["", " ", "\n", ",", ";", ":", "."])
@@ -116,17 +120,26 @@ class _Candidates:
         return before in _APART and behind in _APART
 
     def _search(self, index: int) -> Candidate | None:
-        while (found := matcher._PATTERN.search(self._text, index)) is not None:
-            known = self._memory.of(found[0])
-            index = found.start() + known.length
-            if not (known.nowhere or self._is_no_number(known, found.start(), index)):
-                return Candidate(found.start(), found[0][: known.length], known)
+        while (digit := _DIGIT.search(self._text, index)) is not None:
+            found = matcher._PATTERN.search(self._text, max(index, digit.start() - _LEAD))
+            assert found is not None, "a digit is a candidate"
+            start, index = found.span()
+            candidate = found[0]
+            if len(candidate) < PHONE_MIN_DIGITS or (candidate.isdigit() and self._is_beside_a_letter(start, index)):
+                continue
+            known = self._memory.of(candidate)
+            index = start + known.length
+            if not (known.nowhere or self._is_no_number(known, start, index)):
+                return Candidate(start, candidate[: known.length], known)
         return None
 
+    def _is_beside_a_letter(self, start: int, end: int) -> bool:
+        """No region's matcher takes any of digits in one piece beside a letter, such as `user1234`."""
+        return not _LETTERS.isdisjoint(self._text[max(0, start - 1) : start] + self._text[end : end + 1])
+
     def _is_no_number(self, known: Known, start: int, end: int) -> bool:
-        """Whether no region's matcher takes any of it: digits in one piece beside a letter (`user1234`), or a time."""
-        beside = self._text[max(0, start - 1) : start] + self._text[end : end + 1]
-        if known.is_piece and not _LETTERS.isdisjoint(beside):
+        """Whether no region's matcher takes any of it, because of what stands around it."""
+        if known.is_piece and self._is_beside_a_letter(start, end):
             return True
         return known.has_time and matcher._TIME_STAMPS_SUFFIX.match(self._text, end) is not None
 
@@ -184,9 +197,12 @@ class _Search:
         if is_certainly_valid(candidate.text) and self._candidates.stands_apart(candidate):
             self.found.add((candidate.start, candidate.end))
             return {}
+        known, asked = candidate.known, self._asked(candidate, regions)
+        if not known.hopeless:
+            known.hopeless = dict.fromkeys(impossible(candidate.text, asked), True)
         parted: dict[str, int] = {}
-        for region in self._asked(candidate, regions):
-            match = None if candidate.known.hopeless.get(region) else self._accepted(candidate, region)
+        for region in asked:
+            match = None if known.hopeless.get(region) else self._accepted(candidate, region)
             if match is None:
                 continue
             self.found.add((match.start, match.end))
@@ -199,9 +215,6 @@ class _Search:
     def _accepted(self, candidate: Candidate, region: str) -> PhoneNumberMatch | None:
         """The number; what was not known of the candidate in the region then is."""
         hopeless, is_new = candidate.known.hopeless, region not in candidate.known.hopeless
-        if is_new and not is_possible(candidate.text, region):
-            hopeless[region] = True
-            return None
         match: PhoneNumberMatch | None = self._matcher(region)._extract_match(candidate.text, candidate.start)
         if is_new and match is None:
             hopeless[region] = self._candidates.stands_apart(candidate) or not _matches_alone(candidate.text, region)

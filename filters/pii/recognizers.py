@@ -1,13 +1,14 @@
 """Recognizers as data: an entity's patterns with Presidio's own validation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import regex  # type: ignore[import-untyped]
 
 from headrace.filters.pii.context import raised
+from headrace.filters.pii.linear import linear
 from headrace.filters.pii.spans import DetectionTimeout, Span
 
 # One pattern over one block of text. The default patterns need milliseconds; this bounds the quadratic ones on hostile text.
@@ -43,7 +44,7 @@ class Finder(Protocol):
         """The same for any text, and quickly compiled; they are preferred. Empty when there are none."""
         ...
 
-    def find(self, text: str) -> Iterator[Span]:
+    def find(self, text: str) -> Iterable[Span]:
         """What is found in one segment, duplicates included. Raises DetectionTimeout."""
         ...
 
@@ -69,6 +70,11 @@ class LazyPattern:
     def expression(self) -> "regex.Pattern[str]":
         return regex.compile(self.source, self.flags)
 
+    @cached_property
+    def linear(self) -> Any:
+        """The same in RE2, for ASCII text; None where there is none."""
+        return linear(self.source, self.flags)
+
 
 @dataclass(frozen=True, slots=True)
 class Recognizer:
@@ -93,17 +99,24 @@ class Recognizer:
     def gates(self) -> tuple[str, ...]:
         return tuple(pattern.source for pattern in self.patterns)
 
-    def find(self, text: str) -> Iterator[Span]:
+    def find(self, text: str) -> Sequence[Span]:
         """What `PatternRecognizer.analyze` finds, before duplicates are removed. Raises DetectionTimeout, where Presidio skips."""
+        found = []
         for pattern in self.patterns:
-            for match in self.matches(pattern, text):
-                start, end = match.span()
+            for start, end in self.spans(pattern, text):
                 score = self._score(pattern, text[start:end]) if end > start else MIN_SCORE
                 if score > MIN_SCORE:
-                    yield Span(start, end, self.entity, score)
+                    found.append(Span(start, end, self.entity, score))
+        return found
+
+    def spans(self, pattern: LazyPattern, text: str) -> Iterable[tuple[int, int]]:
+        """Where `finditer` finds the pattern. Raises DetectionTimeout."""
+        if text.isascii() and pattern.linear is not None:
+            return [match.span() for match in pattern.linear.finditer(text.encode())]
+        return (match.span() for match in self.matches(pattern, text))
 
     def matches(self, pattern: LazyPattern, text: str) -> "Iterator[regex.Match[str]]":
-        """What `finditer` gives for the pattern. Raises DetectionTimeout."""
+        """The same with groups, in the pattern's own engine. Raises DetectionTimeout."""
         try:
             yield from pattern.expression.finditer(text, timeout=PATTERN_SECONDS)
         except TimeoutError:
@@ -121,10 +134,13 @@ class Recognizer:
 class IbanRecognizer(Recognizer):
     """Presidio tries an IBAN's groups from the longest to the shortest, until one has a valid checksum."""
 
-    def find(self, text: str) -> Iterator[Span]:
-        for pattern in self.patterns:
-            for match in self.matches(pattern, text):
-                yield from self._longest(pattern, text, match)
+    def find(self, text: str) -> Sequence[Span]:
+        return [
+            span
+            for pattern in self.patterns
+            for match in self.matches(pattern, text)
+            for span in self._longest(pattern, text, match)
+        ]
 
     def _longest(self, pattern: LazyPattern, text: str, match: "regex.Match[str]") -> Iterator[Span]:
         start = match.start()

@@ -242,3 +242,23 @@ def generate(seed: int) -> str:
 
 
 TEXTS: st.SearchStrategy[str] = st.integers(0, 2**32).map(generate)
+
+
+# --- official numbers -----------------------------------------------------------------------------------------------------------
+
+
+def _format(rng: random.Random) -> str:
+    """A number as states and companies give them: groups of letters and digits."""
+    shapes = ["AA999999A", "999999999", "99999999999", "999-999-999", "A9999999", "99.999.999", "AAAAA9999A", "9999999999999"]
+    more = ["99AAAAA9999A9A9", "999999-9999", "A99 9AA", "999999/99/9", "AA-99-AA-9999", "9999 9999 9999", "AAA-999-AA"]
+    more += ["999999A999A", "AA99AAA", "99999", "AAA999999", "999999-999A", "9AAA999", "AA 99 99 99 A", "HRB 99999"]
+    shape = rng.choice(shapes + more)
+    letters = rng.choice([string.ascii_uppercase, string.ascii_lowercase, "ABCDEFGHJKLMNPRSTVWXYZ"])
+    digit = rng.choice([string.digits, string.digits, "0123456789", "12", "\u0661\u0662"])
+    return "".join(rng.choice(letters) if each == "A" else rng.choice(digit) if each == "9" else each for each in shape)
+
+
+def official(seed: int) -> str:
+    """A text with numbers as states and companies give them; the same for the same seed."""
+    rng = random.Random(seed)
+    return generate(seed) + " ".join(f"{_format(rng)}{rng.choice(['', '.', ',', ' é'])}" for _ in range(6))
