@@ -36,8 +36,8 @@ class AnswerHalf(Course):
     def __init__(self, id: str, policy: Policy) -> None:
         super().__init__(id, policy)
         self._watchers: Sequence[Seated] = ()
-        self._parser = SseParser()
-        self._body = bytearray()
+        self._parser: SseParser
+        self._body: bytearray
 
     def _on_response_headers(self, event: ResponseHeaders) -> Answer:
         self._status, self._upstream, self._server = event.status, event.upstream, event.server
@@ -55,10 +55,12 @@ class AnswerHalf(Course):
 
     def _watch(self) -> Answer:
         self._watchers = [seat for seat in reversed(self._seats) if seat.watches_stream]
+        self._parser = SseParser()
         self.state = State.STREAMING
         return Proceed(Edits(remove_headers=("content-length",)), read=Reading.STREAM)
 
     def _collect(self) -> Answer:
+        self._body = bytearray()
         self.state = State.COLLECTING
         return Proceed(read=Reading.WHOLE)
 

@@ -20,6 +20,8 @@ from headrace.ext_proc.core.verdict import NO_EDITS, Edits, Metadata, Reply
 
 
 class State(Enum):
+    __hash__ = object.__hash__  # a member is itself; enum's own hash of its name is Python
+
     START = "start"
     AWAIT_BODY = "awaiting the request body"
     AWAIT_RESPONSE = "awaiting the response"
@@ -53,8 +55,10 @@ class Course:
 
     def _needs_any(self, parts: Needs) -> bool:
         """Whether any session needs any of them."""
-        wanted = parts._value_  # enum's own & costs a microsecond
-        return any(seat.session.needs._value_ & wanted for seat in self._seats)
+        needed = 0
+        for seat in self._seats:
+            needed |= seat.session.needs._value_  # enum's own operators cost a microsecond
+        return needed & parts._value_ != 0
 
     def _settling(self, settle: str | None) -> Metadata:
         """Who settles; `access_log` is told the terms, which the gateway gives back when the exchange is over."""

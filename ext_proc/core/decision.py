@@ -20,6 +20,10 @@ MAX_PATH = 200
 """Characters of a path, or of a model's name, in a record; both are the client's words."""
 
 
+_TOLD_ALSO_EMPTY = frozenset({bool, int, float, list})
+"""Of other values, those that are empty are absent."""
+
+
 class Decision:
     """Written by the exchange as it goes.
 
@@ -90,7 +94,7 @@ class Decision:
             "steps": self.steps,
             "elapsed_us": round(self.elapsed_us, 1),
         }
-        return Record("decision", {key: value for key, value in members.items() if value not in (None, "", {})})
+        return Record("decision", {key: value for key, value in members.items() if value or type(value) in _TOLD_ALSO_EMPTY})
 
     def _asked(self) -> Mapping[str, Any]:
         if (request := self._request) is None:

@@ -22,6 +22,8 @@ class Endpoint(Enum):
     RESPONSES = "responses"
     MESSAGES = "messages"
 
+    __hash__ = object.__hash__  # a member is itself; enum's own hash of its name is Python
+
     @property
     def dialect(self) -> Dialect:
         return Dialect.ANTHROPIC if self is Endpoint.MESSAGES else Dialect.OPENAI

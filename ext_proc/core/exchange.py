@@ -85,7 +85,9 @@ class Exchange(RequestHalf, AnswerHalf):
         outcome = self._outcome(cause)
         effects = [effect for seat in reversed(self._seats) for effect in self._close_seat(seat, outcome)]
         self.decision.answer = answer = answered(self.decision.metadata, self._upstream)
-        return [*(settled_as(effect, answer) for effect in effects), self.decision.record(outcome)]
+        if answer is not None:
+            effects = [settled_as(effect, answer) for effect in effects]
+        return [*effects, self.decision.record(outcome)]
 
     def _outcome(self, cause: Cause) -> Outcome:
         return Outcome(self._cause or cause, self._status, self._meter.usage, self._meter.text, self._forwarded, self._server)

@@ -1,6 +1,6 @@
 """Who calls: the principal an identity filter found, and the fact it is kept under."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from headrace.ext_proc.core.facts import Fact
 
@@ -9,8 +9,7 @@ DEFAULT_ORGANISATION = "default"
 MAX_PART = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(Struct, frozen=True):
     """The caller. None where the source of its identity does not say.
 
     key: the id of the API key it showed, or what the identity provider calls so; never the key itself.

@@ -1,7 +1,6 @@
 """The request's half of an exchange: sessions are opened and heard, and the request goes on, changed, or is refused."""
 
 from collections.abc import Generator
-from functools import partial
 
 from headrace.ext_proc.core.course import Course, Flow, State
 from headrace.ext_proc.core.effects import Cause
@@ -60,7 +59,7 @@ class RequestHalf(Course):
     def _enter(self, request: Request) -> Generator[Ask, Resolution, Reply | None]:
         for choice in self._policy.chain:
             try:
-                link = self._shield(POLICY, partial(choice.choose, request))
+                link = self._shield(POLICY, choice.choose, request)
             except FilterFailed:
                 self.decision.failed(POLICY, "headers")
                 return failure(POLICY)
@@ -70,7 +69,7 @@ class RequestHalf(Course):
 
     def _open(self, link: Link, request: Request) -> Generator[Ask, Resolution, Reply | None]:
         try:
-            session = self._shield(link, partial(link.filter.open, request))
+            session = self._shield(link, link.filter.open, request)
         except FilterFailed:
             self.decision.failed(link, "headers")
             return None if link.fail_open or link.shadow else failure(link)

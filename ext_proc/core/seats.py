@@ -1,7 +1,8 @@
 """The sessions of one exchange at their places in the chain, and what an answer's events become on the way through them."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -13,6 +14,7 @@ from headrace.ext_proc.core.session import EndStream, Link, Session
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.core.verdict import PASS, Reply, Verdict
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -23,7 +25,7 @@ class FilterFailed(HeadraceError):
 class Shield(Protocol):
     """Runs a sync hook. Raises FilterFailed for whatever it raises, EndStream excepted; the engine's guard implements it."""
 
-    def __call__(self, link: Link, hook: Callable[[], T]) -> T: ...
+    def __call__(self, link: Link, hook: Callable[P, T], *args: P.args, **named: P.kwargs) -> T: ...
 
 
 class Ask(Struct, frozen=True):
@@ -85,16 +87,16 @@ class Seated(Struct, frozen=True):
         return part in self.session.needs or part in self.session.joins
 
     def on_headers(self, request: Request) -> Ask:
-        return Ask(self.link, "headers", lambda: self.session.on_headers(request))
+        return Ask(self.link, "headers", partial(self.session.on_headers, request))
 
     def on_request(self, request: Request) -> Ask:
-        return Ask(self.link, "request", lambda: self.session.on_request(request))
+        return Ask(self.link, "request", partial(self.session.on_request, request))
 
     def on_response(self, response: Response) -> Ask:
-        return Ask(self.link, "response", lambda: self.session.on_response(response))
+        return Ask(self.link, "response", partial(self.session.on_response, response))
 
     def catch_up(self) -> Ask:
-        return Ask(self.link, "stream", lambda: self.session.catch_up())
+        return Ask(self.link, "stream", self.session.catch_up)
 
     def away(self, work: Callable[[], None], cut: Callable[[EndStream], None]) -> Ask:
         """Does `work` where the session wants it done; `cut` is told where it ends the stream."""

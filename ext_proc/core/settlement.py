@@ -45,7 +45,8 @@ def settlement(entry: Finished, sizes: StreamSizes | None = None) -> Sequence[Ef
     sizes: learns of streams with usage, and is asked about those without.
     """
     answer = answered(entry.metadata, entry.upstream)
-    return tuple(settled_as(effect, answer) for effect in _effects(entry, sizes or StreamSizes()))
+    effects = _effects(entry, sizes or StreamSizes())
+    return effects if answer is None else [settled_as(effect, answer) for effect in effects]
 
 
 def _effects(entry: Finished, sizes: StreamSizes) -> Sequence[Effect]:
@@ -54,7 +55,7 @@ def _effects(entry: Finished, sizes: StreamSizes) -> Sequence[Effect]:
     if told.get("settle") != "access_log" or terms is None or not isinstance(exchange, str) or not exchange:
         return ()
     usage, how = _used(entry, terms, sizes)
-    context = {**_context(exchange, terms, entry), **how}
+    context = _context(exchange, terms, entry) | how
     if terms.most is None:
         return [Settle("", None, usage, terms.price, context=context)]
     if usage is None and costs_nothing(entry.status, reached_upstream=entry.reached_upstream):
@@ -70,7 +71,7 @@ def _reported(entry: Finished, endpoint: Endpoint) -> Usage | None:
     return usage_of(_nested(entry.usage))
 
 
-def _used(entry: Finished, terms: Terms, sizes: StreamSizes) -> tuple[Usage | None, Mapping[str, Any]]:
+def _used(entry: Finished, terms: Terms, sizes: StreamSizes) -> tuple[Usage | None, dict[str, Any]]:
     """What is known of the exchange's usage, and what the record is to say of how it is known."""
     usage = _reported(entry, terms.endpoint)
     if not terms.stream or entry.status != HTTPStatus.OK or not entry.answer_bytes:
@@ -103,8 +104,11 @@ def _nested(usage: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**usage, **{part: {name: usage[flat]} for flat, part, name in _DETAILS if flat in usage}}
 
 
-def _context(exchange: str, terms: Terms, entry: Finished) -> Mapping[str, Any]:
-    route = entry.metadata.get("route")
-    seen = {"status": entry.status, "duration_ms": entry.duration_ms, "start_ms": entry.start_ms}
-    timed = {} if entry.first_byte_ms is None else {"first_byte_ms": entry.first_byte_ms}
-    return {"exchange": exchange, **terms.members, **({"route": route} if isinstance(route, str) else {}), **seen, **timed}
+def _context(exchange: str, terms: Terms, entry: Finished) -> dict[str, Any]:
+    context: dict[str, Any] = {"exchange": exchange, **terms.members}
+    if isinstance(route := entry.metadata.get("route"), str):
+        context["route"] = route
+    context["status"], context["duration_ms"], context["start_ms"] = entry.status, entry.duration_ms, entry.start_ms
+    if entry.first_byte_ms is not None:
+        context["first_byte_ms"] = entry.first_byte_ms
+    return context

@@ -27,11 +27,17 @@ def closing_of(effect: Money, by: str = "") -> Closing:
 def _entry(effect: Money) -> dict[str, str]:
     """The ledger's entry, as far as it is known here. Absent: unknown."""
     context = effect.context
-    told = {name: value if type(value) is str else _spelled(value) for name in _TOLD if (value := context.get(name)) is not None}
+    entry: dict[str, str] = {}
+    for name in _TOLD:
+        if (value := context.get(name)) is not None:
+            entry[name] = value if type(value) is str else _spelled(value)
     served = context.get("served") or context.get("model", "")
-    models = {"model": context.get("asked") or served, "served": served}
-    named = {"exchange": str(effect.lease), "organisation": effect.organisation, **models}
-    return {**told, **{name: value for name, value in named.items() if value}}
+    asked = context.get("asked") or served
+    entry["exchange"] = str(effect.lease)
+    for name, value in ("organisation", effect.organisation), ("model", asked), ("served", served):
+        if value:
+            entry[name] = value
+    return entry
 
 
 def _spelled(value: Any) -> str:
@@ -40,12 +46,15 @@ def _spelled(value: Any) -> str:
 
 def _charged(effect: Settle, usage: Usage | None) -> Mapping[str, str]:
     """What the lease's counters hold of it, at which price. Where no usage was reported, that is what was reserved."""
-    revision = {"price_revision": effect.price.revision} if effect.price else {}
-    if usage is None:
-        return revision
-    members = usage.members
-    counts = {name: str(members[name]) for name in _COUNTS if name in members}
-    return {**counts, **({"nano_usd": str(nano_usd(usage, effect.price))} if effect.price else {}), **revision}
+    charged: dict[str, str] = {}
+    if usage is not None:
+        members = usage.members
+        charged = {name: str(members[name]) for name in _COUNTS if name in members}
+        if effect.price is not None:
+            charged["nano_usd"] = str(nano_usd(usage, effect.price))
+    if effect.price is not None:
+        charged["price_revision"] = effect.price.revision
+    return charged
 
 
 def settled(effect: Money, closed: Closed) -> Record:

@@ -3,15 +3,17 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Generator
-from functools import partial
 from time import perf_counter_ns
-from typing import Any, TypeVar
+from types import coroutine
+from typing import Any, ParamSpec, TypeVar
 
 from headrace.ext_proc.core.seats import Ask, FilterFailed, Resolution, failure
 from headrace.ext_proc.core.session import EndStream, Link
 from headrace.ext_proc.core.verdict import PASS, Continue, Reply, Verdict
+from headrace.ext_proc.engine.deadlines import deadline_at
 
 log = logging.getLogger(__name__)
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _NOT_OURS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
@@ -25,59 +27,76 @@ async def guard(ask: Ask, deadline: float) -> Resolution:
 
     deadline: loop time in seconds by which the proxy wants its answer; the link's own time-out may come earlier.
     """
+    found = begun(ask, deadline)
+    return found if isinstance(found, Resolution) else await found
+
+
+def begun(ask: Ask, deadline: float) -> Resolution | Coroutine[Any, Any, Resolution]:
+    """As `guard`; but a hook that decides without waiting, as most do, costs neither a coroutine nor a timer."""
     started = perf_counter_ns()
     try:
         coroutine = ask.run()
         try:
             waits_for = coroutine.send(None)
-        except StopIteration as done:  # a hook that decides without waiting, as most do, costs no timer
-            verdict = _checked(done.value)
-        else:
-            verdict = _checked(await _in_time(coroutine, waits_for, ask.link, deadline))
+        except StopIteration as done:
+            return Resolution(_checked(done.value), _since(started))
     except _NOT_OURS:
         raise
     except BaseException as error:  # also the panics of Rust extensions, which are no Exceptions
-        _report(ask.link, ask.phase, error)
-        verdict = PASS if ask.link.fail_open else failure(ask.link)
-        return Resolution(verdict, _since(started), type(error).__name__)
+        return _failed(ask, error, started)
+    return _waited(ask, coroutine, waits_for, deadline, started)
+
+
+def _failed(ask: Ask, error: BaseException, started: int) -> Resolution:
+    _report(ask.link, ask.phase, error)
+    return Resolution(PASS if ask.link.fail_open else failure(ask.link), _since(started), type(error).__name__)
+
+
+async def _waited(ask: Ask, coroutine: Coroutine[Any, Any, Verdict], waits_for: Any, deadline: float, started: int) -> Resolution:
+    """The resolution of a hook that was begun and waits for a future."""
+    now = asyncio.get_running_loop().time()
+    due = deadline_at(min(deadline, now + ask.link.timeout_ms / 1000), now)
+    try:
+        try:
+            verdict = _checked(await _rest(coroutine, waits_for))
+        finally:
+            is_late = due.lift()
+    except asyncio.CancelledError as error:
+        if not is_late:
+            raise
+        return _failed(ask, TimeoutError().with_traceback(error.__traceback__), started)
+    except _NOT_OURS:
+        raise
+    except BaseException as error:
+        return _failed(ask, error, started)
     return Resolution(verdict, _since(started))
 
 
-async def _in_time(coroutine: Coroutine[Any, Any, Verdict], waits_for: Any, link: Link, deadline: float) -> Verdict:
-    """The verdict of a hook that was begun and waits for a future. Raises TimeoutError."""
-    limit = min(deadline, asyncio.get_running_loop().time() + link.timeout_ms / 1000)
-    async with asyncio.timeout_at(limit):
-        return await _Begun(coroutine, waits_for)
-
-
-class _Begun:
+@coroutine
+def _rest(begun: Coroutine[Any, Any, Verdict], waits_for: Any) -> Generator[Any, Any, Verdict]:
     """Awaits the rest of a coroutine that was begun and waits for a future."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Verdict], waits_for: Any) -> None:
-        self._coroutine = coroutine
-        self._waits_for = waits_for
-
-    def __await__(self) -> Generator[Any, Any, Verdict]:
-        while True:
-            try:
-                sent = yield self._waits_for
-                resume = partial(self._coroutine.send, sent)
-            except BaseException as error:  # a cancellation, or the time-out: the coroutine's to handle
-                resume = partial(self._coroutine.throw, error)
-            try:
-                self._waits_for = resume()
-            except StopIteration as done:
-                verdict: Verdict = done.value
-                return verdict
+    while True:
+        try:
+            yield waits_for
+            break
+        except BaseException as error:  # a cancellation, or the time-out: the coroutine's to handle
+            thrown = error
+        try:
+            waits_for = begun.throw(thrown)
+        except StopIteration as done:
+            verdict: Verdict = done.value
+            return verdict
+    rest: Verdict = yield from begun
+    return rest
 
 
-def shield(link: Link, hook: Callable[[], T]) -> T:
-    """`hook()`, a sync hook of the link's filter.
+def shield(link: Link, hook: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """`hook(*args)`, a sync hook of the link's filter.
 
     Raises EndStream as the hook does, and FilterFailed for everything else the hook raises.
     """
     try:
-        return hook()
+        return hook(*args, **named)
     except (EndStream, *_NOT_OURS):
         raise
     except BaseException as error:

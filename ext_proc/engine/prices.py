@@ -65,6 +65,7 @@ def _factor(price: Price, tier: str) -> Decimal:
     return Decimal(dict(price.service_tiers).get(tier, "1"))
 
 
+@lru_cache(4096)
 def nano_usd(usage: Usage, price: Price | None) -> int:
     """Whole nano-USD, rounded up: a store's counters are integers, and a budget is never undercharged by rounding."""
     cost = usd(usage, price)

@@ -5,7 +5,8 @@ from typing import Protocol
 
 from headrace.ext_proc.core.events import Answer, Event
 from headrace.ext_proc.core.exchange import Exchange
-from headrace.ext_proc.engine.guard import guard
+from headrace.ext_proc.core.seats import Resolution
+from headrace.ext_proc.engine.guard import begun
 
 
 class Steps(Protocol):
@@ -22,6 +23,7 @@ async def step(exchange: Exchange, event: Event, *, deadline: float) -> Answer:
     started = perf_counter_ns()
     exchange.receive(event)
     while (ask := exchange.next_ask()) is not None:
-        exchange.resolve(await guard(ask, deadline))
+        resolution = begun(ask, deadline)
+        exchange.resolve(resolution if isinstance(resolution, Resolution) else await resolution)
     exchange.decision.elapsed_us += (perf_counter_ns() - started) / 1000
     return exchange.answer()

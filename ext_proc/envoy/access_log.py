@@ -61,7 +61,7 @@ def finished(entry: pb.HTTPAccessLogEntry) -> Finished:
         reached_upstream=_reached_upstream(common, response.response_code.value),
         duration_ms=_milliseconds(common.duration),
         first_byte_ms=_first_byte(common),
-        start_ms=common.start_time.ToMilliseconds(),
+        start_ms=common.start_time.seconds * 1000 + common.start_time.nanos // 1_000_000,
         upstream=common.upstream_cluster,
         answer_bytes=response.response_body_bytes,
     )

@@ -105,11 +105,8 @@ def _vouched(message: pb.ProcessingRequest) -> Any:
 
 
 def headers_of(message: pb.HttpHeaders) -> Headers:
-    return Headers([(pair.key, _text(pair.raw_value) or pair.value) for pair in message.headers.headers])
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")
+    pairs = message.headers.headers
+    return Headers([(pair.key, pair.raw_value.decode("utf-8", "surrogateescape") or pair.value) for pair in pairs])
 
 
 def _response_headers(message: pb.ProcessingRequest) -> ResponseHeaders:
@@ -270,14 +267,17 @@ def _streamed(data: bytes, *, end: bool, request: bool = False) -> pb.Processing
 
 
 def _mutate(mutation: pb.HeaderMutation, edits: Edits) -> None:
-    mutation.remove_headers.extend(edits.remove_headers)
-    mutation.set_headers.extend(_options(edits.set_headers))
+    if edits.remove_headers:
+        mutation.remove_headers.extend(edits.remove_headers)
+    if edits.set_headers:
+        mutation.set_headers.extend(_options(edits.set_headers))
 
 
 def _options(headers: Mapping[str, str]) -> Iterable[pb.HeaderValueOption]:
     return [header_option(name, value) for name, value in headers.items()]
 
 
+@lru_cache(1024)  # names of routes, mostly; appending copies it
 def header_option(name: str, value: str) -> pb.HeaderValueOption:
     raw = value.encode("utf-8", "surrogateescape")
     return pb.HeaderValueOption(header=pb.HeaderValue(key=name, raw_value=raw), append_action=_OVERWRITE)

@@ -145,7 +145,7 @@ class ProcessStream:
         self._reading: Reading | None = None
         self._exchange = exchange
         self._finish = finish
-        self._modes: ModeError | None = None
+        self._wrong = ""
         self._first = True
         self._duplex: Duplex | None = None
 
@@ -156,8 +156,9 @@ class ProcessStream:
         """
         message = _parse(data)
         if self._first:
-            self._modes, self._first = _check_modes(message), False
-            self._duplex = Duplex(self._exchange, self._ways.answer_within, self._step) if _streams_both_ways(message) else None
+            self._first = False
+            self._wrong, both_ways = _modes(message)
+            self._duplex = Duplex(self._exchange, self._ways.answer_within, self._step) if both_ways else None
         if self._duplex is not None:
             answers = await self._duplex.receive(message)
             self.finished = self._duplex.refused
@@ -167,8 +168,8 @@ class ProcessStream:
             self._recording.events.append(event)
         answer = await self._step(event, deadline=asyncio.get_running_loop().time() + self._ways.answer_within)
         self.finished = isinstance(answer, Refuse) or (isinstance(answer, Proceed) and answer.last)
-        if self._modes is not None and not self.finished:
-            raise self._modes
+        if self._wrong and not self.finished:
+            raise ModeError(self._wrong)
         if not self._ways.reads_answers and self._exchange.state is State.AWAIT_RESPONSE:
             self._exchange.withdraw()
             raise ModeError("a filter must read the answer and the gateway does not give it; run the gateway's doctor")
@@ -197,23 +198,35 @@ def _parse(data: bytes) -> pb.ProcessingRequest:
         raise ProtocolError("the proxy sent bytes that are no ProcessingRequest") from error
 
 
-def _streams_both_ways(first: pb.ProcessingRequest) -> bool:
-    modes = first.protocol_config
-    return modes.request_body_mode == modes.response_body_mode == pb.FULL_DUPLEX_STREAMED
+class Modes(NamedTuple):
+    """wrong: why Headrace cannot work in them, else empty. both_ways: every body is streamed, in both directions."""
+
+    wrong: str
+    both_ways: bool
 
 
-def _check_modes(first: pb.ProcessingRequest) -> ModeError | None:
-    """What is wrong with the modes in force, which the first message of a stream names."""
-    if first.observability_mode:
-        return ModeError("observability_mode is on: Envoy ignores every answer; remove it from the ext_proc filter")
-    if not first.HasField("protocol_config"):
-        return ModeError("the proxy does not say which processing mode is in force; Envoy 1.34 or newer is needed")
-    if _streams_both_ways(first):
-        return None
-    config = first.protocol_config
-    if config.request_body_mode != pb.BUFFERED:
-        return ModeError("request_body_mode must be BUFFERED; run `headrace envoy doctor` on the gateway's configuration")
-    if config.response_body_mode != pb.NONE:
+def _modes(first: pb.ProcessingRequest) -> Modes:
+    """The modes in force, which the first message of a stream names."""
+    told, config = first.HasField("protocol_config"), first.protocol_config
+    return _judged(first.observability_mode, told, config.request_body_mode, config.response_body_mode)
+
+
+@lru_cache(64)
+def _judged(observes: bool, told: bool, request: pb.BodySendMode, response: pb.BodySendMode) -> Modes:
+    both_ways = request == response == pb.FULL_DUPLEX_STREAMED
+    return Modes(_wrong(observes, told, request, response, both_ways), both_ways)
+
+
+def _wrong(observes: bool, told: bool, request: pb.BodySendMode, response: pb.BodySendMode, both_ways: bool) -> str:
+    if observes:
+        return "observability_mode is on: Envoy ignores every answer; remove it from the ext_proc filter"
+    if not told:
+        return "the proxy does not say which processing mode is in force; Envoy 1.34 or newer is needed"
+    if both_ways:
+        return ""
+    if request != pb.BUFFERED:
+        return "request_body_mode must be BUFFERED; run `headrace envoy doctor` on the gateway's configuration"
+    if response != pb.NONE:
         # Envoy loses what it streamed to us before it saw us close; what we need of an answer we ask for.
-        return ModeError("response_body_mode must be NONE; run `headrace envoy doctor` on the gateway's configuration")
-    return None
+        return "response_body_mode must be NONE; run `headrace envoy doctor` on the gateway's configuration"
+    return ""

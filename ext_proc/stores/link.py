@@ -16,6 +16,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.stores.line import Line
 
 WAITING_MAX = 10_000
 """Calls that may wait at once, written or not: half a second of the server's time. More are refused."""
@@ -39,7 +40,8 @@ class Link:
     def __init__(self, connection: Callable[[], AbstractConnection], *, timeout_s: float) -> None:
         self._make = connection
         self._timeout_s = timeout_s
-        self._due = asyncio.Event()
+        self._line: Line | None = None
+        self._is_due = False
         self._unsent: list[tuple[bytes, Future[Reply]]] = []
         self._sent: deque[tuple[float, Future[Reply]]] = deque()
         self._life: Task[None] | None = None
@@ -58,9 +60,11 @@ class Link:
             raise StoreUnavailable(f"{WAITING_MAX} calls to the store are waiting already")
         future: Future[Reply] = loop.create_future()
         self._unsent.append((command, future))
-        self._due.set()
         if self._life is None:
             self._life = loop.create_task(self._live())
+        elif not self._is_due:
+            self._is_due = True
+            loop.call_soon(self._write)
         return future
 
     async def close(self) -> None:
@@ -102,59 +106,34 @@ class Link:
 
     async def _carry(self, connection: AbstractConnection) -> StoreUnavailable:
         """Write calls and read replies; returns why the connection must be given up."""
-        loop = asyncio.get_running_loop()
-        parts = [loop.create_task(part) for part in (self._write(connection), self._read(connection), self._watch())]
+        self._line = line = Line(connection, self._replied, self._write)
         try:
-            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            return done.pop().result()
+            self._write()
+            while not line.over.done():
+                await asyncio.wait([line.over], timeout=self._timeout_s / 4)
+                if self._sent and self._sent[0][0] <= asyncio.get_running_loop().time():
+                    return StoreUnavailable(f"the store did not answer within {self._timeout_s} s")
+            return ConnectionLost(line.over.result())
         finally:
-            for part in parts:
-                part.cancel()
-            await asyncio.wait(parts)
+            self._line = None
 
-    async def _write(self, connection: AbstractConnection) -> StoreUnavailable:
-        try:
-            while True:
-                await self._due.wait()
-                self._due.clear()
-                if commands := self._take():
-                    await connection.send_packed_command([commands], check_health=False)
-        except (RedisError, OSError) as error:
-            return ConnectionLost(f"the connection to the store broke: {error}")
-
-    def _take(self) -> bytes:
-        """The calls that have gathered, but for those whose callers gave up, now waiting for their replies."""
+    def _write(self) -> None:
+        """What has gathered, but for calls whose callers gave up; those written wait for their replies now."""
+        self._is_due = False
+        if self._line is None or not self._line.is_writable:
+            return
         due = [entry for entry in self._unsent if not entry[1].done()]
         self._unsent = []
         deadline = asyncio.get_running_loop().time() + self._timeout_s
-        self._sent.extend((deadline, future) for _, future in due)
-        return b"".join(command for command, _ in due)
+        self._sent.extend([(deadline, future) for _, future in due])
+        self._line.write(b"".join([command for command, _ in due]))
 
-    async def _read(self, connection: AbstractConnection) -> StoreUnavailable:
-        try:
-            while True:
-                reply = await _reply(connection)
-                _resolve(self._sent.popleft()[1], reply)
-                if isinstance(reply, ReadOnlyError):
-                    return ConnectionLost("the server has become a replica")
-        except (RedisError, OSError) as error:
-            return ConnectionLost(f"the connection to the store broke: {error}")
-
-    async def _watch(self) -> StoreUnavailable:
-        """Returns when the oldest call has waited too long."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(self._timeout_s / 4)
-            if self._sent and self._sent[0][0] <= loop.time():
-                return StoreUnavailable(f"the store did not answer within {self._timeout_s} s")
-
-
-async def _reply(connection: AbstractConnection) -> Reply:
-    """The next reply; an error reply is returned, not raised, so that the one who called gets it."""
-    try:
-        return await connection.read_response(timeout=math.inf, disconnect_on_error=False)
-    except ResponseError as error:
-        return error
+    def _replied(self, reply: Reply) -> str:
+        """The next reply has come. Why the connection must be given up for it, if it must."""
+        if not self._sent:
+            return "it answers what was not asked"
+        _resolve(self._sent.popleft()[1], reply)
+        return "the server has become a replica" if isinstance(reply, ReadOnlyError) else ""
 
 
 def _resolve(future: Future[Reply], reply: Reply) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -101,10 +102,10 @@ class LocalAllowance:
                 await self._tell(organisation, closing.lease)
         return await self._store.settle_many(organisation, closings, now_ms=now_ms)
 
-    async def reserve(
+    def reserve(
         self, organisation: str, lease: str, charges: Sequence[Charge], *, now_ms: int, ttl_ms: int, record: Record = EMPTY
-    ) -> Admitted | Exhausted:
-        return await self._store.reserve(organisation, lease, charges, now_ms=now_ms, ttl_ms=ttl_ms, record=record)
+    ) -> Coroutine[Any, Any, Admitted | Exhausted]:
+        return self._store.reserve(organisation, lease, charges, now_ms=now_ms, ttl_ms=ttl_ms, record=record)
 
     async def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> bool:
         (closed,) = await self.settle_many(organisation, [Closing(lease, spent)], now_ms=now_ms)

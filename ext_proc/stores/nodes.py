@@ -1,7 +1,7 @@
 """Which server a call goes to: one server, the primary that Sentinels name, or the nodes of a cluster by slot."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -45,10 +45,12 @@ class Copies(Struct, frozen=True):
     timeout_ms: int = 0
 
 
-async def carried(link: Link, command: bytes, copies: Copies) -> Reply:
+def carried(link: Link, command: bytes, copies: Copies) -> Awaitable[Reply]:
     """The reply, once the replicas have what the command wrote; raises StoreUnavailable where too few of them do in time."""
-    if not copies.replicas:
-        return await link.call(command)
+    return _copied(link, command, copies) if copies.replicas else link.call(command)
+
+
+async def _copied(link: Link, command: bytes, copies: Copies) -> Reply:
     reply, waited = link.call(command), link.call(_packed("WAIT", copies.replicas, copies.timeout_ms))
     for future in (reply, waited):
         future.add_done_callback(_looked_at)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,7 @@ class RedisStore:
                 raise
 
 
+@lru_cache(1024)
 def _books(organisation: str) -> tuple[str, str]:
     return ledger_key(organisation), open_key(organisation)
 

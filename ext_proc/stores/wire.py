@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
+from operator import attrgetter
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -125,28 +127,44 @@ def _field(counter: Counter) -> str:
 
 
 class Plan(NamedTuple):
-    """Where a lease is charged, whatever the amounts. keys: one per group. packed: for the functions, see functions.lua."""
+    """Where a lease is charged, whatever the amounts. keys: one per group. packed: for the functions, see functions.lua.
+
+    Every fixed window holds the instants from `start_ms` to before `end_ms`.
+    """
 
     keys: tuple[str, ...]
     packed: bytes
+    start_ms: float
+    end_ms: float
 
 
 Bound = tuple[int, tuple[int, ...]]
 """Limit and thresholds of a counter."""
+Place = tuple[Window, Unit, str, int, tuple[int, ...]]
+"""A charge but for its amount: a Counter, and its Bound."""
+_place = attrgetter("window", "unit", "counter", "limit", "warn")
 
 
 def plan_of(organisation: str, charges: Sequence[Charge], now_ms: int) -> Plan:
     """Raises ValueError as check_windows and check_counters do."""
-    check_windows(charges, now_ms)
-    counters = tuple([(charge.window, charge.unit, charge.counter) for charge in charges])
-    return _planned(organisation, counters, tuple([(charge.limit, charge.warn) for charge in charges]))
+    plan = _planned(organisation, tuple(map(_place, charges)))
+    if not plan.start_ms <= now_ms < plan.end_ms:
+        check_windows(charges, now_ms)
+    return plan
 
 
 @lru_cache(maxsize=4096)
-def _planned(organisation: str, counters: Sequence[Counter], bounds: Sequence[Bound]) -> Plan:
+def _planned(organisation: str, places: Sequence[Place]) -> Plan:
     """A caller's requests of one minute share the plan, and the server unpacks it once."""
-    groups = _grouped(organisation, counters)
-    return Plan(tuple(group.key for group in groups), _encode([_told(group, bounds) for group in groups]))
+    groups = _grouped(organisation, tuple(place[:3] for place in places))
+    bounds = [place[3:] for place in places]
+    windows = [place[0] for place in places if isinstance(place[0], Fixed)]
+    return Plan(
+        keys=tuple(group.key for group in groups),
+        packed=_encode([_told(group, bounds) for group in groups]),
+        start_ms=max((window.start_ms for window in windows), default=-inf),
+        end_ms=min((window.end_ms for window in windows), default=inf),
+    )
 
 
 def _told(group: Group, bounds: Sequence[Bound]) -> Sequence[object]:

@@ -1,8 +1,8 @@
 """A store that is timed: each call's latency and failure, by operation."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Coroutine, Sequence
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from headrace.ext_proc.core.ledger import EMPTY, Admitted, Charge, Closed, Closing, Entry, Exhausted, Record, Spent
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
@@ -10,6 +10,7 @@ from headrace.ext_proc.core.roster import Listed
 from headrace.ext_proc.telemetry.tally import Counter, Histogram
 
 Result = TypeVar("Result")
+Called = Coroutine[Any, Any, Result]
 
 
 class MeasuredStore:
@@ -20,7 +21,7 @@ class MeasuredStore:
         self._durations = durations
         self._errors = errors
 
-    async def _timed(self, operation: str, call: Awaitable[Result]) -> Result:
+    async def _timed(self, operation: str, call: Called[Result]) -> Result:
         started = perf_counter()
         try:
             return await call
@@ -30,46 +31,46 @@ class MeasuredStore:
         finally:
             self._durations.observe((operation,), perf_counter() - started)
 
-    async def reserve(
+    def reserve(
         self, organisation: str, lease: str, charges: Sequence[Charge], *, now_ms: int, ttl_ms: int, record: Record = EMPTY
-    ) -> Admitted | Exhausted:
+    ) -> Called[Admitted | Exhausted]:
         call = self._store.reserve(organisation, lease, charges, now_ms=now_ms, ttl_ms=ttl_ms, record=record)
-        return await self._timed("reserve", call)
+        return self._timed("reserve", call)
 
-    async def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> bool:
-        return await self._timed("settle", self._store.settle(organisation, lease, spent, now_ms=now_ms))
+    def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> Called[bool]:
+        return self._timed("settle", self._store.settle(organisation, lease, spent, now_ms=now_ms))
 
-    async def release(self, organisation: str, lease: str, *, now_ms: int) -> bool:
-        return await self._timed("release", self._store.release(organisation, lease, now_ms=now_ms))
+    def release(self, organisation: str, lease: str, *, now_ms: int) -> Called[bool]:
+        return self._timed("release", self._store.release(organisation, lease, now_ms=now_ms))
 
-    async def extend(
+    def extend(
         self, organisation: str, lease: str, amounts: Spent, *, now_ms: int, ttl_ms: int
-    ) -> Admitted | Exhausted | None:
-        return await self._timed("extend", self._store.extend(organisation, lease, amounts, now_ms=now_ms, ttl_ms=ttl_ms))
+    ) -> Called[Admitted | Exhausted | None]:
+        return self._timed("extend", self._store.extend(organisation, lease, amounts, now_ms=now_ms, ttl_ms=ttl_ms))
 
-    async def settle_many(self, organisation: str, closings: Sequence[Closing], *, now_ms: int) -> Sequence[Closed]:
-        return await self._timed("settle", self._store.settle_many(organisation, closings, now_ms=now_ms))
+    def settle_many(self, organisation: str, closings: Sequence[Closing], *, now_ms: int) -> Called[Sequence[Closed]]:
+        return self._timed("settle", self._store.settle_many(organisation, closings, now_ms=now_ms))
 
-    async def read(self, organisation: str, charges: Sequence[Charge], *, now_ms: int) -> tuple[int, ...]:
-        return await self._timed("read", self._store.read(organisation, charges, now_ms=now_ms))
+    def read(self, organisation: str, charges: Sequence[Charge], *, now_ms: int) -> Called[tuple[int, ...]]:
+        return self._timed("read", self._store.read(organisation, charges, now_ms=now_ms))
 
-    async def entries(self, organisation: str, *, after: str = "", limit: int = 1000) -> Sequence[Entry]:
-        return await self._timed("entries", self._store.entries(organisation, after=after, limit=limit))
+    def entries(self, organisation: str, *, after: str = "", limit: int = 1000) -> Called[Sequence[Entry]]:
+        return self._timed("entries", self._store.entries(organisation, after=after, limit=limit))
 
-    async def enrol(self, roster: str, id: str, value: bytes, *, revision: int = 0) -> int:
-        return await self._timed("enrol", self._store.enrol(roster, id, value, revision=revision))
+    def enrol(self, roster: str, id: str, value: bytes, *, revision: int = 0) -> Called[int]:
+        return self._timed("enrol", self._store.enrol(roster, id, value, revision=revision))
 
-    async def listed(self, roster: str, id: str) -> Listed | None:
-        return await self._timed("listed", self._store.listed(roster, id))
+    def listed(self, roster: str, id: str) -> Called[Listed | None]:
+        return self._timed("listed", self._store.listed(roster, id))
 
-    async def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Sequence[Listed]:
-        return await self._timed("listed_since", self._store.listed_since(roster, revision, limit=limit))
+    def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Called[Sequence[Listed]]:
+        return self._timed("listed_since", self._store.listed_since(roster, revision, limit=limit))
 
-    async def time_ms(self) -> int:
-        return await self._timed("time", self._store.time_ms())
+    def time_ms(self) -> Called[int]:
+        return self._timed("time", self._store.time_ms())
 
-    async def ping(self) -> None:
-        await self._timed("ping", self._store.ping())
+    def ping(self) -> Called[None]:
+        return self._timed("ping", self._store.ping())
 
     async def close(self) -> None:
         await self._store.close()

@@ -53,8 +53,7 @@ class BudgetSession(Session):
         await self._books.adjustments.fresh()
         now_ms = self._books.clock.now_ms()
         slots = self._books.slots(lease.principal, model.name, now_ms // MINUTE_MS)
-        limit = self._books.adjustments.limit
-        lease.charges = [slot.charge(amounts, limit(lease.organisation, slot, now_ms)) for slot in slots]
+        lease.charges = self._books.adjustments.charges(lease.organisation, slots, amounts, now_ms)
         return await self._reserve(lease, now_ms)
 
     def _asked(self, request: Request, model: Model, usage: Usage) -> Lease:

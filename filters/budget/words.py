@@ -1,9 +1,9 @@
 """What callers read of their budgets: refusals, and OpenAI's rate-limit headers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from headrace.ext_proc.core.ledger import Charge, Exhausted, Fixed, Sliding, Unit
+from headrace.ext_proc.core.ledger import Charge, Exhausted, Fixed, Sliding, Unit, Window
 from headrace.ext_proc.core.verdict import Reply
 from headrace.ext_proc.engine.budgets.amounts import quantity
 from headrace.ext_proc.engine.budgets.limits import Limit
@@ -11,7 +11,7 @@ from headrace.ext_proc.engine.budgets.limits import Limit
 WORTH_WAITING_S = 60
 """SDKs that are told to retry sleep meanwhile; beyond a minute their callers had better know."""
 _HEADER_UNITS: tuple[Unit, ...] = ("tokens", "requests")
-
+_HEADERS = {unit: tuple(f"ratelimit_{what}_{unit}" for what in ("limit", "remaining", "reset")) for unit in _HEADER_UNITS}
 
 UNAVAILABLE = Reply(
     503,
@@ -66,21 +66,21 @@ def unpriced(model: str, budget: str) -> Reply:
 
 def ratelimit(charges: Sequence[Charge], remaining: Sequence[int], now_ms: int) -> dict[str, str]:
     """Metadata keys of the x-ratelimit-* headers, for the tightest budget in tokens and the tightest in requests."""
-    return {key: value for unit in _HEADER_UNITS for key, value in _tightest(unit, charges, remaining, now_ms).items()}
+    found: dict[str, str] = {}
+    for unit, (limit, left, reset) in _HEADERS.items():
+        own = [(rest, place) for place, rest in enumerate(remaining) if charges[place].unit == unit]
+        if own:
+            rest, place = min(own)
+            found[limit] = str(charges[place].limit)
+            found[left] = str(rest)
+            found[reset] = _duration(_lasts_ms(charges[place].window, now_ms))
+    return found
 
 
-def _tightest(unit: Unit, charges: Sequence[Charge], remaining: Sequence[int], now_ms: int) -> Mapping[str, str]:
-    own = [(left, charge) for left, charge in zip(remaining, charges, strict=True) if charge.unit == unit]
-    if not own:
-        return {}
-    left, charge = min(own, key=lambda pair: pair[0])
-    window = charge.window
-    lasts_ms = window.length_ms if isinstance(window, Sliding) else window.end_ms - now_ms if isinstance(window, Fixed) else 0
-    return {
-        f"ratelimit_limit_{unit}": str(charge.limit),
-        f"ratelimit_remaining_{unit}": str(left),
-        f"ratelimit_reset_{unit}": _duration(lasts_ms),
-    }
+def _lasts_ms(window: Window, now_ms: int) -> int:
+    if isinstance(window, Fixed):
+        return window.end_ms - now_ms
+    return window.length_ms if isinstance(window, Sliding) else 0
 
 
 def _duration(ms: int) -> str:

@@ -113,7 +113,9 @@ class RoutingSession(Session):
 
     def _uncounted(self, request: Request, offers: Sequence[Offer]) -> Sequence[Weighed] | None:
         """The offers weighed by the prompt's bytes, where its tokens could change nothing."""
-        if not self._filter.may_skip_counting or Capability.TRIAL in request.capabilities:
+        if not self._filter.may_skip_counting or request.facts.get(INPUT_TOKENS) is not None:
+            return None
+        if Capability.TRIAL in request.capabilities:
             return None
         weighed = self._filter.weighing.weigh(self._filter.needs.at_most(request, offers))
         return weighed if weighed and all(one.reason not in OF_COUNTS for one in weighed) else None

@@ -37,6 +37,7 @@ class Servers:
 
     def __init__(self, upstreams: Mapping[str, Upstream], load: Board) -> None:
         self._upstreams = upstreams
+        self._servers = {name: servers_of(upstream) for name, upstream in upstreams.items()}
         self._load = load
 
     def place(self, pools: Sequence[Pool], need: Need, now_ms: int, allowed: "Subset | None") -> Sequence[Placed] | Reply:
@@ -53,7 +54,7 @@ class Servers:
         return self._too_large(pools, need) if all(servers is NoServer.SMALL for _, servers in found) else _NONE
 
     def _too_large(self, pools: Sequence[Pool], need: Need) -> Reply:
-        most = max(self._load.capacity(server) for pool in pools for server in servers_of(self._upstreams[pool.upstream]))
+        most = max(self._load.capacity(server) for pool in pools for server in self._servers[pool.upstream])
         message = (
             f"No model server holds this request: it needs {need.tokens} tokens of KV cache for the prompt and the answer, and the "
             f"largest server has {most}. Shorten the prompt or lower max_tokens."
@@ -62,8 +63,10 @@ class Servers:
 
     def _order(self, pool: Pool, need: Need, now_ms: int, allowed: "Subset | None") -> Sequence[str] | NoServer:
         upstream = self._upstreams[pool.upstream]
-        servers = [server for server in servers_of(upstream) if allowed is None or server in allowed]
-        if allowed is not None and not servers:
+        if allowed is None and upstream.metrics is None:
+            return ()
+        servers = [server for server in self._servers[pool.upstream] if allowed is None or server in allowed]
+        if not servers:
             return NoServer.NONE
         if upstream.metrics is None:
             return ()
@@ -72,7 +75,7 @@ class Servers:
 
     def sent(self, placed: Placed, need: Need, now_ms: int) -> None:
         """The request goes to the first of its servers."""
-        self._load.place((placed.servers or servers_of(self._upstreams[placed.pool.upstream]))[0], need, now_ms)
+        self._load.place((placed.servers or self._servers[placed.pool.upstream])[0], need, now_ms)
 
     def answered(self, server: str, need: Need, now_ms: int) -> None:
         """Where its conversation is warm by now."""

@@ -1,14 +1,14 @@
 """What operators change about budgets while the policy stays: raises, other limits, resets. Kept in a roster of the store."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Struct, field
 
-from headrace.ext_proc.core.ledger import AMOUNT_MAX, Unit
+from headrace.ext_proc.core.ledger import AMOUNT_MAX, Charge, Spent, Unit
 from headrace.ext_proc.core.ports import Clock, Store
 from headrace.ext_proc.core.roster import Listed
 from headrace.ext_proc.engine.budgets.limits import Slot
@@ -105,10 +105,11 @@ class Adjustments:
                 if adjustment.counts(now_ms) and adjustment.unit == slot.limit.unit:
                     yield adjustment
 
+    def __bool__(self) -> bool:
+        return bool(self._of)
+
     def limit(self, organisation: str, slot: Slot, now_ms: int) -> int:
         """The limit of a counter: the policy's, or the one set last, and all that was added to it."""
-        if not self._of:
-            return slot.limit.limit
         return limit_of(slot.limit.limit, self.of(organisation, slot, now_ms))
 
 
@@ -142,8 +143,12 @@ class FollowedAdjustments:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._adjustments = Adjustments()
         self._follower = Follower(store, clock, ROSTER, self._adjustments.take)
-        self.limit: Callable[[str, Slot, int], int] = self._adjustments.limit
-        """See Adjustments.limit."""
+
+    def charges(self, organisation: str, slots: Sequence[Slot], amounts: Spent, now_ms: int) -> Sequence[Charge]:
+        """What a request draws, under the limits that count now."""
+        if not self._adjustments:
+            return [slot.charge(amounts) for slot in slots]
+        return [slot.charge(amounts, self._adjustments.limit(organisation, slot, now_ms)) for slot in slots]
 
     async def fresh(self) -> None:
         """What cannot be asked of the store stays as it is known: it refuses to reserve, too."""

@@ -57,7 +57,7 @@ class Office:
         limit = next(limit for limit in self.desk._limits if limit.name == "team-day")
         await self.adjustments.fresh()
         slot = limit.slot(Principal(team=team), "m", self.clock.now // MINUTE_MS)
-        charge = slot.charge({"tokens": tokens}, self.adjustments.limit("default", slot, self.clock.now))
+        (charge,) = self.adjustments.charges("default", [slot], {"tokens": tokens}, self.clock.now)
         return await self.store.reserve("default", lease, [charge], now_ms=self.clock.now, ttl_ms=60_000)
 
     async def standing(self, budget: str = "team-day", whom: Mapping[str, str] = BLUE) -> tuple[int, int]:

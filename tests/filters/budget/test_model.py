@@ -13,6 +13,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from msgspec import structs
 
 from headrace.ext_proc.core.effects import Cause
 from headrace.ext_proc.core.events import Deliver, Proceed, Refuse, ResponseBody, ResponseHeaders
@@ -99,7 +100,7 @@ class Machine(RuleBasedStateMachine):
         self.running: list[Running] = []
         self.told: list[Finished] = []
         rig = Rig(MemoryStore(), ThreadOffload(1), budgets=BUDGETS, settings={"lease_seconds": TTL_MS // 1000})
-        self.rigs = {user: replace(rig, principal=replace(ANN, user=user)) for user in USERS}
+        self.rigs = {user: replace(rig, principal=structs.replace(ANN, user=user)) for user in USERS}
         cut = {**rig.settings, "on_exhausted": "cut", "step_tokens": STEP}
         self.cutting = {user: replace(self.rigs[user], settings=cut) for user in USERS}
         self.exchanges = 0

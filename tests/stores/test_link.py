@@ -1,0 +1,121 @@
+"""A connection that carries everybody's calls, before servers that do what Redis does not."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hiredis import pack_command
+from redis.exceptions import ResponseError
+
+from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.stores.link import ConnectionLost, Link
+from headrace.ext_proc.stores.nodes import link_to
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+PING = pack_command(("PING",))
+
+
+@asynccontextmanager
+async def linked(tmp_path: Path, serve: Serve, timeout_s: float = 30.0) -> Any:
+    """A link to a server that leaves each connection to `serve`."""
+    done: list[asyncio.Task[None]] = []
+
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        done.append(asyncio.current_task())  # type: ignore[arg-type]  # it is one
+        with suppress(asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+            await serve(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_unix_server(served, tmp_path / "s", limit=1 << 24)
+    link: Link = link_to(f"unix://{tmp_path / 's'}", timeout_s=timeout_s)
+    try:
+        yield link
+    finally:
+        await link.close()
+        for task in done:
+            task.cancel()
+        await asyncio.gather(*done, return_exceptions=True)
+        server.close()
+        await server.wait_closed()
+
+
+def answers(*replies: bytes) -> Serve:
+    """One reply for each PING, whatever it is; the last one for all further ones."""
+    given = list(replies)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"PING\r\n"):
+            writer.write(given.pop(0) if len(given) > 1 else given[0])
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        (b"?what\r\n", "no reply"),
+        (b"-LOADING Valkey is loading the dataset in memory\r\n", "loading"),
+    ],
+    ids=["no RESP", "a server that is loading"],
+)
+async def test_a_connection_that_says_what_it_should_not_is_given_up_for_a_new_one(tmp_path: Path, reply: bytes, says: str) -> None:
+    async with linked(tmp_path, answers(reply, b"+PONG\r\n")) as link:
+        found = await asyncio.gather(link.call(PING), link.call(PING), return_exceptions=True)
+        assert all(isinstance(one, ConnectionLost) and says in str(one) for one in found)
+        assert await link.call(PING) == b"PONG"
+
+
+async def test_a_connection_that_answers_what_was_not_asked_is_given_up(tmp_path: Path) -> None:
+    async with linked(tmp_path, answers(b"+1\r\n+2\r\n", b"+3\r\n")) as link:
+        assert await link.call(PING) == b"1"
+        assert link._life is not None
+        await asyncio.wait([link._life])
+        assert await link.call(PING) == b"3"
+
+
+async def test_an_error_that_is_a_calls_own_is_given_to_it_alone(tmp_path: Path) -> None:
+    async with linked(tmp_path, answers(b"-ERR no such thing\r\n", b"+PONG\r\n")) as link:
+        calls = [link.call(PING), link.call(PING)]
+        with pytest.raises(ResponseError, match="no such thing"):
+            await calls[0]
+        assert await calls[1] == b"PONG"
+
+
+async def test_calls_gather_before_a_server_that_does_not_read_and_all_are_answered_when_it_does(tmp_path: Path) -> None:
+    reads = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reads.wait()
+        while await reader.readuntil(b"PING\r\n"):
+            writer.write(b"+PONG\r\n")
+
+    async with linked(tmp_path, serve) as link:
+        large = b"*2\r\n$1000000\r\n%s\r\n" % (b"x" * 1_000_000) + b"$4\r\nPING\r\n"
+        calls = []
+        while link._line is None or link._line.is_writable:
+            calls.append(link.call(large))
+            await asyncio.sleep(0)
+        calls += [link.call(PING) for _ in range(100)]
+        await asyncio.sleep(0)
+        assert len(link._unsent) == 100
+        reads.set()
+        assert await asyncio.gather(*calls) == [b"PONG"] * len(calls)
+
+
+async def test_a_call_whose_caller_gave_up_before_it_was_written_is_not_sent(tmp_path: Path) -> None:
+    async with linked(tmp_path, answers(b"+1\r\n", b"+2\r\n")) as link:
+        assert await link.call(PING) == b"1"
+        link.call(PING).cancel()
+        assert await link.call(PING) == b"2"
+
+
+async def test_a_server_that_falls_silent_is_given_up(tmp_path: Path) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with linked(tmp_path, serve, timeout_s=0.05) as link:
+        with pytest.raises(StoreUnavailable, match="did not answer"):
+            await link.call(PING)
