@@ -64,6 +64,12 @@ def workers_of(pid: int) -> list[int]:
     return [child for child in children(pid) if name(child) == WORKER]
 
 
+def with_name(wanted: str) -> list[int]:
+    """Every process that `ps -o comm` calls so."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+    return [pid for pid in pids if name(pid) == wanted and lives(pid)]
+
+
 def name(pid: int) -> str:
     """What `ps -o comm` calls a process. Empty for a process that has ended."""
     try:

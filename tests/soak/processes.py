@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from headrace.ext_proc.envoy.process import EnvoyProcess
+from headrace.ext_proc.service.names import FORK_SERVER, WORKER
 from tests.e2e.served import HEADRACE, ended
-from tests.service.waiting import children, lives, workers_of
+from tests.service.waiting import children, lives, name, with_name, workers_of
 from tests.stores.servers import Server
 
 START_S = 60.0
@@ -127,6 +128,7 @@ class Service(Child):
     def __init__(self, folder: Path, policy: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         self.log = folder / "service.log"
         """What its processes wrote to standard error, over all starts."""
+        self._policy = str(policy).encode()
         self._arguments = (*HEADRACE, "serve", str(policy), *arguments)
         self.steady = asyncio.Lock()
         """Held while the service starts, and while a policy is there that it could not start with."""
@@ -135,8 +137,15 @@ class Service(Child):
         self._environment = {**os.environ, "TMPDIR": str(folder), **environment}
 
     def workers(self) -> list[int]:
-        """The process ids of the workers that run."""
-        return workers_of(self.pid) if lives(self.pid) else []
+        """The process ids of the workers that run, of those, too, whose fork server does not run any more."""
+        if not lives(self.pid):
+            return []
+        return sorted({*workers_of(self.pid), *(pid for pid in with_name(WORKER) if self._policy in _command(pid))})
+
+    def fork_server(self) -> int | None:
+        """The process id of the one that there is, if there is one."""
+        found = [pid for pid in children(self.pid) if name(pid) == FORK_SERVER]
+        return found[0] if found else None
 
     async def start(self) -> dict[str, Any]:
         """The line of its log that says where it serves."""
@@ -199,3 +208,11 @@ async def _killed(process: asyncio.subprocess.Process | None) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+def _command(pid: int) -> bytes:
+    """A forked worker's is its fork server's. Empty for a process that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -53,9 +53,10 @@ class Resources:
                 series.samples.append(Sample(at, rss_bytes(pid) / MIB, len(list(Path(f"/proc/{pid}/fd").iterdir()))))
 
     def _processes(self) -> Sequence[tuple[str, int]]:
-        parts = self._site.parts()
+        parts, service = self._site.parts(), self._site.service
         named = [("supervisor" if name == "service" else name, part.pid) for name, part in parts.items() if part.running]
-        return [*named, *(("worker", pid) for pid in self._site.service.workers()), ("driver", os.getpid())]
+        forking = [("fork server", pid) for pid in (service.fork_server(),) if pid is not None] if service.running else []
+        return [*named, *forking, *(("worker", pid) for pid in service.workers()), ("driver", os.getpid())]
 
 
 def rss_bytes(pid: int) -> int:

@@ -47,6 +47,19 @@ class KillSupervisor(Fault):
         return await _away(site, self.kind, site.service, random.uniform(0.0, 1.0), WITH_THE_WORKER)
 
 
+class KillForkServer(Fault):
+    """Its workers do not notice; the next one has a fork server begun first."""
+
+    kind: ClassVar[str] = "kill-fork-server"
+    ends_lives: ClassVar[bool] = True
+
+    async def strike(self, site: Site, random: Random) -> Window:
+        async with striking(site, self.kind, Bound.NOTHING) as course:
+            if (server := site.service.fork_server()) is not None:
+                os.kill(server, signal.SIGKILL)
+        return course.window
+
+
 class KillStore(Fault):
     """It has on disk whatever it answered; settlements wait for it."""
 
