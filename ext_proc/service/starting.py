@@ -1,6 +1,7 @@
 """How a worker's process is started: forked from a process that has loaded what workers need, or else spawned."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -166,9 +167,14 @@ class Forked:
         if self.returncode is None:
             await _readable(self._descriptor)
             self.returncode = await self._status()
-            os.close(self._descriptor)
-            self._told.close()
+            self._leave_nothing()
         return self.returncode
+
+    def _leave_nothing(self) -> None:
+        with contextlib.suppress(ChildProcessError):  # it is ours where its parent is gone and we are a container's first process
+            os.waitid(os.P_PIDFD, self._descriptor, os.WEXITED | os.WNOHANG)
+        os.close(self._descriptor)
+        self._told.close()
 
     async def _status(self) -> int:
         try:

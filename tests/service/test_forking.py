@@ -1,10 +1,11 @@
 """Workers are forked from a process that has loaded what they need; whatever becomes of that one, there are workers."""
 
+import ctypes
 import os
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -21,6 +22,9 @@ from headrace.ext_proc.service.slot import Slot, StartError
 from headrace.ext_proc.service.supervisor import Service
 from tests.service.conftest import POLICY
 from tests.service.waiting import SERVING, children, health, lives, name, until, workers_of
+
+PR_SET_CHILD_SUBREAPER = 36
+"""prctl(2)'s."""
 
 
 @pytest.fixture
@@ -93,6 +97,26 @@ async def test_workers_serve_on_without_their_fork_server_and_are_replaced(servi
     assert [await health(slot.address) for slot in service.slots] == [SERVING, SERVING]
     assert parent(await replaced(first)) == fork_server(service) != before
     assert second.pid == pids[1]
+
+
+@pytest.fixture
+def first_process() -> Iterator[None]:
+    """Orphans become ours, as they become a container's first process's."""
+    prctl = ctypes.CDLL(None).prctl
+    assert prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    yield
+    prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+@pytest.mark.usefixtures("first_process")
+async def test_nothing_is_left_of_a_worker_that_outlived_its_fork_server(service: Service) -> None:
+    server, (first, _) = fork_server(service), service.slots
+    os.kill(server, signal.SIGKILL)
+    await until(lambda: parent(first.pid) == os.getpid(), "the worker was ours")
+    orphan = first.pid
+    await replaced(first)
+    assert orphan
+    assert name(orphan) == ""
 
 
 async def test_a_fork_server_that_hangs_keeps_nobody_from_starting(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
