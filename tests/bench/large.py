@@ -1,10 +1,10 @@
 """`python -m tests.bench.large`: what a clean prompt of 400 KB costs the service, part by part; prints JSON.
 
 In one process, over an embedded Valkey: the two messages that Envoy sends and its access-log entry. No prompt comes twice. `parts`:
-each by itself, on prompts of the same kind; `whole`: one request after another. CPU time of the process, and for `whole` the time
-it took: medians in ms. `beside`: how long the loop could not turn to anything else while such prompts were answered, at the most
-and at the 99th percentile of a look each millisecond. `gateways`: the same through bare Envoy, a processor that decides nothing,
-and the full chain, in turn: p50 in ms, and CPU ms of each part of the gateway.
+each by itself, on prompts of the same kind; `pii_patterns`: on clean texts of several kinds; `whole`: one request after another.
+CPU time of the process, and for `whole` the time it took: medians in ms. `beside`: how long the loop could not turn to anything else
+while such prompts were answered, at the most and at the 99th percentile of a look each millisecond. `gateways`: the same through
+bare Envoy, a processor that decides nothing, and the full chain, in turn: p50 in ms, and CPU ms of each part of the gateway.
 """
 
 import argparse
@@ -30,15 +30,16 @@ from headrace.ext_proc.engine.counting.counter import bundled
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 from headrace.ext_proc.envoy.transport import Transport
 from headrace.ext_proc.stores.embedded import EmbeddedStore
+from headrace.filters.pii.memo import MemoDetector
 from headrace.filters.pii.plan import detector_for, plan
 from headrace.filters.pii.settings import PiiSettings
 
 from .gateways import Plan, plan_bare, plan_headrace, plan_noop, run, write_policy
 from .inprocess import Service, messages
-from .peers.prompts import SIZE, ask, prompt
+from .peers.prompts import ask, prompt
 from .processes import cpu_by_part
 from .rounds import Gateway
-from .scaling.axes import words
+from .texts import CLEAN
 from .upstream import upstream
 
 EVERY_S = 0.001
@@ -59,11 +60,7 @@ def body(chance: random.Random) -> bytes:
 
 def parts(bodies: Sequence[bytes]) -> Mapping[str, float]:
     """Median ms of CPU time of each part of one request."""
-
-    def no_problem(where: object, message: str) -> None:
-        raise ValueError(f"{where}: {message}")
-
-    detector = detector_for(plan(PiiSettings.model_validate({"model": "none"}), Path(), no_problem))
+    detector = _detector()
     wire = [pb.ProcessingRequest(request_body=pb.HttpBody(body=each, end_of_stream=True)).SerializeToString() for each in bodies]
     documents = [parse(each) for each in bodies]
     texts = [document["messages"][0]["content"] for document in documents]
@@ -77,8 +74,27 @@ def parts(bodies: Sequence[bytes]) -> Mapping[str, float]:
         "count": _median(lambda call: counter(call.prompt.texts), calls),
         "pii patterns": _median(detector.detect, texts),
         "pii patterns, a prompt seen before": _median(detector.detect, texts),
-        "pii patterns, nothing to look at": _median(detector.detect, [words(random.Random(each), SIZE) for each in texts]),
     }
+
+
+def patterns(count: int) -> Mapping[str, float]:
+    """Median ms of CPU time that the patterns take for so many new texts of each kind, by turns."""
+    detector, chance = _detector(), random.Random(11)
+    took: dict[str, list[float]] = {kind: [] for kind in CLEAN}
+    for _ in range(count):
+        for kind, make in CLEAN.items():
+            text = make(chance)
+            began = time.process_time()
+            detector.detect(text)
+            took[kind].append(time.process_time() - began)
+    return {kind: _ms(statistics.median(each)) for kind, each in took.items()}
+
+
+def _detector() -> MemoDetector:
+    def no_problem(where: object, message: str) -> None:
+        raise ValueError(f"{where}: {message}")
+
+    return detector_for(plan(PiiSettings.model_validate({"model": "none"}), Path(), no_problem))
 
 
 def _median(work: Callable[[Any], object], inputs: Sequence[Any]) -> float:
@@ -167,6 +183,7 @@ def main() -> None:
     chance = random.Random(7)
     found = {
         "parts_cpu_ms": parts([body(chance) for _ in range(count)]),
+        "pii_patterns_cpu_ms": patterns(count),
         "whole": uvloop.run(whole([body(chance) for _ in range(count + 1)])),
         "gateways": asyncio.run(through(count)),
     }
