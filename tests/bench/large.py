@@ -1,10 +1,11 @@
 """`python -m tests.bench.large`: what a clean prompt of 400 KB costs the service, part by part; prints JSON.
 
-In one process, over an embedded Valkey: the two messages that Envoy sends and its access-log entry. No prompt comes twice. `parts`:
-each by itself, on prompts of the same kind; `pii_patterns`: on clean texts of several kinds; `whole`: one request after another.
-CPU time of the process, and for `whole` the time it took: medians in ms. `beside`: how long the loop could not turn to anything else
-while such prompts were answered, at the most and at the 99th percentile of a look each millisecond. `gateways`: the same through
-bare Envoy, a processor that decides nothing, and the full chain, in turn: p50 in ms, and CPU ms of each part of the gateway.
+In one process, over an embedded Valkey: the two messages that Envoy sends and its access-log entry. No prompt comes twice.
+`parts`: each by itself, on prompts of the same kind; `pii_patterns`: on clean texts of several kinds; `whole`: one request after
+another. CPU time of the process, and for `whole` the time it took: medians in ms. `beside`: how long the loop could not turn to
+anything else while such prompts were answered, at the most and at the 99th percentile of a look each millisecond. `gateways`: the
+same through bare Envoy, a processor that decides nothing, and the full chain, in turn: p50 in ms, and CPU ms of each part of the
+gateway.
 """
 
 import argparse
