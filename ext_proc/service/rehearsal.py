@@ -8,6 +8,7 @@ are then.
 import contextlib
 import gc
 import logging
+import threading
 from pathlib import Path
 
 from headrace.ext_proc.engine.clock import SystemClock
@@ -19,6 +20,9 @@ from headrace.ext_proc.engine.policy.problems import PolicyErrors
 from headrace.ext_proc.engine.registry import Ports, Registry
 from headrace.ext_proc.engine.warming import load_tables
 from headrace.ext_proc.stores.memory import MemoryStore
+
+LONGEST_S = 10.0
+"""For a thread to end. One that goes on keeps workers from being forked, and from nothing else."""
 
 
 def rehearse(path: Path, gateway: Gateway) -> None:
@@ -33,6 +37,14 @@ def rehearse(path: Path, gateway: Gateway) -> None:
             load_tables(compile_policy(path, Registry.own(), Ports(MemoryStore(), SystemClock(), offload), gateway), offload)
     finally:
         logging.disable(logging.NOTSET)
+    _join()
     gc.collect()
     gc.freeze()  # else a worker's collections write to every object's page, and have a copy of it
     give_back()
+
+
+def _join() -> None:
+    """Waits for what is compiled on threads: a process that has some cannot be forked."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(LONGEST_S)

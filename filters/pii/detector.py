@@ -50,6 +50,15 @@ class PatternDetector:
         self._running = [(each.name, each, thresholds[each.entity]) for each in running]
         self._gate = gate_for(running, {_VIEWS: HINTS} if decode else {}) if running else None
 
+    def ready(self) -> None:
+        """Waits until the gate is compiled. Raises hyperscan.error when a policy's own patterns cannot be, all together."""
+        if self._gate is not None:
+            self._gate.ready()
+
+    def rehearse(self, text: str, names: frozenset[str]) -> None:
+        """Has the recognizers of these names search `text`, whatever the gate says; they load what they need."""
+        self._found(text, names)
+
     def prepare(self, texts: Iterable[str], allowance: Allowance) -> None:
         """Nothing has to be asked beforehand."""
 

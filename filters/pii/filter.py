@@ -43,6 +43,7 @@ class PiiFilter:
         check_actions(settings.request, "request", build, report)
         check_actions(settings.response, "response", build, report)
         detector = detector_for(self._plan)
+        self._detector = detector
         request, response = Treatment(settings.request, "replace"), Treatment(settings.response, "off")
         searchers = Searcher(detector, request), Searcher(detector, response)
         offload = waiting_room() if detector.waits else build.ports.offload
@@ -59,7 +60,8 @@ class PiiFilter:
         return f"model {' and '.join(model.name for model in self._plan.models) or 'none'}"
 
     def warm(self) -> None:
-        """Loads the models, if there are any. Blocking."""
+        """Waits for the gate and loads the models, if there are any. Blocking."""
+        self._detector.ready()
         warm(self._plan)
 
     def open(self, request: Request) -> Session | None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import hyperscan as hs
 
+from headrace.ext_proc.engine.memory import give_back
 from headrace.filters.pii.addresses import top_level_domains
 from headrace.filters.pii.linear import CLASS
 from headrace.filters.pii.recognizers import Finder, Recognizer
@@ -51,8 +52,14 @@ _BASE = hs.HS_FLAG_PREFILTER | hs.HS_FLAG_SINGLEMATCH | hs.HS_FLAG_UTF8 | hs.HS_
 _OWN = _BASE | hs.HS_FLAG_DOTALL | hs.HS_FLAG_MULTILINE
 
 
+_ONE_AT_A_TIME = threading.Lock()
+"""A policy may have a hundred gates."""
+
+
 class Gate:
     """Which of some keys may find something in a text; shared by threads, which must not share hyperscan's scratch space.
+
+    It is compiled on a thread: hyperscan lets go of Python's lock, so that a vocabulary can be loaded meanwhile.
 
     expressions: key → gate expressions. ascii: key → its own patterns, which say nothing of text beyond ASCII: there the key is
     always among those that may. One of the two holds something.
@@ -66,13 +73,30 @@ class Gate:
         self._everything = frozenset(self._keys)
         self._beyond_ascii = frozenset(own)
         self._database = hs.Database(mode=hs.HS_MODE_BLOCK)
-        self._database.compile(
-            expressions=[each.encode() for _, each, _ in flat],
-            ids=list(range(len(flat))),
-            elements=len(flat),
-            flags=[flags for _, _, flags in flat],
-        )
         self._local = threading.local()
+        self._error: hs.error | None = None
+        self._compiling = threading.Thread(target=self._compile, args=(flat,), name="headrace-gate")
+        self._compiling.start()
+
+    def _compile(self, flat: Sequence[tuple[str, str, int]]) -> None:
+        _, sources, flags = zip(*flat, strict=True)
+        try:
+            with _ONE_AT_A_TIME:
+                self._database.compile(
+                    expressions=[each.encode() for each in sources],
+                    ids=list(range(len(flat))),
+                    elements=len(flat),
+                    flags=list(flags),
+                )
+        except hs.error as error:
+            self._error = error
+        give_back()  # 10 MB, before anything lasting comes to lie behind it
+
+    def ready(self) -> None:
+        """Waits until it is compiled: what is asked of it earlier waits, too. Raises hs.error when that cannot be."""
+        self._compiling.join()
+        if self._error is not None:
+            raise self._error
 
     def open(self, text: str) -> frozenset[str]:
         """The keys whose gate opens for `text`."""
@@ -99,6 +123,7 @@ class Gate:
         try:
             scratch: hs.Scratch = self._local.scratch
         except AttributeError:
+            self.ready()
             scratch = self._local.scratch = hs.Scratch(self._database)
         return scratch
 

@@ -53,6 +53,10 @@ class MemoDetector:
         self._detector = detector
         self._memory = Memory(size)
 
+    def ready(self) -> None:
+        """As Detector."""
+        self._detector.ready()
+
     @property
     def waits(self) -> bool:
         """Whether a search may wait for another process: then only what is remembered may be asked for on the event loop."""

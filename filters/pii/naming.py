@@ -28,6 +28,10 @@ class NamingDetector:
         self.size = patterns.size
         self._memory = Memory()
 
+    def ready(self) -> None:
+        """As Detector; of the models nothing is said."""
+        self._patterns.ready()
+
     def prepare(self, texts: Iterable[str], allowance: Allowance) -> None:
         """Has the models read what is new to them in all of `texts`, so that every process has work.
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from headrace.ext_proc.engine.memory import give_back
 from headrace.ext_proc.engine.policy.problems import Where, suggestion
 from headrace.filters.pii.cutter import WORDS, Size
 from headrace.filters.pii.memo import MemoDetector
@@ -84,6 +83,7 @@ def plan(settings: PiiSettings, base: Path, report: Report) -> Plan:
 
 # The suffix list and the telephone numbers of each region are read when they are first needed: 25 ms that no request should pay.
 _WARM_UP = "a@example.com +1 415-555-2671 030 123456 020 7946 0123"
+_WARMED = frozenset({"EmailRecognizer", "UrlRecognizer", "PHONE_NUMBER"})
 
 
 @lru_cache(maxsize=8)
@@ -99,8 +99,9 @@ def detector_for(plan: Plan) -> MemoDetector:
     own = () if plan.models else layers
     of = finders_of(plan)
     patterns = PatternDetector(dict(plan.thresholds), of, context=context, decode=decode, layers=own, size=Size(plan.words))
-    give_back()  # what compiling the gate took, 10 MB, before anything lasting comes to lie behind it
-    patterns.detect(_WARM_UP)
+    if plan.recognizers:  # whether they compile all together is not known before
+        patterns.ready()
+    patterns.rehearse(_WARM_UP, _WARMED)
     if not plan.models:
         return MemoDetector(patterns)
     named = {entity: least for entity, least in plan.thresholds if entity in plan.named}

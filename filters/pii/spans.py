@@ -29,6 +29,10 @@ class Detector(Protocol):
     @property
     def size(self) -> "Size": ...
 
+    def ready(self) -> None:
+        """Waits until patterns can be searched for; who searches earlier waits then."""
+        ...
+
     def prepare(self, texts: Iterable[str], allowance: "Allowance") -> None:
         """Before several texts are searched: whoever asks other processes asks once for all of them. Raises DetectionTimeout."""
         ...

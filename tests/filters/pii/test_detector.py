@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 from unittest.mock import patch
 
+import hyperscan
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from headrace.filters.pii import presidio
 from headrace.filters.pii.context import Surroundings
 from headrace.filters.pii.cutter import LONGEST, windows
 from headrace.filters.pii.detector import PatternDetector, best_scores, entities
+from headrace.filters.pii.gate import Gate
 from headrace.filters.pii.presidio import countries, finders, languages, listed
 from headrace.filters.pii.recognizers import Finder
 from headrace.filters.pii.spans import DetectionTimeout, Span, disjoint, without_duplicates
@@ -210,3 +212,21 @@ def _enhanced(enhancer: Any, text: str, spans: list[Span], finder: Finder, artif
 
 def test_the_recognizers_are_those_that_presidio_reads() -> None:
     assert presidio._configuration() == RecognizerConfigurationLoader.get()
+
+
+def test_a_gate_that_cannot_be_compiled_says_so_to_whoever_waits_or_asks() -> None:
+    gate = Gate({"broken": ["("]})
+    with pytest.raises(hyperscan.error):
+        gate.ready()
+    with pytest.raises(hyperscan.error):
+        gate.open("text")
+
+
+def test_recognizers_load_what_they_need_whatever_the_gate_says() -> None:
+    wanted = PatternDetector({"EMAIL_ADDRESS": 0.5})
+    (finder,) = wanted._recognizers
+    with patch.object(type(finder), "find", return_value=iter(())) as find:
+        wanted.rehearse("nothing", frozenset({"UrlRecognizer"}))
+        assert not find.called
+        wanted.rehearse("nothing", frozenset({finder.name}))
+        assert find.called
