@@ -30,6 +30,7 @@ def rehearse(path: Path, gateway: Gateway) -> None:
 
     Only our own filters: what another package starts when it is imported might not survive a fork. No model is loaded.
     """
+    gc.freeze()  # what was loaded until now is not searched for garbage
     logging.disable()
     try:
         with contextlib.suppress(PolicyErrors):
@@ -39,7 +40,7 @@ def rehearse(path: Path, gateway: Gateway) -> None:
         logging.disable(logging.NOTSET)
     _join()
     gc.collect()
-    gc.freeze()  # else a worker's collections write to every object's page, and have a copy of it
+    gc.freeze()  # or a worker's collections write to every object's page, and have a copy of it
     give_back()
 
 

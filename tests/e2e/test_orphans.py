@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.chaos import ORGANISATION, POLICY, WATCHED, open_leases
 from tests.e2e.fleet import CAP, Fleet, fleet
 from tests.e2e.site import CHAT, MODEL
-from tests.service.waiting import lives, until
+from tests.service.waiting import children, lives, until
 from tests.stores.servers import PLAIN, Server, free_ports
 
 pytestmark = pytest.mark.e2e
@@ -46,12 +46,12 @@ def recorded(audit: Path) -> list[str]:
 async def test_what_a_killed_supervisors_workers_had_under_way_is_settled_and_recorded(store: Server, tmp_path: Path) -> None:
     policy = POLICY | {"audit": {"directory": str(tmp_path / "audit"), "wait_ms": 30_000}}
     async with fleet(f"redis://127.0.0.1:{store.port}", policy, workers=1) as running:
-        (worker,) = running.workers()
+        processes = children(running.supervisor.pid)
         asking = asyncio.create_task(stalled_stream(running))
         await running.pool.books.until(lambda books: any(entry.completion_tokens == GENERATED for entry in books.entries))
         assert len(open_leases(store, ORGANISATION)) == 1
         running.supervisor.kill()
-        await until(lambda: not lives(worker), "the worker ended")
+        await until(lambda: not any(map(lives, processes)), "the worker ended, and what it was forked from")
         assert open_leases(store, ORGANISATION) == []
         (entry,) = await running.ledger(ORGANISATION)
         assert entry.members["outcome"] == "settled"

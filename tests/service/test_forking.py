@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import pytest
 
+from headrace.ext_proc.engine.policy.gateways import Gateway
 from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.envoy.transport import Transport
 from headrace.ext_proc.service import starting
@@ -19,6 +20,7 @@ from headrace.ext_proc.service.fork_server import ForkServer
 from headrace.ext_proc.service.names import FORK_SERVER
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.slot import Slot, StartError
+from headrace.ext_proc.service.starting import Starter
 from headrace.ext_proc.service.supervisor import Service
 from tests.service.conftest import POLICY
 from tests.service.waiting import SERVING, children, health, lives, name, until, workers_of
@@ -178,6 +180,17 @@ async def test_a_policy_that_cannot_be_compiled_is_told_by_the_worker(options: O
     with pytest.raises(StartError, match="unknown key; did you mean 'price'"):
         await service.start()
     assert service.starter.pid is None
+
+
+def test_the_fork_server_makes_ready_again_for_each_policy_that_a_worker_has_after_the_first(policy: Path) -> None:
+    starter, prepared = Starter(policy, Gateway.ENVOY, Transport.H2), []
+    starter._orders, orders = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for revision in ("first", "first", "second", "second", "third"):
+        starter.follow(revision)
+    starter.close()
+    ForkServer(orders, lambda: prepared.append("again"), _never).run()
+    assert prepared == ["again"] * 3  # once when it begins
+    orders.close()
 
 
 def test_a_process_with_threads_is_not_forked() -> None:
