@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -222,11 +223,26 @@ def test_a_gate_that_cannot_be_compiled_says_so_to_whoever_waits_or_asks() -> No
         gate.open("text")
 
 
+class Recorder:
+    """A finder that finds nothing, and remembers where it was sent."""
+
+    name, entity, best = "Recorder", "SOMETHING", 1.0
+    context: tuple[str, ...] = ()
+    gates: tuple[str, ...] = ()
+    hints = ("never",)
+
+    def __init__(self) -> None:
+        self.searched: list[str] = []
+
+    def find(self, text: str) -> Iterator[Span]:
+        self.searched.append(text)
+        return iter(())
+
+
 def test_recognizers_load_what_they_need_whatever_the_gate_says() -> None:
-    wanted = PatternDetector({"EMAIL_ADDRESS": 0.5})
-    (finder,) = wanted._recognizers
-    with patch.object(type(finder), "find", return_value=iter(())) as find:
-        wanted.rehearse("nothing", frozenset({"UrlRecognizer"}))
-        assert not find.called
-        wanted.rehearse("nothing", frozenset({finder.name}))
-        assert find.called
+    recorder = Recorder()
+    detector = PatternDetector({"SOMETHING": 0.5}, [recorder])
+    detector.rehearse("for another", frozenset({"Another"}))
+    detector.detect("nothing opens the gate")
+    detector.rehearse("for it", frozenset({"Recorder"}))
+    assert recorder.searched == ["for it"]
