@@ -91,7 +91,9 @@ class UsageSession(Session):
             KEEPS_RESERVED: on_hang_up == "reserved",
             SIZES_STREAMS: on_hang_up == "auto",
         }
-        return Continue(edits, facts=facts if price is None else {**facts, PRICE: price}, metadata={"model": model.name})
+        if price is not None:
+            facts[PRICE] = price
+        return Continue(edits, facts=facts, metadata={"model": model.name})
 
     def _watches(self, *, asked: bool) -> bool:
         return self._settings.on_hang_up == "count" or (self._settings.usage_chunk == "remove" and not asked)

@@ -7,8 +7,9 @@ The table at the end of this file is the machine: an event that has no row in a 
 every state, takes effect once, and gives the effects.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from types import GeneratorType
+from typing import Any, cast
 
 from headrace.ext_proc.core.answer_half import AnswerHalf
 from headrace.ext_proc.core.candidates import answered, settled_as
@@ -51,11 +52,11 @@ class Exchange(RequestHalf, AnswerHalf):
         if row is None:
             raise ProtocolError(f"{type(event).__name__} came while {self.state.value}")
         result = row(self, event)
-        if isinstance(result, Generator):
+        if isinstance(result, GeneratorType):
             self._flow = result
             self._advance(None)
         else:
-            self._answer = result
+            self._answer = cast(Answer, result)  # mypy does not see that a Flow is a generator
 
     def next_ask(self) -> Ask | None:
         """The question that stands between the event and its answer, or None."""

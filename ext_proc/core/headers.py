@@ -8,12 +8,13 @@ Pair = tuple[str, str]
 class Headers:
     """An immutable multi-map of header names (lower case) to values."""
 
-    __slots__ = ("_first", "pairs")
+    __slots__ = ("_first", "_repeats", "pairs")
 
     def __init__(self, pairs: Iterable[Pair] = ()) -> None:
         self.pairs: tuple[Pair, ...] = tuple(pairs)
         self._first = dict(self.pairs)
-        if len(self._first) < len(self.pairs):  # the last of several won
+        self._repeats = len(self._first) < len(self.pairs)
+        if self._repeats:  # the last of several won
             self._first.update(reversed(self.pairs))
 
     def get(self, name: str, default: str = "") -> str:
@@ -22,7 +23,9 @@ class Headers:
 
     def get_all(self, name: str) -> tuple[str, ...]:
         """Every value of `name`, in order; several values are how a client tries to be two people at once."""
-        return tuple(value for key, value in self.pairs if key == name) if name in self._first else ()
+        if name not in self._first:
+            return ()
+        return tuple(value for key, value in self.pairs if key == name) if self._repeats else (self._first[name],)
 
     def names(self) -> Iterable[str]:
         return self._first.keys()

@@ -22,7 +22,10 @@ class Pending:
 
     def strip_ours(self, headers: Headers) -> None:
         """Takes the client's `x-headrace-*` headers away; the route was chosen with them in place, so it is chosen anew."""
-        spoofed = [name for name in headers.names() if name.startswith(OURS)]
+        names = headers.names()
+        if OURS not in "".join(names):  # nearly always
+            return
+        spoofed = [name for name in names if name.startswith(OURS)]
         self._remove.update(dict.fromkeys(spoofed))
         self._reroute = self._reroute or bool(spoofed)
 

@@ -1,5 +1,8 @@
 """Who calls: the principal an identity filter found, and the fact it is kept under."""
 
+from collections.abc import Mapping
+from functools import lru_cache
+
 from msgspec import Struct
 
 from headrace.ext_proc.core.facts import Fact
@@ -32,6 +35,12 @@ PRINCIPAL: Fact[Principal] = Fact("principal")
 
 def members_of(principal: Principal) -> dict[str, str]:
     """What is known of the caller, for records."""
+    return {**known_members(principal)}
+
+
+@lru_cache(4096)  # the same callers come again
+def known_members(principal: Principal) -> Mapping[str, str]:
+    """The same to look at; it is everybody's."""
     parts = ((level, getattr(principal, level)) for level in LEVELS)
     return {level: value for level, value in parts if value}
 

@@ -165,4 +165,4 @@ class CandidateRunner:
         known = {
             name: real[name] for name in ("exchange", "revision", "start_ms", "principal", "endpoint", "model") if name in real
         }
-        tell(self._observe, Record(KIND, {**known, "candidate": recording.candidate.revision, **members}))
+        tell([self._observe], Record(KIND, {**known, "candidate": recording.candidate.revision, **members}))

@@ -87,8 +87,7 @@ class EffectRunner:
         self._observe(record_of(effect, "dropped"))
 
     def _observe(self, record: Record) -> None:
-        for observer in self._observers:
-            told(observer, record)
+        told(self._observers, record)
 
     async def _settle(self, organisation: str) -> None:
         """Until nothing waits. What is under way stays in the queue until it is done: whoever drains it finds it there."""

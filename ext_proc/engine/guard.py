@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from time import perf_counter_ns
 from types import coroutine
 from typing import Any, ParamSpec, TypeVar
@@ -104,15 +104,16 @@ def shield(link: Link, hook: Callable[P, T], *args: P.args, **named: P.kwargs) -
         raise FilterFailed(link.name) from None
 
 
-def told(observer: Callable[[T], None], value: T) -> None:
-    """`observer(value)`, where what the observer raises must stop nobody else."""
-    try:
-        observer(value)
-    except _NOT_OURS:
-        raise
-    except BaseException as error:
-        name = getattr(observer, "__qualname__", type(observer).__name__)
-        log.error("observer failed", extra={"observer": name, "error": type(error).__name__, "at": _place(error)})
+def told(observers: Iterable[Callable[[T], None]], value: T) -> None:
+    """Each observer, one after the other; what one raises must stop nobody else."""
+    for observer in observers:
+        try:
+            observer(value)
+        except _NOT_OURS:
+            raise
+        except BaseException as error:
+            name = getattr(observer, "__qualname__", type(observer).__name__)
+            log.error("observer failed", extra={"observer": name, "error": type(error).__name__, "at": _place(error)})
 
 
 def _checked(verdict: Verdict) -> Verdict:

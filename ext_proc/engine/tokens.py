@@ -45,6 +45,15 @@ class Counted(NamedTuple):
         return {INPUT_TOKENS: self.tokens, ESTIMATED: self.estimate}
 
 
+class Way(NamedTuple):
+    """How one model counts. template: None for OpenAI's formula. is_framed, is_own: template and tokenizer are the model's."""
+
+    counter: Counter
+    template: Template | None
+    is_framed: bool
+    is_own: bool
+
+
 class Tokens:
     """Counts for the models of one policy. base: the directory that tokenizer files are relative to. ratios: of estimates."""
 
@@ -52,6 +61,7 @@ class Tokens:
         self._base = base
         self._offload = offload
         self._ratios = ratios or Ratios()
+        self._ways: dict[str, Way] = {}
         self._files: dict[TokenizerFile, Counter] = {}
         self._templates: dict[TemplateFile, Template] = {}
 
@@ -71,14 +81,18 @@ class Tokens:
 
     async def uncorrected(self, prompt: Prompt, model: Model) -> Found:
         """The same for every model with this tokenizer and template."""
-        counter = self.counter(model)
-        if sum(map(len, prompt.texts)) > counter.inline:
-            return await self._offload.run(self._found, prompt, model, counter)
-        return self._found(prompt, model, counter)
+        way = self._way(model)
+        if sum(map(len, prompt.texts)) > way.counter.inline:
+            return await self._offload.run(_found, prompt, way)
+        return _found(prompt, way)
 
-    def _found(self, prompt: Prompt, model: Model, counter: Counter) -> Found:
-        framed = self._framed(prompt, model, counter)
-        return Found(framed.overhead + counter.count(framed.texts), framed.exact)
+    def _way(self, model: Model) -> Way:
+        """How the model counts, found once. Raises OSError or ValueError for a file that cannot be read."""
+        if (way := self._ways.get(model.name)) is None:
+            counter = self.counter(model)
+            way = Way(counter, self._template(model, counter), is_framed(model), is_own(model))
+            self._ways[model.name] = way
+        return way
 
     def is_cheap(self, prompt: Prompt, model: Model) -> bool:
         """Whether counting takes less time than a decision without a count would save."""
@@ -86,23 +100,11 @@ class Tokens:
 
     def at_most(self, prompt: Prompt, model: Model) -> int | None:
         """More than `prompt` has, by its bytes; None where they do not bound it."""
-        counter = self.counter(model)
-        if counter.most is None:
+        way = self._way(model)
+        if way.counter.most is None:
             return None
-        framed = self._framed(prompt, model, counter)
-        return framed.overhead + sum(map(counter.most, framed.texts))
-
-    def _framed(self, prompt: Prompt, model: Model, counter: Counter) -> Prompt:
-        """`prompt` as the model's template has it. What the template refuses stays as it is, an estimate: so will the server."""
-        template = self._template(model, counter)
-        if prompt.chat is None:
-            return prompt
-        if template is None:
-            return prompt if is_framed(model) else replace(prompt, exact=False)
-        try:
-            return template(prompt.chat)
-        except NotRendered:
-            return replace(prompt, exact=False)
+        framed = _framed(prompt, way)
+        return framed.overhead + sum(map(way.counter.most, framed.texts))
 
     def _template(self, model: Model, counter: Counter) -> Template | None:
         """None for OpenAI's formula, by which the lens has framed a chat already."""
@@ -116,7 +118,7 @@ class Tokens:
 
     def corrected(self, found: Found, model: Model) -> Counted:
         """What `found` is for this model."""
-        if found.exact and is_own(model):
+        if found.exact and self._way(model).is_own:
             return Counted(found.tokens)
         return Counted(ceil(found.tokens * self._ratios.of(model.name)), found.tokens)
 
@@ -132,6 +134,23 @@ class Tokens:
         if (found := self._files.get(tokenizer)) is None:
             found = self._files[tokenizer] = tokenizer_of(self._base, tokenizer)
         return found
+
+
+def _found(prompt: Prompt, way: Way) -> Found:
+    framed = _framed(prompt, way)
+    return Found(framed.overhead + way.counter.count(framed.texts), framed.exact)
+
+
+def _framed(prompt: Prompt, way: Way) -> Prompt:
+    """`prompt` as the model's template has it. What the template refuses stays as it is, an estimate: so will the server."""
+    if prompt.chat is None:
+        return prompt
+    if way.template is None:
+        return prompt if way.is_framed else replace(prompt, exact=False)
+    try:
+        return way.template(prompt.chat)
+    except NotRendered:
+        return replace(prompt, exact=False)
 
 
 def is_own(model: Model) -> bool:

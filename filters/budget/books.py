@@ -26,6 +26,8 @@ class Books:
         self.catalogue = build.catalogue
         self.prices = Prices(build.catalogue)
         self.limits = limits_of(build.document, build.problem)
+        self.in_money = next((limit for limit in self.limits if limit.unit == "nano_usd"), None)
+        """The first that a request without a price cannot be charged to."""
         self.slots = lru_cache(4096)(self._slots)
         self.tokens = Tokens(build.base, build.ports.offload, build.ports.ratios)
         self.store = with_allowance(build.ports.store)

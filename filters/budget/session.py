@@ -5,16 +5,16 @@ from typing import Any
 
 from headrace.ext_proc.core.effects import Cause, Effect, Outcome, Release, Settle
 from headrace.ext_proc.core.endpoint import Dialect
-from headrace.ext_proc.core.facts import MODEL, ROUTE, Fact
+from headrace.ext_proc.core.facts import ASKED, MODEL, ROUTE, Fact
 from headrace.ext_proc.core.ledger import Admitted, Exhausted
 from headrace.ext_proc.core.needs import Needs
 from headrace.ext_proc.core.ports import StoreUnavailable
-from headrace.ext_proc.core.principal import ANONYMOUS, PRINCIPAL
+from headrace.ext_proc.core.principal import ANONYMOUS, PRINCIPAL, known_members
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import EndStream, Session
 from headrace.ext_proc.core.settlement import costs_nothing
 from headrace.ext_proc.core.sse import SseEvent
-from headrace.ext_proc.core.terms import KEEPS_RESERVED, PRICE, RESERVED, terms_of
+from headrace.ext_proc.core.terms import KEEPS_RESERVED, MAX_MODEL, PRICE, RESERVED, terms_of
 from headrace.ext_proc.core.usage import Usage
 from headrace.ext_proc.core.verdict import PASS, Continue, Reply, Verdict
 from headrace.ext_proc.engine.budgets.limits import MINUTE_MS
@@ -47,9 +47,8 @@ class BudgetSession(Session):
         self._counted = await self._books.tokens.of_request(request, model)
         lease = self._asked(request, model, Usage(self._counted.tokens, self._first(request, model)))
         amounts = lease.amounts
-        without_price = next((limit for limit in self._books.limits if limit.unit not in amounts), None)
-        if without_price is not None:
-            return unpriced(model.name, without_price.name)
+        if lease.price is None and self._books.in_money is not None:
+            return unpriced(model.name, self._books.in_money.name)
         await self._books.adjustments.fresh()
         now_ms = self._books.clock.now_ms()
         slots = self._books.slots(lease.principal, model.name, now_ms // MINUTE_MS)
@@ -69,7 +68,7 @@ class BudgetSession(Session):
 
     async def _reserve(self, lease: Lease, now_ms: int) -> Verdict:
         self._lease = lease  # before the call: when its reply is lost or not awaited, the store may hold the lease
-        context = {**terms_of(self._request).members, "model": lease.model.name}
+        context = self._told(lease)
         answer: Admitted | Exhausted | None
         try:
             answer = await lease.reserve(self._books.store, now_ms, context)
@@ -83,6 +82,14 @@ class BudgetSession(Session):
         if self._books.step_tokens is not None and self._request.call.stream:
             self._follow(lease, self._books.step_tokens)
         return self._admit(lease, answer, now_ms)
+
+    def _told(self, lease: Lease) -> dict[str, Any]:
+        """What the ledger says of a lease that lapses, besides what it charged."""
+        request = self._request
+        assert request.endpoint is not None, "other paths have no body that is read"
+        asked = (request.facts.get(ASKED) or request.call.model)[:MAX_MODEL]
+        about = {"endpoint": request.endpoint.value, "stream": request.call.stream, "asked": asked, "model": lease.model.name}
+        return {**known_members(lease.principal), **about}
 
     def _follow(self, lease: Lease, step: int) -> None:
         """The stream is read here, and its lease grows with it."""

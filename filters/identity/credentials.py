@@ -14,9 +14,8 @@ class Unclear(HeadraceError):
 
 def credential(headers: Headers) -> str | None:
     """The credential in the request's headers; None when there is none. Raises Unclear."""
-    given = (name for name in CREDENTIAL_HEADERS if name in headers)
-    shown = {name: secret for name in given if (secret := _secret(headers, name)) is not None}
-    if len(set(shown.values())) > 1:
+    shown = {name: secret for name in CREDENTIAL_HEADERS if name in headers and (secret := _secret(headers, name)) is not None}
+    if len(shown) > 1 and len(set(shown.values())) > 1:
         raise Unclear(f"The headers {' and '.join(shown)} hold different credentials; send one.")
     return next(iter(shown.values()), None)
 

@@ -1,6 +1,7 @@
 """The filter: asks the policy's sources in order, refuses who is nobody, and what a caller may not ask for."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import ClassVar
 
 from pydantic import Field
@@ -41,9 +42,9 @@ class IdentityFilter:
         if not settings.forward_credentials:
             stripped.update(CREDENTIAL_HEADERS)
         self.private_headers = () if settings.forward_credentials else CREDENTIAL_HEADERS
-        self.sources = [(source, _removal(stripped - set(source.reads))) for source in sources]
-        """Each with what goes no further when it named the caller: credentials, and trusted headers that it did not read. Those
-        can only come from the client: the gateway in front would have named the caller with them."""
+        self.sources = [(source, tuple(sorted(stripped - set(source.reads)))) for source in sources]
+        """Each with the headers that go no further when it named the caller: credentials, and trusted headers that it did not
+        read. Those can only come from the client: the gateway in front would have named the caller with them."""
 
     def open(self, request: Request) -> Session:
         return IdentitySession(self)
@@ -58,10 +59,6 @@ def _wanted(sources: Sequence[Source]) -> str:
 
 
 _NO_KEY = "No API key was given. Send yours as 'Authorization: Bearer <key>'."
-
-
-def _removal(names: Set[str]) -> Edits:
-    return Edits(remove_headers=tuple(sorted(names)))
 
 
 class IdentitySession(Session):
@@ -92,26 +89,36 @@ class IdentitySession(Session):
             return _unauthenticated("auth.missing", self._filter.wanted or _NO_KEY)
         return _unauthenticated("auth.invalid", self._filter.wanted or "The API key or token is not valid.")
 
-    def _admit(self, named: Named, source: str, removal: Edits) -> Verdict:
+    def _admit(self, named: Named, source: str, removal: Sequence[str]) -> Verdict:
         self._allows = named.allows
         if len(self._filter.catalogue) or named.allows is not everything:
             self.needs = Needs.REQUEST_BODY
-        return Continue(
-            removal,
-            facts={PRINCIPAL: named.principal},
-            metadata={"organisation": named.principal.organisation},
-            note={"source": source, **_known(named.principal)},
-            reason=f"identity.{source}",
-        )
+        return _admitted(named.principal, source, removal)
 
     async def on_request(self, request: Request) -> Verdict:
-        if Needs.REQUEST_BODY not in self.needs:
+        if self.needs is Needs.NOTHING:
             return PASS
         asked = request.call.model
         entry = self._filter.catalogue.find(asked)
         if not self._allows(asked) or (entry is None and len(self._filter.catalogue)):
             return _not_allowed(asked)
-        return Continue(facts={MODEL: entry.name}) if entry is not None else PASS
+        return _resolved(entry.name) if entry is not None else PASS
+
+
+@lru_cache(4096)  # the same callers come again
+def _admitted(principal: Principal, source: str, removal: Sequence[str]) -> Verdict:
+    return Continue(
+        Edits(remove_headers=removal),
+        facts={PRINCIPAL: principal},
+        metadata={"organisation": principal.organisation},
+        note={"source": source, **_known(principal)},
+        reason=f"identity.{source}",
+    )
+
+
+@lru_cache(4096)
+def _resolved(model: str) -> Verdict:
+    return Continue(facts={MODEL: model})
 
 
 def _known(principal: Principal) -> dict[str, str]:

@@ -109,7 +109,8 @@ class RoutingSession(Session):
         if not fitting:
             return refusal(asked, weighed, self._filter.weighing.most_of, _note(asked, weighed, weighed[0]))
         ordered = self._filter.preferences.order(request, fitting, now_ms)
-        return self._place(request, ordered, weighed, now_ms)
+        told = weighed if ordered.offers is fitting else _told(weighed, ordered.offers)
+        return self._place(request, ordered, told, now_ms)
 
     def _uncounted(self, request: Request, offers: Sequence[Offer]) -> Sequence[Weighed] | None:
         """The offers weighed by the prompt's bytes, where its tokens could change nothing."""
@@ -121,9 +122,12 @@ class RoutingSession(Session):
         return weighed if weighed and all(one.reason not in OF_COUNTS for one in weighed) else None
 
     def _place(self, request: Request, ordered: Ordered, weighed: Sequence[Weighed], now_ms: int) -> Verdict:
-        """The verdict with the first of the offers whose servers have room, and with the further candidates."""
+        """The verdict with the first of the offers whose servers have room, and with the further candidates.
+
+        weighed: every offer, for the decision.
+        """
         first = ordered.offers[0]
-        note = {**_note(request.call.model, _told(weighed, ordered.offers), first), **ordered.note}
+        note = {**_note(request.call.model, weighed, first), **ordered.note}
         if first.pool is None:
             return _continue(request, first, note, "routing.no_pools")
         need = self._filter.need_of(request, first)
@@ -132,8 +136,10 @@ class RoutingSession(Session):
         if isinstance(placed, Reply):
             return replace(placed, note=note)
         self._sent(placed[0], need, now_ms)
-        free = {id(one.pool) for one in placed}
-        chosen = [one for one in ordered.offers if id(one.pool) in free]
+        chosen = ordered.offers
+        if len(placed) < len(chosen):
+            free = {id(one.pool) for one in placed}
+            chosen = [one for one in chosen if id(one.pool) in free]
         self._placed = (chosen[0].upstream, chosen[0].offer.model.name)
         reason = _reason(weighed, ordered) if chosen[0] is first else "routing.load"
         told = self._filter.candidates.told(request, chosen, _name_sent(request, chosen[0]))
@@ -168,7 +174,7 @@ def _note(asked: str, weighed: Sequence[Weighed], first: Weighed) -> dict[str, A
 
 
 def _told(weighed: Sequence[Weighed], ordered: Sequence[Weighed]) -> Sequence[Weighed]:
-    """Every offer in the policy's order, with what the preferences say of it."""
+    """Every offer in the policy's order, with what the preferences say of those that they put in order."""
     said = {(one.offer.name, id(one.pool)): one for one in ordered}
     return [said.get((one.offer.name, id(one.pool)), one) for one in weighed]
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -370,7 +371,7 @@ async def test_what_a_stream_was_spared_is_recorded_once(shadow: bool) -> None:
 
 async def test_a_stream_that_cannot_be_read_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     exchange = await asked(reads())
-    monkeypatch.setattr(exchange, "_parser", SseParser(limit=10))
+    monkeypatch.setattr(answer_half, "SseParser", partial(SseParser, limit=10))
     answers = await told(exchange, STREAM, ResponseBody(b"data: much too long"))
     assert b"response.unreadable" in delivered(answers[1]).data
 

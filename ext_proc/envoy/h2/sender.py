@@ -16,6 +16,7 @@ LARGEST_SENT = 64 * 1024
 
 _MESSAGE_HEAD = Layout(">BHBBLBL")
 _END = Flag.END_HEADERS | Flag.END_STREAM
+_DATA, _HEADERS = int(Kind.DATA), int(Kind.HEADERS)
 
 
 class Sender:
@@ -43,7 +44,7 @@ class Sender:
             self._pump(stream)
             return
         self._spend(stream, size)
-        self.out.append(_MESSAGE_HEAD.pack(size >> 16, size & 0xFFFF, Kind.DATA, 0, stream.id, 0, len(message)))
+        self.out.append(_MESSAGE_HEAD.pack(size >> 16, size & 0xFFFF, _DATA, 0, stream.id, 0, len(message)))
         self.out.append(message)
 
     def end(self, stream: Stream, trailers: bytes) -> bool:
@@ -126,7 +127,8 @@ class Sender:
     def _headers(self, stream_id: int, block: bytes, flags: int) -> None:
         if not self._no_table_said:
             self._no_table_said, block = True, NO_TABLE + block
-        self.out.append(frames.frame(Kind.HEADERS, flags, stream_id, block))
+        self.out.append(frames.head(_HEADERS, flags, stream_id, len(block)))
+        self.out.append(block)
 
 
 def _wider(window: int, more: int, fault: type[ConnectionFault] | type[StreamFault]) -> int:
