@@ -29,6 +29,7 @@ WORDS_A_MARK = 6
 """Of prose; code has a mark every second word."""
 LEAST_MARKS = 2
 
+MAIL = "EMAIL_ADDRESS"
 _NAMES = frozenset({"PERSON", "LOCATION", "ORGANIZATION", "NRP"})
 _FULL_NAME = re.compile(r"[^\W\d_a-z][\w'’\-]*[^\W\d_A-Z][\w'’\-]*(?:[ \t]+[^\W\d_a-z][\w.'’\-]*)+")
 SURE_ALONE = 0.9
@@ -44,11 +45,19 @@ _MEMBER = re.compile(r":[ ]?[\"']$")
 _ENTRY = re.compile(r"[ \t]*-?[ ]?[\w\- ]+:[ ]+")
 _KINDS = r"(?:issues?|bugs?|bpo|gh|tickets?|peps?|rfcs?|pp?|pages?|lines?|ports?|vol|volume|version|chapter|section|python)\.?"
 _COUNTED = re.compile(rf"(?:#|\b{_KINDS}[ -]#?)$", re.IGNORECASE)
+_BACK = 40
+"""Characters before a number that may say what it counts."""
 _NUMBERED = re.compile(r"\d+(?:[-/.]\d+)*")
+_LISTED = re.compile(r"(?:\d+(?:[-/.]\d+)*(?:,[ ]|[ ]and[ ]|,[ ]and[ ]|[ ]or[ ]))*$")
+"""Numbers before the last of several: `RFCs 2047 and`."""
 _REFERENCE = re.compile(rf"{_KINDS}[ -]?#?\d+(?:[-/.]\d+)*", re.IGNORECASE)
 # A word with a capital within: an identifier, but for DeShawn, LaToya, McKenzie and the like.
 _PREFIXES = "Mc|Mac|De|Del|Des|Di|Da|Du|La|Le|Lo|Van|Von|Fitz|Jo|Ja|Ka|Ke|Ra|Sha|Ta|Ty|St|O|D|Al|El|Abu|Ann|Anne|Jean|Mary"
 _IDENTIFIER = re.compile(rf"(?!(?:{_PREFIXES})(?:[A-Z][a-z]+|[A-Z]+)$)[A-Za-z]*(?:[a-z][A-Z]|[A-Z]{{2}}[a-z])[A-Za-z]*")
+# A member, which a model may take for a mail address (`self._name`), and names that are counted, for places (`dir2`; a postcode
+# has fewer letters before its digits).
+_MEMBER_OF = re.compile(r"(?:[A-Za-z_]\w*\.)+_\w+", re.ASCII)
+_COUNTED_NAMES = re.compile(r"[a-z]{3,}\d+(?:,? (?:and|or) [a-z]{3,}\d+)*")
 # A line of code by itself, however few marks its segment has.
 _STATEMENT = re.compile(
     r"\s*(?:from\s+[\w.]+\s+import\b.*|import\s+[\w.]+(?:\s*,\s*[\w.]+)*|(?:global|nonlocal)\s+\w+(?:\s*,\s*\w+)*"
@@ -56,6 +65,7 @@ _STATEMENT = re.compile(
 )
 _COMMENT = re.compile(r"\s*(?:#|//)")
 _FILE_ENDING = re.compile(r"\.[A-Za-z]")
+_REST_OF_FILE = re.compile(r"[\w\-]*\.[A-Za-z]")
 _BESIDE_DATA = frozenset(" \t,.!?:\"'’)-") | {""}
 _DOMAIN = re.compile(r"[\w\-]+(?:\.[\w\-]+)+")
 _SCHEME = re.compile(r"[\"']?(?:https?://|www\d{0,3}\.)", re.IGNORECASE)
@@ -89,6 +99,8 @@ class _Judge:
                 continue
             if span.entity == "URL":
                 yield from self._url(span)
+            elif span.entity == MAIL and _MEMBER_OF.fullmatch(self._text, span.start, span.end):
+                continue
             elif span.entity in _NAMES:
                 if _is_name(self._text, span, code=self._code):
                     yield span
@@ -107,9 +119,11 @@ def _is_name(text: str, span: Span, *, code: bool) -> bool:
     if "_" in value or _FILE_ENDING.match(value) or _IDENTIFIER.fullmatch(value):
         return False
     line = _line_around(text, span)
-    if line[0].endswith("/") and _FILE_ENDING.match(line[1]):
+    if line[0].endswith("/") and _REST_OF_FILE.match(line[1]):
         return False
-    if span.entity == PLACE and (_is_reference(text, span) or _is_count(value, line[0], code=code)):
+    if span.entity == PLACE and (
+        _is_reference(text, span) or _is_count(value, line[0], code=code) or _COUNTED_NAMES.fullmatch(value)
+    ):
         return False
     if code or _STATEMENT.fullmatch(value.join(line)):
         return _FULL_NAME.fullmatch(value) is not None or _is_data(text, span)
@@ -159,8 +173,11 @@ def _is_reference(text: str, span: Span) -> bool:
     """Whether it is the number of something that is counted: #4711, issue 4711, PEP 8, pp. 87-88."""
     if _REFERENCE.fullmatch(text, span.start, span.end):
         return True
-    before = text[max(0, span.start - 12) : span.start]
-    return bool(_NUMBERED.fullmatch(text, span.start, span.end) and _COUNTED.search(before))
+    if not _NUMBERED.fullmatch(text, span.start, span.end):
+        return False
+    before = text[max(0, span.start - _BACK) : span.start]
+    first = _LISTED.search(before)
+    return _COUNTED.search(before, 0, first.start() if first else len(before)) is not None
 
 
 def _domain(text: str, span: Span) -> re.Match[str] | None:
