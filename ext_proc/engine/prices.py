@@ -105,6 +105,7 @@ def _tiered(price: Price, model: Model) -> Price:
     return msgspec.structs.replace(price, service_tiers=tuple((name, str(by)) for name, by in model.service_tiers.items()))
 
 
+@lru_cache(256)
 def _own(price: OwnPrice) -> Price:
     return Price(
         input=str(price.input),

@@ -146,8 +146,10 @@ class MemoryStore:
 
     def _charge(self, draws: Sequence[_Draw], more: Sequence[int], now_ms: int) -> Admitted | Exhausted:
         """Add more[i] to draws[i], or nothing to any of them."""
-        left = [draw.charge.limit - self._used(draw.key, now_ms) for draw in draws]
-        if any(resets := [self._resets(draw, amount, now_ms) for draw, amount in zip(draws, more, strict=True)]):
+        live = [self._live(draw.key, now_ms) for draw in draws]
+        left = [draw.charge.limit - sum(amount for _, amount in sums) for draw, sums in zip(draws, live, strict=True)]
+        asked = zip(draws, more, left, live, strict=True)
+        if any(resets := [_resets(draw, amount, rest, sums, now_ms) for draw, amount, rest, sums in asked]):
             return tightest([max(rest, 0) for rest in left], resets)
         for draw, amount in zip(draws, more, strict=True):
             self._draw(draw, amount)
@@ -254,22 +256,6 @@ class MemoryStore:
     def _used(self, key: Key, now_ms: int) -> int:
         return sum(amount for _, amount in self._live(key, now_ms))
 
-    def _resets(self, draw: _Draw, more: int, now_ms: int) -> int:
-        """The instant at which the counter can hold `more`, or is empty; 0 when it can hold it now."""
-        window, live = draw.charge.window, self._live(draw.key, now_ms)
-        over = sum(amount for _, amount in live) + more - draw.charge.limit
-        grows = more > 0 or not draw.amount  # of an extension, those that stay as they are do not refuse
-        if over <= 0 or not grows or not draw.counts(now_ms):
-            return 0
-        if not isinstance(window, Sliding):
-            return window.end_ms if isinstance(window, Fixed) else now_ms
-        last = _bucket(now_ms, window)
-        for bucket, amount in live:
-            last, over = bucket, over - amount
-            if over <= 0:
-                break
-        return (last + 1) * _width(window) + window.length_ms
-
     def _draw(self, draw: _Draw, more: int) -> None:
         draw.amount += more
         if not isinstance(draw.charge.window, Held):
@@ -305,6 +291,22 @@ class MemoryStore:
                 horizon = _horizon(now_ms, window)
                 self._sums[key] = {bucket: amount for bucket, amount in self._sums[key].items() if bucket >= horizon}
         self._told = {(key, threshold): at for (key, threshold), at in self._told.items() if self._was_told(key, threshold, now_ms)}
+
+
+def _resets(draw: _Draw, more: int, left: int, live: Sequence[tuple[int, int]], now_ms: int) -> int:
+    """When the counter can hold `more`, or is empty; 0 when it can hold it now. left: of its limit. live: sums, oldest first."""
+    window, over = draw.charge.window, more - left
+    grows = more > 0 or not draw.amount  # of an extension, those that stay as they are do not refuse
+    if over <= 0 or not grows or not draw.counts(now_ms):
+        return 0
+    if not isinstance(window, Sliding):
+        return window.end_ms if isinstance(window, Fixed) else now_ms
+    last = _bucket(now_ms, window)
+    for bucket, amount in live:
+        last, over = bucket, over - amount
+        if over <= 0:
+            break
+    return (last + 1) * _width(window) + window.length_ms
 
 
 def _regrown(name: str, value: str, totals: Mapping[Unit, int]) -> str:

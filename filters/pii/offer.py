@@ -1,8 +1,8 @@
 """The recognizers there are: Presidio's, ours, and the policy's own, and what of them a plan runs."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import entry_points
 
 from headrace.ext_proc.engine.policy.problems import Where, suggestion
@@ -43,8 +43,14 @@ def finders_of(plan: Plan) -> list[Finder]:
     return [*_presidio(plan.languages, plan.countries, wanted), *SECRETS, *extra, *_custom(plan.recognizers, _no_problem)]
 
 
-def _presidio(languages: Iterable[str], countries: Iterable[str] | None, entities: Collection[str]) -> list[Finder]:
-    return finders(frozenset(languages), None if countries is None else frozenset(countries), entities)
+def _presidio(languages: Iterable[str], countries: Iterable[str] | None, entities: Iterable[str]) -> Sequence[Finder]:
+    return _run(frozenset(languages), None if countries is None else frozenset(countries), frozenset(entities))
+
+
+@lru_cache(256)
+def _run(languages: frozenset[str], countries: frozenset[str] | None, entities: frozenset[str]) -> Sequence[Finder]:
+    """Presidio's list is gone through once for each of the ways in which policies narrow it."""
+    return tuple(finders(languages, countries, entities))
 
 
 def _no_problem(where: Where, message: str) -> None:

@@ -49,10 +49,7 @@ class Listed:
     country: str | None
     languages: frozenset[str]
     enabled: bool
-
-    @property
-    def entity(self) -> str:
-        return str(self.recognizer.supported_entities[0])
+    entity: str
 
 
 @cache
@@ -82,7 +79,8 @@ def _listed(cls: Any, configured: Mapping[str, object]) -> Listed:
     assert isinstance(languages, list | tuple)
     names = frozenset(each["language"] if isinstance(each, dict) else each for each in languages)
     country = getattr(cls, "COUNTRY_CODE", None)
-    return Listed(cls(), country, names, configured.get("enabled", True) is True)
+    recognizer = cls()
+    return Listed(recognizer, country, names, configured.get("enabled", True) is True, str(recognizer.supported_entities[0]))
 
 
 def countries() -> Collection[str]:

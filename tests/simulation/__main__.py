@@ -1,12 +1,13 @@
 """`python -m tests.simulation`: runs from a seed on; a run that fails is shortened, and printed so that it can be run again."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tests.simulation.parallel import planted, search_with
+from tests.simulation.parallel import planted, processors, search_with
 from tests.simulation.planted import PLANTED
 from tests.simulation.search import Searched, shortest
 from tests.simulation.world import Outcome, run
@@ -15,16 +16,22 @@ from tests.simulation.world import Outcome, run
 def main(
     steps: Annotated[int, typer.Option(help="Run seed after seed until so many steps have been made.")] = 1_000_000,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 1,
-    jobs: Annotated[int, typer.Option(min=1, help="Processors to use.")] = 1,
+    jobs: Annotated[int, typer.Option(min=0, help="Processors to use; 0: all there are.")] = 0,
     plant: Annotated[str, typer.Option(help=f"A bug to find: {', '.join(PLANTED)}.")] = "",
     save: Annotated[Path | None, typer.Option(help="Where to write the choices of a run that fails.")] = None,
     replay: Annotated[Path | None, typer.Option(help="Run once, with the choices of this file.")] = None,
     tries: Annotated[int, typer.Option(help="Runs for shortening one that fails.")] = 400,
+    kinds: Annotated[bool, typer.Option(help="Count what the steps were, and what happened.")] = False,
 ) -> None:
     """Simulates the service. Exits with 1 where something was violated."""
     if plant and plant not in PLANTED:
         raise typer.BadParameter(f"{plant!r} is none of {', '.join(PLANTED)}")
-    outcome = _again(replay, plant) if replay is not None else _first(search_with(jobs, steps, seed, plant), plant, tries)
+    if replay is not None:
+        outcome: Outcome | None = _again(replay, plant)
+    else:
+        searched = search_with(jobs or processors(), steps, seed, plant, counted=kinds)
+        typer.echo("\n".join([*_counts(searched), _summed(searched)]))
+        outcome = searched.failure and _shortened(searched.failure, plant, tries)
     if outcome is None:
         return
     if save is not None:
@@ -43,15 +50,17 @@ def _again(path: Path, plant: str) -> Outcome:
         return run(told["seed"], made)
 
 
-def _first(searched: Searched, plant: str, tries: int) -> Outcome | None:
-    """The shortest run found that fails as the first that did."""
-    typer.echo(_summed(searched))
-    failure = searched.failure
-    if failure is None:
-        return None
+def _shortened(failure: Outcome, plant: str, tries: int) -> Outcome:
+    """The shortest run found that fails as this one did."""
     typer.echo(f"seed {failure.seed}: {failure.violation}\nshortening {len(failure.told)} choices ...")
     with planted(plant):
         return shortest(failure, tries)
+
+
+def _counts(searched: Searched) -> Iterator[str]:
+    """A line for each kind of step, and then, where those were counted, for each thing that has happened."""
+    for counts in (searched.kinds, searched.met) if searched.kinds else ():
+        yield from (f"{number:12,} {what}" for what, number in counts.most_common())
 
 
 def _summed(searched: Searched) -> str:

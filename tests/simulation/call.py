@@ -80,14 +80,21 @@ class SimCall:
         """Messages that the worker has sent and the gateway has not taken."""
         return len(self._to_gateway)
 
-    async def next(self) -> bytes | None:
-        """The next message; None when the call has its status."""
-        while not self._to_gateway:
-            if self.status is not None:
-                return None
-            self._waits = asyncio.get_running_loop().create_future()
+    async def next(self, within: float) -> bytes | None:
+        """The next message; None when the call has its status. Raises TimeoutError after so many seconds."""
+        if not self._to_gateway and self.status is None:
+            await self._news(within)
+        return self._to_gateway.popleft() if self._to_gateway else None
+
+    async def _news(self, within: float) -> None:
+        """Until there is a message or a status, which is all that wakes. Raises TimeoutError."""
+        loop = asyncio.get_running_loop()
+        self._waits = loop.create_future()
+        timer = loop.call_later(within, _late, self._waits)
+        try:
             await self._waits
-        return self._to_gateway.popleft()
+        finally:
+            timer.cancel()
 
 
 def _status(task: "asyncio.Task[None]") -> Status:
@@ -97,6 +104,11 @@ def _status(task: "asyncio.Task[None]") -> Status:
     if isinstance(error, Aborted):
         return error.status
     return Status.OK if error is None else Status.UNKNOWN
+
+
+def _late(waiting: "asyncio.Future[None]") -> None:
+    if not waiting.done():
+        waiting.set_exception(TimeoutError())
 
 
 def _wake(waiting: "asyncio.Future[None] | None") -> None:

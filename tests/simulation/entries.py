@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from headrace.ext_proc.envoy import access_log
 from headrace.ext_proc.envoy.access_log import USAGE_NAMESPACE
 from headrace.ext_proc.envoy.codec import NAMESPACE
@@ -58,11 +62,11 @@ def entry_of(carried: "Carried") -> bytes:
     """What the gateway saw of an exchange that is over."""
     story, entry = carried.story, pb.HTTPAccessLogEntry()
     common = entry.common_properties
-    common.metadata.filter_metadata[NAMESPACE].update(carried.metadata)
-    common.metadata.filter_metadata[USAGE_NAMESPACE].update(_usage(story))
+    _fill(common.metadata.filter_metadata[NAMESPACE], carried.metadata)
+    _fill(common.metadata.filter_metadata[USAGE_NAMESPACE], _usage(story))
     common.upstream_cluster = "near"
-    common.start_time.FromMilliseconds(int(carried.began * 1000))
-    common.duration.FromMilliseconds(int((carried.world.loop.time() - carried.began) * 1000))
+    _set(common.start_time, carried.began)
+    _set(common.duration, carried.world.loop.time() - carried.began)
     if story.forwarded:
         common.time_to_first_upstream_tx_byte.nanos = 1000
         common.response_flags.upstream_connection_failure = not story.reached
@@ -71,6 +75,20 @@ def entry_of(carried: "Carried") -> bytes:
     message = pb.StreamAccessLogsMessage()
     message.http_logs.log_entry.append(entry)
     return message.SerializeToString()
+
+
+def _fill(struct: Struct, members: Mapping[str, str | float]) -> None:
+    for name, value in members.items():
+        if isinstance(value, str):
+            struct.fields[name].string_value = value
+        else:
+            struct.fields[name].number_value = value
+
+
+def _set(time: Timestamp | Duration, seconds: float) -> None:
+    """To the millisecond."""
+    time.seconds, ms = divmod(int(seconds * 1000), 1000)
+    time.nanos = ms * 1_000_000
 
 
 def _usage(story: Story) -> Mapping[str, int]:

@@ -3,7 +3,6 @@
 A stream that ends cleanly means "go on without me", whenever that is; every other end of it is an error, and the caller's.
 """
 
-import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -129,8 +128,7 @@ class Carried:
         """Raises OwnReply and TheirReply."""
         assert self._call is not None, "opened first"
         try:
-            async with asyncio.timeout(within):
-                data = await self._call.next()
+            data = await self._call.next(within)
         except TimeoutError:
             raise OwnReply(504) from None
         if data is None:
@@ -272,7 +270,7 @@ class Carried:
 
     async def _wait(self, seconds: float) -> None:
         if seconds:
-            await asyncio.sleep(seconds)
+            await self.world.loop.sleep(seconds)
 
 
 def _fill(head: pb.HttpHeaders, headers: Mapping[str, str], *, end: bool = False) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-import heapq
-from collections import deque
-from collections.abc import Callable, Coroutine
-from contextvars import Context, ContextVar
+import gc
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import Context, ContextVar, copy_context
+from heapq import heappop, heappush
 from typing import Any, Protocol
 
 from tests.simulation.chance import Lane
@@ -26,104 +27,178 @@ SLOW_TURN = 0.01
 SLOW_TURN_MS = 700
 
 
-class OwnedTask(asyncio.Task[Any]):
-    """A task that knows whose it is."""
+class Turn(asyncio.TimerHandle):
+    """What is to be run, and whose it is. `asyncio.Handle` does the same and more, in half a dozen calls."""
 
-    owner: Owner | None = None
+    __slots__ = ("owner",)
+
+    def __init__(self, loop: "VirtualLoop", callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None) -> None:
+        self._loop = loop
+        self._callback: Callable[..., Any] | None = callback
+        self._args: Sequence[Any] = args
+        self._context = copy_context() if context is None else context
+        self._cancelled = False
+        self._repr = self._source_traceback = None
+        self._when = 0.0
+        self.owner = self._context.get(OWNER)
+
+    def cancel(self) -> None:
+        """It stays where it waits, until its time has come."""
+        self._cancelled = True
+        self._callback, self._args = None, ()
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """Runs one handle a step, which one `order` says. limit: steps, after which the run is taken for endless."""
+    """Runs one turn a step, which one `order` says. limit: steps, after which the run is taken for endless."""
 
     def __init__(self, order: Lane, limit: int) -> None:
         super().__init__()
         self.steps = 0
-        self.tasks: list[OwnedTask] = []
-        """All there ever were: a task that nobody refers to would be collected, and its coroutine closed."""
+        self.kinds: Counter[str] | None = None
+        """How many steps there were of each kind; None: nobody counts."""
+        self.tasks: list[tuple[asyncio.Task[Any], Owner | None]] = []
+        """All there ever were, and whose: a task that nobody refers to would be collected, and its coroutine closed."""
         self.after: Callable[[], None] = lambda: None
         """Called after every step."""
         self.endless = False
         self._burying = False
-        self._forgone: list[asyncio.Handle] = []
+        self._forgone: list[Turn] = []
         """What dead processes did not live to see."""
         self._order = order
         self._limit = limit
         self._now = 0.0
-        self._ready: deque[asyncio.Handle] = deque()
-        self._scheduled: list[asyncio.TimerHandle] = []
-        self.set_task_factory(self._task)  # type: ignore[arg-type]  # its stub wants any future
+        self._timers = 0
+        self._ready: deque[Turn] = deque()
+        self._scheduled: list[tuple[float, int, Turn]] = []
+        """When each is due, and which was scheduled before the other."""
 
     def bury(self) -> None:
         """Ends every task, so that none is ended by whoever collects garbage; those of the dead have their steps for it."""
         self._burying = True
         self._ready.extend(self._forgone)
         self._limit = self.steps + self._limit
-        while (left := [task for task in self.tasks if not task.done()]) and self.steps < self._limit:
+        while (left := [task for task, _ in self.tasks if not task.done()]) and self.steps < self._limit:
             for task in left:  # the end of one may begin another
                 task.cancel()
             self.call_later(1.0, self.stop)
             self.run_forever()
-        for task in self.tasks:
+        for task, _ in self.tasks:
             with contextlib.suppress(asyncio.CancelledError, asyncio.InvalidStateError):
                 task.exception()
         self.close()
 
+    # --- what asyncio asks of a loop, without what it does for files, threads and debugging; its stubs want generics -------
+
     def time(self) -> float:
         return self._now
 
-    def _task(self, _: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], context: Context | None = None) -> OwnedTask:
-        task = OwnedTask(coroutine, loop=self, context=context)
-        task.owner = context.get(OWNER) if context is not None else OWNER.get()
-        self.tasks.append(task)
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Turn:  # type: ignore[override]
+        turn = Turn(self, callback, args, context)
+        self._ready.append(turn)
+        return turn
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> Turn:  # type: ignore[override]
+        turn = Turn(self, callback, args, context)
+        turn._when = when
+        self._timers += 1
+        heappush(self._scheduled, (when, self._timers, turn))
+        return turn
+
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> Turn:  # type: ignore[override]
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def create_task(self, coroutine: Any, *, name: object = None, context: Context | None = None) -> "asyncio.Task[Any]":
+        task = asyncio.Task(coroutine, loop=self, name=str(name or coroutine.__qualname__), context=context)
+        self.tasks.append((task, OWNER.get() if context is None else context.get(OWNER)))
         return task
 
-    def _run_once(self) -> None:
-        ready = self._ready
-        if not ready:
-            self._wait()
-        elif self._scheduled and self._order.happens(SLOW_TURN, "a slow turn"):
-            self._pass(self._now + self._order.ms(SLOW_TURN_MS, 1.0, "lasts"))
-        if len(ready) > 1 and (index := self._order.pick(len(ready), SHUFFLED, "out of order")):
-            handle = ready[index]
-            del ready[index]
-        elif ready:
-            handle = ready.popleft()
-        else:
-            return
-        self._run(handle)
+    async def sleep(self, seconds: float) -> None:
+        """As asyncio's, which asks the operating system in which process it is."""
+        over: asyncio.Future[None] = self.create_future()
+        timer = self.call_later(seconds, _wake, over)
+        try:
+            await over
+        finally:
+            timer.cancel()
 
-    def _run(self, handle: asyncio.Handle) -> None:
-        if handle._cancelled:
-            return
-        owner = handle._context.get(OWNER)  # type: ignore[attr-defined]  # asyncio's own loops read it, too
+    # --- turns -------------------------------------------------------------------------------------------------------------
+
+    def _run_once(self) -> None:
+        """Turn after turn, until the loop is to stop."""
+        ready, scheduled, order = self._ready, self._scheduled, self._order
+        while not self._stopping:  # type: ignore[attr-defined]  # as asyncio's own loops do
+            if not ready:
+                self._wait()
+            elif scheduled and order.pick(2, SLOW_TURN, "a slow turn"):
+                self._pass(self._now + order.ms(SLOW_TURN_MS, 1.0, "lasts"))
+            if len(ready) > 1 and (index := order.pick(len(ready), SHUFFLED, "out of order")):
+                turn = ready[index]
+                del ready[index]
+            elif ready:
+                turn = ready.popleft()
+            else:
+                continue
+            if not turn._cancelled:
+                self._run(turn)
+
+    def _run(self, turn: Turn) -> None:
+        owner = turn.owner
         if owner is not None and not owner.alive and not self._burying:
-            self._forgone.append(handle)
+            self._forgone.append(turn)
             return
         self.steps += 1
         if self.steps > self._limit:
             self.endless = True
             self.stop()
-        handle._run()
+        if self.kinds is not None:
+            self.kinds[kind_of(turn)] += 1
+        try:
+            turn._context.run(turn._callback, *turn._args)  # type: ignore[arg-type]  # it is not cancelled
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # its handler is told
+            self.call_exception_handler({"message": f"Exception in callback {turn}", "exception": error, "handle": turn})
         self.after()
 
     def _wait(self) -> None:
         """Nothing is ready: the next timer is due."""
-        while self._scheduled and self._scheduled[0]._cancelled:
-            heapq.heappop(self._scheduled)
-        if self._scheduled:
-            self._pass(self._scheduled[0].when())
+        scheduled = self._scheduled
+        while scheduled and scheduled[0][2]._cancelled:
+            heappop(scheduled)
+        if scheduled:
+            self._pass(scheduled[0][0])
         else:
             self.endless = True
             self.stop()
 
     def _pass(self, now: float) -> None:
         """It is `now`: what is due by now is ready."""
-        self._now = max(self._now, now)
+        self._now = now = max(self._now, now)
         scheduled = self._scheduled
-        while scheduled and scheduled[0].when() <= self._now:
-            timer = heapq.heappop(scheduled)
-            timer._scheduled = False  # type: ignore[attr-defined]  # as asyncio's own loops do
-            self._ready.append(timer)
+        while scheduled and scheduled[0][0] <= now:
+            self._ready.append(heappop(scheduled)[2])
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """It stays in the heap until its time has come."""
+
+def kind_of(turn: Turn) -> str:
+    """What is run: a task's coroutine up to where it next waits, or a callback."""
+    callback = turn._callback
+    task = getattr(callback, "__self__", None)
+    if isinstance(task, asyncio.Task):
+        coroutine: Any = task.get_coro()
+        return f"task {coroutine.__qualname__}"
+    callback = getattr(callback, "func", callback)
+    return f"callback {getattr(callback, '__qualname__', type(callback).__name__)}"
+
+
+def _wake(over: "asyncio.Future[None]") -> None:
+    if not over.done():
+        over.set_result(None)
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage is looked for before the end: all that a run makes becomes garbage at once, when the run is over."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.collect(1)

@@ -1,15 +1,20 @@
-"""A search on several processors: each takes every n-th seed."""
+"""A search on several processors: they share one row of seeds, a block at a time; what is met is put together in its order."""
 
 import gc
+import os
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager
+from itertools import count
 from multiprocessing import get_context
 
 from tests.simulation.planted import PLANTED
 from tests.simulation.search import Searched, search
 from tests.simulation.world import run
+
+BLOCK = 25
+"""Seeds: a second's work."""
 
 
 @contextmanager
@@ -22,30 +27,37 @@ def planted(name: str) -> Iterator[None]:
         yield
 
 
-def search_with(jobs: int, steps: int, seed: int, plant: str = "") -> Searched:
-    """`steps` in all. failure: the one of the lowest seed, of those that were met."""
-    part = partial(_part, steps // jobs, jobs, plant)
+def processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def search_with(jobs: int, steps: int, seed: int, plant: str = "", *, counted: bool = False) -> Searched:
+    """Until `steps` were made in all, or a run failed: of those, the one of the lowest seed, however many look for it."""
     if jobs == 1:
-        return part(seed)
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        return _together(list(pool.map(part, range(seed, seed + jobs))))
+        with planted(plant):
+            return search(steps, seed, counted=counted)
+    found, blocks = Searched(), count(seed, BLOCK)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _ready, (plant,)) as pool:
+        ahead = deque(pool.submit(_block, next(blocks), counted) for _ in range(2 * jobs))
+        while found.failure is None and found.steps < steps:
+            found = found.with_next(ahead.popleft().result())
+            ahead.append(pool.submit(_block, next(blocks), counted))
+        pool.shutdown(cancel_futures=True)
+    return found
 
 
-def _part(steps: int, stride: int, plant: str, seed: int) -> Searched:
-    run(seed, exchanges=1)
+_PLANTED = ExitStack()
+"""Of a process that has nothing else to do."""
+
+
+def _ready(plant: str) -> None:
+    """What a process is before it begins: a run loads what is loaded once, and what start-up has made is looked through no more."""
+    run(1)
     gc.collect()
-    gc.freeze()  # as a worker does, with what start-up has made
-    with planted(plant):
-        return search(steps, seed, stride)
+    gc.freeze()
+    _PLANTED.enter_context(planted(plant))
 
 
-def _together(parts: list[Searched]) -> Searched:
-    failures = [part.failure for part in parts if part.failure is not None]
-    return Searched(
-        sum(part.runs for part in parts),
-        sum(part.steps for part in parts),
-        sum(part.exchanges for part in parts),
-        sum(part.seconds for part in parts),
-        min(failures, key=lambda outcome: outcome.seed, default=None),
-        set().union(*(part.met for part in parts)),
-    )
+def _block(seed: int, counted: bool) -> Searched:
+    return search(None, seed, BLOCK, counted=counted)

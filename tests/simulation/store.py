@@ -21,6 +21,9 @@ LATE_S = 20.0
 KNOWN_MS = 60_000
 """For so long a window that has ended is known to whoever's clock lags."""
 
+AUDIT_ALL = 16
+"""Once in so many changes every counter is looked at: a change must not reach one that it does not name."""
+
 FATES = ("at once", "slow", "refused", "lost", "answer lost", "late")
 
 
@@ -36,7 +39,7 @@ class StoreServer:
         self.commands: list[tuple[str, tuple[Any, ...], dict[str, Any], Any]] = []
         """Each with its answer, for a real server to be asked the same."""
         self._violated = violated
-        self._now_ms = 0
+        self._now_ms = self._changes = 0
 
     def do(self, name: str, *args: Any, **options: Any) -> Any:
         """One command. Raises what the store raises."""
@@ -64,11 +67,16 @@ class StoreServer:
             self.books.closed(args[0], args[1], answer)
 
     def audit_changes(self) -> None:
-        """Compares the counters that were drawn on since the last look with the books."""
+        """Compares the counters that were drawn on since the last look with the books; now and then those too that were not."""
         if changed := self.books.changed:
-            for counter in changed:
+            self._changes += 1
+            for counter in self.books.of_counter if self._changes % AUDIT_ALL == 0 else changed:
                 self._audit(counter)
             changed.clear()
+
+    def audit_all(self) -> None:
+        for counter in self.books.of_counter:
+            self._audit(counter)
 
     def _audit(self, counter: Counter) -> None:
         organisation, name, unit, window = counter

@@ -7,9 +7,10 @@ import pytest
 
 from headrace.ext_proc.core.ledger import HELD, Admitted, Charge, Closed, Closing, Exhausted, Fixed, Sliding
 from tests.simulation.books import Books, Wrong, counter_of
-from tests.simulation.chance import Chance, Lane, Trace
+from tests.simulation.chance import Chance, Lane, Trace, told
 from tests.simulation.loop import OWNER, VirtualLoop
 from tests.simulation.shrink import Shrinker
+from tests.simulation.store import StoreServer
 
 NOW = 1_795_000_000_000
 MINUTE = Charge("team", "tokens", 100, 60, Fixed(NOW, NOW + 60_000))
@@ -68,7 +69,7 @@ def test_what_is_dead_runs_no_further_and_is_buried() -> None:
     driven(loop, loop.create_task(main()))
     assert heard == [pytest.approx(at, abs=1) for at in (0, 1, 2)]
     loop.bury()
-    assert heard[-1] == -1.0 and all(task.done() for task in loop.tasks)
+    assert heard[-1] == -1.0 and all(task.done() for task, _ in loop.tasks)
 
 
 @pytest.mark.parametrize("pause", [0, 1])
@@ -108,7 +109,7 @@ def test_a_trace_is_what_was_chosen_and_nothing_else_happens() -> None:
     kept = Chance(8, drawn.trace)
     assert [kept.lane("a").pick(10, 0.5, "what") for _ in range(20)] == values
     assert [kept.lane("b").pick(10, 1.0, "what") for _ in range(20)] == [0] * 20
-    assert len(drawn.told()) == len([value for value in values if value])
+    assert len(told(drawn.trace, drawn.words)) == len([value for value in values if value])
 
 
 def test_shortening_leaves_what_is_needed() -> None:
@@ -134,6 +135,25 @@ def test_books_hold_what_stands_reserved_and_what_was_settled() -> None:
     assert [books.least(counter, NOW) for counter in counters] == [7, 1, 0]
     assert books.least(counters[1], NOW + 60_000) == 0 and books.most(counters[1], NOW + 60_000) == 1
     assert books.most(counters[1], NOW + 61_000) == 0
+
+
+def test_a_counter_that_nobody_named_is_looked_at_now_and_then() -> None:
+    wrong: list[str] = []
+    server = StoreServer(lambda: NOW, wrong.append)
+    for name in ("a", "b"):
+        server.do("reserve", name, name, CHARGES, now_ms=NOW, ttl_ms=600_000)
+    server.audit_changes()
+    for key, sums in server.memory._sums.items():
+        if key[0] == "a":
+            sums.update(dict.fromkeys(sums, 99))
+    server.do("settle_many", "b", [Closing("b")], now_ms=NOW)
+    server.audit_changes()
+    assert not wrong
+    server.audit_all()
+    assert sorted(wrong) == [
+        f"counter team of a in requests over {SLIDING.window} holds 99, not 1 to 1",
+        f"counter team of a in tokens over {MINUTE.window} holds 99, not 60 to 60",
+    ]
 
 
 def test_books_tell_what_cannot_be() -> None:

@@ -1,6 +1,5 @@
 """What befalls the whole of it: processes die, the store goes away, policies change, clocks are set."""
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from tests.simulation.entries import GATEWAY_DIED
@@ -28,7 +27,7 @@ class Trouble:
     async def until(self, seconds: float) -> None:
         """Something or nothing, at every tick."""
         while self._world.loop.time() < seconds:
-            await asyncio.sleep(self._pause())
+            await self._world.loop.sleep(self._pause())
             self._strike(KINDS[self._lane.pick(len(KINDS), 2 * self._world.weather.crashes, "trouble")])
 
     def _pause(self) -> float:

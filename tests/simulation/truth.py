@@ -9,7 +9,7 @@ from tests.simulation.charges import charged_wrongly
 from tests.simulation.plan import REFUSED
 from tests.simulation.policies import LABELS, WAYS
 from tests.simulation.reading import code_of, personal, text_of
-from tests.simulation.story import Story
+from tests.simulation.story import Answered, Story
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -37,6 +37,12 @@ CODES = {
 """Every code that a caller may read here, and the status it comes with."""
 
 CLOSED = ("settled", "kept", "released")
+
+
+def _came_up(answered: Answered) -> set[str]:
+    """What the upstream itself says, which may be a part of what it meant to say, where it talks nonsense."""
+    said = b"".join(answered.chunks)
+    return {answered.finding, *personal(text_of(said, is_stream=answered.is_stream)[0], said)}
 
 
 class Truth:
@@ -107,8 +113,8 @@ class Truth:
         answered, client, way = story.answered, story.client, WAYS[story.label or "passing"]
         assert answered is not None, "somebody answered"
         text, code = text_of(bytes(client.body), is_stream=answered.is_stream)
-        allowed = {*(story.plan.secrets if way.restores else ()), *(() if way.scrubs else (answered.finding,))}
-        if leaks := personal(text, bytes(client.body)) - allowed:
+        leaks = personal(text, bytes(client.body)) - {*(story.plan.secrets if way.restores else ())}
+        if leaks and (leaks := leaks - (set() if way.scrubs else _came_up(answered))):
             self._wrong(story, f"the client reads {sorted(leaks)}")
         if code and CODES.get(code) is None:
             self._wrong(story, f"its stream was ended with {code!r}")

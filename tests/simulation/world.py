@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.simulation.chance import Chance, Lane, Trace
+from tests.simulation.chance import Chance, Lane, Trace, told
 from tests.simulation.entries import Logs
 from tests.simulation.gateway import Carried
-from tests.simulation.loop import VirtualLoop
+from tests.simulation.loop import VirtualLoop, uncollected
 from tests.simulation.plan import BURST_S, BURSTS, planned
 from tests.simulation.policies import LEASE_S, WAYS
 from tests.simulation.store import StoreServer
@@ -31,15 +33,21 @@ LIMIT = 200_000
 
 @dataclass
 class Outcome:
-    """violation: what was not true; empty: everything was. trace: what was chosen; told: in words. met: what has happened."""
+    """violation: what was not true; empty: everything was. trace: what was chosen; words: what about. met: what has happened."""
 
     seed: int
     steps: int
     exchanges: int
     violation: str
     trace: Trace = field(repr=False)
-    told: list[str] = field(repr=False)
-    met: set[str] = field(repr=False)
+    words: dict[str, dict[int, str]] = field(repr=False)
+    met: Counter[str] = field(repr=False)
+    kinds: Counter[str] = field(repr=False)
+
+    @property
+    def told(self) -> list[str]:
+        """The trace in words."""
+        return told(self.trace, self.words)
 
 
 class World:
@@ -106,19 +114,21 @@ class World:
             self.violation = f"it does not come to an end, after {loop.steps} steps and {loop.time():.1f} s"
         if main.done() and not main.cancelled() and (error := main.exception()) is not None and not self.violation:
             raise error
-        steps = loop.steps
+        steps, kinds, loop.kinds = loop.steps, loop.kinds, None
         self._bury()
-        told = self.chance.trace, self.chance.told(), self.chance.met | self._met()
-        return Outcome(self.chance.seed, steps, len(self.stories), self.violation, *told)
+        chosen, met = (self.chance.trace, self.chance.words), self.chance.met + Counter(self._met())
+        return Outcome(self.chance.seed, steps, len(self.stories), self.violation, *chosen, met, kinds or Counter())
 
-    def _met(self) -> set[str]:
+    def _met(self) -> Iterator[str]:
         """How exchanges ended, and what was answered."""
-        stories = self.stories.values()
-        ended = {f"decision {decision['outcome']}" for story in stories for decision in story.decisions}
-        settled = {f"settlement {outcome}" for story in stories for outcome in story.settlements}
-        codes = {f"code {story.client.headers.get('x-headrace-reason')}" for story in stories if story.client.ours}
-        lost = {"news lost" for story in stories if story.lost}
-        return ended | settled | codes | lost | {f"status {story.client.status}" for story in stories}
+        for story in self.stories.values():
+            yield f"status {story.client.status}"
+            yield from (f"decision {decision['outcome']}" for decision in story.decisions)
+            yield from (f"settlement {outcome}" for outcome in story.settlements)
+            if story.client.ours:
+                yield f"code {story.client.headers.get('x-headrace-reason')}"
+            if story.lost:
+                yield "news lost"
 
     def _failed(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.violated(f"the loop was told: {context.get('message')}: {context.get('exception')!r}")
@@ -136,6 +146,7 @@ class World:
         await self._settled()
         self.truth.finish()
         self._check_held()
+        self.server.audit_all()
 
     def _begin(self, story: Story) -> None:
         carried = Carried(self, story)
@@ -152,16 +163,16 @@ class World:
     async def _settled(self) -> None:
         """Nothing goes wrong any more; sooner or later nothing must be left."""
         for _ in range(PATIENCE_S):
-            await asyncio.sleep(1)
+            await self.loop.sleep(1)
             if not self.logs.pending and not any(worker.leftovers() for worker in self.alive()):
                 break
         else:
             self.violated("; ".join(left for worker in self.alive() for left in worker.leftovers()) or "entries are on their way")
-        await asyncio.sleep(PATIENCE_S)  # commands that were given up long ago
+        await self.loop.sleep(PATIENCE_S)  # commands that were given up long ago
         self._check_tasks()
 
     def _check_tasks(self) -> None:
-        tasks = [task for task in self.loop.tasks if not task.done() and task.owner is not None and task.owner.alive]
+        tasks = [task for task, owner in self.loop.tasks if not task.done() and owner is not None and owner.alive]
         if tasks:
             self.violated(f"tasks are left: {tasks}")
 
@@ -181,10 +192,13 @@ class World:
         self.loop.bury()
 
 
-def run(seed: int, trace: Trace | None = None, exchanges: int = EXCHANGES) -> Outcome:
-    """The world of this seed, or what the trace leaves of it."""
+def run(seed: int, trace: Trace | None = None, exchanges: int = EXCHANGES, *, counted: bool = False) -> Outcome:
+    """The world of this seed, or what the trace leaves of it. counted: the kinds of its steps are."""
     logging.disable()  # what fails here fails on purpose
     try:
-        return World(seed, trace, exchanges).run()
+        with uncollected():
+            world = World(seed, trace, exchanges)
+            world.loop.kinds = Counter() if counted else None
+            return world.run()
     finally:
         logging.disable(logging.NOTSET)
