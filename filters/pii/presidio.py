@@ -23,7 +23,7 @@ from headrace.filters.pii.spans import Span
 from headrace.filters.pii.suffixes import is_public
 from headrace.filters.pii.unchecked import unchecked
 
-with deferred("presidio_analyzer.nlp_engine"), unchecked():
+with deferred("presidio_analyzer.nlp_engine", "presidio_analyzer.input_validation"), unchecked():
     import presidio_analyzer
     from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, predefined_recognizers
     from presidio_analyzer.predefined_recognizers import EmailRecognizer as PresidioEmailRecognizer
