@@ -72,8 +72,10 @@ class Course:
         verdict = resolution.verdict
         if isinstance(verdict, Reply):
             return None if ask.link.shadow else verdict
-        self._request.facts.add(verdict.facts, shadow=ask.link.shadow)
-        self.decision.metadata.update(verdict.metadata)
+        if verdict.facts:
+            self._request.facts.add(verdict.facts, shadow=ask.link.shadow)
+        if verdict.metadata:
+            self.decision.metadata.update(verdict.metadata)
         if ask.link.shadow or verdict.edits is NO_EDITS:
             return None
         try:
@@ -107,4 +109,5 @@ class Course:
 
 
 def is_encoded(headers: Headers) -> bool:
-    return any(value.strip().lower() not in ("", "identity") for value in headers.get_all("content-encoding"))
+    encodings = headers.get_all("content-encoding")
+    return bool(encodings) and any(value.strip().lower() not in ("", "identity") for value in encodings)

@@ -1,6 +1,5 @@
 """The decision record: what was asked, what every filter said and how long it took, how it ended. Never a text of the request."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from headrace.ext_proc.core.candidates import Answered
@@ -18,10 +17,6 @@ from headrace.ext_proc.core.verdict import Reply
 
 MAX_PATH = 200
 """Characters of a path, or of a model's name, in a record; both are the client's words."""
-
-
-_TOLD_ALSO_EMPTY = frozenset({bool, int, float, list})
-"""Of other values, those that are empty are absent."""
 
 
 class Decision:
@@ -83,43 +78,48 @@ class Decision:
 
     def record(self, outcome: Outcome) -> Record:
         """The record, as JSON-able members; absent values are left out."""
-        members = {
-            "exchange": self.exchange,
-            "revision": self.revision,
-            "start_ms": self.start_ms or None,
-            **self._asked(),
-            **(self.answer.members if self.answer else {}),
-            **self._answered(outcome),
-            "metadata": {key: value for key, value in self.metadata.items() if key != "exchange"},
-            "steps": self.steps,
-            "elapsed_us": round(self.elapsed_us, 1),
-        }
-        return Record("decision", {key: value for key, value in members.items() if value or type(value) in _TOLD_ALSO_EMPTY})
+        members: dict[str, Any] = {"exchange": self.exchange, "revision": self.revision}
+        if self.start_ms:
+            members["start_ms"] = self.start_ms
+        if self._request is not None:
+            self._tell_asked(self._request, members)
+        if self.answer is not None:
+            members |= self.answer.members
+        members["outcome"] = outcome.cause.value
+        if outcome.status is not None:
+            members["status"] = outcome.status
+        if self.reason:
+            members["reason"] = self.reason
+        if outcome.usage is not None:
+            members["usage"] = outcome.usage.members
+        metadata = {**self.metadata}
+        metadata.pop("exchange", None)
+        if metadata:
+            members["metadata"] = metadata
+        members["steps"] = self.steps
+        members["elapsed_us"] = round(self.elapsed_us, 1)
+        return Record("decision", members)
 
-    def _asked(self) -> Mapping[str, Any]:
-        if (request := self._request) is None:
-            return {}
-        principal, reserved = request.facts.get(PRINCIPAL), request.facts.get(RESERVED)
-        return {
-            "method": request.method,
-            "path": _shown(normalise(request.path)),
-            "endpoint": request.endpoint and request.endpoint.value,
-            "model": self._call and self._call.model[:MAX_PATH],
-            "stream": self._call and self._call.stream,
-            "principal": principal and members_of(principal),
-            "input_tokens": request.facts.get(INPUT_TOKENS),
-            "estimated": request.facts.get(ESTIMATED),
-            "reserved": reserved and reserved.members,
-            "traceparent": traceparent_of(request.headers),
-        }
-
-    def _answered(self, outcome: Outcome) -> Mapping[str, Any]:
-        return {
-            "outcome": outcome.cause.value,
-            "status": outcome.status,
-            "reason": self.reason,
-            "usage": outcome.usage and outcome.usage.members,
-        }
+    def _tell_asked(self, request: Request, members: dict[str, Any]) -> None:
+        get = request.facts.get
+        told = {"method": request.method, "path": _shown(normalise(request.path))}
+        if request.endpoint is not None:
+            told["endpoint"] = request.endpoint.value
+        if self._call is not None:
+            told["model"] = self._call.model[:MAX_PATH]
+        members |= {name: value for name, value in told.items() if value}
+        if self._call is not None:
+            members["stream"] = self._call.stream
+        if (principal := get(PRINCIPAL)) is not None:
+            members["principal"] = members_of(principal)
+        if (tokens := get(INPUT_TOKENS)) is not None:
+            members["input_tokens"] = tokens
+        if (estimated := get(ESTIMATED)) is not None:
+            members["estimated"] = estimated
+        if (reserved := get(RESERVED)) is not None:
+            members["reserved"] = reserved.members
+        if (traceparent := traceparent_of(request.headers)) is not None:
+            members["traceparent"] = traceparent
 
 
 def _shown(path: str) -> str:

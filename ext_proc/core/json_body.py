@@ -58,9 +58,12 @@ def _parse_laxly(text: str | bytes) -> Json:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({name.casefold() for name, _ in pairs}) != len(pairs):
+    found = dict(pairs)
+    names = "".join(found)
+    folded = found if names.isascii() and names == names.lower() else {name.casefold() for name in found}
+    if len(folded) != len(pairs):
         raise BodyError("body.duplicate_key", f"the request body names the key {_twice(pairs)} twice in one object")
-    return dict(pairs)
+    return found
 
 
 def _twice(pairs: Sequence[tuple[str, Any]]) -> str:

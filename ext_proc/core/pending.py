@@ -30,7 +30,8 @@ class Pending:
         self._reroute = self._reroute or bool(spoofed)
 
     def remove(self, *names: str) -> None:
-        self._remove.update(dict.fromkeys(names))
+        for name in names:
+            self._remove[name] = None
 
     def add(self, edits: Edits) -> None:
         for name in edits.remove_headers:

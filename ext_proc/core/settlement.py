@@ -97,10 +97,13 @@ _DETAILS = (
     ("reasoning_tokens", "output_tokens_details", "reasoning_tokens"),
     ("cache_creation_1h_input_tokens", "cache_creation", "ephemeral_1h_input_tokens"),
 )
+_FLAT = frozenset(flat for flat, _, _ in _DETAILS)
 
 
 def _nested(usage: Mapping[str, Any]) -> Mapping[str, Any]:
     """The gateway writes flat keys; the provider's shape has the details one level down."""
+    if _FLAT.isdisjoint(usage):
+        return usage
     return {**usage, **{part: {name: usage[flat]} for flat, part, name in _DETAILS if flat in usage}}
 
 

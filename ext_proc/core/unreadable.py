@@ -36,6 +36,6 @@ def unreadable(headers: Headers) -> Reply | None:
     if is_encoded(headers):
         return _ENCODED
     for value in headers.get_all("content-type"):
-        if any(charset.lower() not in _READ for charset in _CHARSET.findall(value)):
+        if "charset" in value.lower() and any(charset.lower() not in _READ for charset in _CHARSET.findall(value)):
             return _CHARSETS
     return None

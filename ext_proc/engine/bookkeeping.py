@@ -5,6 +5,7 @@ from typing import Any
 
 from headrace.ext_proc.core.effects import Record, Release, Settle
 from headrace.ext_proc.core.ledger import Closed, Closing, Reached
+from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.usage import Usage
 from headrace.ext_proc.engine.prices import nano_usd, spent_of, usd
 
@@ -20,8 +21,16 @@ def closing_of(effect: Money, by: str = "") -> Closing:
     if isinstance(effect, Release):
         return Closing(effect.lease, None, _entry(effect), by)
     if effect.usage is None:
-        return Closing(effect.lease, {}, {**_entry(effect), **_charged(effect, effect.reserved), "outcome": "kept"}, by)
-    return Closing(effect.lease, spent_of(effect.usage, effect.price), {**_entry(effect), **_charged(effect, effect.usage)}, by)
+        return Closing(effect.lease, {}, {**_entry(effect), **_charged(effect.reserved, effect.price), "outcome": "kept"}, by)
+    entry = {**_entry(effect), **_charged(effect.usage, effect.price)}
+    return Closing(effect.lease, spent_of(effect.usage, effect.price), entry, by)
+
+
+def lapsing(organisation: str, lease: str, about: Mapping[str, str], usage: Usage, price: Price | None) -> Mapping[str, str]:
+    """What the ledger is to say of a lease should it lapse. about: whose it is, and for what; see _TOLD, asked and model."""
+    entry = {**about, "exchange": lease, "organisation": organisation, "served": about["model"], "model": about["asked"]}
+    del entry["asked"]
+    return {**entry, **_charged(usage, price)}
 
 
 def _entry(effect: Money) -> dict[str, str]:
@@ -44,16 +53,16 @@ def _spelled(value: Any) -> str:
     return str(int(value)) if isinstance(value, bool | float) else str(value)
 
 
-def _charged(effect: Settle, usage: Usage | None) -> Mapping[str, str]:
+def _charged(usage: Usage | None, price: Price | None) -> Mapping[str, str]:
     """What the lease's counters hold of it, at which price. Where no usage was reported, that is what was reserved."""
     charged: dict[str, str] = {}
     if usage is not None:
         members = usage.members
         charged = {name: str(members[name]) for name in _COUNTS if name in members}
-        if effect.price is not None:
-            charged["nano_usd"] = str(nano_usd(usage, effect.price))
-    if effect.price is not None:
-        charged["price_revision"] = effect.price.revision
+    if price is not None:
+        if usage is not None:
+            charged["nano_usd"] = str(nano_usd(usage, price))
+        charged["price_revision"] = price.revision
     return charged
 
 

@@ -55,8 +55,8 @@ def finished(entry: pb.HTTPAccessLogEntry) -> Finished:
     common, response = entry.common_properties, entry.response
     metadata = common.metadata.filter_metadata
     return Finished(
-        metadata=_values(metadata[NAMESPACE], READ) if NAMESPACE in metadata else {},
-        usage=_values(metadata[USAGE_NAMESPACE], USAGE) if USAGE_NAMESPACE in metadata else {},
+        metadata=_texts(metadata[NAMESPACE]) if NAMESPACE in metadata else {},
+        usage=_values(metadata[USAGE_NAMESPACE]) if USAGE_NAMESPACE in metadata else {},
         status=response.response_code.value,
         reached_upstream=_reached_upstream(common, response.response_code.value),
         duration_ms=_milliseconds(common.duration),
@@ -91,9 +91,15 @@ def _milliseconds(duration: Duration) -> float:
     return duration.seconds * 1e3 + duration.nanos / 1e6
 
 
-def _values(struct: Struct, names: Sequence[str]) -> Mapping[str, str | float | bool]:
+def _texts(struct: Struct) -> Mapping[str, str]:
+    """What we told the gateway, as far as a settlement reads it. All of that is text."""
     fields = struct.fields
-    return {name: _scalar(fields[name]) for name in names if name in fields}
+    return {name: fields[name].string_value for name in READ if name in fields}
+
+
+def _values(struct: Struct) -> Mapping[str, str | float | bool]:
+    fields = struct.fields
+    return {name: _scalar(fields[name]) for name in fields if name in USAGE}
 
 
 def _scalar(value: Value) -> str | float | bool:

@@ -8,6 +8,7 @@ from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 
 from headrace.ext_proc.core.candidates import FIRST_TOKEN_KEY, PICKED_KEY, candidates_of
+from headrace.ext_proc.core.candidates import KEY as CANDIDATES_KEY
 from headrace.ext_proc.core.errors import ProtocolError
 from headrace.ext_proc.core.events import (
     Answer,
@@ -163,17 +164,33 @@ def encode(event: Event, answer: Answer, reading: Reading | None = None, *, ever
 
 
 def _proceed_written(event: Event, answer: Proceed) -> bytes:
-    edits, more = answer.edits, answer.metadata or answer.read is not None or answer.body is not None
-    if not isinstance(event, RequestHeaders) or more or edits.set_headers or not edits.remove_headers:
+    """What is alike in many answers is written once: protobuf's messages put together are their fields put together."""
+    edits, metadata = answer.edits, answer.metadata
+    if answer.read is not None or answer.body is not None or PICKED_KEY in metadata or CANDIDATES_KEY in metadata:
         return proceed(event, answer).SerializeToString()
-    return _removal(tuple(edits.remove_headers), edits.reroute)
+    sets = tuple(edits.set_headers.items()) if edits.set_headers else ()
+    common = _common_written(type(event), sets, tuple(edits.remove_headers), edits.reroute)
+    return common + _metadata_written(metadata) if metadata else common
 
 
-@lru_cache(64)
-def _removal(names: Sequence[str], reroute: bool) -> bytes:
-    """The answer to headers of which some go no further: to most requests that have a body, the same one."""
-    edits = Edits(remove_headers=names, reroute=reroute)
-    return proceed(RequestHeaders(Headers()), Proceed(edits)).SerializeToString()
+@lru_cache(256)
+def _common_written(event: type[Event], sets: Sequence[tuple[str, str]], removes: Sequence[str], reroute: bool) -> bytes:
+    answer = Proceed(Edits(dict(sets), removes, reroute=reroute) if sets or removes or reroute else NO_EDITS)
+    return proceed(_EXAMPLES[event], answer).SerializeToString()
+
+
+def _metadata_written(metadata: Metadata) -> bytes:
+    response = pb.ProcessingResponse()
+    _metadata(response.dynamic_metadata, metadata)
+    return response.SerializeToString()
+
+
+_EXAMPLES: Mapping[type[Event], Event] = {
+    RequestHeaders: RequestHeaders(Headers()),
+    RequestBody: RequestBody(b""),
+    ResponseHeaders: ResponseHeaders(0, Headers()),
+}
+"""Of each kind that is answered with Proceed: that is all its answer depends on."""
 
 
 def proceed(event: Event, answer: Proceed) -> pb.ProcessingResponse:
@@ -277,7 +294,6 @@ def _options(headers: Mapping[str, str]) -> Iterable[pb.HeaderValueOption]:
     return [header_option(name, value) for name, value in headers.items()]
 
 
-@lru_cache(1024)  # names of routes, mostly; appending copies it
 def header_option(name: str, value: str) -> pb.HeaderValueOption:
     raw = value.encode("utf-8", "surrogateescape")
     return pb.HeaderValueOption(header=pb.HeaderValue(key=name, raw_value=raw), append_action=_OVERWRITE)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from math import inf
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -191,7 +192,9 @@ def closing_told(closing: Closing) -> Sequence[object]:
 
 def words_of(record: Mapping[str, str]) -> Sequence[str]:
     """{name, value, ...}, without the outcome."""
-    return [word for pair in record.items() if pair[0] != "outcome" for word in pair]
+    if "outcome" in record:
+        record = {name: value for name, value in record.items() if name != "outcome"}
+    return [*chain.from_iterable(record.items())]
 
 
 def closed(organisation: str, reply: Sequence[object]) -> Closed:

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from headrace.ext_proc.core.effects import Settle
 from headrace.ext_proc.core.ledger import Admitted, Charge, Exhausted, Record, Spent
 from headrace.ext_proc.core.ports import Clock, Store
 from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.principal import Principal
 from headrace.ext_proc.core.usage import Usage
-from headrace.ext_proc.engine.bookkeeping import closing_of
+from headrace.ext_proc.engine.bookkeeping import lapsing
 from headrace.ext_proc.engine.policy.models import Model
 from headrace.ext_proc.engine.prices import spent_of
 from headrace.ext_proc.stores.local import LocalAllowance
@@ -37,19 +35,19 @@ class Lease:
         """In every unit a budget may have; money only where there is a price."""
         return {**spent_of(self.usage, self.price), "requests": 1, "concurrency": 1}
 
-    async def reserve(self, store: Store, now_ms: int, context: Mapping[str, Any]) -> Admitted | Exhausted:
-        """context: what the ledger is to say of a lease that lapses, besides what it charged. Raises StoreUnavailable."""
-        record = self._record(context)
+    async def reserve(self, store: Store, now_ms: int, about: Mapping[str, str]) -> Admitted | Exhausted:
+        """about: what the ledger is to say of a lease that lapses, see `lapsing`. Raises StoreUnavailable."""
+        record = self._record(about)
         return await store.reserve(self.organisation, self.id, self.charges, now_ms=now_ms, ttl_ms=self.ttl_ms, record=record)
 
-    def admit(self, local: LocalAllowance, percent: int, now_ms: int, context: Mapping[str, Any]) -> Admitted | None:
+    def admit(self, local: LocalAllowance, percent: int, now_ms: int, about: Mapping[str, str]) -> Admitted | None:
         """From the process's own allowance; None where it does not hold the lease, or there is none."""
-        record = self._record(context)
+        record = self._record(about)
         told = {"now_ms": now_ms, "ttl_ms": self.ttl_ms}
         return local.admit(self.organisation, self.id, self.charges, percent, **told, record=record) if percent else None
 
-    def _record(self, context: Mapping[str, Any]) -> Record:
-        return closing_of(Settle(self.organisation, self.id, None, self.price, self.usage, context)).record
+    def _record(self, about: Mapping[str, str]) -> Record:
+        return lapsing(self.organisation, self.id, about, self.usage, self.price)
 
     async def extend(self, store: Store, clock: Clock, output_tokens: int) -> Admitted | Exhausted | None:
         """Have it hold so many tokens of answer. Raises StoreUnavailable."""

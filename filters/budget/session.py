@@ -1,6 +1,6 @@
 """One exchange's part of the budget filter: a lease is reserved on every budget at once, and settled, released or left standing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.ext_proc.core.effects import Cause, Effect, Outcome, Release, Settle
@@ -68,12 +68,12 @@ class BudgetSession(Session):
 
     async def _reserve(self, lease: Lease, now_ms: int) -> Verdict:
         self._lease = lease  # before the call: when its reply is lost or not awaited, the store may hold the lease
-        context = self._told(lease)
+        about = self._about(lease)
         answer: Admitted | Exhausted | None
         try:
-            answer = await lease.reserve(self._books.store, now_ms, context)
+            answer = await lease.reserve(self._books.store, now_ms, about)
         except StoreUnavailable:
-            answer = lease.admit(self._books.store, self._books.local_percent, now_ms, context)
+            answer = lease.admit(self._books.store, self._books.local_percent, now_ms, about)
         if answer is None:
             return self._continue(lease, {}, [], "budget.unavailable") if self._books.fails_open else UNAVAILABLE
         if isinstance(answer, Exhausted):
@@ -83,13 +83,13 @@ class BudgetSession(Session):
             self._follow(lease, self._books.step_tokens)
         return self._admit(lease, answer, now_ms)
 
-    def _told(self, lease: Lease) -> dict[str, Any]:
+    def _about(self, lease: Lease) -> Mapping[str, str]:
         """What the ledger says of a lease that lapses, besides what it charged."""
         request = self._request
         assert request.endpoint is not None, "other paths have no body that is read"
         asked = (request.facts.get(ASKED) or request.call.model)[:MAX_MODEL]
-        about = {"endpoint": request.endpoint.value, "stream": request.call.stream, "asked": asked, "model": lease.model.name}
-        return {**known_members(lease.principal), **about}
+        kind = {"endpoint": request.endpoint.value, "stream": "1" if request.call.stream else "0"}
+        return {**known_members(lease.principal), **kind, "asked": asked, "model": lease.model.name}
 
     def _follow(self, lease: Lease, step: int) -> None:
         """The stream is read here, and its lease grows with it."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from headrace.ext_proc.core.ledger import Charge, Exhausted, Fixed, Sliding, Unit, Window
 from headrace.ext_proc.core.verdict import Reply
@@ -67,14 +68,19 @@ def unpriced(model: str, budget: str) -> Reply:
 def ratelimit(charges: Sequence[Charge], remaining: Sequence[int], now_ms: int) -> dict[str, str]:
     """Metadata keys of the x-ratelimit-* headers, for the tightest budget in tokens and the tightest in requests."""
     found: dict[str, str] = {}
-    for unit, (limit, left, reset) in _HEADERS.items():
-        own = [(rest, place) for place, rest in enumerate(remaining) if charges[place].unit == unit]
-        if own:
-            rest, place = min(own)
-            found[limit] = str(charges[place].limit)
-            found[left] = str(rest)
-            found[reset] = _duration(_lasts_ms(charges[place].window, now_ms))
+    for (limit, left, reset), places in _told(tuple([charge.unit for charge in charges])):
+        least, place = min([(remaining[place], place) for place in places])
+        found[limit] = str(charges[place].limit)
+        found[left] = str(least)
+        found[reset] = _duration(-(-_lasts_ms(charges[place].window, now_ms) // 1000))
     return found
+
+
+@lru_cache(1024)
+def _told(units: Sequence[Unit]) -> Sequence[tuple[Sequence[str], Sequence[int]]]:
+    """The headers of each unit that has some, and where its charges stand: the same for all whom the same budgets concern."""
+    places = {unit: tuple(place for place, own in enumerate(units) if own == unit) for unit in _HEADER_UNITS}
+    return [(_HEADERS[unit], own) for unit, own in places.items() if own]
 
 
 def _lasts_ms(window: Window, now_ms: int) -> int:
@@ -83,8 +89,9 @@ def _lasts_ms(window: Window, now_ms: int) -> int:
     return window.length_ms if isinstance(window, Sliding) else 0
 
 
-def _duration(ms: int) -> str:
-    """As OpenAI writes it: `6m0s`."""
-    minutes, seconds = divmod(max(0, -(-ms // 1000)), 60)
+@lru_cache(4096)
+def _duration(whole: int) -> str:
+    """Seconds as OpenAI writes them: `6m0s`."""
+    minutes, seconds = divmod(max(0, whole), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes}m{seconds}s" if hours else f"{minutes}m{seconds}s" if minutes else f"{seconds}s"

@@ -25,6 +25,11 @@ class Offer(NamedTuple):
     gone: str | None = None
 
     @property
+    def is_plain(self) -> bool:
+        """Whether nothing of its own puts it before others or behind them."""
+        return self.suits is None and self.weight is None and (self.pool is None or self.pool.weight is None)
+
+    @property
     def served(self) -> str:
         """What the upstream calls the model."""
         return (self.pool.model if self.pool else None) or self.name

@@ -59,10 +59,11 @@ class Preferences:
             "weight": self._weight,
         }
         self._rankings = [(name, rankings[name]) for name in dict.fromkeys(settings.prefer)]
+        self._by_offers_alone = {*settings.prefer} <= {"complexity", "weight"}
 
     def order(self, request: Request, offers: Sequence[Weighed], now_ms: int) -> Ordered:
         """offers: those that hold the request, in the policy's order, which decides what no preference does."""
-        if len(offers) < 2:
+        if len(offers) < 2 or (self._by_offers_alone and all(one.offer.is_plain for one in offers)):
             return Ordered(offers, None, {})
         found = [(name, ranking(request, offers, now_ms)) for name, ranking in self._rankings]
         telling = [(name, one) for name, one in found if len(set(one.ranks)) > 1]

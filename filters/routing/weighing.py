@@ -116,9 +116,11 @@ class Weighing:
     def _holds(self, pool: Pool | None, asked: Asked) -> str:
         if pool is None:
             return "the gateway's own route"
-        limit = [f"holds up to {pool.max_tokens} tokens"] if pool.max_tokens is not None else []
-        memory = [_share(memory, asked)] if (memory := self._memory.get(id(pool))) else []
-        return "; ".join(limit + memory) or "holds any number of tokens"
+        memory = self._memory.get(id(pool))
+        if pool.max_tokens is None:
+            return _share(memory, asked) if memory else "holds any number of tokens"
+        limit = f"holds up to {pool.max_tokens} tokens"
+        return f"{limit}; {_share(memory, asked)}" if memory else limit
 
     def _sunset(self, offer: Offer, _: Asked) -> Fall:
         return ("routing.sunset", f"is not served since {offer.gone}") if offer.gone else None
