@@ -92,9 +92,9 @@ def _milliseconds(duration: Duration) -> float:
 
 
 def _texts(struct: Struct) -> Mapping[str, str]:
-    """What we told the gateway, as far as a settlement reads it. All of that is text."""
+    """What we told the gateway, as far as a settlement reads it. All of that is text; what is none is nothing of ours."""
     fields = struct.fields
-    return {name: fields[name].string_value for name in READ if name in fields}
+    return {name: text for name in READ if name in fields and (text := fields[name].string_value)}
 
 
 def _values(struct: Struct) -> Mapping[str, str | float | bool]:

@@ -88,6 +88,12 @@ def test_values_that_are_no_scalars_are_empty() -> None:
     assert read(entry(usage=odd)).usage == {"prompt_tokens": "", "completion_tokens": "", "input_tokens": "", "cached_tokens": True}
 
 
+def test_what_is_no_text_was_not_told_by_us() -> None:
+    assert read(entry(told={"exchange": 7, "settle": "access_log", "lease": ["x"], "route": None, "other": "y"})).metadata == {
+        "settle": "access_log"
+    }
+
+
 def test_every_entry_of_a_message_is_settled_and_those_of_others_are_not() -> None:
     others = entry(told={"exchange": "e9"})
     refused = entry(usage=None, status=429, told=TOLD | {"exchange": "e2"})
