@@ -212,8 +212,9 @@ def _problem(status: HTTPStatus, title: str, message: str, request: Request | No
 
 async def _unrouted(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "as it is registered"
-    status = HTTPStatus(error.status_code)
-    return _problem(status, "There is no such page", "The menu has those there are.")
+    answer = _problem(HTTPStatus(error.status_code), "There is no such page", "The menu has those there are.")
+    answer.headers.update(error.headers or {})  # which methods the address has, where it is the method that is wrong
+    return answer
 
 
 async def _failed(_: Request, error: Exception) -> Response:
