@@ -7,17 +7,10 @@ here, the answer is that it may find something.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from phonenumbers import (
-    COUNTRY_CODE_TO_REGION_CODE,
-    CountryCodeSource,
-    PhoneMetadata,
-    PhoneNumber,
-    country_code_for_region,
-    region_code_for_country_code,
-)
-from phonenumbers import phonenumbermatcher as matcher
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata, country_code_for_region, region_code_for_country_code
+from phonenumbers.phonenumberutil import _formatting_rule_has_first_group_only
 
 # What national numbers are written with, apart from extensions and calls abroad: those begin with a plus, 00, 011 or the like.
 _NATIONAL = re.compile(r"[0-9 ().\-/\[\]]+")
@@ -54,7 +47,7 @@ def impossible(candidate: str, regions: Iterable[str]) -> Iterator[str]:
     """Those of the regions in which neither the candidate nor a part of it is a number, nor where they share a country's code."""
     if _WHOLE.fullmatch(candidate):
         digits = candidate.replace("-", "")
-        yield from (region for region in regions if not plan_of(region).may_be(candidate, digits))
+        yield from (region for region in regions if not plan_of(region).may_be(digits))
     elif (runs := _runs(candidate)) is not None:
         yield from (region for region in regions if not any(map(plan_of(region).ends, runs)))
 
@@ -93,13 +86,14 @@ class NumberingPlan:
         own = PhoneMetadata.metadata_for_region(region)
         prefixes = (str(self._code), *_prefixes(own), *_prefixes(main))
         self._prefix = re.compile("|".join(f"(?:{each})" for each in dict.fromkeys(prefixes)))
+        self._forms = _forms(main)
 
     def ends(self, digits: str) -> bool:
         """Whether the digits, prefixes included, may be a number."""
         return self._ends_in_general.fullmatch(digits) is not None and self._ends_in_kinds.fullmatch(digits) is not None
 
-    def may_be(self, candidate: str, digits: str) -> bool:
-        """Whether groups apart by hyphens, which the matcher reads whole, may be a number. digits: the same without hyphens.
+    def may_be(self, digits: str) -> bool:
+        """Whether digits that are one group, or groups apart by hyphens, which the matcher reads whole, may be a number.
 
         Digits that begin with neither the country's code nor any prefix are a national number as they stand: the patterns have
         to match all of them, and the number must be one that is written without the prefix.
@@ -108,13 +102,39 @@ class NumberingPlan:
             return self.ends(digits)
         if self._general.fullmatch(digits) is None or self._kinds.fullmatch(digits) is None:
             return False
-        return self._stands_without_prefix(candidate, digits)
+        return self._is_written_without_prefix(digits)
 
-    def _stands_without_prefix(self, candidate: str, digits: str) -> bool:
-        source = CountryCodeSource.FROM_DEFAULT_COUNTRY
-        number = PhoneNumber(self._code, int(digits), raw_input=candidate, country_code_source=source)
-        stands: bool = matcher._is_national_prefix_present_if_required(number)
-        return stands
+    def _is_written_without_prefix(self, digits: str) -> bool:
+        for form in self._forms:
+            if form.begins.match(digits) and form.digits.fullmatch(digits):
+                return form.is_bare
+        return True
+
+
+class _Form(NamedTuple):
+    """How numbers are written that begin so and have these digits. is_bare: with or without the prefix."""
+
+    begins: re.Pattern[str]
+    digits: re.Pattern[str]
+    is_bare: bool
+
+
+def _forms(metadata: Any) -> Sequence[_Form]:
+    """The first that fits a number is its own. metadata: of a country code's main region, or None."""
+    return [
+        _Form(
+            re.compile(each.leading_digits_pattern[-1] if each.leading_digits_pattern else ""),
+            re.compile(each.pattern),
+            _is_bare(each),
+        )
+        for each in (metadata.number_format if metadata is not None else ())
+    ]
+
+
+def _is_bare(form: Any) -> bool:
+    """As `_is_national_prefix_present_if_required` has it."""
+    rule = form.national_prefix_formatting_rule
+    return bool(not rule or form.national_prefix_optional_when_formatting or _formatting_rule_has_first_group_only(rule))
 
 
 class _Lines:
