@@ -5,7 +5,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -144,8 +144,12 @@ async def test_a_real_prometheus_has_every_metric_that_the_dashboard_and_the_rul
             named = {name for text in ASKED for name in re.findall(r"\b(?:headrace|gen_ai_client)_[a-z_]+\b", text)}
             families = {family.name: family for family in FAMILIES if any(name.startswith(family.name) for name in named)}
             assert set(families) <= {name.removesuffix("_total") for name in known}
-            without = {name for name in families if not await query(client, f'{{__name__=~"{name}(_total|_bucket)?"}}')}
-            assert without == UNEVENTFUL
+            await until(lambda: _has_all(client, set(families) - UNEVENTFUL), "it has scraped them")
+
+
+async def _has_all(client: httpx.AsyncClient, names: Iterable[str]) -> bool:
+    """Those of a settlement are scraped when they are there."""
+    return all([await query(client, f'{{__name__=~"{name}(_total|_bucket)?"}}') for name in names])
 
 
 async def _was_tried(running: Served) -> bool:
