@@ -4,18 +4,23 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from headrace.ext_proc.core.effects import Cause, Outcome
+from headrace.ext_proc.core.candidates import Candidate, candidates_metadata
+from headrace.ext_proc.core.effects import Cause, Outcome, Record, Settle
 from headrace.ext_proc.core.errors import HeadraceError
+from headrace.ext_proc.core.facts import ESTIMATED, INPUT_TOKENS, Fact
 from headrace.ext_proc.core.headers import Headers
 from headrace.ext_proc.core.ledger import Sliding
 from headrace.ext_proc.core.needs import Needs
 from headrace.ext_proc.core.pending import Pending
 from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.principal import MAX_PART, PRINCIPAL, Principal, is_part
+from headrace.ext_proc.core.terms import RESERVED
 from headrace.ext_proc.core.usage import Usage
 from headrace.ext_proc.core.verdict import NO_EDITS, Continue, Edits, SetMember
-from tests.kit import body, decision_in, exchange_of, filter_of, post, told
+from tests.kit import answer_head, body, decision_in, exchange_of, filter_of, post, told
 
 # --- headers ------------------------------------------------------------------------------------------------------------------
 
@@ -146,6 +151,25 @@ async def test_a_record_has_the_usage_that_passed_through() -> None:
     record = exchange.decision.record(Outcome(Cause.COMPLETED, 200, Usage(1, 2)))
     assert record.members["usage"] == {"input_tokens": 1, "output_tokens": 2, "cached_tokens": 0, "reasoning_tokens": 0}
     assert record.members["status"] == 200
+
+
+async def test_a_record_says_what_was_counted_and_held_and_who_answered_and_a_settlement_goes_by_it() -> None:
+    gpu, cloud = Candidate("gpu", "llama"), Candidate("cloud", "cheap", Price("3", "4"))
+    facts: dict[Fact[Any], Any] = {INPUT_TOKENS: 5, ESTIMATED: 7, RESERVED: Usage(5, 6)}
+    metadata = {**candidates_metadata([gpu, cloud])}
+    needs, settles = Needs.REQUEST_BODY | Needs.RESPONSE_HEADERS, Settle("o", "e1", Usage(5, 2))
+    counts = filter_of(needs=needs, on_request=Continue(facts=facts, metadata=metadata), close=[settles])
+    exchange = exchange_of(counts)
+    exchange.decision.start_ms = 1_795_000_000_000
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    await told(exchange, post(traceparent=trace), body(), replace(answer_head(), upstream="cloud"))
+    settle, record = exchange.close(Cause.COMPLETED)
+    assert isinstance(settle, Settle)
+    assert settle.price == cloud.price
+    assert isinstance(record, Record)
+    told_of = {"start_ms": 1_795_000_000_000, "input_tokens": 5, "estimated": 7, "reserved": Usage(5, 6).members}
+    assert record.members.items() >= told_of.items()
+    assert (record.members["traceparent"], record.members["route"], record.members["failed"]) == (trace, "cloud", ["gpu"])
 
 
 def test_an_exchange_that_saw_nothing_has_a_record_of_nothing() -> None:
