@@ -6,6 +6,7 @@ asked now and then without any notice too, because network file systems give non
 """
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
@@ -94,6 +95,12 @@ class Reloader:
         seen = signatures(self._seen)
         if seen == self._seen:
             return
+        await self._offer(seen)
+        # A policy that is dropped is full of cycles, and a worker's collections look for those too seldom to keep up with changes.
+        gc.collect()
+
+    async def _offer(self, seen: dict[Path, Signature]) -> None:
+        """seen: the files as they were before they are read."""
         try:
             policy = await asyncio.to_thread(self._compile)
         except PolicyErrors as errors:

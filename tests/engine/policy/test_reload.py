@@ -2,10 +2,12 @@
 
 import asyncio
 import errno
+import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
 
@@ -143,6 +145,32 @@ async def test_a_look_at_files_that_did_not_change_compiles_nothing(bench: Workb
     watched = Watched(bench.path)
     await watched.reloader.look()
     assert watched.compiled == 1
+
+
+class Knot:
+    """What only a collection finds."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+async def test_nothing_is_left_of_what_compiling_tied_in_knots(bench: Workbench) -> None:
+    knots: WeakSet[Knot] = WeakSet()
+
+    def compile() -> Policy:
+        knots.add(Knot())
+        return compile_policy(bench.path, registry(), PORTS)
+
+    bench.write(ONE)
+    reloader = Reloader(bench.path, compile, lambda outcome: None)
+    gc.disable()  # a worker collects seldom
+    try:
+        for text in (TWO, BAD, ONE):
+            bench.write(text)
+            await reloader.look()
+            assert not knots
+    finally:
+        gc.enable()
 
 
 async def test_a_touched_file_of_the_same_content_is_not_swapped(bench: Workbench) -> None:
