@@ -48,6 +48,7 @@ class Counted(NamedTuple):
 class Way(NamedTuple):
     """How one model counts. template: None for OpenAI's formula. is_framed, is_own: template and tokenizer are the model's."""
 
+    model: Model
     counter: Counter
     template: Template | None
     is_framed: bool
@@ -88,9 +89,9 @@ class Tokens:
 
     def _way(self, model: Model) -> Way:
         """How the model counts, found once. Raises OSError or ValueError for a file that cannot be read."""
-        if (way := self._ways.get(model.name)) is None:
+        if (way := self._ways.get(model.name)) is None or way.model is not model:
             counter = self.counter(model)
-            way = Way(counter, self._template(model, counter), is_framed(model), is_own(model))
+            way = Way(model, counter, self._template(model, counter), is_framed(model), is_own(model))
             self._ways[model.name] = way
         return way
 
