@@ -14,10 +14,11 @@ import pytest
 from headrace.ext_proc.core.effects import Effect, Settle
 from headrace.ext_proc.core.needs import Needs
 from headrace.ext_proc.core.request import Request
-from headrace.ext_proc.core.session import Policy
+from headrace.ext_proc.core.session import Link, Policy
 from headrace.ext_proc.core.verdict import PASS, Verdict
 from headrace.ext_proc.envoy import access_log, health, processor
 from headrace.ext_proc.envoy.access_log import AccessLog
+from headrace.ext_proc.envoy.config.names import ANSWER_WITHIN
 from headrace.ext_proc.envoy.health import Health
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 from headrace.ext_proc.envoy.processor import CAPABILITIES, Processor
@@ -30,7 +31,8 @@ from tests.envoy.test_processor import ALL, READS, answer_headers, chunk, header
 from tests.kit import DENIED, decision_in, filter_of, policy_of
 from tests.transcripts.site import WAIT, until
 
-WORDS = ((CAPABILITIES, ALL),)
+WORDS = ((CAPABILITIES, f"{ALL},{ANSWER_WITHIN}{int(WAIT * 1000)}"),)
+"""A busy machine may take its time."""
 OK, CANCELLED, FAILED = grpc.StatusCode.OK, grpc.StatusCode.CANCELLED, grpc.StatusCode.FAILED_PRECONDITION
 MIB = 1024 * 1024
 ENVOYS_LIMIT = 64 * 1024
@@ -75,9 +77,11 @@ async def _running(transport: Transport, *filters: Any) -> AsyncIterator[Running
         served = methods(handler, AccessLog(run.effects.append), Health(lambda: run.ready))
         run.server = listen(transport, served, address)
         await run.server.start()
-        async with grpc.aio.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)]) as run.channel:
-            yield run
-        await run.server.stop(0)
+        try:
+            async with grpc.aio.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)]) as run.channel:
+                yield run
+        finally:  # or a test that fails takes others with it: what grpc's server leaves behind does not know its loop is closed
+            await run.server.stop(0)
         await until(lambda: handler.active == 0, "every stream to be closed")
 
 
@@ -238,7 +242,8 @@ async def test_two_hundred_streams_at_once_are_served_side_by_side(running: Run)
         await everybody.wait()
         return PASS
 
-    async with running(filter_of(needs=Needs.REQUEST_BODY, on_request=together)) as run:
+    patient = Link("together", filter_of(needs=Needs.REQUEST_BODY, on_request=together), timeout_ms=int(WAIT * 1000))
+    async with running(patient) as run:
 
         async def one() -> grpc.StatusCode:
             call = run.stream()
