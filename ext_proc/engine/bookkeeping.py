@@ -15,7 +15,7 @@ _TOLD = ("exchange", "team", "app", "user", "key", "route", "endpoint", "stream"
 _COUNTS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "cache_write_tokens", "service_tier")
 
 
-def closing_of(effect: Money, by: str = "") -> Closing:
+def closing_of(effect: Money, by: str) -> Closing:
     """What the store is told, by whom: see Closing. The effect must have a lease."""
     assert effect.lease is not None, "what no budget holds is not settled"
     if isinstance(effect, Release):

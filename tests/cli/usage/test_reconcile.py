@@ -52,7 +52,7 @@ async def settle(url: str, organisation: str, now_ms: int, effect: Money) -> Non
     store = patient_store(url)
     charge = Charge("team", "tokens", 10**9, 1, Sliding(60_000))
     await store.reserve(organisation, str(effect.lease), [charge], now_ms=now_ms, ttl_ms=60_000)
-    await store.settle_many(organisation, [closing_of(effect)], now_ms=now_ms)
+    await store.settle_many(organisation, [closing_of(effect, "test")], now_ms=now_ms)
     await store.close()
 
 
