@@ -1,7 +1,8 @@
 """Which members of a request are no text, by endpoint. A member that is not here is searched.
 
 Sources: the OpenAI and Anthropic API references. Words of the protocol are listed because a search would find dates in model
-names and numbers in ids, and break the call; see `strings` for what a word must look like.
+names and numbers in ids, and break the call; see `strings` for what a word must look like. Where a number or a truth value
+belongs, a string is a mistake or a hiding place, and so text.
 """
 
 from collections.abc import Mapping
@@ -22,11 +23,11 @@ def _texts(*names: str) -> dict[str, Rule]:
 
 _CACHE: Rules = _words("type", "ttl")
 _SAMPLING: Rules = {
-    **_words("model", "service_tier", "reasoning_effort", "verbosity", "modalities", "stream", "truncation", "store"),
-    **_words("max_tokens", "max_completion_tokens", "max_output_tokens", "temperature", "top_p", "top_k", "n", "seed", "logprobs"),
-    **_words("top_logprobs", "presence_penalty", "frequency_penalty", "parallel_tool_calls", "prompt_cache_retention"),
-    "stream_options": _words("include_usage", "include_obfuscation"),
-    "logit_bias": {"*": _WORD},
+    **_words("model", "service_tier", "reasoning_effort", "verbosity", "modalities", "truncation", "prompt_cache_retention"),
+    **_texts("max_tokens", "max_completion_tokens", "max_output_tokens", "temperature", "top_p", "top_k", "n", "seed", "logprobs"),
+    **_texts("top_logprobs", "presence_penalty", "frequency_penalty", "parallel_tool_calls", "stream", "store"),
+    "stream_options": _texts("include_usage", "include_obfuscation"),
+    "logit_bias": {"*": _TEXT},
     "metadata": _FREE,
     **_texts("user", "stop", "safety_identifier", "prompt_cache_key"),
 }

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from headrace.ext_proc.core.verdict import Json, Path
 from headrace.filters.pii.encoded import BASE64, is_readable
+from headrace.filters.pii.views import LEAST_RUN, holds_text
 
 
 class Kind(Enum):
@@ -118,7 +119,7 @@ def _members(found: Collected, members: dict[str, Any], path: Path, rule: Rule) 
         elif inner is Kind.TEXT:
             if value:
                 found.texts.append(Text((*path, name), value))
-        elif inner is not Kind.WORD or _WORD.fullmatch(value) is None:
+        elif inner is not Kind.WORD or not is_word(value):
             _string(found, value, (*path, name), inner)
 
 
@@ -158,8 +159,8 @@ def _media(found: Collected, value: str, path: Path) -> None:
 
 
 def is_word(value: str) -> bool:
-    """Whether `value` may pass for a name, an id, or a model."""
-    return _WORD.fullmatch(value) is not None
+    """Whether `value` may pass for a name, an id, or a model: it looks like one, and is no text in base64."""
+    return _WORD.fullmatch(value) is not None and (len(value) < LEAST_RUN or not holds_text(value))
 
 
 def is_opaque(value: str) -> bool:

@@ -22,7 +22,9 @@ _PERCENT = r"(?:%[0-9A-Fa-f]{2})+"
 _ENTITY = r"&(?:\#[0-9]{1,7}|\#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
 _ESCAPE = r"\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}"
 _WRITTEN = re.compile(rf"(?P<percent>{_PERCENT})|(?P<entity>{_ENTITY})|(?P<escape>{_ESCAPE})|[{_INVISIBLE}{_FOLDED}]")
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\-]{20,}={0,2}")
+LEAST_RUN = 20
+"""Characters. Shorter runs of base64 are not decoded: most words are one."""
+_BASE64 = re.compile(rf"[A-Za-z0-9+/_\-]{{{LEAST_RUN},}}={{0,2}}")
 LEAST_READABLE = 0.95
 """The share of letters, digits, marks and blanks in decoded bytes that makes them text."""
 
@@ -30,7 +32,7 @@ HINTS = (
     r"%[0-9a-f]{2}",
     "&(?:#|[a-z]{2})",
     r"\\[ux][0-9a-f]{2}",
-    r"[a-z0-9+/_\-]{20}",
+    rf"[a-z0-9+/_\-]{{{LEAST_RUN}}}",
     r"[\x{ad}\x{b2}\x{b3}\x{b9}\x{34f}\x{61c}\x{180e}\x{200b}-\x{209c}\x{2460}-\x{24ff}\x{fe00}-\x{fe6f}\x{feff}-\x{ffee}]",
     r"[\x{1d400}-\x{1d7ff}\x{e0020}-\x{e007f}]",
 )
@@ -61,6 +63,11 @@ def views(text: str) -> Iterator[View]:
         if (inner := _decoded(run[0])) is not None:
             yield View(inner, run.start(), run.end())
             yield from (View(deeper.text, run.start(), run.end()) for deeper in views(inner))  # each a quarter shorter
+
+
+def holds_text(word: str) -> bool:
+    """Whether a run of base64 in `word` does."""
+    return any(_decoded(run[0]) is not None for run in _BASE64.finditer(word))
 
 
 def _plain(text: str) -> View:

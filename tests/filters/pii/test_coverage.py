@@ -248,3 +248,27 @@ def test_what_is_text_is_decoded_and_what_is_not_is_told_apart(value: str, text:
     assert (read.text if read else "") == text
     assert is_readable(value) == bool(text)
     assert read is None or opened(read.closed("ü x")) == read._replace(text="ü x")
+
+
+CARD = "4111111111111111"
+HIDDEN = b64encode(b"jane.doe@example.com").decode().rstrip("=")  # letters and digits, like an id
+
+
+@pytest.mark.parametrize("name", ["temperature", "seed", "top_p", "logprobs", "parallel_tool_calls"])
+@pytest.mark.parametrize("value", [EMAIL, CARD, HIDDEN])
+def test_a_string_where_a_number_belongs_is_text(redacting: Policy, name: str, value: str) -> None:
+    assert value not in json.dumps(Talk(redacting).sent({**user("Hello."), name: value}))
+
+
+@pytest.mark.parametrize("name", ["model", "service_tier", "reasoning_effort"])
+def test_a_word_that_is_base64_of_text_is_text(redacting: Policy, name: str) -> None:
+    assert HIDDEN not in json.dumps(Talk(redacting).sent({**user("Hello."), name: HIDDEN}))
+
+
+@pytest.mark.parametrize(
+    "word", ["gpt-4o-mini-2024-07-18", "call_jmfcTYk0oXqg2yKXYJlrPSDm", "toolu_01A09q90qw90lq917835lq9", "a" * 256]
+)
+def test_words_of_the_protocol_stay_what_they_are(redacting: Policy, word: str) -> None:
+    body = {**user("Hello."), "model": word}
+    body["messages"].append({"role": "tool", "tool_call_id": word, "content": "done"})
+    assert Talk(redacting).sent(body) == body
