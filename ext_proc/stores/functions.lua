@@ -43,10 +43,12 @@ local OPENED = 7
 -- Bytes of plans that are remembered unpacked, which takes some eight times as much: a thousand callers or more.
 local PLANS = 1048576
 
--- '%.0f' writes the same at twice the cost.
+-- For names: an argument of a command may be a number. '%.0f' writes the same at twice the cost.
 local function digits(number)
   return string.format('%d', number)
 end
+
+-- Loops count: `ipairs` calls a function for each member, a tenth of a reservation's time.
 
 local plans, planned = {}, 0
 
@@ -63,8 +65,8 @@ local function plan_of(packed)
   return plan
 end
 
-local function corrected(used, change)
-  return digits(math.min(math.max(tonumber(used) - change[1] + change[2], 0), EXACT))
+local function corrected(used, more)
+  return math.min(math.max(tonumber(used) + more, 0), EXACT)
 end
 
 local function width_of(length)
@@ -82,12 +84,12 @@ end
 
 -- {used = {sum, ...}, known = whether the window had any of these counters}
 local function look_fixed(key, fields)
-  local seen = {used = {}, known = false}
-  for i, value in ipairs(redis.call('HMGET', key, unpack(fields))) do
-    seen.used[i] = tonumber(value or 0)
-    seen.known = seen.known or value ~= false
+  local used, known = redis.call('HMGET', key, unpack(fields)), false
+  for i = 1, #fields do
+    known = known or used[i] ~= false
+    used[i] = tonumber(used[i] or 0)
   end
-  return seen
+  return {used = used, known = known}
 end
 
 -- {used = {sum}, live = {bucket -> sum}, lapsed = {field, ...}}
@@ -114,9 +116,9 @@ end
 -- {used = {sum}, lapsed = {member, ...}}
 local function look_held(key, now)
   local used = -1 - tonumber(redis.call('ZSCORE', key, TOTAL) or -1)
-  local lapsed = redis.call('ZRANGEBYSCORE', key, 0, digits(now))
-  for _, member in ipairs(lapsed) do
-    used = used - amount_of(member)
+  local lapsed = redis.call('ZRANGEBYSCORE', key, 0, now)
+  for i = 1, #lapsed do
+    used = used - amount_of(lapsed[i])
   end
   return {used = {used}, lapsed = lapsed}
 end
@@ -132,24 +134,24 @@ end
 
 local function draw_fixed(key, seen, now, ends, fields, places, amounts)
   local sums = {}
-  for i, field in ipairs(fields) do
-    sums[2 * i - 1], sums[2 * i] = field, digits(seen.used[i] + amounts[places[i]])
+  for i = 1, #fields do
+    sums[2 * i - 1], sums[2 * i] = fields[i], seen.used[i] + amounts[places[i]]
   end
   redis.call('HSET', key, unpack(sums))
   if not seen.known then
-    redis.call('PEXPIRE', key, digits(ends - now + SLACK))
+    redis.call('PEXPIRE', key, ends - now + SLACK)
   end
 end
 
 local function draw_sliding(key, seen, now, length, amount)
   local bucket = bucket_of(now, length)
-  redis.call('HINCRBY', key, digits(bucket), digits(amount))
+  redis.call('HINCRBY', key, bucket, amount)
   if #seen.lapsed > 0 then
     redis.call('HDEL', key, unpack(seen.lapsed))
   end
   -- The whole bucket counts for `length` after its end.
   if not seen.live[bucket] then
-    redis.call('PEXPIRE', key, digits(length + width_of(length) + SLACK))
+    redis.call('PEXPIRE', key, length + width_of(length) + SLACK)
   end
 end
 
@@ -158,9 +160,9 @@ local function draw_held(key, seen, now, member, amount, lapses)
   if #seen.lapsed > 0 then
     redis.call('ZREM', key, unpack(seen.lapsed))
   end
-  redis.call('ZADD', key, digits(lapses), member, digits(-1 - seen.used[1] - amount), TOTAL)
+  redis.call('ZADD', key, lapses, member, -1 - seen.used[1] - amount, TOTAL)
   if redis.call('PTTL', key) < lapses - now then
-    redis.call('PEXPIRE', key, digits(lapses - now + SLACK))
+    redis.call('PEXPIRE', key, lapses - now + SLACK)
   end
 end
 
@@ -176,8 +178,8 @@ local function refits_at(seen, now, length, limit, amount)
   end
   table.sort(order)
   local last = bucket_of(now, length)
-  for _, bucket in ipairs(order) do
-    last, used = bucket, used - seen.live[bucket]
+  for i = 1, #order do
+    last, used = order[i], used - seen.live[order[i]]
     if amount <= limit - used then
       break
     end
@@ -194,7 +196,7 @@ local function record_of(key, now)
 end
 
 local function write_down(ledger, now, outcome, record)
-  redis.call('XADD', ledger, 'MAXLEN', '~', LEDGER, '*', 'at_ms', digits(now), 'outcome', outcome, unpack(record))
+  redis.call('XADD', ledger, 'MAXLEN', '~', LEDGER, '*', 'at_ms', now, 'outcome', outcome, unpack(record))
 end
 
 -- How an open lease stands in the sorted set; the same bytes for the same values. record: packed.
@@ -204,22 +206,23 @@ end
 
 -- Writes down leases that have lapsed. Closed besides, for a caller whose clock lags would find them open.
 local function sweep(ledger, open, now)
-  for _, entry in ipairs(redis.call('ZRANGEBYSCORE', open, 0, digits(now), 'LIMIT', 0, SWEPT)) do
-    local lease, record, lapses = unpack(cmsgpack.unpack(entry))
+  local entries = redis.call('ZRANGEBYSCORE', open, 0, now, 'LIMIT', 0, SWEPT)
+  for i = 1, #entries do
+    local lease, record, lapses = unpack(cmsgpack.unpack(entries[i]))
     local kept = redis.call('GET', lease)
     if kept then
       redis.call('SET', lease, cmsgpack.pack({CLOSED, lapses, cmsgpack.unpack(kept)[3]}), 'KEEPTTL')
     end
-    redis.call('ZREM', open, entry)
+    redis.call('ZREM', open, entries[i])
     write_down(ledger, lapses, 'expired', cmsgpack.unpack(record))
   end
 end
 
 -- {1, remaining...}; args: as reserve has them.
 local function admit(keys, args, now, ttl, amounts, seen)
-  local reply, lease, record = {1}, keys[1], args[3]
-  for g, group in ipairs(plan_of(args[2])) do
-    local key, ends, length, fields, _, limits, places = unpack(group)
+  local reply, lease, record, groups = {1}, keys[1], args[3], plan_of(args[2])
+  for g = 1, #groups do
+    local key, ends, length, fields, _, limits, places = unpack(groups[g])
     local amount = amounts[places[1]]
     if length > 0 then
       draw_sliding(key, seen[g], now, length, amount)
@@ -228,13 +231,13 @@ local function admit(keys, args, now, ttl, amounts, seen)
     else
       draw_fixed(key, seen[g], now, ends, fields, places, amounts)
     end
-    for i, limit in ipairs(limits) do
-      reply[1 + places[i]] = limit - seen[g].used[i] - amounts[places[i]]
+    for i = 1, #limits do
+      reply[1 + places[i]] = limits[i] - seen[g].used[i] - amounts[places[i]]
     end
   end
-  redis.call('SET', lease, cmsgpack.pack({OPEN, now + ttl, reply, now, amounts, args[2], record}), 'PX', digits(ttl + SLACK))
+  redis.call('SET', lease, cmsgpack.pack({OPEN, now + ttl, reply, now, amounts, args[2], record}), 'PX', ttl + SLACK)
   if record ~= '' then
-    redis.call('ZADD', keys[#keys], digits(now + ttl), entry_of(lease, record, now + ttl))
+    redis.call('ZADD', keys[#keys], now + ttl, entry_of(lease, record, now + ttl))
   end
   return reply
 end
@@ -250,10 +253,10 @@ end
 -- {0, remaining, resets, remaining, resets...}, resets 0 for a counter that could hold its charge.
 local function refuse(groups, now, amounts, seen)
   local reply = {0}
-  for g, group in ipairs(groups) do
-    local _, ends, length, _, _, limits, places = unpack(group)
-    for i, limit in ipairs(limits) do
-      local place, used, resets = places[i], seen[g].used[i], 0
+  for g = 1, #groups do
+    local _, ends, length, _, _, limits, places = unpack(groups[g])
+    for i = 1, #limits do
+      local limit, place, used, resets = limits[i], places[i], seen[g].used[i], 0
       if amounts[place] > limit - used then
         resets = resets_at(seen[g], now, ends, length, limit, amounts[place])
       end
@@ -265,8 +268,8 @@ end
 
 -- Differences stay within what a double holds exactly, sums would not.
 local function fits(seen, limits, places, amounts)
-  for i, limit in ipairs(limits) do
-    if amounts[places[i]] > limit - seen.used[i] then
+  for i = 1, #limits do
+    if amounts[places[i]] > limits[i] - seen.used[i] then
       return false
     end
   end
@@ -282,8 +285,8 @@ local function reserve(keys, args)
     return record[1] == RELEASED_FIRST and redis.error_reply('LEASE released before it was reserved') or record[3]
   end
   local groups, seen, all = plan_of(args[2]), {}, true
-  for g, group in ipairs(groups) do
-    local key, _, length, fields, _, limits, places = unpack(group)
+  for g = 1, #groups do
+    local key, _, length, fields, _, limits, places = unpack(groups[g])
     seen[g] = look(key, now, length, fields)
     all = all and fits(seen[g], limits, places, amounts)
   end
@@ -306,8 +309,8 @@ end
 local function growth(group, amounts, totals)
   local _, _, _, _, units, _, places = unpack(group)
   local more = {}
-  for i, unit in ipairs(units) do
-    more[i] = math.max((totals[unit] or 0) - amounts[places[i]], 0)
+  for i = 1, #units do
+    more[i] = math.max((totals[units[i]] or 0) - amounts[places[i]], 0)
   end
   return more
 end
@@ -315,11 +318,12 @@ end
 -- The reply to an extension, and whether it is one that admits: {1, remaining...} or {0, remaining, resets...}
 local function weigh(groups, amounts, mores, seen, now, reserved_at)
   local admitted, refused, all = {1}, {0}, true
-  for g, group in ipairs(groups) do
-    local _, ends, length, _, _, limits, places = unpack(group)
-    local alive = counts(group, now, reserved_at)
-    for i, limit in ipairs(limits) do
-      local place, rest, more, resets = places[i], limit - seen[g].used[i], mores[g][i], 0
+  for g = 1, #groups do
+    local _, ends, length, _, _, limits, places = unpack(groups[g])
+    local alive = counts(groups[g], now, reserved_at)
+    for i = 1, #limits do
+      local limit, place, more, resets = limits[i], places[i], mores[g][i], 0
+      local rest = limit - seen[g].used[i]
       if more > rest and (more > 0 or amounts[place] == 0) and alive then
         all, resets = false, resets_at(seen[g], now, ends, length, limit, more)
       end
@@ -338,17 +342,17 @@ local function grow(lease, group, amounts, more, seen, now, reserved_at, lapses)
     redis.call('ZREM', key, member_of(amount, lease))
     draw_held(key, seen, now, member_of(amount + more[1], lease), more[1], lapses)
   elseif counts(group, now, reserved_at) then
-    for i, field in ipairs(fields) do
+    for i = 1, #fields do
       if more[i] > 0 then
-        redis.call('HINCRBY', key, length > 0 and digits(bucket_of(reserved_at, length)) or field, digits(more[i]))
+        redis.call('HINCRBY', key, length > 0 and bucket_of(reserved_at, length) or fields[i], more[i])
       end
     end
     if length == 0 and not seen.known then
-      redis.call('PEXPIRE', key, digits(ends - now + SLACK))
+      redis.call('PEXPIRE', key, ends - now + SLACK)
     end
   end
-  for i, place in ipairs(places) do
-    amounts[place] = amounts[place] + more[i]
+  for i = 1, #places do
+    amounts[places[i]] = amounts[places[i]] + more[i]
   end
 end
 
@@ -370,7 +374,8 @@ local function extend(keys, args)
   end
   local _, opened_until, _, reserved_at, amounts, plan, written = unpack(record)
   local groups, mores, seen = plan_of(plan), {}, {}
-  for g, group in ipairs(groups) do
+  for g = 1, #groups do
+    local group = groups[g]
     mores[g], seen[g] = growth(group, amounts, totals), look(group[1], now, group[3], group[4])
   end
   local reply, all = weigh(groups, amounts, mores, seen, now, reserved_at)
@@ -379,24 +384,24 @@ local function extend(keys, args)
     if written ~= '' then
       redis.call('ZREM', keys[2], entry_of(keys[1], written, opened_until))
       written = regrown(written, totals)
-      redis.call('ZADD', keys[2], digits(lapses), entry_of(keys[1], written, lapses))
+      redis.call('ZADD', keys[2], lapses, entry_of(keys[1], written, lapses))
     end
-    for g, group in ipairs(groups) do
-      grow(keys[1], group, amounts, mores[g], seen[g], now, reserved_at, lapses)
+    for g = 1, #groups do
+      grow(keys[1], groups[g], amounts, mores[g], seen[g], now, reserved_at, lapses)
     end
     record[2], record[7] = lapses, written
-    redis.call('SET', keys[1], cmsgpack.pack(record), 'PX', digits(lapses - now + SLACK))
+    redis.call('SET', keys[1], cmsgpack.pack(record), 'PX', lapses - now + SLACK)
   end
   return reply
 end
 
 -- Counters and buckets that are no longer there stay away: their time has gone.
-local function correct_fixed(key, fields, changes)
-  local sums = {}
-  for i, used in ipairs(redis.call('HMGET', key, unpack(fields))) do
-    if used then
+local function correct_fixed(key, fields, mores)
+  local used, sums = redis.call('HMGET', key, unpack(fields)), {}
+  for i = 1, #fields do
+    if used[i] then
       sums[#sums + 1] = fields[i]
-      sums[#sums + 1] = corrected(used, changes[i])
+      sums[#sums + 1] = corrected(used[i], mores[i])
     end
   end
   if #sums > 0 then
@@ -404,33 +409,33 @@ local function correct_fixed(key, fields, changes)
   end
 end
 
-local function correct_sliding(key, bucket, change)
-  local used = redis.call('HGET', key, digits(bucket))
+local function correct_sliding(key, bucket, more)
+  local used = redis.call('HGET', key, bucket)
   if used then
-    redis.call('HSET', key, digits(bucket), corrected(used, change))
+    redis.call('HSET', key, bucket, corrected(used, more))
   end
 end
 
 -- What a lease holds ends with it, whatever it was.
 local function give_back(key, lease, amount)
   if redis.call('ZREM', key, member_of(amount, lease)) == 1 then
-    redis.call('ZINCRBY', key, digits(amount), TOTAL)
+    redis.call('ZINCRBY', key, amount, TOTAL)
   end
 end
 
--- The fields of a group whose counters hold something else than was used, and for each {reserved, used}. actual: {unit = used};
--- nothing was used of any where it is false.
+-- The fields of a group whose counters hold something else than was used, and how much more was used, for each. actual:
+-- {unit = used}; nothing was used of any where it is false.
 local function changes_of(group, amounts, actual)
   local _, _, _, fields, units, _, places = unpack(group)
-  local changed, changes = {}, {}
-  for i, unit in ipairs(units) do
+  local changed, mores = {}, {}
+  for i = 1, #units do
     local reserved = amounts[places[i]]
-    local used = actual and (actual[unit] or reserved) or 0
+    local used = actual and (actual[units[i]] or reserved) or 0
     if used ~= reserved then
-      changed[#changed + 1], changes[#changes + 1] = fields[i], {reserved, used}
+      changed[#changed + 1], mores[#mores + 1] = fields[i], used - reserved
     end
   end
-  return changed, changes
+  return changed, mores
 end
 
 local function correct(lease, group, reserved_at, amounts, actual)
@@ -439,13 +444,13 @@ local function correct(lease, group, reserved_at, amounts, actual)
     give_back(key, lease, amounts[places[1]])
     return
   end
-  local fields, changes = changes_of(group, amounts, actual)
+  local fields, mores = changes_of(group, amounts, actual)
   if #fields == 0 then
     return
   elseif length > 0 then
-    correct_sliding(key, bucket_of(reserved_at, length), changes[1])
+    correct_sliding(key, bucket_of(reserved_at, length), mores[1])
   else
-    correct_fixed(key, fields, changes)
+    correct_fixed(key, fields, mores)
   end
 end
 
@@ -456,7 +461,7 @@ local function first_time(key, field, threshold, now, length)
   if told_at and (length == 0 or now < tonumber(told_at) + length) then
     return false
   end
-  redis.call('HSET', key, mark, digits(now))
+  redis.call('HSET', key, mark, now)
   return true
 end
 
@@ -464,10 +469,10 @@ end
 local function thresholds(reached, group, now)
   local key, _, length, fields, _, limits, _, warn = unpack(group)
   local used = look(key, now, length, fields).used
-  for i, field in ipairs(fields) do
+  for i = 1, #fields do
     for _, threshold in ipairs(warn[i]) do
-      if used[i] >= threshold and first_time(key, field, threshold, now, length) then
-        reached[#reached + 1] = {key, field, limits[i], threshold, used[i]}
+      if used[i] >= threshold and first_time(key, fields[i], threshold, now, length) then
+        reached[#reached + 1] = {key, fields[i], limits[i], threshold, used[i]}
       end
     end
   end
@@ -480,10 +485,11 @@ local function close(lease, open, record, now, spent, by)
     redis.call('ZREM', open, entry_of(lease, written, lapses))
   end
   local reply, groups = {1}, plan_of(plan)
-  for _, group in ipairs(groups) do
-    correct(lease, group, reserved_at, amounts, spent)
+  for g = 1, #groups do
+    correct(lease, groups[g], reserved_at, amounts, spent)
   end
-  for _, group in ipairs(groups) do
+  for g = 1, #groups do
+    local group = groups[g]
     if spent and group[8] and group[3] >= 0 and counts(group, now, reserved_at) then
       thresholds(reply, group, now)
     end
@@ -503,7 +509,7 @@ local function end_lease(lease, open, now, spent, by)
     return record[5], false
   end
   if not record and not spent then
-    redis.call('SET', lease, cmsgpack.pack({RELEASED_FIRST, now + OVERTAKEN}), 'PX', digits(OVERTAKEN + SLACK))
+    redis.call('SET', lease, cmsgpack.pack({RELEASED_FIRST, now + OVERTAKEN}), 'PX', OVERTAKEN + SLACK)
   end
   return {0}, false
 end
@@ -514,8 +520,8 @@ local function settle(keys, args)
   local now, closings = unpack(cmsgpack.unpack(args[1]))
   local replies = {}
   sweep(keys[1], keys[2], now)
-  for i, closing in ipairs(closings) do
-    local spent, outcome, record, by = unpack(closing)
+  for i = 1, #closings do
+    local spent, outcome, record, by = unpack(closings[i])
     local reply, is_news = end_lease(keys[i + 2], keys[2], now, spent, by)
     replies[i] = reply
     if is_news and #record > 0 then
@@ -529,10 +535,11 @@ end
 local function read(keys, args)
   local now, groups = unpack(cmsgpack.unpack(args[1]))
   local reply = {}
-  for g, group in ipairs(groups) do
-    local length, fields, places = unpack(group)
-    for i, used in ipairs(look(keys[g], now, length, fields).used) do
-      reply[places[i]] = used
+  for g = 1, #groups do
+    local length, fields, places = unpack(groups[g])
+    local used = look(keys[g], now, length, fields).used
+    for i = 1, #places do
+      reply[places[i]] = used[i]
     end
   end
   return reply
@@ -554,7 +561,7 @@ local function enrol(keys, args)
   local last = redis.call('ZREVRANGE', keys[2], 0, 0, 'WITHSCORES')
   local revision = 1 + tonumber(last[2] or 0)
   redis.call('HSET', keys[1], id, record)
-  redis.call('ZADD', keys[2], digits(revision), id)
+  redis.call('ZADD', keys[2], revision, id)
   return revision
 end
 
