@@ -1,6 +1,5 @@
 """`headrace serve`: the service alone."""
 
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +11,8 @@ from headrace.ext_proc.envoy.transport import DEFAULT, Transport
 if TYPE_CHECKING:
     from headrace.ext_proc.envoy.config.settings import Address
     from headrace.ext_proc.envoy.transport import Tls
+    from headrace.ext_proc.service.forking import ForkServerProcess
     from headrace.ext_proc.service.options import Options
-    from headrace.ext_proc.service.starting import Starter
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -25,6 +24,7 @@ EMBEDDED = "embedded"
 
 @app.command()
 def serve(
+    context: typer.Context,
     policy: Annotated[Path, typer.Argument(help="The policy file.", envvar="HEADRACE_POLICY", show_envvar=False)],
     listen: Annotated[
         str,
@@ -110,41 +110,37 @@ def serve(
     """Run the service alone, for an Envoy you already have. Ends, drained, on SIGTERM or Ctrl-C; reloads its policy on SIGHUP and
     whenever its files change.
     """
-    from headrace.ext_proc.service.starting import Starter
+    from headrace.ext_proc.service.addresses import parse_address
+    from headrace.ext_proc.service.options import Options
+    from headrace.ext_proc.telemetry import logs
 
-    with closing(Starter(policy, gateway, transport)) as starter:
-        starter.begin()  # what workers need takes longer to load than what this process does
-        from headrace.ext_proc.service.addresses import parse_address
-        from headrace.ext_proc.service.options import Options
-        from headrace.ext_proc.telemetry import logs
-
-        if log_level not in logs.LEVELS:
-            raise typer.BadParameter(f"{log_level!r} is none of {', '.join(logs.LEVELS)}", param_hint="--log-level")
-        try:
-            at, admin_at = parse_address(listen), None if admin == "off" else _admin_address(admin)
-            mode = _permissions(socket_mode)
-            tls = _tls(tls_cert, tls_key, tls_client_ca, on_a_socket=at.path is not None)
-            admin_tls = _tls(admin_tls_cert, admin_tls_key, "", prefix="--admin-tls")
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
-        logs.configure(log_level)
-        options = Options(
-            policy=policy,
-            listen=at,
-            store=store,
-            workers=workers,
-            admin=admin_at,
-            decisions=decisions,
-            otlp=otlp,
-            log_level=log_level,
-            drain_seconds=drain_seconds,
-            socket_mode=mode,
-            transport=transport,
-            tls=tls,
-            gateway=gateway,
-            admin_tls=admin_tls,
-        )
-        raise typer.Exit(_run(options, starter))
+    if log_level not in logs.LEVELS:
+        raise typer.BadParameter(f"{log_level!r} is none of {', '.join(logs.LEVELS)}", param_hint="--log-level")
+    try:
+        at, admin_at = parse_address(listen), None if admin == "off" else _admin_address(admin)
+        mode = _permissions(socket_mode)
+        tls = _tls(tls_cert, tls_key, tls_client_ca, on_a_socket=at.path is not None)
+        admin_tls = _tls(admin_tls_cert, admin_tls_key, "", prefix="--admin-tls")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    logs.configure(log_level)
+    options = Options(
+        policy=policy,
+        listen=at,
+        store=store,
+        workers=workers,
+        admin=admin_at,
+        decisions=decisions,
+        otlp=otlp,
+        log_level=log_level,
+        drain_seconds=drain_seconds,
+        socket_mode=mode,
+        transport=transport,
+        tls=tls,
+        gateway=gateway,
+        admin_tls=admin_tls,
+    )
+    raise typer.Exit(_run(options, context.obj))
 
 
 def _permissions(text: str) -> int:
@@ -177,23 +173,29 @@ def _tls(certificate: str, key: str, client_ca: str, *, on_a_socket: bool = Fals
     return Tls(certificate, key, client_ca)
 
 
-def _run(options: "Options", starter: "Starter") -> int:
-    """The exit status: 0 drained, 1 could not start or was cut short."""
+def _run(options: "Options", begun: "ForkServerProcess | None") -> int:
+    """The exit status: 0 drained, 1 could not start or was cut short. begun: a fork server that is there already."""
     import logging
-    from contextlib import ExitStack
+    from contextlib import ExitStack, closing
     from dataclasses import replace
+
+    from headrace.ext_proc.service.starting import Starter
+
+    starter = Starter(options.policy, options.gateway, options.transport, begun=begun)
+    starter.begin()  # what workers need takes longer to load than what this process does
 
     import uvloop
 
     from headrace.ext_proc.core.errors import HeadraceError
     from headrace.ext_proc.engine.imports import UNUSED, absent
-    from headrace.ext_proc.stores.embedded import EmbeddedStore
 
     with absent(*UNUSED):
         from headrace.ext_proc.service.run import serve
+        from headrace.ext_proc.stores.embedded import EmbeddedStore
 
     try:
         with ExitStack() as stack:
+            stack.enter_context(closing(starter))
             if options.store == EMBEDDED:
                 options = replace(options, store=stack.enter_context(EmbeddedStore()))
                 logging.getLogger(__name__).warning("the embedded store forgets everything at the end; not for production")

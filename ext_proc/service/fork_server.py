@@ -1,9 +1,9 @@
-"""The process that workers are forked from: `python -m headrace.ext_proc.service.fork_server FD POLICY GATEWAY`.
+"""The process that workers are forked from: `python -m headrace.ext_proc.service.fork_server FD`.
 
 It has imported and compiled what they need, and shares the memory of it with them. It runs no thread and no event loop, and knows
-no policy: see `rehearsal`. FD is a socket of packets: FORK comes with a worker's end of its channel and with a socket on which is
-told what becomes of it: its process id, with a descriptor of the process (pidfd_open(2)), and later its exit status; or only why
-there is none. PREPARE asks for another rehearsal. The end of FD is the supervisor's, and this process's; its workers see their own.
+no policy: see `rehearsal`. FD is a socket on which it takes `orders`. What becomes of a worker is told on the socket that came with
+the order: its process id, with a descriptor of the process (pidfd_open(2)), and later its exit status; or only why there is none.
+The end of FD is the supervisor's, and this process's; its workers see their own.
 """
 
 import contextlib
@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from headrace.ext_proc.service.names import FORK_SERVER, call_it
+from headrace.ext_proc.service.orders import FORK, LONGEST, prepared
 
-FORK, PREPARE = b"fork", b"prepare"
-LONGEST = 16
-"""Bytes of an order."""
 TASKS = Path("/proc/self/task")
 """The threads of this process, of libraries in C and Rust, too."""
 
@@ -32,9 +30,11 @@ class Child(NamedTuple):
 
 
 class ForkServer:
-    """prepare: makes ready what workers need. live: a worker's life, and the end of its process."""
+    """prepare: makes ready what workers of a policy need. live: a worker's life, and the end of its process."""
 
-    def __init__(self, orders: socket.socket, prepare: Callable[[], None], live: Callable[[socket.socket], NoReturn]) -> None:
+    def __init__(
+        self, orders: socket.socket, prepare: Callable[[Path, str], None], live: Callable[[socket.socket], NoReturn]
+    ) -> None:
         self._orders = orders
         self._prepare = prepare
         self._live = live
@@ -42,7 +42,6 @@ class ForkServer:
 
     def run(self) -> None:
         """Returns when the supervisor is gone."""
-        self._prepare()
         while self._turn():
             pass
 
@@ -66,8 +65,9 @@ class ForkServer:
         sockets = [socket.socket(fileno=each) for each in descriptors]
         if order == FORK and len(sockets) == 2:  # fewer when this process may have no more of them; then the others are closed
             self._fork(*sockets)
-        elif order == PREPARE:
-            self._prepare()
+        elif (wanted := prepared(order)) is not None:
+            policy, gateway = wanted
+            self._prepare(Path(os.fsdecode(policy)), gateway)
         return bool(order)
 
     def _fork(self, end: socket.socket, told: socket.socket) -> None:
@@ -114,13 +114,20 @@ def main() -> None:
     gc.disable()  # while modules are loaded, everything is made to last
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's to hear
     call_it(FORK_SERVER)
-    orders, policy, gateway = socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
+    orders = socket.socket(fileno=int(sys.argv[1]))
 
-    from headrace.ext_proc.engine.policy.gateways import Gateway
-    from headrace.ext_proc.service.rehearsal import rehearse
-    from headrace.ext_proc.service.worker_process import live
+    from headrace.ext_proc.engine.imports import UNUSED, absent
 
-    ForkServer(orders, lambda: rehearse(policy, Gateway(gateway)), live).run()
+    with absent(*UNUSED):
+        from headrace.ext_proc.service.rehearsal import rehearse
+
+    ForkServer(orders, rehearse, _live).run()
+
+
+def _live(end: socket.socket) -> NoReturn:
+    from headrace.ext_proc.service.worker_process import live  # a rehearsal has imported it
+
+    live(end)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ are then.
 
 import contextlib
 import gc
+import importlib
 import logging
 import threading
 from pathlib import Path
@@ -21,11 +22,12 @@ from headrace.ext_proc.engine.registry import Ports, Registry
 from headrace.ext_proc.engine.warming import load_tables
 from headrace.ext_proc.stores.memory import MemoryStore
 
+WORKER = "headrace.ext_proc.service.worker_process"
 LONGEST_S = 10.0
 """For a thread to end. One that goes on keeps workers from being forked, and from nothing else."""
 
 
-def rehearse(path: Path, gateway: Gateway) -> None:
+def rehearse(path: Path, gateway: str) -> None:
     """What the policy in `path` needs, as far as it can be had; what is wrong with it is for a worker to say.
 
     Only our own filters: what another package starts when it is imported might not survive a fork. No model is loaded.
@@ -33,15 +35,24 @@ def rehearse(path: Path, gateway: Gateway) -> None:
     gc.freeze()  # what was loaded until now is not searched for garbage
     logging.disable()
     try:
-        with contextlib.suppress(PolicyErrors):
-            offload = ThreadOffload()
-            load_tables(compile_policy(path, Registry.own(), Ports(MemoryStore(), SystemClock(), offload), gateway), offload)
+        _leave(path, Gateway(gateway))
     finally:
         logging.disable(logging.NOTSET)
-    _join()
     gc.collect()
+    _join()
     gc.freeze()  # or a worker's collections write to every object's page, and have a copy of it
     give_back()
+
+
+def _leave(path: Path, gateway: Gateway) -> None:
+    """Compiles the policy, and drops it. Its gates are compiled on threads while the rest is loaded."""
+    offload = ThreadOffload()
+    policy = None
+    with contextlib.suppress(PolicyErrors):
+        policy = compile_policy(path, Registry.own(), Ports(MemoryStore(), SystemClock(), offload), gateway)
+    importlib.import_module(WORKER)
+    if policy is not None:
+        load_tables(policy, offload)
 
 
 def _join() -> None:

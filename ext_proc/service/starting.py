@@ -6,14 +6,13 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import IO, Protocol
 
 from headrace.ext_proc.engine.policy.gateways import Gateway
 from headrace.ext_proc.envoy.transport import Transport
-from headrace.ext_proc.service.fork_server import FORK, PREPARE
+from headrace.ext_proc.service.forking import ForkServerProcess, can_fork
 
 log = logging.getLogger(__name__)
 
@@ -51,16 +50,19 @@ class Starter:
     """Starts the workers of one policy file. log: where their standard error goes; None for the supervisor's own.
 
     grpcio's library has threads, which a fork would not copy: its workers are spawned, and so are all where a process has no
-    descriptor (pidfd_open(2) is Linux's).
+    descriptor (pidfd_open(2) is Linux's). begun: a fork server that is there already, to be used and ended with the others.
     """
 
-    def __init__(self, policy: Path, gateway: Gateway, transport: Transport, log: Path | None = None) -> None:
+    def __init__(
+        self, policy: Path, gateway: Gateway, transport: Transport, log: Path | None = None, begun: ForkServerProcess | None = None
+    ) -> None:
         self._policy = policy
         self._gateway = gateway
         self._stderr: IO[bytes] | None = log.open("ab") if log else None
-        self._forks = transport is Transport.H2 and _has_descriptors()
-        self._server: subprocess.Popen[bytes] | None = None
-        self._orders: socket.socket | None = None
+        self._forks = transport is Transport.H2 and can_fork()
+        self._server = begun
+        self._prepares = False
+        self._watching: asyncio.AbstractEventLoop | None = None
         self._revision = ""
 
     @property
@@ -69,35 +71,44 @@ class Starter:
         return self._server.pid if self._server is not None else None
 
     def begin(self) -> None:
-        """Has a fork server load what workers need, where they are forked and there is none. Does not wait for it."""
-        if not self._forks or (self._server is not None and self._server.poll() is None):
-            return
-        self._drop()
-        self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._orders.setblocking(False)
-        command = (sys.executable, "-m", "headrace.ext_proc.service.fork_server")
-        with theirs:
-            self._server = subprocess.Popen(
-                [*command, str(theirs.fileno()), str(self._policy), self._gateway.value],
-                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=self._stderr, start_new_session=True,
-            )  # fmt: skip
+        """Has a fork server make ready what workers need, where they are forked. Does not wait for it."""
+        if not self._forks:
+            return self._drop()
+        try:
+            self._ready()
+        except OSError as error:
+            log.warning("no fork server can begin", extra={"why": str(error)})
+
+    def _ready(self) -> ForkServerProcess:
+        """A fork server that was told of the policy. Raises OSError."""
+        if self._server is not None and self._server.has_ended:
+            self._drop()
+        if self._server is None:
+            self._server = ForkServerProcess(self._stderr.fileno() if self._stderr is not None else None)
+        if not self._prepares:
+            self._server.prepare(self._policy, self._gateway.value)
+            self._prepares = True
+        return self._server
 
     async def start(self, end: socket.socket) -> Process:
         """A worker; end: the worker's of its channel. Raises OSError."""
         if self._forks:
+            server = None
             try:
+                server = self._ready()
                 async with asyncio.timeout(FORK_S):
-                    return await self._fork(end)
+                    return await self._fork(server, end)
             except (CannotFork, TimeoutError, OSError) as error:
                 log.warning("no worker can be forked, spawning one", extra={"why": str(error) or type(error).__name__})
-                self._drop()
+                if server in (None, self._server):  # else another has begun since
+                    self._drop()
         return await self._spawn(end)
 
     def follow(self, revision: str) -> None:
         """A worker has this policy now. The next worker may need what the one before did not."""
-        if self._orders is not None and self._revision not in ("", revision):
+        if self._server is not None and self._revision not in ("", revision):
             try:
-                self._orders.send(PREPARE)
+                self._server.prepare(self._policy, self._gateway.value)
             except OSError as error:
                 log.info("the fork server is not told of a policy", extra={"why": str(error)})
         self._revision = revision
@@ -109,22 +120,21 @@ class Starter:
             self._stderr.close()
 
     def _drop(self) -> None:
-        if self._orders is not None:
-            self._orders.close()
-        if self._server is not None:
-            self._server.kill()
-            self._server.wait()
-        self._orders = self._server = None
+        if self._server is None:
+            return
+        if self._watching is not None and not self._watching.is_closed():
+            self._watching.remove_reader(self._server.orders)
+        self._server.close()
+        self._server = self._watching = None
+        self._prepares = False
 
-    async def _fork(self, end: socket.socket) -> Process:
+    async def _fork(self, server: ForkServerProcess, end: socket.socket) -> Process:
         """Raises CannotFork, OSError."""
-        self.begin()
-        assert self._orders is not None
         told, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         told.setblocking(False)
         try:
             with theirs:
-                socket.send_fds(self._orders, [FORK], [end.fileno(), theirs.fileno()])
+                server.fork(end, theirs)
             await _readable(told)
             said, descriptors, _, _ = socket.recv_fds(told, LONGEST, 1, socket.MSG_CMSG_CLOEXEC)
         except BaseException:
@@ -133,7 +143,19 @@ class Starter:
         if not descriptors:
             told.close()
             raise CannotFork(said.decode() or "the fork server ended")
+        self._watch(server)
         return Forked(int(said), descriptors[0], told)
+
+    def _watch(self, server: ForkServerProcess) -> None:
+        """Where one dies that could fork, the next worker finds another. One that never could is left to whoever wants a worker."""
+        if server is self._server and self._watching is None:
+            self._watching = asyncio.get_running_loop()
+            self._watching.add_reader(server.orders, self._ended)
+
+    def _ended(self) -> None:
+        log.warning("the fork server ended, beginning another")
+        self._drop()
+        self.begin()
 
     async def _spawn(self, end: socket.socket) -> Process:
         return await asyncio.create_subprocess_exec(
@@ -193,14 +215,3 @@ async def _readable(descriptor: int | socket.socket) -> None:
         await ready.wait()
     finally:
         loop.remove_reader(descriptor)
-
-
-def _has_descriptors() -> bool:
-    """Whether processes have descriptors here: not before Linux 5.3, and not in every sandbox."""
-    if not hasattr(os, "pidfd_open"):
-        return False
-    try:
-        os.close(os.pidfd_open(os.getpid()))
-    except OSError:
-        return False
-    return True

@@ -15,7 +15,7 @@ from typing import Any
 import regex  # type: ignore[import-untyped]
 import yaml  # type: ignore[import-untyped]
 
-from headrace.ext_proc.engine.imports import deferred
+from headrace.ext_proc.engine.imports import absent, deferred
 from headrace.filters.pii.addresses import EmailRecognizer, UrlRecognizer
 from headrace.filters.pii.phone import PhoneFinder
 from headrace.filters.pii.recognizers import MAX_SCORE, Finder, IbanRecognizer, LazyPattern, Recognizer
@@ -23,7 +23,10 @@ from headrace.filters.pii.spans import Span
 from headrace.filters.pii.suffixes import is_public
 from headrace.filters.pii.unchecked import unchecked
 
-with deferred("presidio_analyzer.nlp_engine", "presidio_analyzer.input_validation"), unchecked():
+# What Presidio imports where it is installed, for recognizers that ask a model or a service.
+_OTHERS = ("azure", "gliner", "langextract", "torch", "transformers")
+
+with absent(*_OTHERS), deferred("presidio_analyzer.nlp_engine", "presidio_analyzer.input_validation"), unchecked():
     import presidio_analyzer
     from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, predefined_recognizers
     from presidio_analyzer.predefined_recognizers import EmailRecognizer as PresidioEmailRecognizer

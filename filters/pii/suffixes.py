@@ -4,7 +4,7 @@ from typing import Any
 
 from headrace.ext_proc.engine.imports import deferred
 
-with deferred("requests", "requests_file"):  # 9 MB: the HTTP client that would fetch the list
+with deferred("requests", "requests_file", "filelock"):  # 9 MB: the HTTP client that would fetch the list; where it would be kept
     import tldextract
 
 _EXTRACT = tldextract.TLDExtract(cache_dir=None, suffix_list_urls=(), fallback_to_snapshot=True)

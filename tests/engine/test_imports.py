@@ -28,12 +28,28 @@ from headrace.ext_proc.stores import open_store
 compiled(Path(sys.argv[1]), Registry.installed(), Ports(open_store("memory:"), SystemClock(), ThreadOffload()))
 print(*sys.modules)
 """
-SUPERVISOR = """
-import sys
-from headrace.ext_proc.engine.imports import UNUSED, absent
-with absent(*UNUSED):
-    import headrace.ext_proc.service.run, headrace.ext_proc.service.admin
+FORK_SERVER = """
+import os, socket, sys
+from headrace.ext_proc.service import fork_server
+from headrace.ext_proc.service.orders import preparing
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+ours.send(preparing(os.fsencode(sys.argv[1]), "envoy"))
+ours.close()
+sys.argv[1] = str(theirs.detach())
+fork_server.main()
 print(*sys.modules)
+"""
+SUPERVISOR = """
+import sys, uvloop
+from headrace.ext_proc import cli
+def run(service):
+    service.close()
+    import headrace.ext_proc.service.admin
+    print(*sys.modules)
+    return 0
+uvloop.run = run
+sys.argv = ["headrace", "serve", sys.argv[1], "--log-level", "error", "--listen", "unix:/nowhere", "--store", "memory:"]
+cli.main()
 """
 STAND_IN = """
 import sys
@@ -67,19 +83,26 @@ def modules(program: str, *arguments: str) -> set[str]:
     return set(subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout.split())
 
 
-def test_a_worker_without_a_model_imports_no_models_and_no_command_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", [WORKER, FORK_SERVER], ids=["spawned", "forked"])
+def test_a_worker_without_a_model_imports_no_models_and_no_command_line(tmp_path: Path, program: str) -> None:
     (tmp_path / "policy.yaml").write_text(WITHOUT_MODEL)
-    loaded = modules(WORKER, str(tmp_path / "policy.yaml"))
-    assert {"presidio_analyzer", "toktok", "redis.asyncio"} <= loaded
+    loaded = modules(program, str(tmp_path / "policy.yaml"))
+    assert {"presidio_analyzer", "toktok", "redis.asyncio", "headrace.ext_proc.service.worker"} <= loaded
     unwanted = {"spacy", "numpy", "onnxruntime", "requests", "httpx", "joserfc", "rich", "typer", "grpc", "openai", "starlette"}
-    unwanted |= {"cryptography.hazmat", "opentelemetry"}
+    unwanted |= {"cryptography.hazmat", "opentelemetry", "filelock", "multiprocessing"}
     assert unwanted & loaded == set()
 
 
-def test_the_supervisor_imports_neither_filters_engines_nor_the_demo() -> None:
-    loaded = modules(SUPERVISOR)
-    assert "headrace.ext_proc.admin.app" in loaded
-    assert {"presidio_analyzer", "spacy", "openai", "grpc", "opentelemetry.sdk.metrics"} & loaded == set()
+def test_presidio_imports_no_models_and_services_where_they_are_installed(tmp_path: Path) -> None:
+    for name in ("torch", "transformers", "gliner", "langextract"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(1)")
+    modules(f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import headrace.filters.pii.presidio")
+
+
+def test_the_supervisor_imports_neither_filters_engines_nor_the_demo(tmp_path: Path) -> None:
+    loaded = modules(SUPERVISOR, str(tmp_path / "policy.yaml"))
+    assert {"headrace.ext_proc.admin.app", "headrace.ext_proc.stores.embedded"} <= loaded
+    assert {"presidio_analyzer", "spacy", "openai", "grpc", "opentelemetry.metrics"} & loaded == set()
 
 
 def test_presidio_still_has_its_engines_when_somebody_uses_them() -> None:

@@ -17,6 +17,7 @@ from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.envoy.transport import Transport
 from headrace.ext_proc.service import starting
 from headrace.ext_proc.service.fork_server import ForkServer
+from headrace.ext_proc.service.forking import ForkServerProcess
 from headrace.ext_proc.service.names import FORK_SERVER
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.slot import Slot, StartError
@@ -185,15 +186,59 @@ async def test_a_policy_that_cannot_be_compiled_is_told_by_the_worker(options: O
     assert service.starter.pid is None
 
 
-def test_the_fork_server_makes_ready_again_for_each_policy_that_a_worker_has_after_the_first(policy: Path) -> None:
-    starter, prepared = Starter(policy, Gateway.ENVOY, Transport.H2), []
-    starter._orders, orders = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+class Begun(ForkServerProcess):
+    """Has no process: the orders are `taken`, by whoever wants to."""
+
+    def __init__(self) -> None:
+        self.orders, self.taken = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    @property
+    def has_ended(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.orders.close()
+
+
+@pytest.mark.parametrize("name", ["policy.yaml", "two words.yaml", "\udcff.yaml"])
+def test_the_fork_server_makes_ready_and_again_for_each_policy_that_a_worker_has_after_the_first(tmp_path: Path, name: str) -> None:
+    server, prepared = Begun(), []
+    starter = Starter(tmp_path / name, Gateway.APISIX, Transport.H2, begun=server)
+    starter.begin()
+    starter.begin()
     for revision in ("first", "first", "second", "second", "third"):
         starter.follow(revision)
     starter.close()
-    ForkServer(orders, lambda: prepared.append("again"), _never).run()
-    assert prepared == ["again"] * 3  # once when it begins
-    orders.close()
+    ForkServer(server.taken, lambda path, gateway: prepared.append((path, gateway)), _never).run()
+    assert prepared == [(tmp_path / name, Gateway.APISIX.value)] * 3
+    server.taken.close()
+
+
+async def test_a_fork_server_that_ends_leaves_no_zombie_and_another_is_there_before_a_worker_needs_it(service: Service) -> None:
+    before = fork_server(service)
+    os.kill(before, signal.SIGKILL)
+    await until(lambda: service.starter.pid not in (None, before), "another fork server began")
+    assert name(before) == ""
+    assert parent(await replaced(service.slots[0])) == fork_server(service)
+
+
+async def test_a_fork_server_that_dies_before_it_has_forked_is_not_begun_again_and_again(policy: Path) -> None:
+    server = ForkServerProcess()
+    starter = Starter(policy, Gateway.ENVOY, Transport.H2, begun=server)
+    starter.begin()
+    os.kill(server.pid, signal.SIGKILL)
+    await until(lambda: server.has_ended, "it ended")
+    assert starter.pid == server.pid
+    starter.begin()
+    assert starter.pid not in (None, server.pid)
+    starter.close()
+    assert starter.pid is None
+
+
+def test_a_fork_server_that_nobody_needs_is_ended(policy: Path) -> None:
+    server = ForkServerProcess()
+    Starter(policy, Gateway.ENVOY, Transport.GRPCIO, begun=server).begin()
+    assert server.has_ended
 
 
 def test_a_process_with_threads_is_not_forked() -> None:
@@ -202,7 +247,7 @@ def test_a_process_with_threads_is_not_forked() -> None:
     over = threading.Event()
     thread = threading.Thread(target=over.wait)
     thread.start()
-    ForkServer(orders, over.clear, _never)._fork(end, told)
+    ForkServer(orders, _unprepared, _never)._fork(end, told)
     over.set()
     thread.join()
     said, descriptors, _, _ = socket.recv_fds(says, 100, 1)
@@ -210,6 +255,10 @@ def test_a_process_with_threads_is_not_forked() -> None:
     assert (says.recv(100), ours.recv(100)) == (b"", b"")  # nobody has the other ends any more
     for one in (one for pair in pairs for one in pair):
         one.close()
+
+
+def _unprepared(path: Path, gateway: str) -> None:
+    raise AssertionError
 
 
 def _never(end: socket.socket) -> NoReturn:

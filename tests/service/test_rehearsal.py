@@ -11,7 +11,6 @@ import gc, sys, weakref
 from pathlib import Path
 from headrace.ext_proc.service import rehearsal
 from headrace.ext_proc.engine.counting import counter
-from headrace.ext_proc.engine.policy.gateways import Gateway
 from headrace.filters.pii import plan
 
 left = []
@@ -19,7 +18,7 @@ def load_tables(policy, offload, real=rehearsal.load_tables):
     left.append(weakref.ref(policy.catalogue))
     real(policy, offload)
 rehearsal.load_tables = load_tables
-rehearsal.rehearse(Path(sys.argv[1]), Gateway.ENVOY)
+rehearsal.rehearse(Path(sys.argv[1]), "envoy")
 print(f"policies={sum(ref() is not None for ref in left)} of {len(left)}")
 print(f"vocabularies={counter.bundled.cache_info().currsize}")
 print(f"detectors={plan.detector_for.cache_info().currsize}")

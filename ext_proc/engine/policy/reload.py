@@ -13,10 +13,12 @@ from contextlib import aclosing
 from hashlib import sha256
 from pathlib import Path
 
-from watchfiles import awatch
-
+from headrace.ext_proc.engine.imports import deferred
 from headrace.ext_proc.engine.policy.compile import Policy
 from headrace.ext_proc.engine.policy.problems import PolicyErrors, Problem
+
+with deferred("watchfiles.run"):  # programs that are run again, and multiprocessing for them
+    from watchfiles import awatch
 
 LOOK_ANYWAY_MS = 10_000  # for file systems without notices; a look reads small files
 SETTLE_MS = 100  # an editor's several steps count as one change
