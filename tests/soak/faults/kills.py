@@ -48,7 +48,7 @@ class KillSupervisor(Fault):
 
 
 class KillForkServer(Fault):
-    """Its workers do not notice; the next one has a fork server begun first."""
+    """Its workers do not notice; another begins at once."""
 
     kind: ClassVar[str] = "kill-fork-server"
     ends_lives: ClassVar[bool] = True
