@@ -58,20 +58,22 @@ class Segment(NamedTuple):
 class Size:
     """How long segments are. words: at most.
 
-    longest: matches a segment at its longest, to the word behind it. Of its groups, which are empty, `least` stands where the
-    shortest segment may end, and `given` where one ends that is cut at its longest.
+    least: matches to one character into the last word that the shortest segment has. fewest: characters before that word, at least.
+    longest: matches a segment at its longest, to the word behind it; its group `given`, which is empty, stands where one ends that
+    is cut at its longest.
     """
 
     def __init__(self, words: int = WORDS) -> None:
         self.words = words
         self.least_characters = LEAST_CHARACTERS * words // WORDS
-        least, given = max(1, LEAST_WORDS * words // WORDS) - 1, words - KEPT_WORDS
-        self.least = re.compile(rf"\s*+{_words(least)}\S")
-        done, pattern = 0, r"\s*+"
-        for count, name in sorted([(least, "least"), (given, "given")]):
-            pattern += f"{_words(count - done)}(?P<{name}>)"
-            done = count
-        self.longest = re.compile(rf"{pattern}{_words(words - done)}(?=\S)")
+        before, given = max(1, LEAST_WORDS * words // WORDS) - 1, words - KEPT_WORDS
+        self.fewest = 2 * before
+        self.least = re.compile(rf"\s*+{_words(before)}\S")
+        self.longest = re.compile(rf"\s*+{_words(given)}(?P<given>){_words(words - given)}(?=\S)")
+
+    def holds(self, text: str, start: int, end: int) -> bool:
+        """Whether `text[start:end]` has no more words than a segment may have."""
+        return end - start <= 2 * self.words or len(text[start:end].split(None, self.words)) <= self.words
 
 
 def _words(count: int) -> str:
@@ -94,7 +96,7 @@ class Cutter:
         self._at = 0
         """Where the segment begins in what is held; one character before it is kept, for the pattern of a sentence's end."""
         self._searched = 0
-        """No sentence ends before this place."""
+        """No sentence that could end the segment does before this place: none between where the shortest one may end and here."""
         self._swallowing = False
 
     @property
@@ -131,29 +133,39 @@ class Cutter:
         if self._swallowing:
             self._swallow()
         at, held, size = self._at, self._held, self._size
-        words = size.longest.match(held, at, at + LONGEST) if len(held) - at > 2 * size.words else None
-        end = self._natural_end(words)
+        end = self._natural_end()
         if end is not None:
             return self._key(end) if _is_open_key(held, at, end) else self._give(end, self._found(at, end))
+        words = size.longest.match(held, at, at + LONGEST) if len(held) - at > 2 * size.words else None
         if words is not None:
             stop = words.end()
             return self._key(stop) if _is_open_key(held, at, stop) else self._forced(stop, words.start("given"))
         if len(held) - at >= LONGEST:
             return self._forced(at + LONGEST, at + LONGEST - OVERLAP)
-        self._searched = max(at, at + len(held[at:].rstrip().rstrip(_CLOSERS)) - 1)
         return None
 
-    def _natural_end(self, words: re.Match[str] | None) -> int | None:
-        """Where the segment ends by itself, if it does before `words`, its longest form, end."""
-        at = self._at
-        if words is None:
-            least = _least(self._held, at, self._size)
-            end = _SENTENCE.search(self._held, max(least, self._searched), at + LONGEST) if least is not None else None
-            return end and end.end()
-        least = min(words.start("least"), at + self._size.least_characters)
-        last = words.end()
-        end = _SENTENCE.search(self._held, max(least, self._searched), last + 1)  # with the character behind it
-        return end.end() if end is not None and end.end() <= last else None
+    def _natural_end(self) -> int | None:
+        """Where the segment ends by itself, if it does before it is at its longest."""
+        at, held, size = self._at, self._held, self._size
+        sentence = self._sentence(at + size.fewest)
+        if sentence is not None and sentence.start() < at + size.least_characters:
+            least = _least(held, at, size)
+            if least is None:
+                return None
+            if sentence.start() < least:
+                sentence = self._sentence(least)
+        if sentence is None:
+            return None
+        self._searched = sentence.start()
+        return sentence.end() if size.holds(held, at, sentence.end()) else None
+
+    def _sentence(self, least: int) -> re.Match[str] | None:
+        """The first end of a sentence that begins at `least` or behind it."""
+        at, held = self._at, self._held
+        found = _SENTENCE.search(held, max(least, self._searched), at + LONGEST)
+        if found is None:  # what looks like nothing may be the beginning of one
+            self._searched = max(self._searched, at + len(held[at : at + LONGEST].rstrip().rstrip(_CLOSERS)) - 1)
+        return found
 
     def _key(self, stop: int) -> Segment | None:
         """A segment in which a key in PEM begins before `stop`, to the key's end."""
@@ -180,7 +192,8 @@ class Cutter:
 
     def _give(self, cut: int, spans: Sequence[Span]) -> Segment:
         text = self._held[self._at : cut]
-        self._at = self._searched = cut
+        self._at = cut
+        self._searched = max(cut, self._searched)
         return Segment(text, [span for span in spans if span.end <= len(text)] if spans else (), self._swallowing)
 
     def _swallow(self) -> None:
@@ -204,16 +217,19 @@ def _least(text: str, at: int, size: Size) -> int | None:
     return at + size.least_characters if len(text) - at >= size.least_characters else None
 
 
-def findings(text: str, search: Search, size: Size = USUAL) -> Iterator[Span]:
-    """What is found in the segments of a text that is whole, at its places in the text."""
-    start = 0
-    for segment in Cutter(search, size).whole(text):
+def findings(text: str, search: Search, size: Size = USUAL, last: int | None = None) -> Iterator[Span]:
+    """What is found in the segments of a text that is whole, at its places in the text.
+
+    last: nothing is found in what begins there or behind it, which is not cut then.
+    """
+    start, behind = 0, len(text) if last is None else last
+    segments = Cutter(search, size).whole(text)
+    while start < behind and (segment := next(segments, None)) is not None:
         end = start + len(segment.text)
-        last = _end_of_run(text, end) if segment.lasting else end
+        stop = _end_of_run(text, end) if segment.lasting else end
         for span in segment.spans:
-            stop = last if span.end == len(segment.text) else start + span.end
-            yield Span(start + span.start, stop, span.entity, span.score)
-        start = last
+            yield Span(start + span.start, stop if span.end == len(segment.text) else start + span.end, span.entity, span.score)
+        start = stop
 
 
 def _end_of_run(text: str, start: int) -> int:

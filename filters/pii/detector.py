@@ -64,10 +64,10 @@ class PatternDetector:
 
     def detect(self, text: str, allowance: Allowance | None = None) -> tuple[Span, ...]:
         """Findings by place in the text; they may overlap. Raises DetectionTimeout."""
-        if self._gate is None or self._gate.is_shut(text):
+        if self._gate is None or (places := self._gate.places(text)) == []:
             return ()
+        lookout = Lookout(self._gate, text, places)
         allowed = (allowance or unlimited()) if len(text) > COURTEOUS else None
-        lookout = Lookout(self._gate, text)
 
         def search(text: str, start: int, end: int) -> Sequence[Span]:
             if allowed is not None:
@@ -75,7 +75,7 @@ class PatternDetector:
             opened = lookout.open(start, end)
             return self._found(text[start:end], opened) if opened else ()
 
-        return tuple(findings(text, search, self.size))
+        return tuple(findings(text, search, self.size, lookout.last))
 
     def segment(self, text: str) -> tuple[Span, ...]:
         return self._found(text, self._gate.open(text)) if self._gate is not None else ()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from headrace.filters.pii.custom import LinearPattern, LinearRecognizer
 from headrace.filters.pii.cutter import LONGEST, OVERLAP, findings, searching
 from headrace.filters.pii.detector import PatternDetector, entities
-from headrace.filters.pii.gate import loosened
-from headrace.filters.pii.lookout import LEAST, MOST
+from headrace.filters.pii.gate import Gate, loosened
+from headrace.filters.pii.lookout import Lookout
 from headrace.filters.pii.recognizers import Finder
 
 from .texts import generate
@@ -22,7 +22,7 @@ PROSE = ("The mill stood still all winter. ", "Nobody knew why, and nobody asked
 
 def _sparse(rng: random.Random) -> str:
     """A long text in which hardly anything opens a gate, and now and then something does."""
-    stretches = [rng.choice(PROSE) * (rng.choice([3, LEAST, MOST]) // 30 + rng.randrange(9)) for _ in range(rng.randint(1, 8))]
+    stretches = [rng.choice(PROSE) * (rng.choice([3, 1024, 65536]) // 30 + rng.randrange(9)) for _ in range(rng.randint(1, 8))]
     return "".join(stretch + (generate(rng.randrange(10**6)) if rng.random() < 0.8 else "") for stretch in stretches)
 
 
@@ -30,6 +30,37 @@ def _sparse(rng: random.Random) -> str:
 def test_a_long_text_has_the_findings_of_its_windows_searched_one_by_one(seed: int) -> None:
     text = _sparse(random.Random(seed))
     assert EVERYTHING.detect(text) == tuple(findings(text, searching(EVERYTHING.segment)))
+
+
+def _german(expression: str) -> Gate:
+    return Gate({"street": [expression], "number": ["[0-9]{3}"]})
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_opens_a_gate_in_a_window_is_seen_in_the_whole_text(seed: int) -> None:
+    rng = random.Random(seed)
+    gate = _german(r"stra[\x{df}]e")
+    pieces = ["Stra\u00dfe ", "123 ", "STRA\u00dfE", "45", "6 ", "\u20ac ", "\U0001f600", "\ud800", *PROSE]
+    text = "".join(rng.choices(pieces, [1] * 8 + [20] * len(PROSE), k=200))
+    places, start, opened = gate.places(text), 0, 0
+    assert places
+    lookout = Lookout(gate, text, places)
+    while start < len(text):
+        end = start + rng.randint(1, 60)
+        keys = gate.open(text[start:end])
+        assert keys <= lookout.open(start, end), repr(text[start:end])
+        assert not keys or start < lookout.last
+        opened += len(keys)
+        start += rng.randint(1, end - start)
+    assert opened
+
+
+def test_where_gates_open_nearly_everywhere_no_places_are_told() -> None:
+    gate = _german("stra")
+    assert gate.places("1234" * 1000) is None
+    assert gate.places(f"{PROSE[0] * 10}123") == [(10 * len(PROSE[0]) + 3, "number")]
+    assert gate.places(PROSE[0]) == []
+    assert Lookout(gate, "1234" * 1000, None).open(8, 11) == {"number"}
 
 
 # --- patterns that are gates of their own ----------------------------------------------------------------------------------------
