@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
@@ -30,11 +29,16 @@ from headrace.ext_proc.admin.operation import Site
 from headrace.ext_proc.audit.deeds import Deeds
 from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.engine.imports import deferred
 from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.envoy.transport import Tls
 from headrace.ext_proc.service.console import ConsoleOf
 from headrace.ext_proc.service.control import PolicyState
 from headrace.ext_proc.service.supervisor import Service
+
+with deferred("uvicorn.main"):  # its command line, and what reloads programs
+    from uvicorn.config import Config
+    from uvicorn.server import Server
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +52,7 @@ class AdminError(HeadraceError):
     """The admin interface cannot listen."""
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """uvicorn without its signal handlers: the signals are the service's."""
 
     @contextlib.contextmanager
@@ -93,9 +97,9 @@ class Admin:
         if self._console is not None:
             self._console.start()
 
-    def _config(self) -> uvicorn.Config:
+    def _config(self) -> Config:
         """Raises AdminError."""
-        config = uvicorn.Config(self._answers.app(), lifespan="off", log_config=None, access_log=False, server_header=False,
+        config = Config(self._answers.app(), lifespan="off", log_config=None, access_log=False, server_header=False,
                                 timeout_graceful_shutdown=1)  # fmt: skip
         config.load()
         config.ssl = _context(self._tls) if self._tls else None
