@@ -1,14 +1,16 @@
-"""Which segments a worker is asked for at once: some of as many tokens, which a classifier reads in one run."""
+"""Which segments a worker is asked for at once: some of nearly as many tokens, which a classifier reads in one run."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from headrace.filters.pii.models.frames import encodable
 from headrace.filters.pii.models.names import Model
 
 TOKENS = 128
-"""Of one batch: some 10 ms of Rampart, which a short text may have to wait for. With more a run costs as much a token."""
+"""Of one batch, but for halves of a segment at either end: some 10 ms of Rampart, which a short text may have to wait for.
+
+With more a run costs as much a token.
+"""
 
 Measure = Callable[[Sequence[str]], Sequence[int]]
 """Texts → the tokens of each."""
@@ -36,29 +38,14 @@ def _counted(directory: Path) -> Measure:
     return measure
 
 
-def cut(lengths: Sequence[int]) -> list[Sequence[int]]:
-    """Indices in batches of at most `TOKENS`, or of one; those of one length together as far as they fill a batch."""
-    alike: defaultdict[int, list[int]] = defaultdict(list)
-    for index, length in enumerate(lengths):
-        alike[length].append(index)
-    full: list[Sequence[int]] = []
-    rest: list[int] = []
-    for length, indices in sorted(alike.items()):
-        most = max(1, TOKENS // max(1, length))
-        whole = len(indices) - len(indices) % most
-        full.extend(indices[start : start + most] for start in range(0, whole, most))
-        rest.extend(indices[whole:])
-    return [*full, *_filled(rest, lengths)]
-
-
-def _filled(indices: Sequence[int], lengths: Sequence[int]) -> Iterator[Sequence[int]]:
-    batch: list[int] = []
-    tokens = 0
-    for index in indices:
-        if batch and tokens + lengths[index] > TOKENS:
-            yield batch
-            batch, tokens = [], 0
-        batch.append(index)
-        tokens += lengths[index]
-    if batch:
-        yield batch
+def cut(lengths: Sequence[int]) -> Sequence[Sequence[int]]:
+    """Indices in batches of neighbours by length, each of as many tokens as the others, or of one segment that has more."""
+    tokens = max(1, sum(lengths))
+    number = -(-tokens // TOKENS)
+    batches: list[list[int]] = [[] for _ in range(number)]
+    before = 0
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        middle = before + lengths[index] // 2
+        batches[min(middle * number // tokens, number - 1)].append(index)
+        before += lengths[index]
+    return [batch for batch in batches if batch]

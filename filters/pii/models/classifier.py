@@ -1,25 +1,24 @@
 """A token classifier in ONNX with its tokenizer: what every word of a text is, and how sure the model is of it.
 
-Never padded, and in a batch only with texts of as many tokens, and where activations are rounded by fixed scales: so a text's
-findings do not depend on its neighbours, and an answer that comes in pieces is scrubbed like one that comes whole.
+Never padded, in a run with other texts only where attention keeps them apart, and where activations are rounded by fixed scales: so
+a text's findings do not depend on its neighbours, and an answer that comes in pieces is scrubbed like one that comes whole.
 """
 
 import json
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding
 
 from headrace.filters.pii.models.compose import Word, compose
 from headrace.filters.pii.models.fused import fuse
 from headrace.filters.pii.models.int8 import in_int8
 from headrace.filters.pii.models.labels import entity_of
 from headrace.filters.pii.models.onnx_format import parsed
+from headrace.filters.pii.models.runs import Ids, Session
 from headrace.filters.pii.models.scales import expose, fix, observed
 from headrace.filters.pii.models.tokens import tokenizer_of
 from headrace.filters.pii.spans import Span
@@ -27,8 +26,6 @@ from headrace.filters.pii.spans import Span
 MAX_TOKENS = 512
 OVERLAP = 64
 """Tokens that two windows of a text beyond `MAX_TOKENS` share; segments are shorter, but for runs without any blank."""
-BATCH_TOKENS = 256
-"""Of one run: with some hundred the weights are read once for all of them, with more the activations leave the cache."""
 
 OTHER = "O"
 
@@ -49,7 +46,7 @@ class TokenClassifier:
         self._grouping = np.array([[column == name for name in self._names] for column in columns], dtype=np.float32)
         self._limit = min(int(config.get("max_position_embeddings", MAX_TOKENS)), MAX_TOKENS)
         self._tokenizer = tokenizer_of(directory)
-        self._session, self._in_batches = _quick(model.read_bytes(), config, self._tokenizer)
+        self._session = _quick(model.read_bytes(), config, lambda text: self._tokenizer.encode(text).ids)
         self._last: Mapping[str, Sequence[Word]] = {}
 
     def find(self, texts: Sequence[str]) -> Sequence[Sequence[Span]]:
@@ -64,14 +61,16 @@ class TokenClassifier:
     def _words(self, texts: Sequence[str]) -> Sequence[Sequence[Word]]:
         """Every word the tokenizer knows apart, in order, in each text."""
         encodings = [self._tokenizer.encode(text) for text in texts]
+        short = [index for index, encoding in enumerate(encodings) if 0 < len(encoding.ids) <= self._limit]
         order: list[int] = []
-        rows: list[NDArray[np.float32]] = []
-        for batch in self._batches(encodings):
-            order += batch
-            rows.extend(self._probabilities([encodings[index].ids for index in batch]))
+        logits: list[NDArray[np.float32]] = []
+        for run, outputs in self._session.run([encodings[index].ids for index in short]):
+            order += [short[each] for each in run]
+            logits.append(outputs[0])
         found: list[Sequence[Word]] = [()] * len(texts)
         if order:
-            for index, words in zip(order, self._read([encodings[index] for index in order], np.concatenate(rows)), strict=True):
+            probabilities = self._probabilities(np.concatenate(logits))
+            for index, words in zip(order, self._read([encodings[index] for index in order], probabilities), strict=True):
                 found[index] = words
         for index, encoding in enumerate(encodings):
             if len(encoding.ids) > self._limit:
@@ -80,19 +79,8 @@ class TokenClassifier:
                 found[index] = [word for (start, _), words in zip(pieces, read, strict=True) for word in _moved(words, start)]
         return found
 
-    def _batches(self, encodings: Sequence[Encoding]) -> Iterator[Sequence[int]]:
-        """The places of those that are not too long, in batches of one length."""
-        alike: defaultdict[int, list[int]] = defaultdict(list)
-        for index, encoding in enumerate(encodings):
-            alike[len(encoding.ids)].append(index)
-        for length, indices in alike.items():
-            if length <= self._limit:
-                most = max(1, BATCH_TOKENS // length) if self._in_batches else 1
-                yield from (indices[start : start + most] for start in range(0, len(indices), most))
-
-    def _probabilities(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """(texts, tokens, entities): the sum over each entity's labels."""
-        (logits, *_) = _run(self._session, ids)
+    def _probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(tokens, entities): the sum over each entity's labels."""
         exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
         probabilities: NDArray[np.float32] = exponentials @ self._grouping / exponentials.sum(axis=-1, keepdims=True)
         return probabilities
@@ -140,30 +128,14 @@ def _pieces(text: str, encoding: Encoding, limit: int) -> Iterator[tuple[int, st
         start += limit // 2 - OVERLAP
 
 
-def _quick(data: bytes, config: Mapping[str, Any], tokenizer: Tokenizer) -> tuple[Any, bool]:
-    """A session of a model, its 4-bit products and BERT's layers computed faster; whether it may be given several texts at once."""
+def _quick(data: bytes, config: Mapping[str, Any], ids: Callable[[str], Ids]) -> Session:
+    """A session of a model, its 4-bit products and BERT's layers computed faster. ids: the tokens of a text."""
     model = parsed(data)
     in_int8(model.graph)
     if not fuse(model.graph, config):
-        return _session(model), False
+        return Session(model, together=False)
     watched = parsed(model.SerializeToString())
     names = expose(watched.graph)
-    session = _session(watched)
-    fix(model.graph, observed(names, lambda text: _run(session, [tokenizer.encode(text).ids])))
-    return _session(model), True
-
-
-def _run(session: Any, ids: Sequence[Sequence[int]]) -> Sequence[NDArray[np.float32]]:
-    """The outputs for texts of as many tokens."""
-    rows = np.array(ids, dtype=np.int64)
-    given = {"input_ids": rows, "attention_mask": np.ones_like(rows), "token_type_ids": np.zeros_like(rows)}
-    outputs: Sequence[NDArray[np.float32]] = session.run(None, {each.name: given[each.name] for each in session.get_inputs()})
-    return outputs
-
-
-def _session(model: Any) -> Any:
-    """On one core: workers are processes, one a core."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = Session(watched, together=True)
+    fix(model.graph, observed(names, lambda text: next(session.run([ids(text)]))[1]))
+    return Session(model, together=True)

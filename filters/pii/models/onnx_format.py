@@ -10,13 +10,13 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from numpy.typing import NDArray
 
-FLOAT, UINT8, INT8 = 1, 2, 3
+FLOAT, UINT8, INT8, INT64 = 1, 2, 3, 7
 """Types of a tensor's elements."""
 OF_MICROSOFT = "com.microsoft"
 """The domain of operators that the runtime adds to ONNX's own."""
 
 _FLOAT_ATTRIBUTE, _INT_ATTRIBUTE = 1, 2
-_TYPES: dict[int, type] = {FLOAT: np.float32, UINT8: np.uint8, INT8: np.int8}
+_TYPES: dict[int, type] = {FLOAT: np.float32, UINT8: np.uint8, INT8: np.int8, INT64: np.int64}
 _CODES = {np.dtype(of): code for code, of in _TYPES.items()}
 
 _Field = descriptor_pb2.FieldDescriptorProto
@@ -44,12 +44,23 @@ _ONNX: dict[str, tuple[tuple[str, int, int, bool, str], ...]] = {
         ("attribute", 5, _MESSAGE, True, "Attribute"),
         ("domain", 7, _STRING, False, ""),
     ),
-    "Value": (("name", 1, _STRING, False, ""),),
+    "Dimension": (),
+    "Shape": (("dimensions", 1, _MESSAGE, True, "Dimension"),),
+    "TensorType": (
+        ("element", 1, _INT, False, ""),
+        ("shape", 2, _MESSAGE, False, "Shape"),
+    ),
+    "Type": (("tensor", 1, _MESSAGE, False, "TensorType"),),
+    "Value": (
+        ("name", 1, _STRING, False, ""),
+        ("type", 2, _MESSAGE, False, "Type"),
+    ),
     "Graph": (
         ("node", 1, _MESSAGE, True, "Node"),
         ("initializer", 5, _MESSAGE, True, "Tensor"),
         ("input", 11, _MESSAGE, True, "Value"),
         ("output", 12, _MESSAGE, True, "Value"),
+        ("between", 13, _MESSAGE, True, "Value"),
     ),
     "Model": (("graph", 7, _MESSAGE, False, "Graph"),),
 }
@@ -81,6 +92,15 @@ def integers_of(node: Any) -> dict[str, int]:
 def add_tensor(graph: Any, name: str, values: NDArray[Any]) -> str:
     """Adds a constant to a graph; gives its name."""
     graph.initializer.add(name=name, data_type=_CODES[values.dtype], dims=values.shape, raw_data=values.tobytes())
+    return name
+
+
+def add_input(graph: Any, name: str, rank: int) -> str:
+    """Adds an input of whole numbers, of any size in each of its dimensions; gives its name."""
+    kind = graph.input.add(name=name).type.tensor
+    kind.element = INT64
+    for _ in range(rank):
+        kind.shape.dimensions.add()
     return name
 
 

@@ -134,7 +134,7 @@ class ModelPool:
         if sum(map(len, texts)) <= ONE_BATCH:
             return [range(len(texts))], True
         lengths = self._lengths(texts)
-        return cut(lengths)[::-1], sum(lengths) <= SHORT_TOKENS
+        return list(reversed(cut(lengths))), sum(lengths) <= SHORT_TOKENS
 
     def _lengths(self, texts: Sequence[str]) -> Sequence[int]:
         """Tokens of each. Raises ModelUnusable."""

@@ -124,8 +124,10 @@ def test_a_pool_begins_nothing_after_its_time() -> None:
     assert list(made.batches([], PAST)) == []
 
 
-def test_texts_of_as_many_tokens_are_asked_for_together_and_no_batch_is_large() -> None:
-    assert cut([40, 30, 40, 40, 40, 500, 30, 3]) == [[0, 2, 3], [5], [7, 1, 6, 4]]
+def test_neighbours_by_length_are_asked_for_together_in_batches_of_one_size() -> None:
+    assert cut([40, 30, 40, 40, 40, 500, 30, 3]) == [[7, 1, 6, 0], [2, 3, 4], [5]]
+    assert [len(batch) for batch in cut([20] * 13)] == [4, 5, 4]
+    assert cut([0, 0]) == [[0, 1]]
     assert cut([]) == []
 
 
