@@ -1,5 +1,6 @@
 """A worker's chain: its records from its start to its end, in segments. Everything here waits for the disk: call it on a thread."""
 
+import errno
 import fcntl
 import os
 import platform
@@ -144,9 +145,13 @@ class Chain:
         return self._vault.put(data, tenant, spot, settings.bodies, settings.max_body_kb * 1024)
 
     def _find_room(self, wanted: int) -> None:
-        """Raises AuditFull."""
+        """Raises AuditFull, and OSError where it has not been seen yet what all files take."""
         if self._file.size - self._looked_at >= LOOK_BYTES or not self._used:
-            self._used, self._looked_at = used_bytes(self._home), self._file.size
+            try:
+                self._used, self._looked_at = used_bytes(self._home), self._file.size
+            except OSError as error:
+                if not (self._used and _lacks_descriptors(error)):
+                    raise
         if self._used + wanted > self.terms.most_bytes:
             self._used = 0  # look again next time: somebody may have made room
             limit = self.terms.settings.max_disk_mb
@@ -154,7 +159,12 @@ class Chain:
 
     def _seal_when_due(self) -> None:
         if self._file.size >= self.terms.segment_bytes or self._now_ms() - self._since_ms >= DAY_MS:
-            self.seal()
+            try:
+                self.seal()
+            except OSError as error:
+                is_sealed = self._sealed == self._file.place.segment  # it takes no more records
+                if is_sealed or not _lacks_descriptors(error):
+                    raise
 
     def seal(self) -> None:
         """The segment is complete, and the chain goes on in the next one. Raises AuditError and OSError."""
@@ -170,6 +180,11 @@ class Chain:
     def _retire(self) -> None:
         if (days := self.terms.settings.keep_days) is not None:
             remove_before(self._home, self._manifest, self._now_ms() - days * DAY_MS)
+
+
+def _lacks_descriptors(error: OSError) -> bool:
+    """What fails so waits until the next batch, for that one needs none: requests wait for it."""
+    return error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def _where(place: Place) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What is recorded of one exchange, and when: with `on_full: block` a request goes on once its decision is on disk, not before."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -38,7 +39,7 @@ class Witness:
         self._lost = False
 
     async def step(self, event: Event, *, deadline: float) -> Answer:
-        """As `engine.step`."""
+        """As `engine.step`. A request whose gateway gives up while the disk is waited for went nowhere."""
         answer = await step(self._exchange, event, deadline=deadline)
         if self._keeps_bodies:
             self._keep(event, answer)
@@ -73,6 +74,9 @@ class Witness:
         except AuditUnavailable:
             self._lost = True
             return False
+        except asyncio.CancelledError:
+            self._exchange.unsent()
+            raise
         finally:
             if not pending.withdrawn:  # also where the gateway has given up meanwhile: what a batch has is not recorded again
                 self._parts, self._recorded = {}, over

@@ -132,6 +132,12 @@ class RequestHalf(Course):
         """The last answer cannot be carried out by this gateway: the request goes nowhere after all."""
         self._forwarded = False
 
+    def unsent(self) -> None:
+        """The gateway gave up before it had the last answer: where that would have sent the request on, it went nowhere."""
+        if self._forwarded and self._status is None:
+            self._end(Cause.ABORTED)
+            self._forwarded = False
+
     def retract(self, reply: Reply) -> Refuse:
         """The last answer is not given after all: the request goes nowhere, and is refused."""
         self._forwarded = False

@@ -16,6 +16,10 @@ class AddressError(HeadraceError):
     """An address that cannot be listened on; the message says why and what would help."""
 
 
+class AddressTaken(AddressError):
+    """Somebody listens there, maybe for a moment only: a worker whose supervisor was killed ends by itself."""
+
+
 def parse_address(text: str) -> Address:
     """`unix:/path`, `unix:///path`, `/path` or `host:port`. Raises ValueError for anything else."""
     return Address.parse(text.replace("unix://", "unix:", 1))
@@ -42,7 +46,7 @@ def make_free(address: Address, mode: int = OWNER_ONLY) -> None:
     """Sees to it that a worker can listen there: the directory exists, a socket that nobody serves is removed.
 
     mode: of the socket; a directory that is new lets in whom the socket does.
-    Raises AddressError when someone listens there, or when what stands there is no socket.
+    Raises AddressTaken when someone listens there, AddressError when what stands there is no socket.
     """
     if address.path is None:
         _check_port(address)
@@ -54,7 +58,7 @@ def make_free(address: Address, mode: int = OWNER_ONLY) -> None:
             raise AddressError(f"cannot listen on {address}: a file that is no socket stands there; remove it, or listen elsewhere")
         return
     if _answers(path):
-        raise AddressError(f"cannot listen on {address}: another process listens there; stop it, or listen elsewhere")
+        raise AddressTaken(f"cannot listen on {address}: another process listens there; stop it, or listen elsewhere")
     path.unlink(missing_ok=True)
 
 
@@ -91,4 +95,5 @@ def _check_port(address: Address) -> None:
             probe.bind((address.host, address.port))
         except OSError as error:
             why = os.strerror(error.errno or 0).lower()
-            raise AddressError(f"cannot listen on {address}: {why}; listen elsewhere (--listen)") from None
+            kind = AddressTaken if error.errno == errno.EADDRINUSE else AddressError
+            raise kind(f"cannot listen on {address}: {why}; listen elsewhere (--listen)") from None

@@ -11,7 +11,7 @@ from typing import assert_never
 
 from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.engine.load.board import Heard
-from headrace.ext_proc.service.addresses import AddressError, make_free, parse_address
+from headrace.ext_proc.service.addresses import AddressError, AddressTaken, make_free, parse_address
 from headrace.ext_proc.service.control import AskReport, Channel, Drain, Failed, Notice, Order, PolicyState, Ready, Report, Settings
 from headrace.ext_proc.service.starting import Process, Starter
 from headrace.ext_proc.telemetry.exposition import Totals
@@ -29,6 +29,9 @@ CHECK_S = 5.0
 SILENT_S = 30.0
 """A worker that has not answered for so long hangs. Loading a policy is no reason: that is done on a thread."""
 REPORT_S = 1.0
+TAKEN_S = 5.0
+"""For a worker of a killed supervisor to leave the address: it notices at once, and a busy machine makes seconds of that."""
+LOOK_S = 0.05
 END_S = 5.0
 """For a process whose channel has ended to end, too."""
 
@@ -145,7 +148,7 @@ class Slot:
         """One worker, from its start to its end; why it ended."""
         try:
             if not self.stood_in:  # else it gives way when this one listens
-                make_free(parse_address(self.settings.listen), self.settings.socket_mode)
+                await self._make_free()
             notices = await self._spawn()
         except (AddressError, OSError) as error:
             return [str(error)]
@@ -155,6 +158,17 @@ class Slot:
         watch.cancel()
         status = await self._reap()
         return failure or [f"worker {self.settings.number} ended with status {status}"]
+
+    async def _make_free(self) -> None:
+        """Waits for whoever is about to leave the address. Raises AddressError."""
+        until = monotonic() + TAKEN_S
+        while True:
+            try:
+                return make_free(parse_address(self.settings.listen), self.settings.socket_mode)
+            except AddressTaken:
+                if monotonic() >= until:
+                    raise
+            await asyncio.sleep(LOOK_S)
 
     async def _spawn(self) -> "asyncio.Task[Sequence[str]]":
         ours, theirs = socket.socketpair()

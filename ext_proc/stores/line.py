@@ -33,7 +33,8 @@ class Line(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     def write(self, data: bytes) -> None:
-        if data:
+        """Nothing where the transport has been closed, of which `over` tells in a moment: uvloop's raises then."""
+        if data and not self._transport.is_closing():
             self._transport.write(data)
 
     def data_received(self, data: bytes) -> None:

@@ -1,9 +1,11 @@
 """The log of a worker: what waits, what is refused, what is dropped and counted, and what is on disk when it is closed."""
 
 import asyncio
+import contextlib
 import errno
 import os
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -168,6 +170,31 @@ async def test_the_space_of_the_policy_is_the_most_that_is_written(tmp_path: Pat
     await site.log.close()
     assert len(Home(tmp_path).segments(site.chain.name)) == 2
     assert problems_of(verified(tmp_path)) == []
+
+
+async def test_a_process_without_descriptors_goes_on_recording(tmp_path: Path) -> None:
+    site = Site(tmp_path, bodies="encrypted", segment_mb=1, max_disk_mb=100, wait_ms=2000)
+    await site.log.commit("decision", decision(0), {"request": b"x" * 400_000})
+    with descriptors_used_up():
+        for number in range(1, 8):  # past a look at what the files take, and past the segment's size
+            await site.log.commit("decision", decision(number), {"request": b"x" * 400_000})
+    await site.log.commit("decision", decision(8))
+    assert len(Home(tmp_path).segments(site.chain.name)) == 2
+    await site.log.close()
+    assert len(latest(tmp_path, DECISIONS, 20)) == 9
+    assert problems_of(verified(tmp_path)) == []
+
+
+@contextlib.contextmanager
+def descriptors_used_up() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            os.open("/", os.O_RDONLY)
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -125,6 +125,18 @@ async def test_a_client_that_hangs_up_while_the_disk_is_waited_for_is_recorded_a
     assert site.entries()[-2].line.record["outcome"] == "aborted"
 
 
+@pytest.mark.parametrize("needs", [BODY, WHOLE])
+async def test_a_request_whose_gateway_gives_up_while_the_disk_is_waited_for_went_nowhere(needs: Needs, tmp_path: Path) -> None:
+    filter = filter_of(needs=needs)
+    site = Site(tmp_path, filter)
+    asking: asyncio.Task[Answer] = asyncio.create_task(site.told(post(), body()))
+    site.disk.syncing = asking.cancel
+    await asyncio.gather(asking, return_exceptions=True)
+    assert asking.cancelled()
+    await site.over()
+    assert [(outcome.cause, outcome.forwarded) for outcome in filter.session.outcomes] == [(Cause.ABORTED, False)]
+
+
 async def test_a_decision_that_a_batch_has_is_not_recorded_again_though_the_gateway_gives_up(tmp_path: Path) -> None:
     site = Site(tmp_path, filter_of(needs=BODY, on_request=DENIED))
     asking: asyncio.Task[Answer] = asyncio.create_task(site.told(post(), body()))

@@ -374,6 +374,34 @@ async def test_a_request_that_the_gateway_cannot_send_on_as_it_was_told_was_sent
     assert [(outcome.cause, outcome.forwarded) for outcome in filter.session.outcomes] == [(Cause.FAILED, False)]
 
 
+@pytest.mark.parametrize("needs", [BODY, BODY | STREAM], ids=["handed over", "the answer is read"])
+async def test_a_request_whose_gateway_gave_up_before_it_had_the_answer_was_sent_nowhere(needs: Needs) -> None:
+    filter = filter_of(needs=needs)
+    exchange = exchange_of(filter)
+    proceeds(await last(exchange, post(), body()))
+    exchange.unsent()
+    exchange.close(Cause.FAILED)
+    assert [(outcome.cause, outcome.forwarded) for outcome in filter.session.outcomes] == [(Cause.ABORTED, False)]
+
+
+async def test_a_refusal_that_the_gateway_did_not_wait_for_was_one() -> None:
+    filter = filter_of(needs=BODY, on_request=DENIED)
+    exchange = exchange_of(filter)
+    await told(exchange, post(), body())
+    exchange.unsent()
+    exchange.close(Cause.ABORTED)
+    assert [(outcome.cause, outcome.forwarded) for outcome in filter.session.outcomes] == [(Cause.REFUSED, False)]
+
+
+async def test_what_was_answered_had_been_sent_on() -> None:
+    filter = filter_of(needs=BODY | STREAM)
+    exchange = exchange_of(filter)
+    await told(exchange, post(), body(), answer_head())
+    exchange.unsent()
+    exchange.close(Cause.ABORTED)
+    assert [outcome.forwarded for outcome in filter.session.outcomes] == [True]
+
+
 async def test_an_answer_that_is_retracted_refuses_a_request_that_was_handed_over() -> None:
     filter = filter_of(needs=BODY)
     exchange = exchange_of(filter)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -232,7 +233,10 @@ async def test_a_store_that_does_not_answer_keeps_the_service_from_starting(opti
         await Service(replace(options, store=f"unix://{folder}/none")).start()
 
 
-async def test_an_address_in_use_keeps_the_service_from_starting_and_its_workers_end(options: Options, folder: Path) -> None:
+async def test_an_address_in_use_keeps_the_service_from_starting_and_its_workers_end(
+    options: Options, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot, "TAKEN_S", 0.2)
     with socket.socket(socket.AF_UNIX) as other:
         make_directory(folder / "run")
         other.bind(str(folder / "run" / "worker-1.sock"))
@@ -242,6 +246,24 @@ async def test_an_address_in_use_keeps_the_service_from_starting_and_its_workers
             await service.start()
     assert [slot.pid for slot in service.slots] == [None, None]
     assert await health(f"unix:{folder}/run/worker-0.sock") is None
+
+
+async def test_a_service_waits_for_who_leaves_its_address(options: Options, folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as other:
+        make_directory(folder / "run")
+        other.bind(str(folder / "run" / "worker-1.sock"))
+        other.listen()
+        service = Service(replace(options, workers=2))
+        starting = asyncio.create_task(service.start())
+        await until(lambda: _asked(other), "the address was tried")
+    await starting
+    assert await health(f"unix:{folder}/run/worker-1.sock") == SERVING
+    await service.stop()
+
+
+def _asked(listening: socket.socket) -> bool:
+    """Whether somebody has connected."""
+    return bool(select.select([listening], [], [], 0)[0])
 
 
 async def test_a_decision_log_that_cannot_be_written_keeps_the_service_from_starting(options: Options, folder: Path) -> None:

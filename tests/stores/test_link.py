@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from hiredis import pack_command
 from redis.exceptions import ResponseError
 
@@ -119,3 +120,19 @@ async def test_a_server_that_falls_silent_is_given_up(tmp_path: Path) -> None:
     async with linked(tmp_path, serve, timeout_s=0.05) as link:
         with pytest.raises(StoreUnavailable, match="did not answer"):
             await link.call(PING)
+
+
+def test_a_call_to_a_connection_that_is_being_closed_is_told_so_and_nothing_else_is(tmp_path: Path) -> None:
+    told: list[object] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        async with linked(tmp_path, answers(b"+1\r\n")) as link:
+            assert await link.call(PING) == b"1"
+            link._line._transport.abort()
+            with pytest.raises(ConnectionLost):
+                await link.call(PING)
+            assert await link.call(PING) == b"1"
+
+    uvloop.run(main())
+    assert told == []
