@@ -85,7 +85,7 @@ class Decision:
             self._tell_asked(self._request, members)
         if self.answer is not None:
             members |= self.answer.members
-        members["outcome"] = outcome.cause.value
+        members["outcome"] = outcome.cause._value_  # `value` is a function in Python, here as elsewhere
         if outcome.status is not None:
             members["status"] = outcome.status
         if self.reason:
@@ -104,7 +104,7 @@ class Decision:
         get = request.facts.get
         told = {"method": request.method, "path": _shown(normalise(request.path))}
         if request.endpoint is not None:
-            told["endpoint"] = request.endpoint.value
+            told["endpoint"] = request.endpoint._value_
         if self._call is not None:
             told["model"] = self._call.model[:MAX_PATH]
         members |= {name: value for name, value in told.items() if value}

@@ -29,3 +29,6 @@ class Capability(Flag):
     """The gateway asks the next candidate where one fails, and calls us for every attempt that needs it."""
     TRIAL = auto()
     """There is no gateway: nothing is sent, and whoever asks wants every number, also one that decides nothing."""
+
+    def __contains__(self, other: "Capability") -> bool:
+        return self._value_ & other._value_ == other._value_  # enum's own costs three times as much

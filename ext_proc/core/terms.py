@@ -67,7 +67,7 @@ class Terms(Struct, frozen=True, array_like=True, omit_defaults=True):
     @property
     def members(self) -> dict[str, Any]:
         """For records; absent values are left out."""
-        found: dict[str, Any] = {"organisation": self.organisation, "endpoint": self.endpoint.value, "stream": self.stream}
+        found: dict[str, Any] = {"organisation": self.organisation, "endpoint": self.endpoint._value_, "stream": self.stream}
         for name in _RECORDED:
             if value := getattr(self, name):
                 found[name] = value

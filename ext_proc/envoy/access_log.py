@@ -10,7 +10,7 @@ from headrace.ext_proc.core.effects import Effect
 from headrace.ext_proc.core.errors import ProtocolError
 from headrace.ext_proc.core.settlement import READ, Finished, settlement
 from headrace.ext_proc.core.stream_sizes import StreamSizes
-from headrace.ext_proc.envoy.codec import NAMESPACE
+from headrace.ext_proc.envoy.metadata import NAMESPACE
 from headrace.ext_proc.envoy.pb import headrace_access_log_pb2 as pb
 
 METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"

@@ -22,7 +22,8 @@ from headrace.ext_proc.core.verdict import Reply, SetMember
 from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.engine.policy.destinations import Destination
 from headrace.ext_proc.engine.translate import TO_OPENAI, Translator, Untranslatable, translator_for
-from headrace.ext_proc.envoy.codec import NAMESPACE, header_option, headers_of, immediate
+from headrace.ext_proc.envoy.codec import header_option, headers_of, immediate
+from headrace.ext_proc.envoy.metadata import NAMESPACE
 from headrace.ext_proc.envoy.passages import FirstToken, Passage, Translated
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 

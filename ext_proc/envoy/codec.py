@@ -5,7 +5,6 @@ from functools import lru_cache
 from typing import Any, assert_never
 
 from google.protobuf import json_format
-from google.protobuf.struct_pb2 import Struct
 
 from headrace.ext_proc.core.candidates import FIRST_TOKEN_KEY, PICKED_KEY, candidates_of
 from headrace.ext_proc.core.candidates import KEY as CANDIDATES_KEY
@@ -26,6 +25,7 @@ from headrace.ext_proc.core.events import (
 )
 from headrace.ext_proc.core.headers import Headers
 from headrace.ext_proc.core.verdict import NO_EDITS, Edits, Metadata
+from headrace.ext_proc.envoy.metadata import put, written
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 
 
@@ -49,7 +49,6 @@ MODES = {
 }
 """What the answer to response headers overrides the configured mode with; the configuration must allow exactly these."""
 
-NAMESPACE = "headrace"
 CANDIDATES_NAMESPACE = "headrace.candidates"
 """Read by Envoy's priority_group cluster specifier: the groups, here of one upstream each, in the order of the attempts."""
 PICKED_NAMESPACE = "envoy.lb"
@@ -170,19 +169,13 @@ def _proceed_written(event: Event, answer: Proceed) -> bytes:
         return proceed(event, answer).SerializeToString()
     sets = tuple(edits.set_headers.items()) if edits.set_headers else ()
     common = _common_written(type(event), sets, tuple(edits.remove_headers), edits.reroute)
-    return common + _metadata_written(metadata) if metadata else common
+    return common + written(metadata) if metadata else common
 
 
 @lru_cache(256)
 def _common_written(event: type[Event], sets: Sequence[tuple[str, str]], removes: Sequence[str], reroute: bool) -> bytes:
     answer = Proceed(Edits(dict(sets), removes, reroute=reroute) if sets or removes or reroute else NO_EDITS)
     return proceed(_EXAMPLES[event], answer).SerializeToString()
-
-
-def _metadata_written(metadata: Metadata) -> bytes:
-    response = pb.ProcessingResponse()
-    _metadata(response.dynamic_metadata, metadata)
-    return response.SerializeToString()
 
 
 _EXAMPLES: Mapping[type[Event], Event] = {
@@ -205,7 +198,7 @@ def proceed(event: Event, answer: Proceed) -> pb.ProcessingResponse:
         # Envoy answers 500 where the length of a buffered body changes without its header.
         common.header_mutation.set_headers.append(header_option("content-length", str(len(answer.body))))
     if answer.metadata:
-        _metadata(response.dynamic_metadata, answer.metadata)
+        put(response.dynamic_metadata, answer.metadata)
         _order_attempts(response, common.header_mutation, answer.metadata)
         if isinstance(picked := answer.metadata.get(PICKED_KEY), str):
             response.dynamic_metadata.fields[PICKED_NAMESPACE].struct_value.fields[PICKED].string_value = picked
@@ -310,12 +303,3 @@ def _order_attempts(response: pb.ProcessingResponse, mutation: pb.HeaderMutation
     mutation.set_headers.append(header_option(RETRIES, str(len(candidates) - 1)))
     if FIRST_TOKEN_KEY in metadata:
         mutation.set_headers.append(header_option(FIRST_BYTE, str(metadata[FIRST_TOKEN_KEY])))
-
-
-def _metadata(struct: Struct, metadata: Metadata) -> None:
-    fields = struct.fields[NAMESPACE].struct_value.fields
-    for name, value in metadata.items():
-        if isinstance(value, str):
-            fields[name].string_value = value
-        else:
-            fields[name].number_value = value

@@ -88,7 +88,7 @@ class BudgetSession(Session):
         request = self._request
         assert request.endpoint is not None, "other paths have no body that is read"
         asked = (request.facts.get(ASKED) or request.call.model)[:MAX_MODEL]
-        kind = {"endpoint": request.endpoint.value, "stream": "1" if request.call.stream else "0"}
+        kind = {"endpoint": request.endpoint._value_, "stream": "1" if request.call.stream else "0"}
         return {**known_members(lease.principal), **kind, "asked": asked, "model": lease.model.name}
 
     def _follow(self, lease: Lease, step: int) -> None:

@@ -72,9 +72,11 @@ class MemoDetector:
         return self._memory.get(self._memory.name(text))
 
     def prepare(self, texts: Sequence[str], allowance: Allowance) -> None:
-        """Before several texts are searched: asks other processes once for what is new in all of them. Raises DetectionTimeout."""
-        if self.waits:
-            self._detector.prepare([text for text in texts if self.recall(text) is None], allowance)
+        """Before several texts are searched by a detector that waits: asks other processes once for what is new in all of them.
+
+        Raises DetectionTimeout.
+        """
+        self._detector.prepare([text for text in texts if self.recall(text) is None], allowance)
 
     def detect(self, text: str, allowance: Allowance | None = None) -> Sequence[Span]:
         """Findings by place in the text; they may overlap. Raises DetectionTimeout."""

@@ -87,7 +87,8 @@ class Searcher:
         return result.found, result.in_names
 
     def _search(self, collected: Collected, pieces: Sequence[Piece], names: str, allowance: Allowance) -> Scan:
-        self.detector.prepare([names, *(text.text for text, _ in pieces)], allowance)
+        if self.detector.waits:
+            self.detector.prepare([names, *(text.text for text, _ in pieces)], allowance)
         found = [Found(text, spans, outer) for text, outer in pieces if (spans := self._spans(text, allowance))]
         in_names = list(self._in_names(collected, names, allowance)) if names else []
         scan = Scan(found, in_names, collected.undeclared, collected.unread, unnamed=allowance.unnamed)

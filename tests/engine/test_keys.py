@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headrace.ext_proc.core.principal import is_part
 from headrace.ext_proc.engine.key_files import read_keys, write_keys
-from headrace.ext_proc.engine.keys import KeyRecord, PepperError, digest, load_pepper, make_pepper, new_id, new_secret
+from headrace.ext_proc.engine.keys import REMEMBERED, KeyRecord, PepperError, digest, load_pepper, make_pepper, new_id, new_secret
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
 
 PEPPER = b"p" * 32
@@ -37,6 +37,13 @@ def test_secrets_and_ids_are_all_different() -> None:
 def test_a_digest_is_an_hmac_under_the_pepper() -> None:
     assert digest(PEPPER, "a") == hmac.new(PEPPER, b"a", hashlib.sha256).hexdigest()
     assert digest(PEPPER, "a") != digest(b"q" * 32, "a")
+
+
+def test_a_digest_is_the_same_when_it_is_remembered_and_when_more_came_than_are() -> None:
+    shown = [f"hr-{number}" for number in range(REMEMBERED + 1)]
+    first = [digest(PEPPER, secret) for secret in shown]
+    assert [digest(PEPPER, secret) for secret in shown] == first
+    assert first == [hmac.new(PEPPER, secret.encode(), hashlib.sha256).hexdigest() for secret in shown]
 
 
 class TestPepper:

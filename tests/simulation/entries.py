@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace.ext_proc.envoy import access_log
 from headrace.ext_proc.envoy.access_log import USAGE_NAMESPACE
-from headrace.ext_proc.envoy.codec import NAMESPACE
+from headrace.ext_proc.envoy.metadata import NAMESPACE
 from headrace.ext_proc.envoy.pb import headrace_access_log_pb2 as pb
 from tests.simulation.call import SimCall
 from tests.simulation.story import Story

@@ -20,7 +20,6 @@ from headrace.ext_proc.envoy.access_log import USAGE_NAMESPACE, AccessLog
 from headrace.ext_proc.envoy.codec import (
     ATTRIBUTES,
     CODE_DETAILS,
-    NAMESPACE,
     PICKED_NAMESPACE,
     SERVED,
     SUBSET,
@@ -29,6 +28,7 @@ from headrace.ext_proc.envoy.codec import (
 )
 from headrace.ext_proc.envoy.config.names import CAPABILITIES, CAPABILITIES_HEADER
 from headrace.ext_proc.envoy.health import Health
+from headrace.ext_proc.envoy.metadata import NAMESPACE
 from headrace.ext_proc.envoy.pb import headrace_access_log_pb2 as log_pb
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 from headrace.ext_proc.envoy.processor import Processor, ProcessStream
