@@ -73,7 +73,9 @@ def _wrong_tokens(case: Case, tokens: tuple[int, int]) -> str:
 
 
 def _gone(case: Case) -> bool:
-    return case.verdict.left or bool(case.verdict.broke)
+    """Its caller, or the gateway, which did not wait for the service's answer."""
+    verdict = case.verdict
+    return verdict.left or bool(verdict.broke) or (verdict.status, verdict.code) == (504, "gateway.unavailable")
 
 
 def _exact(case: Case) -> bool:

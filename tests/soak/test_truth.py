@@ -123,6 +123,13 @@ EXPLAINED: Mapping[str, Case] = {
 }
 
 
+def test_a_request_that_the_gateway_did_not_wait_for_may_stand_as_reserved_and_no_otherwise() -> None:
+    given_up = refused("gateway.unavailable", 504)
+    kept = RECORD | {"outcome": "kept", "output_tokens": "900", "nano_usd": "726000"}
+    assert "wrong_charge" not in kinds(replace(given_up, records=[kept], audited=GOOD.audited))
+    assert "wrong_charge" in kinds(replace(given_up, records=[RECORD], audited=GOOD.audited))
+
+
 @pytest.mark.parametrize("case", EXPLAINED.values(), ids=EXPLAINED)
 def test_what_a_fault_says_it_may_cost_is_no_loss_in_its_window(case: Case) -> None:
     assert kinds(replace(case, windows=[WINDOW])) == set()
