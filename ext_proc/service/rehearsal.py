@@ -22,7 +22,8 @@ from headrace.ext_proc.engine.registry import Ports, Registry
 from headrace.ext_proc.engine.warming import load_tables
 from headrace.ext_proc.stores.memory import MemoryStore
 
-WORKER = "headrace.ext_proc.service.worker_process"
+LATER = ("headrace.ext_proc.service.worker_process", "headrace.ext_proc.stores.redis")
+"""What workers import besides: no policy is compiled with it."""
 LONGEST_S = 10.0
 """For a thread to end. One that goes on keeps workers from being forked, and from nothing else."""
 
@@ -50,7 +51,8 @@ def _leave(path: Path, gateway: Gateway) -> None:
     policy = None
     with contextlib.suppress(PolicyErrors):
         policy = compile_policy(path, Registry.own(), Ports(MemoryStore(), SystemClock(), offload), gateway)
-    importlib.import_module(WORKER)
+    for module in LATER:
+        importlib.import_module(module)
     if policy is not None:
         load_tables(policy, offload)
 

@@ -8,14 +8,12 @@ from typing import Any
 
 import msgspec
 from hiredis import pack_command
-from redis.exceptions import ResponseError
 
 from headrace.ext_proc.core.ledger import EMPTY, Admitted, Charge, Closed, Closing, Entry, Exhausted, Record, Spent
 from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.core.roster import ROSTER_MAX, Listed
+from headrace.ext_proc.engine.imports import UNUSED, absent
 from headrace.ext_proc.stores.arguments import check_closings, check_names, check_ttl, checked_spent, entry_id, full
-from headrace.ext_proc.stores.link import Reply
-from headrace.ext_proc.stores.nodes import nodes_of
 from headrace.ext_proc.stores.wire import (
     answer,
     closed,
@@ -30,6 +28,12 @@ from headrace.ext_proc.stores.wire import (
     roster_keys,
     words_of,
 )
+
+with absent(*UNUSED):
+    from redis.exceptions import ResponseError
+
+    from headrace.ext_proc.stores.link import Reply
+    from headrace.ext_proc.stores.nodes import nodes_of
 
 TIMEOUT_S = 0.5
 """Bounds one attempt to connect and one reply; well below the 1 s a filter may take."""

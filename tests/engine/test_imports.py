@@ -25,7 +25,7 @@ from headrace.ext_proc.engine.offload import ThreadOffload
 from headrace.ext_proc.engine.registry import Ports, Registry
 from headrace.ext_proc.service.worker import compiled
 from headrace.ext_proc.stores import open_store
-compiled(Path(sys.argv[1]), Registry.installed(), Ports(open_store("memory:"), SystemClock(), ThreadOffload()))
+compiled(Path(sys.argv[1]), Registry.installed(), Ports(open_store("unix:///nowhere"), SystemClock(), ThreadOffload()))
 print(*sys.modules)
 """
 FORK_SERVER = """
