@@ -1,13 +1,13 @@
 """`headrace serve` as a process: the service until a signal ends it."""
 
 import asyncio
-import importlib
 import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from headrace.ext_proc.engine.imports import imported
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.starting import Starter
 from headrace.ext_proc.service.supervisor import Service
@@ -46,7 +46,7 @@ async def administered(service: Service) -> AsyncIterator["Admin | None"]:
     if service.options.admin is None:
         yield None
         return
-    module = await asyncio.to_thread(importlib.import_module, "headrace.ext_proc.service.admin")  # a third of a second
+    module = await asyncio.to_thread(imported, "headrace.ext_proc.service.admin")  # a quarter of a second
     admin: Admin = module.Admin(service, service.options.admin)
     await admin.start()
     try:

@@ -1,5 +1,6 @@
 """What a service does without is not imported; what stands in for it becomes the real thing when it is used."""
 
+import gc
 import importlib.util
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.ext_proc.engine.imports import UNUSED, absent, deferred
+from headrace.ext_proc.engine.imports import UNUSED, absent, deferred, imported
 
 WITHOUT_MODEL = """
 version: 1
@@ -129,6 +130,25 @@ def test_a_name_of_a_deferred_module_is_its_real_one_when_it_is_used() -> None:
     assert "colorsys" not in sys.modules
     assert rgb_to_hsv(1, 1, 1) == (0.0, 0.0, 1)
     assert "colorsys" in sys.modules
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_nothing_is_searched_for_garbage_while_a_module_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, collects: bool
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "headrace_quiet", raising=False)
+    (tmp_path / "headrace_quiet.py").write_text("import gc; collected = gc.isenabled()")
+    (tmp_path / "headrace_broken.py").write_text("raise RuntimeError")
+    try:
+        (gc.enable if collects else gc.disable)()
+        assert imported("headrace_quiet").collected is False
+        assert gc.isenabled() is collects
+        with pytest.raises(RuntimeError):
+            imported("headrace_broken")
+        assert gc.isenabled() is collects
+    finally:
+        gc.enable()
 
 
 def test_what_is_hidden_exists() -> None:
