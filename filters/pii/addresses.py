@@ -7,7 +7,7 @@ an `@` before a domain name or a dot before a top-level domain, and both are fou
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import groupby
 
@@ -54,11 +54,16 @@ _STARTS: Mapping[str, "regex.Pattern[str]"] = {
     "Quoted Non-schema URL": regex.compile("[\"']", _FLAGS),
 }
 _WITHOUT_START = "Non schema URL"
+_SCHEME_MARK = "://"
+_QUOTE = "(?i)[\"\\']"
 _LISTED = re.compile(r"\(\?:([a-z]+)\)")
 
 
 class UrlRecognizer(Recognizer):
     """A URL holds a dot before a top-level domain, so it begins at most a host's length before one."""
+
+    def spans(self, pattern: LazyPattern, text: str) -> Iterable[tuple[int, int]]:
+        return super().spans(pattern, text) if _may_hold(pattern.source, text) else ()
 
     def matches(self, pattern: LazyPattern, text: str) -> "Iterator[regex.Match[str]]":
         if pattern.name != _WITHOUT_START and pattern.name not in _STARTS:
@@ -66,6 +71,13 @@ class UrlRecognizer(Recognizer):
         elif dots := [dot.start() for dot in _domain_dots(pattern.source).finditer(text)]:
             starts = _STARTS.get(pattern.name)
             yield from _bare(pattern, text, dots) if starts is None else _started(pattern, text, dots, starts)
+
+
+def _may_hold(pattern: str, text: str) -> bool:
+    """Whether the text has the scheme or the quotes that the pattern asks for."""
+    if _SCHEME_MARK in pattern and _SCHEME_MARK not in text:
+        return False
+    return not pattern.startswith(_QUOTE) or '"' in text or "'" in text
 
 
 def _started(pattern: LazyPattern, text: str, dots: Sequence[int], starts: "regex.Pattern[str]") -> "Iterator[regex.Match[str]]":

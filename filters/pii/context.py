@@ -42,6 +42,10 @@ class Surroundings:
             return found
         return [span._replace(score=raised(span.score)) if self._supports(span.start, words) else span for span in found]
 
+    def may_support(self, context: Sequence[str]) -> bool:
+        """Whether one of these words, in lower case, stands in the segment."""
+        return bool(self._present(context))
+
     def _present(self, context: Sequence[str]) -> Sequence[str]:
         """Without those that stand nowhere in the segment. Beyond ASCII a small letter may depend on the word it stands in."""
         if not self._text.isascii():

@@ -5,6 +5,7 @@ patterns, checksums and order of reduction. Equal to `AnalyzerEngine.analyze` by
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from headrace.filters.pii.allowance import Allowance, unlimited
 from headrace.filters.pii.context import Surroundings
@@ -48,6 +49,7 @@ class PatternDetector:
         found = [each for each in known if best_of(each, context=context) >= thresholds.get(each.entity, _NEVER)]
         running = [part for each in found for part in parts(each, thresholds[each.entity], context=context)]
         self._running = [(each.name, each, thresholds[each.entity]) for each in running]
+        self._chosen = lru_cache(_CHOICES)(self._choose)
         self._gate = gate_for(running, {_VIEWS: HINTS} if decode else {}) if running else None
 
     def ready(self) -> None:
@@ -97,16 +99,23 @@ class PatternDetector:
     def _search(self, text: str, opened: frozenset[str]) -> Sequence[Span]:
         surroundings = Surroundings(text)
         kept: list[Span] = []
-        for name, recognizer, least in self._running:
-            if name in opened:
-                found = recognizer.find(text)
-                if self._context:
-                    found = surroundings.enhanced(found, recognizer.context)
-                kept += [span for span in found if span.score >= least]
+        for recognizer, least in self._chosen(opened):
+            if recognizer.best < least and not surroundings.may_support(recognizer.context):
+                continue
+            found = recognizer.find(text)
+            if self._context:
+                found = surroundings.enhanced(found, recognizer.context)
+            kept += [span for span in found if span.score >= least]
         return kept
+
+    def _choose(self, opened: frozenset[str]) -> Sequence[tuple[Finder, float]]:
+        """The recognizers of these names, in order, each with the score that its findings must reach."""
+        return [(recognizer, least) for name, recognizer, least in self._running if name in opened]
 
 
 _NEVER = 2.0
+_CHOICES = 512
+"""Sets of gates that were open in a segment; prose has few, data some dozens."""
 _VIEWS = "views"
 
 

@@ -24,7 +24,10 @@ _BLANKS = {"s": f"[{_BLANK}]", "S": f"[^{_BLANK}]"}
 
 
 def linear(pattern: str, flags: int) -> Any:
-    """The pattern compiled for ASCII, as bytes or text; None where RE2 has no such pattern, or might mean something else."""
+    """The pattern compiled for ASCII, as bytes or text, without its groups, which take a second engine to find.
+
+    None where RE2 has no such pattern, or might mean something else.
+    """
     if flags != FLAGS or _FOREIGN.search(pattern):
         return None
     try:
@@ -42,4 +45,5 @@ def _translated(token: re.Match[str]) -> str:
 def _options() -> Any:
     options = re2.Options()
     options.log_errors = False
+    options.never_capture = True
     return options

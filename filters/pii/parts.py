@@ -74,7 +74,7 @@ def parts(found: Finder, least: float, *, context: bool) -> Iterator[Finder]:
     for pattern in counting.patterns:
         groups.setdefault(_NEEDS.get(found.name, {}).get(pattern.name, ""), []).append(pattern)
     for need, patterns in groups.items():
-        yield _part(counting, patterns, need) if need else replace(counting, patterns=tuple(patterns))
+        yield _part(counting, patterns, need) if need else replace(counting, patterns=tuple(patterns), best=_best(found, patterns))
 
 
 def _counting(found: Recognizer, least: float, *, context: bool) -> tuple[LazyPattern, ...]:
@@ -87,4 +87,9 @@ def _counting(found: Recognizer, least: float, *, context: bool) -> tuple[LazyPa
 
 def _part(of: Recognizer, patterns: Sequence[LazyPattern], need: str) -> Part:
     name = f"{of.name}: {patterns[0].name}"
-    return Part(name, of.entity, tuple(patterns), of.validate, of.invalidate, of.best, of.context, (need,))
+    return Part(name, of.entity, tuple(patterns), of.validate, of.invalidate, _best(of, patterns), of.context, (need,))
+
+
+def _best(of: Recognizer, patterns: Sequence[LazyPattern]) -> float:
+    """The highest score of a match of one of these patterns, without context words."""
+    return of.best if of.best >= MAX_SCORE else max(each.score for each in patterns)

@@ -35,6 +35,7 @@ SHORT_REGION = "DE"
 # A candidate has at most two brackets or plus signs with four marks each before its first digit, which is found faster by itself.
 _DIGIT = re.compile(r"\d")
 _LEAD = 10
+_LEADING = re.compile(r"[(\[\uff08\uff3b+\uff0b]")
 _PLUS = "+\uff0b"
 _LETTERS = frozenset(ascii_letters)
 _APART = frozenset(["", " ", "\n", ",", ";", ":", "."])
@@ -121,7 +122,8 @@ class _Candidates:
 
     def _search(self, index: int) -> Candidate | None:
         while (digit := _DIGIT.search(self._text, index)) is not None:
-            found = matcher._PATTERN.search(self._text, max(index, digit.start() - _LEAD))
+            led = _LEADING.search(self._text, max(index, digit.start() - _LEAD), digit.start())
+            found = matcher._PATTERN.search(self._text, (led or digit).start())
             assert found is not None, "a digit is a candidate"
             start, index = found.span()
             candidate = found[0]
@@ -157,7 +159,8 @@ class PhoneFinder:
         self._memory = Memory()
 
     def find(self, text: str) -> Collection[tuple[int, int]]:
-        return _Search(text, self._regions, self._memory).found
+        candidates = _Candidates(text, self._memory)
+        return _Search(text, self._regions, candidates).found if candidates.after(0) is not None else ()
 
 
 class _Search:
@@ -166,10 +169,10 @@ class _Search:
     Regions go from candidate to candidate together, until one accepts a part of a candidate: it goes on behind that by itself.
     """
 
-    def __init__(self, text: str, regions: Sequence[str], memory: Memory) -> None:
+    def __init__(self, text: str, regions: Sequence[str], candidates: _Candidates) -> None:
         self._text = text
         self._regions = regions
-        self._candidates = _Candidates(text, memory)
+        self._candidates = candidates
         self._matchers: dict[str, PhoneNumberMatcher] = {}
         self.found: set[tuple[int, int]] = set()
         left: list[tuple[int, Sequence[str]]] = [(0, regions)]

@@ -72,7 +72,7 @@ class LazyPattern:
 
     @cached_property
     def linear(self) -> Any:
-        """The same in RE2, for ASCII text; None where there is none."""
+        """The same in RE2, for ASCII text, without groups; None where there is none."""
         return linear(self.source, self.flags)
 
 

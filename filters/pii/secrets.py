@@ -1,6 +1,7 @@
 """Secrets: keys of the big providers, private keys, JWTs, connection strings, and what is called a password."""
 
 import math
+import re
 from collections import Counter
 
 from headrace.filters.pii.custom import LinearPattern, LinearRecognizer
@@ -32,6 +33,8 @@ _KEYS = (
     r"r8_[A-Za-z0-9]{30,50}",  # Replicate
     r"hr-[\w-]{32,128}",  # Headrace
 )
+_FIRST_RUN = re.compile(r"\{.*")
+"""Of random characters, three or more, and what comes behind it."""
 _EDGE = r"(?:^|[^\w-])"
 _PEM = r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----[^-]*(?:-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----)?"
 _TOKEN = r"\beyJ[\w-]{8,1000}\.eyJ[\w-]{8,1000}(?:\.[\w-]{0,1000})?"
@@ -63,7 +66,7 @@ SECRETS = (
         API_KEY,
         API_KEY,
         tuple(LinearPattern(f"{_EDGE}({key})", 0.9, ignore_case=False) for key in _KEYS),
-        hints=tuple(key.partition("[")[0] for key in _KEYS),
+        hints=tuple(_FIRST_RUN.sub(r"{3}", key) for key in _KEYS),
     ),
     LinearRecognizer(PRIVATE_KEY, PRIVATE_KEY, (LinearPattern(_PEM, 1.0, ignore_case=False),), hints=("PRIVATE KEY",)),
     LinearRecognizer(JWT, JWT, (LinearPattern(_TOKEN, 0.9, ignore_case=False),), hints=("eyJ",)),
