@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headrace.ext_proc.apisix.kinds import Part, RouteKind
-from headrace.ext_proc.cli.envoy import Sockets, Workers, endpoints, told, write
+from headrace.ext_proc.cli.envoy import Sockets, Workers, endpoints, put, told
+from headrace.ext_proc.cli.files import read_text
 from headrace.ext_proc.cli.serve import LISTEN
 
 if TYPE_CHECKING:
@@ -58,11 +59,7 @@ def config(
             request_only=request_only,
         )
         writers = {Part.STANDALONE: render.render_standalone, Part.ADMIN: render.render_admin, Part.CONFIG: render.render_config}
-        text = writers[part](settings)
-    if output is None:
-        typer.echo(text, nl=False)
-    else:
-        write(output, text)
+        put(writers[part](settings), output)
 
 
 def _servers(policy: Path, *, request_only: bool) -> "Sequence[Server]":
@@ -93,7 +90,7 @@ def doctor(
     with told():
         from headrace.ext_proc.apisix.doctor import examine
 
-        found = examine({str(path): path.read_text() for path in configs}, (int(number[1]), int(number[2])))
+        found = examine({str(path): read_text(path) for path in configs}, (int(number[1]), int(number[2])))
     if as_json:
         typer.echo(json.dumps({"apisix": version, "ok": not found, "findings": [vars(one) for one in found]}, indent=2))
     elif found:

@@ -2,14 +2,13 @@
 
 import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from headrace.ext_proc.cli.files import read_text, write_text
 from headrace.ext_proc.cli.serve import LISTEN
 from headrace.ext_proc.envoy.config.names import BODY_LIMIT, CLUSTER
 
@@ -70,11 +69,7 @@ def config(
             admin=Address.parse(admin) if admin else None,
             ca_file=ca_file,
         )
-        text = render_bootstrap(settings)
-    if output is None:
-        typer.echo(text, nl=False)
-    else:
-        write(output, text)
+        put(render_bootstrap(settings), output)
 
 
 @app.command()
@@ -99,18 +94,16 @@ def patch(
         from headrace.ext_proc.envoy.config.patch import Attachment
         from headrace.ext_proc.envoy.config.patch import patch as apply
 
-        original = bootstrap.read_text()
+        original = read_text(bootstrap)
         document = parse(original, str(bootstrap))
         attachment = Attachment(endpoints(socket, workers), frozenset(listener), body_limit, message_timeout)
         report = apply(document, attachment)
         text = document.text() if report.changes else original
         report.notes += _left(text, str(bootstrap), policy)
+        if report.changes or not in_place:
+            put(text, bootstrap if in_place else None)
     for line in [*(f"changed: {change}" for change in report.changes), *(f"note: {note}" for note in report.notes)]:
         typer.echo(line, err=True)
-    if not in_place:
-        typer.echo(text, nl=False)
-    elif report.changes:
-        write(bootstrap, text)
 
 
 @app.command()
@@ -131,7 +124,7 @@ def doctor(
         from headrace.ext_proc.envoy.config.document import parse_with_lines
 
         wanted = _wanted(policy) if policy else None
-        found = {path: examine(parse_with_lines(path.read_text(), str(path)), cluster, body_limit, wanted) for path in configs}
+        found = {path: examine(parse_with_lines(read_text(path), str(path)), cluster, body_limit, wanted) for path in configs}
     if as_json:
         typer.echo(json.dumps({"files": [_as_json(path, findings) for path, findings in found.items()]}, indent=2))
     else:
@@ -188,10 +181,6 @@ def told() -> Iterator[None]:
     except ValidationError as error:
         places = {".".join(map(str, one["loc"])): one["msg"].removeprefix("Value error, ") for one in error.errors()}
         _end("\n".join(f"{place}: {message}" for place, message in places.items()))
-    except UnicodeDecodeError:
-        _end("the file is not UTF-8 text")
-    except OSError as error:
-        _end(f"{error.filename}: {error.strerror}")
     except (HeadraceError, ValueError) as error:
         _end(str(error))
 
@@ -201,11 +190,9 @@ def _end(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def write(path: Path, text: str) -> None:
-    """All or nothing, with the mode the file had."""
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    Path(name).chmod(mode)
-    Path(name).replace(path)
+def put(text: str, output: Path | None) -> None:
+    """Into the file, or to standard output. Raises FileError."""
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(output, text)

@@ -21,7 +21,7 @@ def pair_of(header: str) -> Pair:
     """`name: value`. Raises typer.BadParameter."""
     name, colon, value = header.partition(":")
     if not colon or not name.strip():
-        raise typer.BadParameter(f"{header!r} is not 'name: value'")
+        raise typer.BadParameter(f"{header!r} is not 'name: value'", param_hint="--header")
     return name.strip().lower(), value.strip()
 
 
@@ -32,7 +32,8 @@ def principal_of(text: str) -> "Principal":
     members = dict(part.partition("=")[::2] for part in text.split(","))
     for name, value in members.items():
         if name not in LEVELS or not is_part(value):
-            raise typer.BadParameter(f"{text!r} is not like team=research,user=ann; there are {', '.join(LEVELS)}")
+            said = f"{text!r} is not like team=research,user=ann; there are {', '.join(LEVELS)}"
+            raise typer.BadParameter(said, param_hint="--as")
     return Principal(**members)
 
 
@@ -55,6 +56,8 @@ def explain(
     from headrace.ext_proc.engine.explaining import explained
     from headrace.ext_proc.engine.policy.offline import compiled
 
+    if not path.startswith("/"):
+        raise typer.BadParameter(f"{path!r} is no path such as /v1/chat/completions", param_hint="--path")
     pairs = [pair_of(one) for one in header or ()]
     who = principal_of(caller) if caller else None
     body = sys.stdin.buffer.read() if str(request) == "-" else _read(request)
@@ -83,6 +86,8 @@ def told(document: Mapping[str, Any]) -> Sequence[str]:
     if "refused" in document:
         refused = document["refused"]
         return [*lines, f"{'refused':<10} {refused['status']} {refused['code']}: {refused['body']['error']['message']}"]
+    if not document.get("endpoint"):
+        return [*lines, f"{'sent':<10} as it is: no filter knows the API of this path (other_paths: pass)"]
     changed = "" if document["sent"]["body"] == "unchanged" else ", its body rewritten"
     return [*lines, f"{'sent':<10} to {document['routing']['chosen'] or 'the upstream of its route'}{changed}"]
 

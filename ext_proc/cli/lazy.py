@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 import typer.core
@@ -17,7 +17,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "explain": ("explain", "What each filter would do with a request, and why; nothing is sent."),
     "test": ("test", "Run a policy's own test cases."),
     "replay": ("replay", "Recorded requests through two policies: what would change."),
-    "policy": ("policy", "The policy format, and what differs between two policies."),
+    "policy": ("policy", "A first policy; what differs between two; the format's JSON Schema."),
     "route": ("route", "What routing by prompt size is worth: servers that a trace needs."),
     "envoy": ("envoy", "Envoy's configuration: write one, patch one, check one."),
     "apisix": ("apisix", "APISIX's configuration: write one, check one."),
@@ -69,12 +69,24 @@ def load(name: str) -> Any:
     return command
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"headrace {version('headrace')}")
+        raise typer.Exit
+
+
 def application() -> Any:
     """The command line as a callable."""
     app = typer.Typer(cls=LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
     @app.callback()
-    def headrace() -> None:
+    def headrace(
+        version: Annotated[
+            bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
+        ] = False,
+    ) -> None:
         """LLM governance for the API gateway you already run."""
 
     return typer.main.get_command(app)

@@ -32,6 +32,7 @@ def scan(
 
     Ends with 1 when the policy has a problem or a line cannot be read.
     """
+    from headrace.ext_proc.cli.files import FileError
     from headrace.ext_proc.engine.policy.problems import PolicyErrors
     from headrace.filters.pii.models.pool import ModelUnusable
     from headrace.filters.pii.samples import BadLine, detector_of
@@ -40,7 +41,7 @@ def scan(
         plan = _plan(policy, model)
         detector = detector_of(plan)
         _print_json(detector, file) if as_json else _print_text(detector, file, plan)
-    except (PolicyErrors, BadLine, ModelUnusable, OSError) as error:
+    except (FileError, PolicyErrors, BadLine, ModelUnusable) as error:
         typer.echo(error, err=True)
         raise typer.Exit(1) from None
 
@@ -73,8 +74,10 @@ def _settings(path: Path | None) -> "tuple[PiiSettings, Path]":
 
 
 def _content(file: str) -> str:
-    """Raises OSError. Bytes that are no UTF-8 become replacement characters."""
-    data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    """Raises FileError. Bytes that are no UTF-8 become replacement characters."""
+    from headrace.ext_proc.cli.files import read_bytes
+
+    data = sys.stdin.buffer.read() if file == "-" else read_bytes(Path(file))
     return data.decode("utf-8", "replace")
 
 
@@ -82,7 +85,7 @@ def _print_json(detector: "MemoDetector", file: str) -> None:
     from headrace.filters.pii.samples import as_json, searched, text_of
 
     lines = _content(file).split("\n")
-    texts = (text_of(line, number) for number, line in enumerate(lines[: -1 if not lines[-1] else None], 1))
+    texts = (text_of(line, f"{file}:{number}") for number, line in enumerate(lines[: -1 if not lines[-1] else None], 1))
     for _, spans in searched(detector, texts):
         typer.echo(as_json(spans))
 

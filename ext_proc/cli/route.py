@@ -33,6 +33,7 @@ def simulate(
     """
     import msgspec
 
+    from headrace.ext_proc.cli.files import cannot_read
     from headrace.filters.routing.sizing import Server, compare
     from headrace.filters.routing.trace import TraceError, read_trace
 
@@ -42,7 +43,7 @@ def simulate(
     try:
         found = compare(read_trace(trace), limits, Server(kv_tokens, prefill, decode), wait)
     except (TraceError, OSError) as error:
-        typer.echo(error, err=True)
+        typer.echo(cannot_read(error) if isinstance(error, OSError) else error, err=True)
         raise typer.Exit(1) from None
     typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode() if as_json else told(found))
     if plot is not None:

@@ -10,7 +10,6 @@ from headrace.ext_proc.envoy.transport import DEFAULT, Transport
 
 if TYPE_CHECKING:
     from headrace.ext_proc.envoy.config.settings import Address
-    from headrace.ext_proc.envoy.transport import Tls
     from headrace.ext_proc.service.forking import ForkServerProcess
     from headrace.ext_proc.service.options import Options
 
@@ -110,36 +109,29 @@ def serve(
     """Run the service alone, for an Envoy you already have. Ends, drained, on SIGTERM or Ctrl-C; reloads its policy on SIGHUP and
     whenever its files change.
     """
+    from headrace.ext_proc.cli import values
     from headrace.ext_proc.service.addresses import parse_address
     from headrace.ext_proc.service.options import Options
-    from headrace.ext_proc.telemetry import logs
 
-    if log_level not in logs.LEVELS:
-        raise typer.BadParameter(f"{log_level!r} is none of {', '.join(logs.LEVELS)}", param_hint="--log-level")
-    try:
-        at, admin_at = parse_address(listen), None if admin == "off" else _admin_address(admin)
-        mode = _permissions(socket_mode)
-        tls = _tls(tls_cert, tls_key, tls_client_ca, on_a_socket=at.path is not None)
-        admin_tls = _tls(admin_tls_cert, admin_tls_key, "", prefix="--admin-tls")
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    logs.configure(log_level)
     options = Options(
         policy=policy,
-        listen=at,
-        store=store,
+        listen=values.parsed("--listen", parse_address, listen),
+        store=values.shared_store(store),
         workers=workers,
-        admin=admin_at,
+        admin=None if admin == "off" else values.parsed("--admin", _admin_address, admin),
         decisions=decisions,
-        otlp=otlp,
+        otlp=values.collector(otlp),
         log_level=log_level,
         drain_seconds=drain_seconds,
-        socket_mode=mode,
+        socket_mode=values.parsed("--socket-mode", _permissions, socket_mode),
         transport=transport,
-        tls=tls,
+        tls=values.tls("--tls", tls_cert, tls_key, tls_client_ca),
         gateway=gateway,
-        admin_tls=admin_tls,
+        admin_tls=values.tls("--admin-tls", admin_tls_cert, admin_tls_key),
     )
+    if options.tls and options.listen.path is not None:
+        raise typer.BadParameter("TLS is for host:port; a Unix socket is as private as its mode", param_hint="--tls-cert")
+    values.configure_logs(log_level)
     raise typer.Exit(_run(options, context.obj))
 
 
@@ -158,19 +150,6 @@ def _admin_address(text: str) -> "Address":
     if address.path is not None:
         raise ValueError(f"{text!r}: the admin interface listens on host:port, such as {ADMIN}")
     return address
-
-
-def _tls(certificate: str, key: str, client_ca: str, *, on_a_socket: bool = False, prefix: str = "--tls") -> "Tls | None":
-    """Raises ValueError for half of what TLS needs, and for TLS on a Unix socket."""
-    from headrace.ext_proc.envoy.transport import Tls
-
-    if not (certificate or key or client_ca):
-        return None
-    if not (certificate and key):
-        raise ValueError(f"TLS needs both {prefix}-cert and {prefix}-key")
-    if on_a_socket:
-        raise ValueError("TLS is for host:port; a Unix socket is as private as its permissions")
-    return Tls(certificate, key, client_ca)
 
 
 def _run(options: "Options", begun: "ForkServerProcess | None") -> int:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from headrace.ext_proc.cli.values import shared_store
+
 if TYPE_CHECKING:
     from headrace.ext_proc.core.ports import Store
 
@@ -25,13 +27,13 @@ async def _with(url: str, act: "Callable[[Store], Awaitable[Result]]", failure: 
     from headrace.ext_proc.stores import open_store
 
     try:
-        store = open_store(url)
+        store = open_store(shared_store(url))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--store") from None
     try:
         return await act(store)
     except StoreUnavailable as error:
-        typer.echo(f"the store does not answer: {error}", err=True)
+        typer.echo(f"the store does not answer: {str(error).rstrip('.')}; is it running, and is --store right?", err=True)
         raise typer.Exit(failure) from None
     finally:
         await store.close()

@@ -50,20 +50,18 @@ def up(
     ] = DEFAULT,
 ) -> None:
     """Run a store, the service and a real Envoy in front of the policy's upstreams. Ctrl-C ends it all, and leaves nothing."""
+    from headrace.ext_proc.cli import values
     from headrace.ext_proc.service.stack import StackOptions
-    from headrace.ext_proc.telemetry import logs
 
-    if log_level not in logs.LEVELS:
-        raise typer.BadParameter(f"{log_level!r} is none of {', '.join(logs.LEVELS)}", param_hint="--log-level")
-    logs.configure(log_level)
+    values.configure_logs(log_level)
     options = StackOptions(
         host=host,
         port=port,
         workers=workers,
-        store=store,
+        store=values.shared_store(store),
         decisions=decisions or None,
         log_level=log_level,
-        otlp=otlp,
+        otlp=values.collector(otlp),
         transport=transport,
     )
     raise typer.Exit(_run(policy, options))
@@ -73,12 +71,10 @@ def _run(policy: Path, options: "StackOptions") -> int:
     import uvloop
 
     from headrace.ext_proc.core.errors import HeadraceError
-    from headrace.ext_proc.engine.policy.problems import PolicyErrors
-    from headrace.ext_proc.envoy.process import EnvoyError
 
     try:
         return uvloop.run(_stay(policy, options))
-    except (HeadraceError, EnvoyError, PolicyErrors) as error:
+    except (HeadraceError, ValueError) as error:
         typer.echo(error, err=True)
         return 1
 

@@ -33,7 +33,7 @@ class Found:
         for change in changes:
             self.changes[change] += 1
             if len(named := self.examples.setdefault(change, [])) < most_examples:
-                named.append(record["exchange"])
+                named.append(str(record.get("exchange", "-")))
 
 
 def read(path: Path, most_examples: int) -> Found | None:
@@ -53,6 +53,9 @@ def read(path: Path, most_examples: int) -> Found | None:
 def _record(line: bytes) -> Mapping[str, Any] | None:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and record.get("kind") == KIND and "candidate" in record else None
+    return record if isinstance(record, dict) and record.get("kind") == KIND and record.keys() >= _NEEDED else None
+
+
+_NEEDED = frozenset({"revision", "candidate", "outcome"})

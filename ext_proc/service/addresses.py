@@ -38,8 +38,8 @@ def worker_addresses(listen: Address, workers: int) -> tuple[Address, ...]:
 def _numbered(listen: Address, number: int) -> Address:
     if listen.path is not None:
         path = Path(listen.path)
-        return Address(path=str(path.with_name(f"{path.stem}-{number}{path.suffix}")))
-    return Address(host=listen.host, port=listen.port and listen.port + number)
+        return Address.parse(str(path.with_name(f"{path.stem}-{number}{path.suffix}")))
+    return Address.parse(str(listen.model_copy(update={"port": listen.port and listen.port + number})))
 
 
 def make_free(address: Address, mode: int = OWNER_ONLY) -> None:

@@ -18,7 +18,15 @@ def open_store(url: str, *, timeout_s: float | None = None) -> Store:
     if scheme == "memory":
         return MemoryStore()
     if scheme not in _SERVERS:
-        raise ValueError(f"store URL: {scheme or 'no scheme'!r} is none of memory, {', '.join(_SERVERS)}")
+        said = f"{scheme!r} is none of" if scheme else "has no scheme, as redis://127.0.0.1:6379 has; there is"
+        raise ValueError(f"store URL: {said} {', '.join(_SERVERS)}")
     from headrace.ext_proc.stores.redis import TIMEOUT_S, RedisStore  # 60 modules, which no policy is compiled with
 
-    return RedisStore(url, timeout_s=TIMEOUT_S if timeout_s is None else timeout_s)
+    try:
+        return RedisStore(url, timeout_s=TIMEOUT_S if timeout_s is None else timeout_s)
+    except ValueError as error:
+        own = str(error).startswith("store URL: ")
+        raise ValueError(str(error) if own else _UNREADABLE) from None
+
+
+_UNREADABLE = "store URL: host and port cannot be read; a password's : / ? # are written %3A %2F %3F %23"

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from headrace.ext_proc.engine.json_text import read_json
 from headrace.ext_proc.engine.policy.problems import PolicyErrors, Problem, Where
 from headrace.ext_proc.engine.policy.problems import spelled as spelled_place
 from headrace.filters.pii.memo import MemoDetector
@@ -19,7 +20,7 @@ AT_ONCE = 4
 
 
 class BadLine(ValueError):
-    """A line that is no JSON object with a text."""
+    """A line that is no JSON object with a text, or a file that is no JSON; the message says which, and why."""
 
 
 class Sample(NamedTuple):
@@ -49,14 +50,11 @@ def detector_of(plan: Plan) -> MemoDetector:
     return detector_for(plan)
 
 
-def text_of(line: str, number: int) -> str:
-    """The member `text` of a line. Raises BadLine."""
-    try:
-        document = json.loads(line)
-    except ValueError as error:
-        raise BadLine(f"line {number}: {error}") from None
+def text_of(line: str, where: str) -> str:
+    """The member `text` of a line; `where` names it in errors. Raises BadLine."""
+    document = _document(line, where)
     if not isinstance(document, dict) or not isinstance(document.get("text"), str):
-        raise BadLine(f'line {number}: no object with a member "text"')
+        raise BadLine(f'{where}: no object with a text, such as {{"text": "write to jane@example.com"}}')
     return str(document["text"])
 
 
@@ -77,16 +75,16 @@ def _texts(content: str, name: str) -> Iterator[tuple[str, str]]:
     if name.endswith(".jsonl"):
         for number, line in enumerate(content.splitlines(), 1):
             if line.strip():
-                yield from _strings(_document(line, f"line {number}"), f"{number}: ")
+                yield from _strings(_document(line, f"{name}:{number}"), f"{number}: ")
     elif name.endswith(".json"):
-        yield from _strings(_document(content, "the file"), "")
+        yield from _strings(_document(content, name), "")
     else:
         yield "", content
 
 
 def _document(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        return read_json(text)
     except ValueError as error:
         raise BadLine(f"{where}: {error}") from None
 

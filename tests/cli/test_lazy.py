@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,10 @@ def test_every_command_can_be_loaded_and_has_a_help(name: str) -> None:
     assert command.help or command.commands
 
 
+def test_the_version_is_the_packages(tmp_path: Path) -> None:
+    assert headrace("--version", cwd=tmp_path).stdout == f"headrace {version('headrace')}\n"
+
+
 def test_a_word_that_is_no_command_is_refused(tmp_path: Path) -> None:
     done = headrace("serv", cwd=tmp_path)
     assert done.returncode == 2
@@ -59,11 +64,19 @@ def test_commands_do_not_offer_to_install_completion(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--listen", "nowhere"], "neither host:port nor the absolute path"),
+        (["--listen", "nowhere"], "--listen: 'nowhere' is neither host:port nor the absolute path"),
+        (["--listen", "127.0.0.1:99999"], "--listen: '127.0.0.1:99999': ports end at 65535"),
+        (["--listen", f"unix:/{'x' * 200}"], "a Unix socket's path has at most 107 bytes"),
+        (["--admin", "nowhere"], "--admin: 'nowhere' is neither host:port"),
+        (["--tls-cert", "a.pem"], "--tls-cert: TLS needs both --tls-cert and --tls-key"),
+        (["--tls-cert", "a.pem", "--tls-key", "a.pem"], "--tls-cert: a.pem: cannot be read: No such file or directory"),
+        (["--otlp", "collector"], "--otlp: 'collector' is no URL such as http://127.0.0.1:4318"),
+        (["--store", "memory://"], "--store: memory:// is no store that processes share"),
+        (["--store", "redis://:pass/word@host"], "store URL: host and port cannot be read; a password's : / ? #"),
         (["--socket-mode", "rw"], "octal"),
         (["--log-level", "loud"], "none of debug, info, warning, error"),
         (["--workers", "0"], "--workers"),
-        (["--store", "ftp://x"], "'ftp' is none of memory, unix, redis, rediss, redis+cluster"),
+        (["--store", "ftp://x"], "'ftp' is none of unix, redis, rediss, redis+cluster"),
     ],
 )
 def test_what_serve_cannot_take_is_said(arguments: list[str], words: str, tmp_path: Path) -> None:

@@ -56,12 +56,12 @@ def test_standard_input_is_searched_too(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "content", "said"),
     [
-        (["--json", "a"], '{"text": 1}\n', 'line 1: no object with a member "text"'),
-        (["--json", "a"], '{"text": "x"}\n{\n', "line 2: "),
-        (["a.json"], "{", "the file: "),
+        (["--json", "a"], '{"text": 1}\n', "a:1: no object with a text"),
+        (["--json", "a"], '{"text": "x"}\n{\n', "a:2: is not JSON: "),
+        (["a.json"], "{", "a.json: is not JSON: "),
         (["--model", "spacy:no_such_model", "a"], "x", "--model: model: there is no spaCy model 'no_such_model'"),
         (["--model", "none", "--policy", "none.yaml", "a"], "x", "none.yaml"),
-        (["missing"], "x", "No such file"),
+        (["missing"], "x", "missing: cannot be read: No such file or directory"),
     ],
 )
 def test_what_cannot_be_read_is_said_and_ends_with_1(directory: Path, arguments: list[str], content: str, said: str) -> None:

@@ -5,11 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
 from headrace.ext_proc.apisix.settings import PLUGIN, ApisixError
+from headrace.ext_proc.envoy.config.document import ConfigError, load
 from headrace.ext_proc.envoy.config.nodes import Node, items
-from headrace.ext_proc.envoy.config.yaml import Style, editor
 
 Version = tuple[int, int]
 
@@ -139,20 +137,14 @@ def _admin(name: str, root: Node) -> Iterator[Resource]:
 
 def _parsed(name: str, text: str) -> Node:
     try:
-        root = editor(Style()).load(text.replace("\t", " ") if _is_json(text) else text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark
-        raise ApisixError(f"{name}:{mark.line + 1 if mark else 1}: {error.problem or error.context}") from error
-    except (YAMLError, ValueError) as error:
-        raise ApisixError(f"{name}: {error}") from error
-    if not isinstance(root, dict):
-        raise ApisixError(f"{name}:1: a mapping is expected, as in conf/config.yaml and conf/apisix.yaml")
-    return root
+        return load(text, name, "a mapping is expected, as in conf/config.yaml and conf/apisix.yaml")
+    except ConfigError as error:
+        raise ApisixError(str(error)) from error
 
 
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True

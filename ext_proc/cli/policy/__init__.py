@@ -1,4 +1,4 @@
-"""`headrace policy`: the policy format, and what differs between two policies."""
+"""`headrace policy`: a first policy, the format, what differs between two, what a candidate would do otherwise."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True)
 
 @app.callback()
 def policy() -> None:
-    """The policy format, and what differs between two policies."""
+    """A first policy, the format's JSON Schema, what differs between two, what a candidate would do otherwise."""
 
 
 @app.command()
@@ -97,15 +97,16 @@ def compare(
     """Say what the candidate would have done otherwise, by the decision log: each change with how often, for whom, and in which
     exchanges. The latest candidate in the log counts.
     """
+    from headrace.ext_proc.cli.files import cannot_read
     from headrace.ext_proc.cli.policy.comparing import document, told
     from headrace.ext_proc.engine.comparing import read
 
     try:
         found = read(decisions, examples)
     except OSError as error:
-        typer.echo(f"{decisions}: {error.strerror}", err=True)
+        typer.echo(cannot_read(error), err=True)
         raise typer.Exit(1) from None
     if found is None:
-        typer.echo(f"{decisions}: no candidate was tried", err=True)
+        typer.echo(f"{decisions}: no record of a candidate; give the decision log of a service whose policy names one", err=True)
         raise typer.Exit(1)
     typer.echo(json.dumps(document(found), indent=2) if as_json else "\n".join(told(found)))

@@ -45,7 +45,21 @@ def _servers(given: Sequence[str]) -> Mapping[str, str]:
     pairs = [one.partition("=") for one in given]
     if wrong := [one for one, (name, equals, url) in zip(given, pairs, strict=True) if not (name and equals and url)]:
         raise typer.BadParameter(f"{wrong[0]!r} is not like {USUAL}", param_hint="--upstream")
-    return {name: url for name, _, url in pairs}
+    found = {name: url for name, _, url in pairs}
+    _check(found)
+    return found
+
+
+def _check(servers: Mapping[str, str]) -> None:
+    """Raises typer.BadParameter for a name or a URL that the policy could not have."""
+    from headrace.ext_proc.engine.policy.models import PolicyDocument
+    from headrace.ext_proc.engine.policy.problems import Where, spelled
+    from headrace.ext_proc.engine.policy.validation import validated
+
+    def problem(where: Where, message: str) -> None:
+        raise typer.BadParameter(f"{spelled(where)}: {message}", param_hint="--upstream")
+
+    validated(PolicyDocument, {"version": 1, "upstreams": {name: {"url": url} for name, url in servers.items()}}, problem)
 
 
 def _one_of(given: str, words: Sequence[str], option: str) -> str:

@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from headrace.ext_proc.cli.replay.playing import Comparison
-    from headrace.ext_proc.cli.replay.traces import Line
+    from headrace.ext_proc.cli.replay.traces import Named
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -36,19 +36,20 @@ def replay(
     cannot be used.
     """
     from headrace.ext_proc.audit.errors import AuditError
+    from headrace.ext_proc.cli.files import cannot_read
     from headrace.ext_proc.cli.replay.playing import compare, document
     from headrace.ext_proc.engine.policy.problems import PolicyErrors
 
     try:
         found = asyncio.run(compare(_lines(trace, master_key), policy, against))
     except (AuditError, PolicyErrors, OSError) as error:
-        typer.echo(f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error, err=True)
+        typer.echo(cannot_read(error) if isinstance(error, OSError) else error, err=True)
         raise typer.Exit(2) from None
     typer.echo(json.dumps(document(found), indent=2) if as_json else "\n".join(_told(found)))
     raise typer.Exit(found.changed * 100 > allowed * found.old.requests)
 
 
-def _lines(trace: Path, master_key: Path | None) -> "Iterator[Line]":
+def _lines(trace: Path, master_key: Path | None) -> "Iterator[Named]":
     if trace.is_dir():
         from headrace.ext_proc.cli.replay.recorded import read_log
 
@@ -64,9 +65,14 @@ def _told(found: "Comparison") -> Iterator[str]:
     share = f" ({found.changed / found.old.requests:.1%})" if found.old.requests else ""
     yield f"{found.changed} of {found.old.requests} requests come out differently{share}"
     for change, count in found.by_change.most_common():
-        yield f"{count:>8}  {change}; such as line {', '.join(map(str, found.examples[change]))}"
+        yield f"{count:>8}  {change}; such as {_named(found.examples[change])}"
     if found.by_caller:
         yield f"callers   {', '.join(f'{name} {count}' for name, count in found.by_caller.most_common(10))}"
     yield f"{'':<18} {'--policy':>14} {'--against':>14} {'':>14}"
     for what, old, new, difference in rows(found):
         yield f"{what:<18} {old:>14} {new:>14} {difference:>14}"
+
+
+def _named(examples: "list[int | str]") -> str:
+    """Lines of a trace by their numbers, exchanges of an audit log by their ids."""
+    return f"{'line ' if isinstance(examples[0], int) else ''}{', '.join(map(str, examples))}"

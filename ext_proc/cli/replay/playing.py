@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headrace.ext_proc.cli.replay.traces import Line
+from headrace.ext_proc.cli.replay.traces import Line, Named
 from headrace.ext_proc.engine.offload import ThreadOffload
 from headrace.ext_proc.engine.outcomes import Cost, changes, outcome_of
 from headrace.ext_proc.engine.policy.compile import compile_policy
@@ -31,16 +31,16 @@ class TraceClock:
 
 @dataclass
 class Comparison:
-    """changed: requests that come out differently. by_change: how many differ in this; examples: lines of the trace, from 1."""
+    """changed: requests that come out differently. by_change: how many differ in this; examples: what their lines are found by."""
 
     old: Cost = field(default_factory=Cost)
     new: Cost = field(default_factory=Cost)
     changed: int = 0
     by_change: Counter[str] = field(default_factory=Counter)
     by_caller: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[int]] = field(default_factory=dict)
+    examples: dict[str, list[int | str]] = field(default_factory=dict)
 
-    def add(self, number: int, old: Played, new: Played) -> None:
+    def add(self, name: int | str, old: Played, new: Played) -> None:
         before, after = outcome_of(old.record), outcome_of(new.record)
         self.old.add(before, _settlement(old))
         self.new.add(after, _settlement(new))
@@ -49,7 +49,7 @@ class Comparison:
         for change in found:
             self.by_change[change] += 1
             if len(lines := self.examples.setdefault(change, [])) < MOST_EXAMPLES:
-                lines.append(number)
+                lines.append(name)
         if found:
             self.by_caller[_caller(old.record) or _caller(new.record) or "unknown"] += 1
 
@@ -63,14 +63,14 @@ def _caller(record: Mapping[str, Any]) -> str:
     return who.get("team") or who.get("user") or who.get("organisation", "")
 
 
-async def compare(lines: Iterable[Line], old: Path, new: Path) -> Comparison:
+async def compare(lines: Iterable[Named], old: Path, new: Path) -> Comparison:
     """Raises PolicyErrors of either policy, and what reading the lines raises."""
     clock = TraceClock()
     comparison = Comparison()
     async with _trial(old, clock) as before, _trial(new, clock) as after:
-        for number, line in enumerate(lines, 1):
+        for name, line in lines:
             clock.ms = line.at_ms(clock.ms)
-            comparison.add(number, *[await _play(trial, line) for trial in (before, after)])
+            comparison.add(name, *[await _play(trial, line) for trial in (before, after)])
     return comparison
 
 

@@ -8,14 +8,14 @@ from typing import Any, Final
 from headrace.ext_proc.audit.errors import AuditError, KeyGone
 from headrace.ext_proc.audit.opening import Opened, opened
 from headrace.ext_proc.audit.reading import Entry, Wanted, entries
-from headrace.ext_proc.cli.replay.traces import Line
+from headrace.ext_proc.cli.replay.traces import Line, Named
 
 _ASKED: Final = Wanted(kinds=frozenset({"forwarded", "decision"}))
 _SETTLED: Final = Wanted(kinds=frozenset({"settlement"}))
 _CALLER: Final = ("organisation", "team", "app", "user", "key")
 
 
-def read_log(directory: Path, key_file: Path | None = None) -> Iterator[Line]:
+def read_log(directory: Path, key_file: Path | None = None) -> Iterator[Named]:
     """The exchanges whose request can be read, in the order of their records. Raises AuditError where none can, and OSError."""
     log = opened(directory, key_file)
     if log.vault is None:
@@ -25,7 +25,7 @@ def read_log(directory: Path, key_file: Path | None = None) -> Iterator[Line]:
     for entry in entries(directory, _ASKED):
         if (body := _request(log, entry)) is not None:
             found = True
-            yield _line(entry, body, used.get(entry.exchange, {}))
+            yield entry.exchange, _line(entry, body, used.get(entry.exchange, {}))
     if not found:
         raise AuditError(f"{directory}: has no request that can be read; the policy needs audit: {{bodies: encrypted}}")
 

@@ -1,15 +1,15 @@
 """Traces: one request a line, with what was answered, as JSON."""
 
-import json
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field
 
-from headrace.ext_proc.cli.test.format import AnswerPart, RequestPart
+from headrace.ext_proc.cli.test.format import AnswerPart, Instant, RequestPart
 from headrace.ext_proc.core.principal import LEVELS, Principal, is_part
+from headrace.ext_proc.engine.json_text import read_json
 from headrace.ext_proc.engine.policy.part import Part
 from headrace.ext_proc.engine.policy.problems import PolicyErrors, Problem, Where, spelled
 from headrace.ext_proc.engine.policy.validation import validated
@@ -20,7 +20,7 @@ class Line(Part):
     answer was not kept.
     """
 
-    at: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z$")] | None = None
+    at: Instant | None = None
     caller: dict[str, str] | None = Field(None, alias="as")
     request: RequestPart
     answer: AnswerPart | None = None
@@ -44,12 +44,23 @@ class Line(Part):
         return self.answer
 
 
-def read_trace(path: Path) -> Iterator[Line]:
-    """Line by line. Raises PolicyErrors at the first line that is none, OSError where there is no such file."""
+Named = tuple[int | str, Line]
+"""A line and what it is found by: its number, from 1, or the id of its exchange."""
+
+
+def read_trace(path: Path) -> Iterator[Named]:
+    """Line by line. Raises PolicyErrors at the first line that is none, and where there is none; OSError where there is no file."""
+    number, empty = 0, True
     with path.open("rb") as file:
         for number, data in enumerate(file, 1):
             if data.strip():
-                yield _line(data, str(path), number)
+                empty = False
+                yield number, _line(data, str(path), number)
+    if empty:
+        raise PolicyErrors([Problem(str(path), number, "", _EMPTY)])
+
+
+_EMPTY = 'has no request; a line is like {"as": {"team": "blue"}, "request": {"body": {"model": "gpt-4o", "messages": []}}}'
 
 
 def _line(data: bytes, file: str, number: int) -> Line:
@@ -59,9 +70,9 @@ def _line(data: bytes, file: str, number: int) -> Line:
         problems.append(Problem(file, number, spelled(where), message))
 
     try:
-        value = json.loads(data)
+        value = read_json(data)
     except ValueError as error:
-        raise PolicyErrors([Problem(file, number, "", f"is not JSON: {error}")]) from None
+        raise PolicyErrors([Problem(file, number, "", str(error))]) from None
     line = validated(Line, value, problem)
     wrong = [name for name, value in ((line and line.caller) or {}).items() if name not in LEVELS or not is_part(value)]
     if wrong:

@@ -1,12 +1,14 @@
 """The format of `*.test.yaml`: cases for a policy, each a request, what the model answers, and what is expected."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from headrace.ext_proc.core.principal import LEVELS, Principal, is_part
 from headrace.ext_proc.engine.policy.lines import Located, read
@@ -18,6 +20,20 @@ from headrace.ext_proc.engine.trial import Answered, Asked
 SUFFIX = ".test.yaml"
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Words = Annotated[str, Field(min_length=1)]
+_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z")
+
+
+def _checked(text: str) -> str:
+    try:
+        if _INSTANT.fullmatch(text) and datetime.fromisoformat(text):
+            return text
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} is no time such as 2026-06-01T12:00:00Z")
+
+
+Instant = Annotated[str, AfterValidator(_checked)]
+"""A time in UTC, as RFC 3339 writes it."""
 
 
 class Message(Part):
@@ -162,7 +178,7 @@ class CasesDocument(Part):
     """policy: the file tested, relative to this one; without it, the file of the same name: eu.test.yaml tests eu.yaml."""
 
     policy: str | None = None
-    at: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$")] = "2026-06-01T12:00:00Z"
+    at: Instant = "2026-06-01T12:00:00Z"
     cases: Annotated[tuple[CasePart, ...], Field(min_length=1)]
 
 
@@ -184,6 +200,8 @@ class CaseFile:
 def read_tests(path: Path) -> CaseFile:
     """Raises PolicyErrors with everything that is wrong with the file."""
     located = read(path)
+    if "cases" not in located.value and not path.name.endswith(SUFFIX):
+        raise PolicyErrors([Problem(str(path), 1, "", f"has no cases; those of a policy stand beside it, in {path.stem}{SUFFIX}")])
     problems: list[Problem] = []
 
     def problem(where: Where, message: str) -> None:

@@ -53,13 +53,20 @@ def export(
     organisation: Organisation = "default",
 ) -> None:
     """Write every record to a Parquet file, one row each. Needs pyarrow: pip install 'headrace[reports]'."""
+    from headrace.ext_proc.cli.files import FileError, replaced
+
     try:
         from headrace.ext_proc.cli.usage.parquet import write
     except ImportError:
         typer.echo("writing Parquet needs pyarrow: pip install 'headrace[reports]'", err=True)
         raise typer.Exit(1) from None
     bounds = _instant(start, "--from", 0), _instant(end, "--to", _now())
-    count = with_store(store, lambda opened: write(out, opened, organisation, *bounds))
+    try:
+        with replaced(out) as beside:
+            count = with_store(store, lambda opened: write(beside, opened, organisation, *bounds))
+    except FileError as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from None
     typer.echo(f"{out}: {count} records")
 
 

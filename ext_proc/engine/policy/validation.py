@@ -109,6 +109,8 @@ def _none_of(wrong: Any, expected: str, mapping: str) -> str:
     message = f"{_shown(wrong)} is {'none of' if len(choices) > 1 else 'not'} {', '.join(choices)}"
     if not isinstance(wrong, str):
         return message
+    if wrong in right:
+        return f"{message}; write it without quotes"
     if "sliding" in mapping and (length := seconds(wrong)):
         return f"{message}; did you mean {{sliding: {length}}}?"
     close = suggestion(wrong, right)
@@ -151,6 +153,7 @@ _MESSAGES: Mapping[str, str] = {
     "int_parsing_size": "{shown} is too large",
     "int_type": _WHOLE,
     "is_instance_of": _NUMBER,
+    "json_invalid": "half of a surrogate pair stands here, which is no character",
     "less_than": "must be less than {lt}, not {shown}",
     "less_than_equal": "must be at most {le}, not {shown}",
     "list_type": _LIST,

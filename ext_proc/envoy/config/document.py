@@ -3,9 +3,8 @@
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from headrace.ext_proc.core.errors import HeadraceError
@@ -14,6 +13,11 @@ from headrace.ext_proc.envoy.config.yaml import Style, dump, editor
 
 LIST_UNDER_KEY: Final = re.compile(r"^(?P<key>[ ]*)(?:- )*[^\s#-][^#\n]*:[ ]*\n(?P<dash>[ ]*)-(?P<gap>[ ]+)\S", re.MULTILINE)
 KEY_UNDER_KEY: Final = re.compile(r"^(?P<outer>[ ]*)[^\s#-][^#\n]*:[ ]*\n(?P<inner>[ ]+)[^\s#-]", re.MULTILINE)
+
+
+ENVOY: Final = "this is no Envoy configuration: a mapping with static_resources is"
+MAX_DEPTH: Final = 100  # Envoy's parser of messages ends there, too
+MAX_VALUES: Final = 1_000_000  # a dump of ten thousand routes; aliases of aliases multiply beyond it
 
 
 class ConfigError(HeadraceError):
@@ -41,15 +45,26 @@ class Document:
 def parse(text: str, name: str) -> Document:
     """Read a file to edit it. ConfigError where it is neither YAML nor JSON, or more than one document."""
     if text.lstrip().startswith("{") and (found := _json(text)) is not None:
-        return Document(name, found, Style(), is_json=True)
-    return Document(name, _yaml(text, name, editor(Style())), style_of(text), is_json=False)
+        return Document(name, _bounded(found, name), Style(), is_json=True)
+    return Document(name, load(text, name), style_of(text), is_json=False)
 
 
 def parse_with_lines(text: str, name: str) -> Document:
     """Read a file to examine it: JSON too gets line numbers, but cannot be written again as JSON."""
+    return Document(name, load(text, name), Style(), is_json=False)
+
+
+def load(text: str, name: str, holds: str = ENVOY) -> Node:
+    """The mapping that a YAML or JSON text is, with lines. holds: what a text that is no mapping should have been.
+
+    Raises ConfigError.
+    """
     if text.lstrip().startswith("{") and _json(text) is not None:
         text = text.replace("\t", " ")  # JSON indents with tabs, YAML does not; within JSON's strings they are escaped
-    return Document(name, _yaml(text, name, editor(Style())), Style(), is_json=False)
+    root = _yaml(text, name)
+    if not isinstance(root, dict):
+        raise ConfigError(f"{name}:1: {holds}")
+    return _bounded(root, name)
 
 
 def style_of(text: str) -> Style:
@@ -65,18 +80,55 @@ def style_of(text: str) -> Style:
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
-def _yaml(text: str, name: str, yaml: YAML) -> Node:
+def _yaml(text: str, name: str) -> Node:
     try:
-        root = yaml.load(text)
+        return editor(Style()).load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark
         raise ConfigError(f"{name}:{mark.line + 1 if mark else 1}: {error.problem or error.context}") from error
+    except RecursionError:
+        raise ConfigError(f"{name}: {_TOO_DEEP}") from None
     except (YAMLError, ValueError) as error:
         raise ConfigError(f"{name}: {error}") from error
-    if not isinstance(root, dict):
-        raise ConfigError(f"{name}:1: this is no Envoy configuration: a mapping with static_resources is")
+
+
+def _bounded(root: Node, name: str) -> Node:
+    """`root`, which whoever walks it is through with. Raises ConfigError."""
+    try:
+        _measure(root, 0, {})
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from None
     return root
+
+
+_Size: TypeAlias = tuple[int, int]
+"""Of a value: how many values it holds, itself and those behind aliases included, and how deep they are nested."""
+
+
+def _measure(node: Node, depth: int, known: dict[int, _Size]) -> _Size:
+    """known: the sizes of mappings and lists, by id. Raises ValueError for one that is too deep, as one that holds itself is, or
+    too large.
+    """
+    if not isinstance(node, dict | list):
+        return 1, 0
+    if id(node) not in known:
+        if depth > MAX_DEPTH:
+            raise ValueError(_TOO_DEEP)
+        inner = [_measure(child, depth + 1, known) for child in (node.values() if isinstance(node, dict) else node)]
+        known[id(node)] = _checked(1 + sum(size for size, _ in inner), 1 + max((height for _, height in inner), default=0))
+    return known[id(node)]
+
+
+def _checked(size: int, height: int) -> _Size:
+    if height > MAX_DEPTH:
+        raise ValueError(_TOO_DEEP)
+    if size > MAX_VALUES:
+        raise ValueError(f"more than {MAX_VALUES:,} values, those behind aliases counted each time")
+    return size, height
+
+
+_TOO_DEEP: Final = f"nested more than {MAX_DEPTH} levels deep"

@@ -13,6 +13,7 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 UPSTREAM_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 UNIX_PATH_LIMIT: Final = 107
 """Bytes of a Unix socket's path on Linux, sun_path less its terminator."""
+MAX_PORT: Final = 65535
 
 
 class Frozen(BaseModel):
@@ -24,25 +25,27 @@ class Address(Frozen):
 
     path: str | None = None
     host: str | None = None
-    port: int = Field(default=0, ge=0, le=65535)
+    port: int = Field(default=0, ge=0, le=MAX_PORT)
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `unix:/run/w0.sock`, `/run/w0.sock`, `127.0.0.1:9000`, `[::1]:9000` or `service:9000`; ValueError otherwise."""
         path = text.removeprefix("unix:")
         if path.startswith("/"):
-            return cls(path=path)
+            return cls(path=_fitting(path))
         host, colon, port = text.rpartition(":")
         if not (host and colon and port.isdecimal()):
             raise ValueError(f"{text!r} is neither host:port nor the absolute path of a Unix socket")
+        if int(port) > MAX_PORT:
+            raise ValueError(f"{text!r}: ports end at {MAX_PORT}")
         return cls(host=host.removeprefix("[").removesuffix("]"), port=int(port))
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if (self.path is None) == (self.host is None):
             raise ValueError("an address is either a path or a host")
-        if self.path is not None and len(self.path.encode()) > UNIX_PATH_LIMIT:
-            raise ValueError(f"{self.path}: a Unix socket's path has at most {UNIX_PATH_LIMIT} bytes")
+        if self.path is not None:
+            _fitting(self.path)
         return self
 
     @property
@@ -185,6 +188,13 @@ def check_endpoints(service: tuple[Address, ...]) -> None:
     """ValueError for endpoints that one Envoy cluster cannot hold: it resolves all by DNS or none."""
     if any(address.is_name for address in service) and any(address.path for address in service):
         raise ValueError("Unix sockets and DNS names cannot be endpoints of one cluster")
+
+
+def _fitting(path: str) -> str:
+    """Raises ValueError for a path that no Unix socket can have."""
+    if len(path.encode()) > UNIX_PATH_LIMIT:
+        raise ValueError(f"{path}: a Unix socket's path has at most {UNIX_PATH_LIMIT} bytes")
+    return path
 
 
 def _is_ip(host: str) -> bool:
