@@ -128,7 +128,8 @@ class Service(Child):
     def __init__(self, folder: Path, policy: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         self.log = folder / "service.log"
         """What its processes wrote to standard error, over all starts."""
-        self._policy = str(policy).encode()
+        self._mark = f"TMPDIR={folder}\0".encode()
+        """In the environment of all its processes, and of no others."""
         self._arguments = (*HEADRACE, "serve", str(policy), *arguments)
         self.steady = asyncio.Lock()
         """Held while the service starts, and while a policy is there that it could not start with."""
@@ -140,7 +141,7 @@ class Service(Child):
         """The process ids of the workers that run, of those, too, whose fork server does not run any more."""
         if not lives(self.pid):
             return []
-        return sorted({*workers_of(self.pid), *(pid for pid in with_name(WORKER) if self._policy in _command(pid))})
+        return sorted({*workers_of(self.pid), *(pid for pid in with_name(WORKER) if self._mark in _environment(pid))})
 
     def fork_server(self) -> int | None:
         """The process id of the one that there is, if there is one."""
@@ -210,9 +211,9 @@ async def _killed(process: asyncio.subprocess.Process | None) -> None:
         await process.wait()
 
 
-def _command(pid: int) -> bytes:
+def _environment(pid: int) -> bytes:
     """A forked worker's is its fork server's. Empty for a process that has ended."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return b""
