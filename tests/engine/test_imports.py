@@ -90,7 +90,7 @@ def test_a_worker_without_a_model_imports_no_models_and_no_command_line(tmp_path
     loaded = modules(program, str(tmp_path / "policy.yaml"))
     assert {"presidio_analyzer", "toktok", "redis.asyncio", "headrace.ext_proc.service.worker"} <= loaded
     unwanted = {"spacy", "numpy", "onnxruntime", "requests", "httpx", "joserfc", "rich", "typer", "grpc", "openai", "starlette"}
-    unwanted |= {"cryptography.hazmat", "opentelemetry", "filelock", "multiprocessing"}
+    unwanted |= {"cryptography.hazmat", "opentelemetry", "filelock", "multiprocessing", "prometheus_client"}
     assert unwanted & loaded == set()
 
 

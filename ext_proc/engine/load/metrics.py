@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
-from prometheus_client.parser import text_string_to_metric_families
 
 Engine = Literal["vllm", "sglang", "tensorrt-llm", "llama.cpp"]
 
@@ -103,6 +102,8 @@ _Sample = tuple[str, Mapping[str, str], float]
 
 def _samples(text: str, names: Names) -> list[_Sample]:
     """Those of the wanted names: an exposition has hundreds of lines, most of them histograms, and the parser is slow."""
+    from prometheus_client.parser import text_string_to_metric_families  # with a web server, for policies that name metrics
+
     wanted = tuple({source.name for sources in names for source in sources})
     lines = [line for line in text.splitlines() if line.startswith(wanted)]
     families = text_string_to_metric_families("\n".join(lines) + "\n")
