@@ -47,6 +47,10 @@ class Allowance:
             sleep(PAUSE_S)
             self._paused = monotonic()
 
+    def waited(self) -> None:
+        """After waiting for another process: other threads were let in meanwhile."""
+        self._paused = monotonic()
+
     def unread(self, characters: int) -> None:
         """Models leave so much unread. Raises ModelsLate where that may not be."""
         if not self.lenient:

@@ -83,6 +83,9 @@ class NamingDetector:
                     known[unknown[index]] = spans
         except ModelsLate:
             return known, [text for text in unknown if text not in known]
+        finally:
+            if unknown:
+                allowance.waited()
         return known, ()
 
 

@@ -6,8 +6,10 @@ a text's findings do not depend on its neighbours, and an answer that comes in p
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate, groupby, islice
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from headrace.filters.pii.models.fused import fuse
 from headrace.filters.pii.models.int8 import in_int8
 from headrace.filters.pii.models.labels import entity_of
 from headrace.filters.pii.models.onnx_format import parsed
+from headrace.filters.pii.models.outcome import give_probabilities
 from headrace.filters.pii.models.runs import Ids, Session
 from headrace.filters.pii.models.scales import expose, fix, observed
 from headrace.filters.pii.models.tokens import tokenizer_of
@@ -43,10 +46,10 @@ class TokenClassifier:
         columns = [entity_of(label) or OTHER for label in labels]
         self._names = sorted(set(columns))
         self._other = self._names.index(OTHER)
-        self._grouping = np.array([[column == name for name in self._names] for column in columns], dtype=np.float32)
+        grouping = np.array([[column == name for name in self._names] for column in columns], dtype=np.float32)
         self._limit = min(int(config.get("max_position_embeddings", MAX_TOKENS)), MAX_TOKENS)
         self._tokenizer = tokenizer_of(directory)
-        self._session = _quick(model.read_bytes(), config, lambda text: self._tokenizer.encode(text).ids)
+        self._session = _quick(model.read_bytes(), config, grouping, lambda text: self._tokenizer.encode(text).ids)
         self._last: Mapping[str, Sequence[Word]] = {}
 
     def find(self, texts: Sequence[str]) -> Sequence[Sequence[Span]]:
@@ -61,55 +64,53 @@ class TokenClassifier:
     def _words(self, texts: Sequence[str]) -> Sequence[Sequence[Word]]:
         """Every word the tokenizer knows apart, in order, in each text."""
         encodings = [self._tokenizer.encode(text) for text in texts]
-        short = [index for index, encoding in enumerate(encodings) if 0 < len(encoding.ids) <= self._limit]
+        short = [index for index, encoding in enumerate(encodings) if 0 < len(encoding) <= self._limit]
         order: list[int] = []
-        logits: list[NDArray[np.float32]] = []
+        probabilities: list[NDArray[np.float32]] = []
         for run, outputs in self._session.run([encodings[index].ids for index in short]):
             order += [short[each] for each in run]
-            logits.append(outputs[0])
+            probabilities.append(outputs[0])
         found: list[Sequence[Word]] = [()] * len(texts)
         if order:
-            probabilities = self._probabilities(np.concatenate(logits))
-            for index, words in zip(order, self._read([encodings[index] for index in order], probabilities), strict=True):
+            in_order = [encodings[index] for index in order]
+            for index, words in zip(order, self._read(in_order, np.concatenate(probabilities)), strict=True):
                 found[index] = words
         for index, encoding in enumerate(encodings):
-            if len(encoding.ids) > self._limit:
+            if len(encoding) > self._limit:
                 pieces = list(_pieces(texts[index], encoding, self._limit))
                 read = self._words([piece for _, piece in pieces])
                 found[index] = [word for (start, _), words in zip(pieces, read, strict=True) for word in _moved(words, start)]
         return found
 
-    def _probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(tokens, entities): the sum over each entity's labels."""
-        exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        probabilities: NDArray[np.float32] = exponentials @ self._grouping / exponentials.sum(axis=-1, keepdims=True)
-        return probabilities
-
     def _read(self, encodings: Sequence[Encoding], probabilities: NDArray[np.float32]) -> Iterator[Sequence[Word]]:
-        """A word is what its tokens are on average. probabilities: (tokens, entities), of all texts one behind the other.
-
-        All texts in one pass: after a run the cache is full of weights, and each call of numpy's is as slow as a first one.
-        """
-        numbers = [-1 if number is None else number for encoding in encodings for number in encoding.word_ids]
-        of = np.array(numbers)
-        ends = np.cumsum([len(encoding.ids) for encoding in encodings])
-        firsts = np.union1d(np.flatnonzero(of[1:] != of[:-1]) + 1, np.concatenate(([0], ends[:-1])))
-        counts = np.concatenate((firsts[1:], [len(numbers)])) - firsts
-        means = np.add.reduceat(probabilities, firsts, axis=0) / counts[:, None]
+        """A word is what its tokens are on average. probabilities: (tokens, entities), of all texts one behind the other."""
+        pieces = [list(_words_of(encoding)) for encoding in encodings]
+        counts = [piece.tokens for text in pieces for piece in text]
+        means = np.add.reduceat(probabilities, [0, *accumulate(counts[:-1])], axis=0) / np.array(counts)[:, None]
         sure = (1.0 - means[:, self._other]).tolist()
         means[:, self._other] = -1.0
-        words = zip(firsts.tolist(), counts.tolist(), means.argmax(axis=1).tolist(), sure, strict=True)
-        offsets = [offset for encoding in encodings for offset in encoding.offsets]
-        found: list[Word] = []
-        texts = iter(ends.tolist())
-        end = next(texts)
-        for first, count, entity, score in words:
-            while first >= end:
-                yield found
-                found, end = [], next(texts)
-            if numbers[first] >= 0:
-                found.append(Word(offsets[first][0], offsets[first + count - 1][1], self._names[entity], score))
-        yield found
+        read = zip(means.argmax(axis=1).tolist(), sure, strict=True)
+        for text in pieces:
+            labelled = zip(text, islice(read, len(text)), strict=True)
+            yield [
+                Word(piece.start, piece.end, self._names[entity], score) for piece, (entity, score) in labelled if not piece.special
+            ]
+
+
+class _Piece(NamedTuple):
+    """Tokens of a text that are one word, and where it is; or one that stands for no text."""
+
+    start: int
+    end: int
+    tokens: int
+    special: bool
+
+
+def _words_of(encoding: Encoding) -> Iterator[_Piece]:
+    tokens = zip(encoding.word_ids, encoding.offsets, strict=True)
+    for number, group in groupby(tokens, key=itemgetter(0)):
+        places = [place for _, place in group]
+        yield _Piece(places[0][0], places[-1][1], len(places), number is None)
 
 
 def _moved(words: Sequence[Word], by: int) -> Iterator[Word]:
@@ -128,14 +129,15 @@ def _pieces(text: str, encoding: Encoding, limit: int) -> Iterator[tuple[int, st
         start += limit // 2 - OVERLAP
 
 
-def _quick(data: bytes, config: Mapping[str, Any], ids: Callable[[str], Ids]) -> Session:
+def _quick(data: bytes, config: Mapping[str, Any], grouping: NDArray[np.float32], ids: Callable[[str], Ids]) -> Session:
     """A session of a model, its 4-bit products and BERT's layers computed faster. ids: the tokens of a text."""
     model = parsed(data)
     in_int8(model.graph)
-    if not fuse(model.graph, config):
-        return Session(model, together=False)
-    watched = parsed(model.SerializeToString())
-    names = expose(watched.graph)
-    session = Session(watched, together=True)
-    fix(model.graph, observed(names, lambda text: next(session.run([ids(text)]))[1]))
-    return Session(model, together=True)
+    together = fuse(model.graph, config)
+    if together:
+        watched = parsed(model.SerializeToString())
+        names = expose(watched.graph)
+        session = Session(watched, together=True)
+        fix(model.graph, observed(names, lambda text: next(session.run([ids(text)]))[1]))
+    give_probabilities(model.graph, grouping)
+    return Session(model, together=together)

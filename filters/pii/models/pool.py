@@ -13,7 +13,7 @@ from math import inf
 from time import monotonic
 
 from headrace.filters.pii.allowance import ModelsLate
-from headrace.filters.pii.models.batches import TOKENS, Measure, cut, measure_of
+from headrace.filters.pii.models.batches import BYTES, cut, sizes
 from headrace.filters.pii.models.desk import Desk, NoneFree, Seat
 from headrace.filters.pii.models.names import Model
 from headrace.filters.pii.models.process import Worker, ready
@@ -21,10 +21,8 @@ from headrace.filters.pii.spans import DetectionTimeout, Span
 
 WAITING = 64
 """Callers at once; each holds its text."""
-SHORT_TOKENS = 4 * TOKENS
-"""Of a short text: some 2 KB. It may take the worker that long ones leave idle."""
-ONE_BATCH = 3 * TOKENS
-"""Characters of some 90 tokens, which need not be counted."""
+SHORT = 4 * BYTES
+"""Of a short text. It may take the worker that long ones leave idle."""
 START_S = 60.0
 """To import a runtime and load a model, on a machine that does other things as well."""
 
@@ -49,7 +47,6 @@ class ModelPool:
         self._workers = workers
         self._desk = Desk(workers, background=workers - 1)
         self._alive: set[Worker] = set()
-        self._measure: Measure | None = None
         self._entities: Sequence[str] | None = None
         self._finalizer = weakref.finalize(self, _end_all, self._alive)
 
@@ -70,7 +67,6 @@ class ModelPool:
         """Starts every worker: a text that came first would wait a second for it. Raises ModelUnusable, DetectionTimeout."""
         taken: list[Worker] = []
         try:
-            self._lengths([])
             while len(taken) < self._workers:
                 taken.append(self._taken(monotonic(), short=True))
         except NoneFree:
@@ -104,7 +100,8 @@ class ModelPool:
         self._finalizer()
 
     def _batches(self, texts: Sequence[str], until: float) -> Iterator[tuple[Sequence[int], Found]]:
-        left, short = self._cut(texts)
+        lengths = sizes(texts)
+        left, short = list(reversed(cut(lengths))), sum(lengths) <= SHORT
         busy: dict[Worker, Sequence[int]] = {}
         try:
             while left or busy:
@@ -123,27 +120,11 @@ class ModelPool:
     def _answers(self, busy: dict[Worker, Sequence[int]]) -> Iterator[tuple[Sequence[int], Found]]:
         """Those that come first, at least one. Raises DetectionTimeout."""
         deadline = monotonic() + self._seconds
-        for worker in ready(busy, self._seconds) or list(busy):
+        for worker in (ready(busy, self._seconds) if len(busy) > 1 else ()) or list(busy):
             found = worker.answer(deadline)
             indices = busy.pop(worker)
             self._return(worker)
             yield indices, found
-
-    def _cut(self, texts: Sequence[str]) -> tuple[list[Sequence[int]], bool]:
-        """Indices of what goes to a worker at once, the last first; whether they are a short text. Raises ModelUnusable."""
-        if sum(map(len, texts)) <= ONE_BATCH:
-            return [range(len(texts))], True
-        lengths = self._lengths(texts)
-        return list(reversed(cut(lengths))), sum(lengths) <= SHORT_TOKENS
-
-    def _lengths(self, texts: Sequence[str]) -> Sequence[int]:
-        """Tokens of each. Raises ModelUnusable."""
-        if self._measure is None:
-            try:
-                self._measure = measure_of(self._models)
-            except Exception as error:
-                raise ModelUnusable(f"{type(error).__name__}: {error}") from error
-        return self._measure(texts)
 
     def _free(self, until: float, *, wait: bool, short: bool) -> Worker | None:
         """A worker; None where none is to spare and `wait` is off. Raises ModelsLate, ModelUnusable, DetectionTimeout."""

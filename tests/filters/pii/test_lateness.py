@@ -15,12 +15,12 @@ from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.verdict import Continue, Reply, Verdict
 from headrace.ext_proc.engine.offload import ThreadOffload
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
-from headrace.filters.pii import PiiFilter
+from headrace.filters.pii import PiiFilter, allowance
 from headrace.filters.pii.allowance import Allowance, ModelsLate, SearchLate
 from headrace.filters.pii.detector import COURTEOUS, PatternDetector
 from headrace.filters.pii.lateness import allowance_of, waiting_room
 from headrace.filters.pii.memo import MemoDetector
-from headrace.filters.pii.models.batches import cut
+from headrace.filters.pii.models.batches import cut, sizes
 from headrace.filters.pii.models.desk import Desk, NoneFree
 from headrace.filters.pii.models.names import default_models, model_of
 from headrace.filters.pii.models.pool import ModelPool
@@ -125,10 +125,29 @@ def test_a_pool_begins_nothing_after_its_time() -> None:
 
 
 def test_neighbours_by_length_are_asked_for_together_in_batches_of_one_size() -> None:
-    assert cut([40, 30, 40, 40, 40, 500, 30, 3]) == [[7, 1, 6, 0], [2, 3, 4], [5]]
-    assert [len(batch) for batch in cut([20] * 13)] == [4, 5, 4]
+    assert cut([160, 120, 160, 160, 160, 2000, 120, 12]) == [[7, 1, 6, 0], [2, 3, 4], [5]]
+    assert [len(batch) for batch in cut([80] * 13)] == [4, 5, 4]
     assert cut([0, 0]) == [[0, 1]]
     assert cut([]) == []
+    assert sizes(["abc", "é", "\ud800", ""]) == [3, 2, 3, 0]
+
+
+def test_who_waited_for_a_model_has_let_others_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, stops = [monotonic()], []
+    monkeypatch.setattr(allowance, "monotonic", lambda: now[0])
+    monkeypatch.setattr(allowance, "sleep", stops.append)
+
+    class Waiting(SlowPool):
+        def batches(self, texts: Sequence[str], until: float) -> Iterator[tuple[Sequence[int], Sequence[tuple[Span, ...]]]]:
+            now[0] += 1.0
+            yield from super().batches(texts, until)
+
+    allowed = Allowance()
+    detector_with(Waiting(patience=9)).detect(LINES[0], allowed)
+    assert stops == []
+    now[0] += 1.0
+    allowed.step()
+    assert stops == [allowance.PAUSE_S]
 
 
 # --- patterns --------------------------------------------------------------------------------------------------------------------

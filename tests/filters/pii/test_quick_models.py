@@ -17,6 +17,7 @@ from headrace.filters.pii.models.classifier import TokenClassifier
 from headrace.filters.pii.models.fused import GROUPS, fuse
 from headrace.filters.pii.models.int8 import in_int8
 from headrace.filters.pii.models.onnx_format import parsed
+from headrace.filters.pii.models.outcome import give_probabilities
 from headrace.filters.pii.models.runs import RUN_TOKENS, Session
 from headrace.filters.pii.models.scales import SAMPLES
 from headrace.filters.pii.models.tokens import tokenizer_of
@@ -63,6 +64,18 @@ def test_a_graph_of_another_kind_stays_as_it_is(changed: dict[str, Any]) -> None
     assert model.SerializeToString() == before
 
 
+def test_a_label_counts_for_its_entity(classifier: TokenClassifier) -> None:
+    model, grouping = graph(), np.zeros((len(CONFIG["id2label"]), 2), np.float32)
+    grouping[0, 0], grouping[1:, 1] = 1, 1
+    logits = Session(model, together=False)
+    give_probabilities(model.graph, grouping)
+    ids = [classifier._tokenizer.encode(SAMPLES[0]).ids]
+    ((_, (given,)),), ((_, (numbers, *_)),) = Session(model, together=False).run(ids), logits.run(ids)
+    shares = np.exp(numbers) / np.exp(numbers).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(given, np.stack([shares[:, 0], shares[:, 1:].sum(axis=1)], axis=1), atol=1e-5)
+    assert given[:, 1].max() > 0.9 > 0.1 > given[:, 1].min()
+
+
 def test_embeddings_that_are_computed_otherwise_stay_as_they_are() -> None:
     model = graph()
     norm = next(node for node in model.graph.node if node.op_type == "LayerNormalization")
@@ -77,7 +90,7 @@ def runs_of(session: Session, lengths: Sequence[int]) -> list[list[int]]:
     runs = []
     for texts, outputs in session.run([[7] * length for length in lengths]):
         runs.append([lengths[index] for index in texts])
-        assert outputs[0].shape == (sum(runs[-1]), len(CONFIG["id2label"]))
+        assert len(outputs[0]) == sum(runs[-1])
     return runs
 
 
