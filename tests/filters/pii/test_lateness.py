@@ -133,7 +133,8 @@ def test_neighbours_by_length_are_asked_for_together_in_batches_of_one_size() ->
 
 
 def test_who_waited_for_a_model_has_let_others_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, stops = [monotonic()], []
+    now = [monotonic()]
+    stops: list[float] = []
     monkeypatch.setattr(allowance, "monotonic", lambda: now[0])
     monkeypatch.setattr(allowance, "sleep", stops.append)
 
