@@ -54,8 +54,12 @@ _STARTS: Mapping[str, "regex.Pattern[str]"] = {
     "Quoted Non-schema URL": regex.compile("[\"']", _FLAGS),
 }
 _WITHOUT_START = "Non schema URL"
-_SCHEME_MARK = "://"
-_QUOTE = "(?i)[\"\\']"
+_SCHEME, _QUOTE = ("://",), ('"', "'")
+_BEGINNINGS: Mapping[str, Sequence[Sequence[str]]] = {
+    "(?i)(?:https?://)(": [_SCHEME],
+    "(?i)[\"\\'](https?://(": [_SCHEME, _QUOTE],
+    "(?i)[\"\\']((": [_QUOTE],
+}
 _LISTED = re.compile(r"\(\?:([a-z]+)\)")
 
 
@@ -63,7 +67,10 @@ class UrlRecognizer(Recognizer):
     """A URL holds a dot before a top-level domain, so it begins at most a host's length before one."""
 
     def spans(self, pattern: LazyPattern, text: str) -> Iterable[tuple[int, int]]:
-        return super().spans(pattern, text) if _may_hold(pattern.source, text) else ()
+        for marks in _asked(pattern.source):
+            if not any(mark in text for mark in marks):
+                return ()
+        return super().spans(pattern, text)
 
     def matches(self, pattern: LazyPattern, text: str) -> "Iterator[regex.Match[str]]":
         if pattern.name != _WITHOUT_START and pattern.name not in _STARTS:
@@ -73,11 +80,10 @@ class UrlRecognizer(Recognizer):
             yield from _bare(pattern, text, dots) if starts is None else _started(pattern, text, dots, starts)
 
 
-def _may_hold(pattern: str, text: str) -> bool:
-    """Whether the text has the scheme or the quotes that the pattern asks for."""
-    if _SCHEME_MARK in pattern and _SCHEME_MARK not in text:
-        return False
-    return not pattern.startswith(_QUOTE) or '"' in text or "'" in text
+@cache
+def _asked(pattern: str) -> Sequence[Sequence[str]]:
+    """What the pattern begins with asks for: of each of these, one stands in every text that has a match."""
+    return next((asked for beginning, asked in _BEGINNINGS.items() if pattern.startswith(beginning)), ())
 
 
 def _started(pattern: LazyPattern, text: str, dots: Sequence[int], starts: "regex.Pattern[str]") -> "Iterator[regex.Match[str]]":

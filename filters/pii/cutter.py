@@ -58,7 +58,7 @@ class Segment(NamedTuple):
 class Size:
     """How long segments are. words: at most.
 
-    least: matches to one character into the last word that the shortest segment has. fewest: characters before that word, at least.
+    least: matches to one character into the last word that the shortest segment has.
     longest: matches a segment at its longest, to the word behind it; its group `given`, which is empty, stands where one ends that
     is cut at its longest.
     """
@@ -67,13 +67,12 @@ class Size:
         self.words = words
         self.least_characters = LEAST_CHARACTERS * words // WORDS
         before, given = max(1, LEAST_WORDS * words // WORDS) - 1, words - KEPT_WORDS
-        self.fewest = 2 * before
         self.least = re.compile(rf"\s*+{_words(before)}\S")
         self.longest = re.compile(rf"\s*+{_words(given)}(?P<given>){_words(words - given)}(?=\S)")
 
     def holds(self, text: str, start: int, end: int) -> bool:
         """Whether `text[start:end]` has no more words than a segment may have."""
-        return end - start <= 2 * self.words or len(text[start:end].split(None, self.words)) <= self.words
+        return len(text[start:end].split(None, self.words)) <= self.words
 
 
 def _words(count: int) -> str:
@@ -106,7 +105,8 @@ class Cutter:
     def feed(self, text: str) -> Iterator[Segment]:
         """The segments that `text` completes. What lasts to the end of a run is no part of any segment."""
         self._held += text
-        yield from self._segments()
+        while (segment := self._segment()) is not None:
+            yield segment
         kept = max(0, self._at - 1)
         self._held, self._at, self._searched = self._held[kept:], self._at - kept, max(0, self._searched - kept)
 
@@ -121,12 +121,9 @@ class Cutter:
     def whole(self, text: str) -> Iterator[Segment]:
         """The segments of a text that is all there is."""
         self._held = text
-        yield from self._segments()
-        yield from self.flush()
-
-    def _segments(self) -> Iterator[Segment]:
         while (segment := self._segment()) is not None:
             yield segment
+        yield from self.flush()
 
     def _segment(self) -> Segment | None:
         """The next segment, or None while it may go on."""
@@ -146,26 +143,19 @@ class Cutter:
 
     def _natural_end(self) -> int | None:
         """Where the segment ends by itself, if it does before it is at its longest."""
-        at, held, size = self._at, self._held, self._size
-        sentence = self._sentence(at + size.fewest)
-        if sentence is not None and sentence.start() < at + size.least_characters:
+        at, held, size, first = self._at, self._held, self._size, self._searched
+        if first < at + size.least_characters:
             least = _least(held, at, size)
             if least is None:
                 return None
-            if sentence.start() < least:
-                sentence = self._sentence(least)
-        if sentence is None:
+            first = max(least, first)
+        sentence = _SENTENCE.search(held, first, at + LONGEST)
+        if sentence is None:  # what looks like nothing may be the beginning of one
+            self._searched = max(first, at + len(held[at : at + LONGEST].rstrip().rstrip(_CLOSERS)) - 1)
             return None
         self._searched = sentence.start()
-        return sentence.end() if size.holds(held, at, sentence.end()) else None
-
-    def _sentence(self, least: int) -> re.Match[str] | None:
-        """The first end of a sentence that begins at `least` or behind it."""
-        at, held = self._at, self._held
-        found = _SENTENCE.search(held, max(least, self._searched), at + LONGEST)
-        if found is None:  # what looks like nothing may be the beginning of one
-            self._searched = max(self._searched, at + len(held[at : at + LONGEST].rstrip().rstrip(_CLOSERS)) - 1)
-        return found
+        end = sentence.end()
+        return end if end - at <= 2 * size.words or size.holds(held, at, end) else None
 
     def _key(self, stop: int) -> Segment | None:
         """A segment in which a key in PEM begins before `stop`, to the key's end."""

@@ -52,9 +52,12 @@ class DetectionTimeout(Exception):
 
 def without_duplicates(spans: Iterable[Span]) -> tuple[Span, ...]:
     """Presidio's `remove_duplicates`: a span inside another of its entity, with no higher score, goes. By place in the text."""
+    distinct = set(spans)
+    if len(distinct) == 1:
+        return tuple(distinct)
     kept: list[Span] = []
     active: dict[str, list[Span]] = {}
-    for span in sorted(set(spans), key=_outer_first):
+    for span in sorted(distinct, key=_outer_first):
         rivals = [other for other in active.get(span.entity, ()) if other.end >= span.start]
         if not any(span.end <= other.end and span.score <= other.score for other in rivals):
             kept.append(span)
