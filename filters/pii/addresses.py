@@ -54,8 +54,8 @@ _STARTS: Mapping[str, "regex.Pattern[str]"] = {
     "Quoted Non-schema URL": regex.compile("[\"']", _FLAGS),
 }
 _WITHOUT_START = "Non schema URL"
-_SCHEME, _QUOTE = ("://",), ('"', "'")
-_BEGINNINGS: Mapping[str, Sequence[Sequence[str]]] = {
+_SCHEME, _QUOTE = ("://", "://"), ('"', "'")
+_BEGINNINGS: Mapping[str, Sequence[tuple[str, str]]] = {
     "(?i)(?:https?://)(": [_SCHEME],
     "(?i)[\"\\'](https?://(": [_SCHEME, _QUOTE],
     "(?i)[\"\\']((": [_QUOTE],
@@ -67,8 +67,8 @@ class UrlRecognizer(Recognizer):
     """A URL holds a dot before a top-level domain, so it begins at most a host's length before one."""
 
     def spans(self, pattern: LazyPattern, text: str) -> Iterable[tuple[int, int]]:
-        for marks in _asked(pattern.source):
-            if not any(mark in text for mark in marks):
+        for one, other in _asked(pattern.source):
+            if one not in text and other not in text:
                 return ()
         return super().spans(pattern, text)
 
@@ -81,8 +81,8 @@ class UrlRecognizer(Recognizer):
 
 
 @cache
-def _asked(pattern: str) -> Sequence[Sequence[str]]:
-    """What the pattern begins with asks for: of each of these, one stands in every text that has a match."""
+def _asked(pattern: str) -> Sequence[tuple[str, str]]:
+    """What the pattern begins with asks for: of each two, one stands in every text that has a match."""
     return next((asked for beginning, asked in _BEGINNINGS.items() if pattern.startswith(beginning)), ())
 
 
