@@ -28,51 +28,32 @@ class Scanner:
     """Shared by threads, which must not share hyperscan's scratch space."""
 
     def __init__(self, expressions: Sequence[Expression]) -> None:
-        wide = [each for each in expressions if _BEYOND_ASCII.search(each.source)]
-        narrow = [each for each in expressions if not _BEYOND_ASCII.search(each.source)]
-        groups = [group for group in (wide, narrow) if group]
-        self._which = [_Database(group, hs.HS_FLAG_SINGLEMATCH) for group in groups]
-        self._where = [_Database(group, 0) for group in groups]
+        self._keys = [each.key for each in expressions]
+        numbered = list(enumerate(expressions))
+        wide = [(id, each) for id, each in numbered if _BEYOND_ASCII.search(each.source)]
+        narrow = [(id, each) for id, each in numbered if not _BEYOND_ASCII.search(each.source)]
+        self._groups = [group for group in (wide, narrow) if group]
+        self._which = [hs.Database(mode=hs.HS_MODE_BLOCK) for _ in self._groups]
+        self._where = [hs.Database(mode=hs.HS_MODE_BLOCK) for _ in self._groups]
+        self._local = threading.local()
 
     def compile(self) -> None:
         """Takes a fraction of a second, for which it lets go of Python's lock. Raises hs.error."""
         with _ONE_AT_A_TIME:
-            for each in (*self._which, *self._where):
-                each.compile()
+            for group, which, where in zip(self._groups, self._which, self._where, strict=True):
+                _compile(which, group, hs.HS_FLAG_SINGLEMATCH)
+                _compile(where, group, 0)
 
     def keys(self, text: bytes) -> list[str]:
         """The keys of the expressions that match in `text`, which is UTF-8."""
-        return [key for each in self._which for key in each.keys(text)]
+        found: list[int] = []
+        for database, scratch in self._own().which:
+            database.scan(text, match_event_handler=lambda id, *_: found.append(id), scratch=scratch)
+        return [self._keys[id] for id in found]
 
     def ends(self, text: bytes, most: int) -> list[tuple[int, str]] | None:
         """Where matches end in `text`, in order, each with its key; None where there are more than `most`."""
         found: list[tuple[int, str]] = []
-        for each in self._where:
-            if not each.add_ends(text, found, most):
-                return None
-        found.sort()
-        return found
-
-
-class _Database:
-    def __init__(self, expressions: Sequence[Expression], flags: int) -> None:
-        self._keys, self._sources, of_each = zip(*expressions, strict=True)
-        self._flags = [each | flags for each in of_each]
-        self._database = hs.Database(mode=hs.HS_MODE_BLOCK)
-        self._local = threading.local()
-
-    def compile(self) -> None:
-        count = len(self._keys)
-        sources = [each.encode() for each in self._sources]
-        self._database.compile(expressions=sources, ids=list(range(count)), elements=count, flags=self._flags)
-
-    def keys(self, text: bytes) -> Sequence[str]:
-        found: list[int] = []
-        self._database.scan(text, match_event_handler=lambda id, *_: found.append(id), scratch=self._scratch())
-        return [self._keys[id] for id in found]
-
-    def add_ends(self, text: bytes, found: list[tuple[int, str]], most: int) -> bool:
-        """Whether all of them were added: `found` has `most` at the most."""
         keys = self._keys
 
         def add(id: int, _start: int, end: int, _flags: int, _context: object) -> bool:
@@ -80,14 +61,34 @@ class _Database:
             return len(found) > most
 
         try:
-            self._database.scan(text, match_event_handler=add, scratch=self._scratch())
+            for database, scratch in self._own().where:
+                database.scan(text, match_event_handler=add, scratch=scratch)
         except hs.ScanTerminated:
-            return False
-        return True
+            return None
+        found.sort()
+        return found
 
-    def _scratch(self) -> hs.Scratch:
+    def _own(self) -> "_Own":
+        """This thread's."""
         try:
-            scratch: hs.Scratch = self._local.scratch
+            own: _Own = self._local.own
         except AttributeError:
-            scratch = self._local.scratch = hs.Scratch(self._database)
-        return scratch
+            which, where = ([(each, hs.Scratch(each)) for each in group] for group in (self._which, self._where))
+            own = self._local.own = _Own(which, where)
+        return own
+
+
+class _Own(NamedTuple):
+    """The databases, each with a thread's scratch space for it."""
+
+    which: Sequence[tuple[hs.Database, hs.Scratch]]
+    where: Sequence[tuple[hs.Database, hs.Scratch]]
+
+
+def _compile(database: hs.Database, expressions: Sequence[tuple[int, Expression]], flags: int) -> None:
+    database.compile(
+        expressions=[each.source.encode() for _, each in expressions],
+        ids=[id for id, _ in expressions],
+        elements=len(expressions),
+        flags=[each.flags | flags for _, each in expressions],
+    )
