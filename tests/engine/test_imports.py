@@ -132,6 +132,11 @@ def test_a_name_of_a_deferred_module_is_its_real_one_when_it_is_used() -> None:
     assert "colorsys" in sys.modules
 
 
+def test_simulated_pools_run_beside_the_admin_interface_whichever_is_imported_first() -> None:
+    for first, second in (("service.admin", "cli.simulate.server"), ("cli.simulate.server", "service.admin")):
+        modules(f"import headrace.ext_proc.{first}, headrace.ext_proc.{second}")
+
+
 @pytest.mark.parametrize("collects", [True, False])
 def test_nothing_is_searched_for_garbage_while_a_module_is_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, collects: bool

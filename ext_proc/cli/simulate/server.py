@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import uvicorn
+from uvicorn.config import Config
+from uvicorn.server import Server
 
 from . import words
 from .app import build
@@ -20,7 +21,7 @@ PLAIN = Script()
 BACKLOG = 4096  # a burst of connections waits here instead of being refused
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """uvicorn without its signal handlers: the process belongs to whoever runs the pool."""
 
     @contextlib.contextmanager
@@ -47,7 +48,7 @@ class SimulatedPool:
         self.name = name
         self.books = Books() if books is None else books
         self._address: Path | int = uds or port
-        config = uvicorn.Config(
+        config = Config(
             build(self.books, models, default),
             lifespan="off",
             log_config=None,
