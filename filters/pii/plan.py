@@ -1,7 +1,7 @@
 """What a policy's settings ask the detector for, checked, and the detector that does it."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -59,10 +59,9 @@ def plan(settings: PiiSettings, base: Path, report: Report) -> Plan:
     for index, entity in enumerate(settings.entities or ()):
         _check_entity(entity, best, settings, report, ("entities", index))
     wanted = settings.entities or (*offer.default, *(entity for entity in NAMED if entity in named))
+    _check_named(settings, best, report)
     for entity in settings.thresholds:
-        if entity not in best:
-            report(("thresholds", entity), _unknown(entity, best))
-        elif entity not in (*wanted, *offer.default):
+        if entity in best and entity not in (*wanted, *offer.default):
             report(("thresholds", entity), f"{entity} is not looked for; name it in entities")
     thresholds = {entity: settings.thresholds.get(entity, settings.min_score) for entity in wanted if entity in best}
     found = Plan(
@@ -151,6 +150,38 @@ def _entities(model: Model, report: Report, at: Where) -> Sequence[str]:
 
 # What Presidio's NLP recognizers report; they have no patterns.
 _OF_A_MODEL = frozenset({"PERSON", "LOCATION", "NRP", "ORGANIZATION", "FACILITY", "AGE"})
+
+
+def _check_named(settings: PiiSettings, best: Mapping[str, float], report: Report) -> None:
+    """Of entities that are named elsewhere than in `entities`, those that cannot be found: an action for one would do nothing."""
+    for at, entity in _named(settings):
+        if entity not in best:
+            report(at, _unknown(entity, best))
+    for index, each in enumerate(settings.recognizers):
+        if settings.entities is None and each.entity in best:
+            _check_entity(each.entity, best, settings, report, ("recognizers", index, "entity"))
+
+
+def _named(settings: PiiSettings) -> Iterator[tuple[Where, str]]:
+    yield from ((("thresholds", entity), entity) for entity in settings.thresholds)
+    yield from ((where, where[-1]) for where in acted_on(settings))
+
+
+def acted_on(settings: PiiSettings) -> Iterator[tuple[str, str]]:
+    """The entities of which the settings say that something is done with them: direction and entity."""
+    for direction, actions in (("request", settings.request), ("response", settings.response)):
+        for entity, action in actions.items() if isinstance(actions, dict) else ():
+            if entity != "default" and action != "off":
+                yield direction, entity
+
+
+def check_looked_for(settings: PiiSettings, found: Plan, remark: Report) -> None:
+    """What is said of entities that `entities` does not have, to no effect."""
+    looked_for = dict(found.thresholds)
+    own = ((("recognizers", index, "entity"), each.entity) for index, each in enumerate(settings.recognizers))
+    for where, entity in [*((where, where[-1]) for where in acted_on(settings)), *own]:
+        if entity not in looked_for:
+            remark(where, f"{entity} is not looked for, so this does nothing; name it in entities, or take this away")
 
 
 def _check_entity(entity: str, best: Mapping[str, float], settings: PiiSettings, report: Report, at: Where) -> None:

@@ -43,10 +43,13 @@ def spelled(where: Where) -> str:
 
 
 def suggestion(word: str, right: Iterable[str]) -> str:
-    """What to say after naming an unknown `word`: the nearest of `right`, whatever its capitals and hyphens, else all of them."""
+    """What to say after naming an unknown `word`: the nearest of `right`, whatever its capitals and hyphens, else all of them.
+    A word that one of them begins with is near, too.
+    """
     known = list(right)
     folded = {_folded(one): one for one in known}
-    if close := get_close_matches(_folded(word), folded, n=1, cutoff=0.6):
+    longer = [one for one in folded if one.startswith(f"{_folded(word)}_")]
+    if close := get_close_matches(_folded(word), folded, n=1, cutoff=0.6) or longer:
         return f"did you mean {folded[close[0]]!r}?"
     return f"there is {', '.join(sorted(known))}" if known else "there is none"
 

@@ -37,6 +37,34 @@ def test_a_threshold_for_an_entity_that_is_not_looked_for_is_a_problem(tmp_path:
     policy(tmp_path, "thresholds: {US_ITIN: 0.1}")
 
 
+@pytest.mark.parametrize("direction", ["request", "response"])
+def test_an_action_for_an_entity_that_nothing_finds_is_a_problem(tmp_path: Path, direction: str) -> None:
+    (problem,) = _problems(tmp_path, f"{direction}: {{default: report, EMAIL: block}}")
+    assert f"{direction}.EMAIL: 'EMAIL' is nothing that a recognizer here finds; did you mean 'EMAIL_ADDRESS'?" in problem
+    (problem,) = _problems(tmp_path, f"{direction}: {{PERSON: block}}")
+    assert "PERSON is found by a language model only" in problem
+    policy(tmp_path, f"{direction}: {{PERSON: off}}")
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ("entities: [EMAIL_ADDRESS], request: {CREDIT_CARD: block}", "request.CREDIT_CARD"),
+        ("request: {UK_NINO: block}", "request.UK_NINO"),
+        ("entities: [EMAIL_ADDRESS], recognizers: [{entity: CREW, deny_list: [ada]}]", "recognizers[0].entity"),
+    ],
+)
+def test_what_is_said_of_an_entity_that_is_not_looked_for_is_remarked(tmp_path: Path, settings: str, place: str) -> None:
+    (remark,) = policy(tmp_path, settings).remarks
+    assert remark.where.endswith(f"pii.{place}")
+    assert remark.message.endswith("is not looked for, so this does nothing; name it in entities, or take this away")
+
+
+def test_a_recognizer_of_ones_own_that_no_finding_of_counts_is_a_problem(tmp_path: Path) -> None:
+    (problem,) = _problems(tmp_path, "recognizers: [{entity: CREW, patterns: [{regex: 'c[0-9]+', score: 0.1}]}]")
+    assert "recognizers[0].entity: CREW never scores above 0.1" in problem
+
+
 def test_an_entity_that_its_threshold_hides_is_a_problem_with_the_threshold_that_does_not(tmp_path: Path) -> None:
     (problem,) = _problems(tmp_path, "entities: [US_BANK_NUMBER], layers: []")
     assert "US_BANK_NUMBER never scores above 0.05" in problem and "thresholds: {US_BANK_NUMBER: 0.05}" in problem
