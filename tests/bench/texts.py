@@ -10,7 +10,15 @@ from .peers.prompts import SIZE, prompt
 from .scaling.axes import words
 
 MOST_OF_A_FILE = 60_000
+_BEHIND_NUMBERS = " kg "
 _ENDS = (". ", ". ", ". ", ", and so on. ", "?\n", ".\n\n")
+
+
+def numbers_last(chance: random.Random) -> str:
+    """A prompt of the bench with its first line at its end: all before it has to be cut into segments."""
+    text = prompt(chance)
+    numbers = text.index(_BEHIND_NUMBERS) + len(_BEHIND_NUMBERS)
+    return f"{text[numbers:]} {text[:numbers]}"
 
 
 def prose(chance: random.Random) -> str:
@@ -53,6 +61,7 @@ def _library() -> tuple[str, ...]:
 CLEAN: Mapping[str, Callable[[random.Random], str]] = {
     "words alone": lambda chance: words(chance, SIZE),
     "words and a few numbers in one place": prompt,
+    "words and a few numbers at the end": numbers_last,
     "prose, a number in every other sentence": prose,
     "source code": code,
 }
