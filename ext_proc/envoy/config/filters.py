@@ -29,7 +29,6 @@ from headrace.ext_proc.envoy.config.stubs import (
     ext_proc,
     hcm,
     mutation,
-    previous_hosts,
     router,
     upstream_codec,
     value_matcher,
@@ -48,7 +47,6 @@ def processing_filter(message_timeout: float, *, candidates: bool = False, picks
     """ext_proc: the request whole; of the answer only what the service asks for. `message_timeout` in seconds per message."""
     words = (*CAPABILITIES, *([FAILOVER] if candidates else []), *_patience(message_timeout))
     service = to_service(core.HeaderValue(key=CAPABILITIES_HEADER, value=",".join(words)))
-    service.retry_policy = another_worker()
     processor = ext_proc.ExternalProcessor(
         grpc_service=service,
         processing_mode=request_only(),
@@ -87,7 +85,6 @@ def _mutation_rules(*, candidates: bool) -> mutation.HeaderMutationRules:
 def attempt_filters(upstream: str, message_timeout: float) -> list[hcm.HttpFilter]:
     """An upstream's own filters: the service is called for every attempt. It asks for bodies where it changes them."""
     service = to_service(core.HeaderValue(key=UPSTREAM_HEADER, value=upstream))
-    service.retry_policy = another_worker()
     processor = ext_proc.ExternalProcessor(
         grpc_service=service,
         processing_mode=ext_proc.ProcessingMode(request_header_mode=SEND, response_header_mode=SKIP),
@@ -101,23 +98,6 @@ def attempt_filters(upstream: str, message_timeout: float) -> list[hcm.HttpFilte
     )
     codec = hcm.HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=PackedAny.pack(upstream_codec.UpstreamCodec()))
     return [hcm.HttpFilter(name=ATTEMPT_FILTER, typed_config=PackedAny.pack(processor)), codec]
-
-
-def another_worker() -> core.RetryPolicy:
-    """A worker that died is away for a second: the next one takes its share. Only what no worker has seen is sent again.
-
-    LEAST_REQUEST prefers the dead one, which has no requests; so the choice is repeated until it falls on another. Envoy's own
-    pause between tries, a second, would keep callers waiting where no worker is left.
-    """
-    predicate = PackedAny.pack(previous_hosts.PreviousHostsPredicate())
-    elsewhere = core.RetryPolicyRetryHostPredicate(name="envoy.retry_host_predicates.previous_hosts", typed_config=predicate)
-    return core.RetryPolicy(
-        retry_back_off=core.BackoffStrategy(base_interval=timedelta(milliseconds=10), max_interval=timedelta(milliseconds=100)),
-        num_retries=3,
-        retry_on="connect-failure,refused-stream",
-        retry_host_predicate=[elsewhere],
-        host_selection_retry_max_attempts=100,
-    )
 
 
 def request_only() -> ext_proc.ProcessingMode:

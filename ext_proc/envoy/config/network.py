@@ -7,7 +7,17 @@ from headrace.ext_proc.envoy.config.filters import attempt_filters
 from headrace.ext_proc.envoy.config.names import CLUSTER, CONCURRENCY
 from headrace.ext_proc.envoy.config.picker import picked_server
 from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
-from headrace.ext_proc.envoy.config.stubs import PackedAny, cluster, core, endpoint, http, tls, value_matcher
+from headrace.ext_proc.envoy.config.stubs import (
+    PackedAny,
+    cluster,
+    core,
+    endpoint,
+    http,
+    previous_hosts,
+    route,
+    tls,
+    value_matcher,
+)
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -89,7 +99,32 @@ def _open_breakers() -> cluster.CircuitBreakers:
 
 def _http2() -> http.HttpProtocolOptions:
     options = core.Http2ProtocolOptions(max_concurrent_streams=CONCURRENCY)
-    return http.HttpProtocolOptions(explicit_http_config=http.HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=options))
+    return http.HttpProtocolOptions(
+        explicit_http_config=http.HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=options),
+        retry_policy=another_worker(),
+    )
+
+
+def another_worker() -> route.RetryPolicy:
+    """A worker that died is away for a second: the next one takes its share. Only what no worker has seen is sent again.
+
+    LEAST_REQUEST prefers the dead one, which has no requests; so the choice is repeated until it falls on another. Envoy's own
+    pause between tries, a second, would keep callers waiting where no worker is left.
+
+    A policy of the cluster's is read once. One of a gRPC service's is copied and read anew for each stream, and so for each
+    request.
+    """
+    predicate = PackedAny.pack(previous_hosts.PreviousHostsPredicate())
+    elsewhere = route.RetryPolicyRetryHostPredicate(name="envoy.retry_host_predicates.previous_hosts", typed_config=predicate)
+    return route.RetryPolicy(
+        retry_back_off=route.RetryPolicyRetryBackOff(
+            base_interval=timedelta(milliseconds=10), max_interval=timedelta(milliseconds=100)
+        ),
+        num_retries=3,
+        retry_on="connect-failure,refused-stream",
+        retry_host_predicate=[elsewhere],
+        host_selection_retry_max_attempts=100,
+    )
 
 
 def _http_of(upstream: Upstream) -> http.HttpProtocolOptions:

@@ -23,7 +23,7 @@ COMMENTS: Final[Mapping[str, str]] = {
     "request_headers_to_remove": "Decisions stay inside.\n"
     "Without accept-encoding answers come uncompressed, so that their usage can be read.",
     "route_config.response_headers_to_add": "Written from the service's metadata; a key that is missing adds no header.",
-    "grpc_service.retry_policy": "A worker that died is away for a second; the next one takes its share.",
+    "HttpProtocolOptions.retry_policy": "A worker that died is away for a second; the next one takes its share.",
     "grpc_service.initial_metadata": "Tells the service what this gateway does by itself.",
     "failure_mode_allow": "Fail closed: without the service there is no answer.",
     "processing_mode": "The prompt whole, so that it can be counted before a route is chosen. The answer stays in Envoy …",
