@@ -11,6 +11,7 @@ import importlib
 import logging
 import threading
 from pathlib import Path
+from time import monotonic, sleep
 
 from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.engine.memory import give_back
@@ -20,12 +21,15 @@ from headrace.ext_proc.engine.policy.gateways import Gateway
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
 from headrace.ext_proc.engine.registry import Ports, Registry
 from headrace.ext_proc.engine.warming import load_tables
+from headrace.ext_proc.service.fork_server import TASKS
 from headrace.ext_proc.stores.memory import MemoryStore
 
 LATER = ("headrace.ext_proc.service.worker_process", "headrace.ext_proc.stores.redis")
 """What workers import besides: no policy is compiled with it."""
 LONGEST_S = 10.0
 """For a thread to end. One that goes on keeps workers from being forked, and from nothing else."""
+GONE_S = 1.0
+"""For threads that have ended to be gone. A library's own may stay, and keep workers from being forked as well."""
 
 
 def rehearse(path: Path, gateway: str) -> None:
@@ -58,7 +62,13 @@ def _leave(path: Path, gateway: Gateway) -> None:
 
 
 def _join() -> None:
-    """Waits for what is compiled on threads: a process that has some cannot be forked."""
+    """Waits for what is compiled on threads: a process that has some cannot be forked.
+
+    A thread that has been joined is a moment from its end: the system has it until then.
+    """
     for thread in threading.enumerate():
         if thread is not threading.current_thread():
             thread.join(LONGEST_S)
+    until = monotonic() + GONE_S
+    while len(list(TASKS.iterdir())) > 1 and monotonic() < until:
+        sleep(0.001)

@@ -46,3 +46,20 @@ def test_a_policy_with_another_packages_filter_leaves_what_ours_need(policy: Pat
 def test_a_file_that_is_no_policy_leaves_nothing(policy: Path) -> None:
     policy.write_text("nonsense: [")
     assert after(policy) == ["policies=0 of 0", "vocabularies=0", "detectors=0", "threads=1", "children=''"]
+
+
+JOINED = """
+import os, threading
+from headrace.ext_proc.service import rehearsal
+left = 0
+for _ in range(500):
+    threading.Thread(target=sum, args=(range(1000),)).start()
+    rehearsal._join()
+    left += len(os.listdir("/proc/self/task")) - 1
+print(f"{left=}")
+"""
+
+
+def test_a_thread_that_was_waited_for_is_gone() -> None:
+    found = subprocess.run([sys.executable, "-c", JOINED], capture_output=True, text=True, timeout=120, check=True)
+    assert found.stdout == "left=0\n"
