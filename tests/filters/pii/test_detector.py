@@ -211,6 +211,19 @@ def _enhanced(enhancer: Any, text: str, spans: list[Span], finder: Finder, artif
     return [found.score for found in enhancer.enhance_using_context(text, raw, artifacts, [recognizer])]
 
 
+def test_a_recognizer_that_needs_a_context_word_is_passed_over_only_where_there_is_none() -> None:
+    every = PatternDetector(dict.fromkeys(entities(), 0.0), context=True)
+    least = PatternDetector(dict.fromkeys(entities(), 0.4), context=True)
+    words = sorted({word for each in finders() for word in each.context})
+    raised = 0
+    for seed in range(200):
+        text = f"{words[seed % len(words)]} {generate(seed)} {words[(7 * seed + 3) % len(words)].upper()} {generate(seed + 1)}"
+        found = least.detect(text)
+        assert found == tuple(span for span in every.detect(text) if span.score >= 0.4), f"seed {seed}: {text!r}"
+        raised += sum(1 for span in found if best_scores()[span.entity] < 0.4)
+    assert raised > 10
+
+
 def test_the_recognizers_are_those_that_presidio_reads() -> None:
     assert presidio._configuration() == RecognizerConfigurationLoader.get()
 

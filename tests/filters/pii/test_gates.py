@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.filters.pii import secrets
 from headrace.filters.pii.custom import LinearPattern, LinearRecognizer
 from headrace.filters.pii.cutter import LONGEST, OVERLAP, findings, searching
 from headrace.filters.pii.detector import PatternDetector, entities
@@ -114,3 +115,12 @@ def test_what_asks_for_a_place_is_left_out_of_a_gate_and_nothing_else_is(pattern
 def test_a_loosened_pattern_matches_wherever_the_pattern_does(pattern: str, text: str) -> None:
     if re.search(pattern, text, re.MULTILINE):
         assert re.search(loosened(pattern), f"x{text}x")
+
+
+@pytest.mark.parametrize("key", secrets._KEYS)
+@given(st.data())
+@settings(max_examples=20, deadline=None)
+def test_the_gate_of_api_keys_opens_for_keys_of_every_form(key: str, data: st.DataObject) -> None:
+    drawn = data.draw(st.from_regex(re.compile(key, re.ASCII), fullmatch=True))
+    (keys,) = (each for each in secrets.SECRETS if each.name == secrets.API_KEY)
+    assert any(re.search(hint, drawn, re.IGNORECASE) for hint in keys.hints)
