@@ -21,8 +21,8 @@ from headrace.filters.pii.spans import DetectionTimeout, Span
 
 WAITING = 64
 """Callers at once; each holds its text."""
-SHORT = 4 * BYTES
-"""Of a short text. It may take the worker that long ones leave idle."""
+SHORT = 3 * BYTES
+"""Of a short text, some 2 KB. It may take the worker that long ones leave idle."""
 START_S = 60.0
 """To import a runtime and load a model, on a machine that does other things as well."""
 

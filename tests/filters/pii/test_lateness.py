@@ -125,8 +125,8 @@ def test_a_pool_begins_nothing_after_its_time() -> None:
 
 
 def test_neighbours_by_length_are_asked_for_together_in_batches_of_one_size() -> None:
-    assert cut([160, 120, 160, 160, 160, 2000, 120, 12]) == [[7, 1, 6, 0], [2, 3, 4], [5]]
-    assert [len(batch) for batch in cut([80] * 13)] == [4, 5, 4]
+    assert cut([220, 160, 220, 220, 220, 2800, 160, 16]) == [[7, 1, 6, 0, 2], [3, 4], [5]]
+    assert [len(batch) for batch in cut([110] * 13)] == [4, 5, 4]
     assert cut([0, 0]) == [[0, 1]]
     assert cut([]) == []
     assert sizes(["abc", "é", "\ud800", ""]) == [3, 2, 3, 0]
