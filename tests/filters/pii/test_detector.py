@@ -215,13 +215,13 @@ def test_a_recognizer_that_needs_a_context_word_is_passed_over_only_where_there_
     every = PatternDetector(dict.fromkeys(entities(), 0.0), context=True)
     least = PatternDetector(dict.fromkeys(entities(), 0.4), context=True)
     words = sorted({word for each in finders() for word in each.context})
-    raised = 0
-    for seed in range(200):
+    best, raised = best_scores(), 0
+    for seed in range(80):
         text = f"{words[seed % len(words)]} {generate(seed)} {words[(7 * seed + 3) % len(words)].upper()} {generate(seed + 1)}"
         found = least.detect(text)
         assert found == tuple(span for span in every.detect(text) if span.score >= 0.4), f"seed {seed}: {text!r}"
-        raised += sum(1 for span in found if best_scores()[span.entity] < 0.4)
-    assert raised > 10
+        raised += sum(1 for span in found if best[span.entity] < 0.4)
+    assert raised > 5
 
 
 def test_the_recognizers_are_those_that_presidio_reads() -> None:
