@@ -14,3 +14,11 @@ def read_json(text: str | bytes) -> Any:
         raise ValueError(f"is not JSON: {error.msg[:1].lower()}{error.msg[1:]} at character {error.pos + 1}") from None
     except (RecursionError, ValueError):
         raise ValueError("is no JSON that can be read: nested too deep, or a number of thousands of digits") from None
+
+
+def json_or_none(text: bytes) -> Any:
+    """The value; None for what is no JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

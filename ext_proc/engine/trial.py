@@ -5,7 +5,6 @@ compiled with.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -37,6 +36,7 @@ from headrace.ext_proc.core.usage import UsageMeter
 from headrace.ext_proc.core.verdict import Continue, Edits, Verdict
 from headrace.ext_proc.engine.effects import EffectRunner
 from headrace.ext_proc.engine.guard import shield
+from headrace.ext_proc.engine.json_text import json_or_none
 from headrace.ext_proc.engine.policy.compile import Policy
 from headrace.ext_proc.engine.step import step
 
@@ -215,7 +215,7 @@ class _Play:
     def _read_past(self, answered: Answered) -> None:
         """As the gateway reads the usage of an answer that stays in it."""
         if not answered.stream:
-            self._meter.whole(_json(answered.body))
+            self._meter.whole(json_or_none(answered.body))
             return
         for event in SseParser().feed(answered.body):
             self._meter.event(event)
@@ -227,13 +227,6 @@ class _Play:
             yield answer.data
             if answer.end:
                 return
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except ValueError:
-        return None
 
 
 class _Known(Session):

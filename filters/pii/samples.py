@@ -1,7 +1,7 @@
 """What a policy's detector finds in samples: plain text, JSON, JSON lines."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,9 +92,6 @@ def _document(text: str, where: str) -> Any:
 def _strings(document: Any, prefix: str) -> Iterator[tuple[str, str]]:
     for each in collect(document, Kind.FREE).texts:
         yield f"{prefix}{spelled(each.path)}", each.text
-
-
-Mark = Callable[[Span, str], str]
 
 
 def as_json(spans: Sequence[Span]) -> str:

@@ -16,7 +16,7 @@ from rich.console import Console
 from headrace.ext_proc.envoy.transport import Transport
 
 from .figures import Run, summarise
-from .gateways import Plan, plan_bare, plan_headrace, plan_noop, run
+from .gateways import Plan, new_folder, plan_bare, plan_headrace, plan_noop, run
 from .load import MissingToolError, load, wrk
 from .processes import peak_by_part
 from .report import document, show, write
@@ -57,7 +57,7 @@ def _plans(with_grpcio: bool) -> Mapping[str, Make]:
 async def bench(effort: Effort, plans: Mapping[str, Make]) -> tuple[dict[str, object], list[Run]]:
     """The document and its runs."""
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name:
-        async with upstream(_folder(name, "upstream")) as (kind, url):
+        async with upstream(new_folder(name, "upstream")) as (kind, url):
             tell("the upstream alone")
             ceiling = await load(url, "none", connections=CONNECTIONS, seconds=effort.alone)
             runs = await _compare(url, effort, plans, Path(name))
@@ -73,14 +73,8 @@ async def _compare(url: str, effort: Effort, plans: Mapping[str, Make], director
 
 
 def _made(plans: Mapping[str, Make], url: str, directory: Path) -> Sequence[tuple[Plan, Path]]:
-    folders = {name: _folder(directory, name) for name in plans}
+    folders = {name: new_folder(directory, name) for name in plans}
     return [(make(url, folders[name]), folders[name]) for name, make in plans.items()]
-
-
-def _folder(parent: str | Path, name: str) -> Path:
-    folder = Path(parent, name)
-    folder.mkdir()
-    return folder
 
 
 def tell(what: str) -> None:

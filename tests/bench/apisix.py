@@ -19,6 +19,7 @@ import typer
 
 from headrace.ext_proc.envoy.transport import DEFAULT
 from tests.apisix.nginx import missing
+from tests.bench.gateways import new_folder
 
 from .apisix_nginx import NEW_CONNECTIONS, nginx
 from .apisix_streams import STREAM_POLICY, Turns, chunk_times
@@ -124,12 +125,12 @@ def summary(without: Sequence[float], headrace: Sequence[float], unit: str) -> A
 @contextlib.asynccontextmanager
 async def _requests(directory: Path, seconds: int) -> AsyncIterator[Requests]:
     async with contextlib.AsyncExitStack() as stack:
-        _, url = await stack.enter_async_context(upstream(_folder(directory, "upstream")))
-        bare, envoy = await _envoys(stack, directory, plan_bare(url, directory), plan_headrace(url, _folder(directory, ENVOY)))
+        _, url = await stack.enter_async_context(upstream(new_folder(directory, "upstream")))
+        bare, envoy = await _envoys(stack, directory, plan_bare(url, directory), plan_headrace(url, new_folder(directory, ENVOY)))
         address, socket = url.removeprefix("http://"), directory / ENVOY / "worker.sock"
-        plain, plain_pid = await stack.enter_async_context(nginx(_folder(directory, "bare"), address))
-        plugin, plugin_pid = await stack.enter_async_context(nginx(_folder(directory, "plugin"), address, socket))
-        fresh, fresh_pid = await stack.enter_async_context(nginx(_folder(directory, "fresh"), address, socket, NEW_CONNECTIONS))
+        plain, plain_pid = await stack.enter_async_context(nginx(new_folder(directory, "bare"), address))
+        plugin, plugin_pid = await stack.enter_async_context(nginx(new_folder(directory, "plugin"), address, socket))
+        fresh, fresh_pid = await stack.enter_async_context(nginx(new_folder(directory, "fresh"), address, socket, NEW_CONNECTIONS))
         found, service = Requests(envoy.key, seconds), {"service": envoy.roots["service"]}
         without = found.p50(f"{NGINX} without", plain, {"nginx": plain_pid})
         found.sides = (
@@ -146,8 +147,8 @@ async def _streams(directory: Path, chunks: int) -> AsyncIterator[Sequence[Side]
         model = await stack.enter_async_context(Turns.serving())
         envoy_bare, envoy = await _envoys(stack, directory, plan_bare(model.url, directory), _stream_plan(model.url, directory))
         address, socket = model.url.removeprefix("http://"), directory / ENVOY / "worker.sock"
-        plain, _ = await stack.enter_async_context(nginx(_folder(directory, "bare"), address))
-        plugin, _ = await stack.enter_async_context(nginx(_folder(directory, "plugin"), address, socket))
+        plain, _ = await stack.enter_async_context(nginx(new_folder(directory, "bare"), address))
+        plugin, _ = await stack.enter_async_context(nginx(new_folder(directory, "plugin"), address, socket))
 
         def p50(url: str) -> Callable[[], Awaitable[float]]:
             async def measured() -> float:
@@ -160,13 +161,13 @@ async def _streams(directory: Path, chunks: int) -> AsyncIterator[Sequence[Side]
 
 async def _envoys(stack: contextlib.AsyncExitStack, directory: Path, bare: Plan, headrace: Plan) -> tuple[Gateway, Gateway]:
     (directory / ENVOY).mkdir(exist_ok=True)
-    first = await stack.enter_async_context(run(bare, _folder(directory, "envoy-bare")))
+    first = await stack.enter_async_context(run(bare, new_folder(directory, "envoy-bare")))
     return first, await stack.enter_async_context(run(headrace, directory / ENVOY))
 
 
 def _stream_plan(url: str, directory: Path) -> Plan:
     """The service alone, one worker, with a policy that reads streams."""
-    folder = _folder(directory, ENVOY)
+    folder = new_folder(directory, ENVOY)
     (folder / "policy.yaml").write_text(STREAM_POLICY)
     socket, admin = folder / "worker.sock", f"{LOOPBACK}:{free_port()}"
     headrace = str(Path(sys.executable).with_name("headrace"))
@@ -176,12 +177,6 @@ def _stream_plan(url: str, directory: Path) -> Plan:
         return 0.0
 
     return Plan("streams", full(url, socket), settled, (headrace, "serve", str(folder / "policy.yaml"), *options))
-
-
-def _folder(parent: Path, name: str) -> Path:
-    folder = parent / name
-    folder.mkdir()
-    return folder
 
 
 if __name__ == "__main__":

@@ -33,6 +33,13 @@ FIRST_TRIES, FIRST_PAUSE = 200, 0.1  # a gateway has 20 s to come up
 UPSTREAMS = ("standard", "high-memory")
 
 
+def new_folder(parent: str | Path, name: str) -> Path:
+    """For what a gateway or an upstream writes."""
+    folder = Path(parent) / name
+    folder.mkdir()
+    return folder
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One to be run: its Envoy's bootstrap, the command of its service (none: bare), the key that its callers show."""

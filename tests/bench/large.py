@@ -34,6 +34,7 @@ from headrace.ext_proc.stores.embedded import EmbeddedStore
 from headrace.filters.pii.memo import MemoDetector
 from headrace.filters.pii.plan import detector_for, plan
 from headrace.filters.pii.settings import PiiSettings
+from tests.bench.gateways import new_folder
 
 from .gateways import Plan, plan_bare, plan_headrace, plan_noop, run, write_policy
 from .inprocess import Service, messages
@@ -135,8 +136,8 @@ async def through(count: int) -> Mapping[str, Any]:
     """Rounds of one prompt through each gateway, all of them up at the same time."""
     async with contextlib.AsyncExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hr-bench-")))
-        _, url = await stack.enter_async_context(upstream(_folder(root, "upstream")))
-        plans = [(make(url, folder := _folder(root, name)), folder) for name, make in PLANS.items()]
+        _, url = await stack.enter_async_context(upstream(new_folder(root, "upstream")))
+        plans = [(make(url, folder := new_folder(root, name)), folder) for name, make in PLANS.items()]
         gateways = [await stack.enter_async_context(run(plan, folder)) for plan, folder in plans]
         before = {gateway.name: cpu_by_part(gateway.roots) for gateway in gateways}
         took: dict[str, list[float]] = {gateway.name: [] for gateway in gateways}
@@ -153,12 +154,6 @@ def _cost(gateway: Gateway, before: Mapping[str, float], took: Sequence[float]) 
     prompts = 2 * len(took)  # the one before that does not count
     cpu = {part: _ms((spent - before.get(part, 0.0)) / prompts) for part, spent in cpu_by_part(gateway.roots).items()}
     return {"p50_ms": round(statistics.median(took), 2), "cpu_ms": cpu}
-
-
-def _folder(parent: Path, name: str) -> Path:
-    folder = parent / name
-    folder.mkdir()
-    return folder
 
 
 def _message(sent: bytes) -> bytes:

@@ -25,6 +25,7 @@ from headrace.ext_proc.envoy.config.bootstrap import bootstrap
 from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
 from headrace.ext_proc.envoy.config.tree import tree
 from headrace.filters.pii.models.names import default_models
+from tests.bench.gateways import new_folder
 from tests.envoy.stub_upstream import Received, Reply, StubUpstream
 
 from .apisix_streams import STREAM_POLICY
@@ -130,9 +131,10 @@ async def streams(directory: Path) -> Mapping[str, Any]:
         model = Model(server)
         plans = [plan_bare(server.url, directory)]
         plans += [
-            plan(name, text, server.url, _folder(directory, name)) for name, text in (("reads", STREAM_POLICY), ("pii", PATTERNS))
+            plan(name, text, server.url, new_folder(directory, name))
+            for name, text in (("reads", STREAM_POLICY), ("pii", PATTERNS))
         ]
-        gateways = [await stack.enter_async_context(run(each, _folder(directory, f"{each.name}-envoy"))) for each in plans]
+        gateways = [await stack.enter_async_context(run(each, new_folder(directory, f"{each.name}-envoy"))) for each in plans]
         times: dict[str, list[float]] = {each.name: [] for each in gateways}
         for _ in range(ROUNDS):
             for gateway in gateways:
@@ -176,8 +178,8 @@ async def _large(client: httpx.AsyncClient, times: list[float], late: list[int])
 async def beside(directory: Path, model: str) -> Mapping[str, Any]:
     async with StubUpstream("standard") as server:
         server.answer = _whole
-        made = plan(model, BESIDE % model, server.url, _folder(directory, model))
-        async with run(made, _folder(directory, f"{model}-envoy")) as gateway, _clients(gateway.url) as (client, other):
+        made = plan(model, BESIDE % model, server.url, new_folder(directory, model))
+        async with run(made, new_folder(directory, f"{model}-envoy")) as gateway, _clients(gateway.url) as (client, other):
             await _small(client, 90_000)
             alone = await _small(client, 10_000)
             large: list[float] = []
@@ -199,12 +201,6 @@ async def _clients(url: str) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.Asy
 
 async def _whole(_: Received, reply: Reply) -> None:
     await reply.whole(b'{"choices": []}')
-
-
-def _folder(parent: Path, name: str) -> Path:
-    folder = parent / name
-    folder.mkdir()
-    return folder
 
 
 async def _bench() -> Mapping[str, Any]:

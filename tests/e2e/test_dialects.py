@@ -37,13 +37,6 @@ async def module_site() -> AsyncIterator[Site]:
         yield running
 
 
-@pytest.fixture
-def site(module_site: Site) -> Site:
-    module_site.standard.books.clear()
-    module_site.large.books.clear()
-    return module_site
-
-
 async def test_openais_sdk_and_an_anthropic_pool(site: Site) -> None:
     caller = await site.caller()
     async with site.openai(caller) as client:

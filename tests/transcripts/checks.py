@@ -1,12 +1,12 @@
 """Compares what a driver saw with what a transcript expects."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.ext_proc.core.effects import Release, Settle
 from headrace.ext_proc.core.sse import SseParser
 from headrace.ext_proc.core.usage import text_of
+from headrace.ext_proc.engine.json_text import json_or_none
 from tests.transcripts.model import Received, Seen, Transcript
 
 UNCHANGED = "unchanged"
@@ -46,7 +46,7 @@ def _refusal(expected: Mapping[str, Any] | None, seen: Seen) -> None:
     if expected is None:
         return
     assert seen.received is None, f"a refused request reached {seen.received}"
-    contains({"status": seen.status, "headers": seen.headers, "body": _json(seen.body)}, expected, "refused")
+    contains({"status": seen.status, "headers": seen.headers, "body": json_or_none(seen.body)}, expected, "refused")
 
 
 def _upstream(expected: Mapping[str, Any] | None, transcript: Transcript, received: Received | None) -> None:
@@ -59,8 +59,8 @@ def _upstream(expected: Mapping[str, Any] | None, transcript: Transcript, receiv
     if body == UNCHANGED:
         assert received.body == transcript.turn.request.body, "the body that reached the upstream is not the one sent"
     else:
-        contains(_json(received.body), body, "upstream.body")
-        assert _json(received.body) == body, "upstream.body has members that it should not have"
+        contains(json_or_none(received.body), body, "upstream.body")
+        assert json_or_none(received.body) == body, "upstream.body has members that it should not have"
     contains({"name": received.upstream, "headers": received.headers}, wanted, "upstream")
 
 
@@ -84,7 +84,7 @@ def _is_body(body: Any, transcript: Transcript, seen: Seen) -> None:
     if body == UNCHANGED:
         assert seen.body == transcript.turn.upstream.data, "the answer is not the upstream's, byte for byte"
     else:
-        assert _json(seen.body) == body, f"client.body: {seen.body!r}"
+        assert json_or_none(seen.body) == body, f"client.body: {seen.body!r}"
 
 
 def _settled(expected: Sequence[Any], settled: Sequence[Settle | Release]) -> None:
@@ -98,10 +98,3 @@ def _words(effect: Settle | Release) -> Mapping[str, Any]:
     price = effect.price and {"input": effect.price.input, "output": effect.price.output}
     told = {name: effect.context.get(name) for name in ("asked", "model")}
     return {"settle": effect.lease or "nothing", "usage": usage or "as reserved", "price": price, **told}
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except ValueError:
-        return None

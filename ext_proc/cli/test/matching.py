@@ -8,6 +8,7 @@ from typing import Any
 from headrace.ext_proc.cli.test.format import CasePart, ChargedPart, GotPart, RefusedPart, SentPart, SpanPart, StepPart
 from headrace.ext_proc.core.sse import SseParser
 from headrace.ext_proc.core.usage import text_of
+from headrace.ext_proc.engine.json_text import json_or_none
 from headrace.ext_proc.engine.policy.problems import Where
 from headrace.ext_proc.engine.trial import Got, Played
 
@@ -55,7 +56,7 @@ def _refusal(expected: RefusedPart | bool | None, played: Played) -> Differences
 
 def _words_of(played: Played) -> str:
     """The message that the caller of a refused request reads."""
-    document = _json(played.got.body if played.got else b"")
+    document = json_or_none(played.got.body if played.got else b"")
     error = document.get("error") if isinstance(document, dict) else None
     return str(error.get("message")) if isinstance(error, dict) else played.refused
 
@@ -126,7 +127,7 @@ def _body(where: Where, expected: Any, came: bytes, left: bytes | None) -> Diffe
         if left is not None:
             yield where, f"was rewritten: {_shown(_text(left))}"
         return
-    yield from _members(where, expected, _json(came if left is None else left))
+    yield from _members(where, expected, json_or_none(came if left is None else left))
 
 
 def _headers(where: Where, expected: Mapping[str, str | None], found: Mapping[str, str]) -> Differences:
@@ -207,15 +208,8 @@ def _members(where: Where, expected: Any, found: Any) -> Differences:
 
 def _text(body: bytes) -> str:
     """The body as a reader of its JSON sees it; as it stands where it is none."""
-    document = _json(body)
+    document = json_or_none(body)
     return body.decode("utf-8", "replace") if document is None else json.dumps(document, ensure_ascii=False)
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except ValueError:
-        return None
 
 
 def _shown(value: Any) -> str:

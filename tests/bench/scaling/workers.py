@@ -12,7 +12,7 @@ from headrace.ext_proc.envoy.config.bootstrap import bootstrap
 from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
 from headrace.ext_proc.envoy.config.tree import tree
 from headrace.ext_proc.service.addresses import worker_addresses
-from tests.bench.gateways import LOOPBACK, UPSTREAMS, Plan, run, settlements, write_policy
+from tests.bench.gateways import LOOPBACK, UPSTREAMS, Plan, new_folder, run, settlements, write_policy
 from tests.bench.load import load
 from tests.bench.processes import cpu_by_part, pss_by_part
 from tests.bench.rounds import CONNECTIONS, Gateway, rest, turned
@@ -40,7 +40,7 @@ def plan(url: str, directory: Path, workers: int) -> Plan:
 async def measure(numbers: Sequence[int], directory: Path, rounds: int, seconds: int) -> Sequence[Mapping[str, Any]]:
     """All of them up at the same time, loaded one at a time, in an order that turns."""
     async with contextlib.AsyncExitStack() as stack:
-        _, url = await stack.enter_async_context(upstream(_folder(directory, "upstream")))
+        _, url = await stack.enter_async_context(upstream(new_folder(directory, "upstream")))
         gateways = [await stack.enter_async_context(_up(url, directory, number)) for number in numbers]
         for gateway in gateways:
             await load(gateway.url, gateway.key, connections=CONNECTIONS, seconds=WARM_S)
@@ -53,7 +53,7 @@ async def measure(numbers: Sequence[int], directory: Path, rounds: int, seconds:
 
 @contextlib.asynccontextmanager
 async def _up(url: str, directory: Path, workers: int) -> AsyncIterator[Gateway]:
-    folder = _folder(directory, f"{workers}")
+    folder = new_folder(directory, f"{workers}")
     async with run(plan(url, folder, workers), folder) as gateway:
         yield gateway
 
@@ -77,9 +77,3 @@ def _row(gateway: Gateway, samples: Sequence[Mapping[str, Any]]) -> Mapping[str,
     memory = {part: round(held / MIB, 1) for part, held in pss_by_part(gateway.roots).items()}
     rps = round(median(sample["rps"] for sample in samples), 1)
     return {"workers": int(gateway.name), "rps": rps, "cpu_s_per_1000": cpu, "pss_mb": memory}
-
-
-def _folder(parent: Path, name: str) -> Path:
-    folder = parent / name
-    folder.mkdir()
-    return folder
