@@ -15,6 +15,7 @@ setup: .venv/installed  ## create .venv and install everything from requirements
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q ext_proc filters
 	touch $@
 
 demo: setup  ## the whole stack on loopback with sample traffic; stays up until Ctrl-C
