@@ -12,7 +12,7 @@ from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.core.facts import ESTIMATED, INPUT_TOKENS, Fact
 from headrace.ext_proc.core.headers import Headers
 from headrace.ext_proc.core.ledger import Sliding
-from headrace.ext_proc.core.needs import Needs
+from headrace.ext_proc.core.needs import Capability, Needs
 from headrace.ext_proc.core.pending import Pending
 from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.core.price import Price
@@ -176,3 +176,11 @@ def test_an_exchange_that_saw_nothing_has_a_record_of_nothing() -> None:
     record = decision_in(exchange_of().close())
     assert record["outcome"] == "aborted"
     assert not {"method", "path", "model"} & set(record)
+
+
+def test_a_capability_contains_itself_and_its_parts_and_no_others() -> None:
+    both = Capability.ACCESS_LOG | Capability.FAILOVER
+    assert Capability.FAILOVER in both
+    assert both in both
+    assert Capability.TRIAL not in both
+    assert both not in Capability.ACCESS_LOG
