@@ -49,7 +49,7 @@ def run(service):
     print(*sys.modules)
     return 0
 uvloop.run = run
-sys.argv = ["headrace", "serve", sys.argv[1], "--log-level", "error", "--listen", "unix:/nowhere", "--store", "memory:"]
+sys.argv = ["headrace", "serve", sys.argv[1], "--log-level", "error", "--listen", "unix:/nowhere", "--store", "redis://127.0.0.1:1"]
 cli.main()
 """
 STAND_IN = """
