@@ -114,8 +114,8 @@ def _allowed_in_http2(name: bytes) -> bool:
 
 
 def _wild(chance: random.Random, written: bytes) -> bytes:
-    """Bytes of the head changed, behind the tag."""
-    start, end = written.find(b"x-fuzz: ") + 20, written.find(b"\r\n\r\n") + 4
+    """Bytes of the head changed, behind the tag, whose name may be in capitals."""
+    start, end = written.lower().find(b"x-fuzz: ") + 20, written.find(b"\r\n\r\n") + 4
     found = bytearray(written)
     for _ in range(chance.choice([1, 2, 8])):
         at = chance.randrange(start, max(end, start + 1))
