@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from headrace.filters.pii.models.names import Model, onnx_file
 from headrace.filters.pii.spans import Span
@@ -19,6 +19,7 @@ class Ner(Protocol):
         ...
 
 
+@runtime_checkable
 class Judge(Ner, Protocol):
     """A model that can tell how likely any word is an entity."""
 
@@ -38,6 +39,7 @@ class Ensemble:
 
     def __init__(self, models: Sequence[Ner]) -> None:
         self._models = models
+        self._judge = models[0] if isinstance(models[0], Judge) else None
         self.entities = tuple(sorted({entity for model in models for entity in model.entities}))
 
     def find(self, texts: Sequence[str]) -> Sequence[Sequence[Span]]:
@@ -50,9 +52,9 @@ class Ensemble:
         return found
 
     def _believed(self, text: str, spans: Iterable[Span]) -> Iterator[Span]:
-        judge = self._models[0]
+        judge = self._judge
         for span in spans:
-            if span.entity not in _DOUBTED or not hasattr(judge, "support") or judge.support(text, span) >= LEAST_SUPPORT:
+            if span.entity not in _DOUBTED or judge is None or judge.support(text, span) >= LEAST_SUPPORT:
                 yield span
 
 
