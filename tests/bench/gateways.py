@@ -6,6 +6,7 @@ import json
 import math
 import re
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +30,7 @@ from .upstream import free_port
 POLICY = Path(__file__).with_name("policy.yaml")
 LOOPBACK = "127.0.0.1"
 GRACE = 20.0  # seconds for a service to end by itself
-FIRST_TRIES, FIRST_PAUSE = 200, 0.1  # a gateway has 20 s to come up
+START_TIME, FIRST_PAUSE = 20.0, 0.1  # seconds: for a gateway to come up alone, and between attempts
 UPSTREAMS = ("standard", "high-memory")
 
 
@@ -106,8 +107,9 @@ async def settlements(admin: str) -> float:
 
 
 @contextlib.asynccontextmanager
-async def run(plan: Plan, directory: Path) -> AsyncIterator[Gateway]:
-    """A gateway that has answered a first request. Raises RuntimeError, with its service's last words, when it does not."""
+async def run(plan: Plan, directory: Path, patience: float = START_TIME) -> AsyncIterator[Gateway]:
+    """A gateway that has answered a first request within `patience` seconds. Raises RuntimeError, with its service's last words,
+    when it does not."""
     async with contextlib.AsyncExitStack() as stack:
         roots = {}
         if plan.command:
@@ -115,7 +117,7 @@ async def run(plan: Plan, directory: Path) -> AsyncIterator[Gateway]:
         envoy = await stack.enter_async_context(EnvoyProcess(json.dumps(plan.bootstrap), directory))
         roots["envoy"] = envoy.pid
         gateway = Gateway(plan.name, f"http://{LOOPBACK}:{await envoy.port()}", roots, plan.key, plan.settled)
-        if (answer := await first_answer(gateway)).status_code != 200:
+        if (answer := await first_answer(gateway, patience)).status_code != 200:
             words = (directory / "service.log").read_text()[-2000:] if plan.command else ""
             raise RuntimeError(f"{plan.name} does not answer: {answer.status_code} {answer.text}\n{words}")
         yield gateway
@@ -138,17 +140,16 @@ async def service(command: Sequence[str], log: Path, **options: Any) -> AsyncIte
             await process.wait()
 
 
-async def first_answer(gateway: Gateway) -> httpx.Response:
-    """The first good answer, else the last one."""
+async def first_answer(gateway: Gateway, patience: float = START_TIME) -> httpx.Response:
+    """The first good answer, else the last one before `patience` seconds are over."""
     chat = {"model": "llama-3.3-70b", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 64}
     headers = {"authorization": f"Bearer {gateway.key}", **gateway.headers}
     async with httpx.AsyncClient(base_url=gateway.url, headers=headers) as client:
-        answer = await client.post("/v1/chat/completions", json=chat)
-        for _ in range(FIRST_TRIES):
-            if answer.status_code == 200:
+        until = time.monotonic() + patience
+        while (answer := await client.post("/v1/chat/completions", json=chat)).status_code != 200:
+            if time.monotonic() > until:
                 break
             await asyncio.sleep(FIRST_PAUSE)
-            answer = await client.post("/v1/chat/completions", json=chat)
         return answer
 
 

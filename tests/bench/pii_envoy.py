@@ -5,7 +5,8 @@ passes at its place, so it comes when the event has been searched, whatever of i
 Envoy, through Headrace with a filter that reads every event, and with `pii`.
 
 Small requests: one new message of 240 characters with a name at a time, some 20 a second, alone and then while prompts of 400 KB
-that the worker has not seen are searched. Prints one JSON document.
+that the worker has not seen are searched; those come from a process of their own, and the answers to all from nginx. Prints one
+JSON document.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,11 @@ from tests.envoy.stub_upstream import Received, Reply, StubUpstream
 
 from .apisix_streams import STREAM_POLICY
 from .gateways import LOOPBACK, UPSTREAMS, Plan, plan_bare, run
+from .large_caller import large_prompts
 from .pii import named
 from .pii_streams import EMAIL, PROSE
 from .rounds import Gateway
-from .upstream import free_port
+from .upstream import free_port, upstream
 
 MODEL = "llama-3.3-70b"
 PATTERNS = f"""version: 1
@@ -47,7 +49,7 @@ filters:
   - pii: {{request: replace, model: %s, timeout_ms: 30000}}
 """
 EVENTS, ROUNDS = 600, 5
-SMALL, EVERY_S, LARGE = 300, 0.05, 400_000
+SMALL, EVERY_S = 300, 0.05
 MESSAGE_TIMEOUT_S = 90.0
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
@@ -163,44 +165,23 @@ async def _small(client: httpx.AsyncClient, salt: int) -> Sequence[float]:
     return times
 
 
-async def _large(client: httpx.AsyncClient, times: list[float], late: list[int]) -> None:
-    """One after the other, each of text that was not seen before; asked for again, as SDKs do, while models are late."""
-    for number in range(10_000):
-        began = time.perf_counter()
-        while True:
-            with contextlib.suppress(httpx.HTTPStatusError):
-                await _post(client, named(LARGE, 1_000_000 + number * 10_000))
-                break
-            late.append(number)
-        times.append(time.perf_counter() - began)
-
-
 async def beside(directory: Path, model: str) -> Mapping[str, Any]:
-    async with StubUpstream("standard") as server:
-        server.answer = _whole
-        made = plan(model, BESIDE % model, server.url, new_folder(directory, model))
-        async with run(made, new_folder(directory, f"{model}-envoy")) as gateway, _clients(gateway.url) as (client, other):
-            await _small(client, 90_000)
-            alone = await _small(client, 10_000)
-            large: list[float] = []
-            late: list[int] = []
-            busy = asyncio.create_task(_large(other, large, late))
+    async with contextlib.AsyncExitStack() as stack:
+        folder = new_folder(directory, model)
+        _, url = await stack.enter_async_context(upstream(new_folder(folder, "upstream")))
+        made = plan(model, BESIDE % model, url, folder)
+        gateway = await stack.enter_async_context(run(made, new_folder(directory, f"{model}-envoy")))
+        client = await stack.enter_async_context(httpx.AsyncClient(base_url=gateway.url, timeout=120))
+        await _small(client, 90_000)
+        alone = await _small(client, 10_000)
+        async with large_prompts(gateway.url, MODEL) as caller:
             meanwhile = await _small(client, 20_000)
-            if busy.done():
-                await busy
-            busy.cancel()
-            rest = {"large_requests": len(large), "large_s": [round(each, 1) for each in large[:3]], "asked_again": len(late)}
-            return {"alone": spread(alone), "beside_400_kb": spread(meanwhile), **rest}
+        told = {"large_requests": len(caller.seconds), "large_s": _few(caller.seconds), "asked_again": caller.refused}
+        return {"alone": spread(alone), "beside_400_kb": spread(meanwhile), **told}
 
 
-@contextlib.asynccontextmanager
-async def _clients(url: str) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
-    async with httpx.AsyncClient(base_url=url, timeout=120) as one, httpx.AsyncClient(base_url=url, timeout=120) as other:
-        yield one, other
-
-
-async def _whole(_: Received, reply: Reply) -> None:
-    await reply.whole(b'{"choices": []}')
+def _few(seconds: Sequence[float]) -> Sequence[float]:
+    return [round(each, 2) for each in seconds[:3]]
 
 
 async def _bench() -> Mapping[str, Any]:

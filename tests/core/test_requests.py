@@ -1,6 +1,5 @@
 """The request's way through an exchange: asks, verdicts, edits, refusals, and what leaves the proxy."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -8,15 +7,13 @@ import pytest
 from msgspec.structs import replace
 
 from headrace.ext_proc.core.effects import Cause
-from headrace.ext_proc.core.events import Answer, Proceed, Refuse, RequestBody, RequestHeaders
+from headrace.ext_proc.core.events import Proceed, RequestHeaders
 from headrace.ext_proc.core.exchange import Exchange
 from headrace.ext_proc.core.facts import INPUT_TOKENS, Fact
-from headrace.ext_proc.core.headers import Headers
 from headrace.ext_proc.core.needs import Capability, Needs
 from headrace.ext_proc.core.principal import PRINCIPAL, Principal
 from headrace.ext_proc.core.request import Request
-from headrace.ext_proc.core.session import POLICY, Link, Session
-from headrace.ext_proc.core.unreadable import MAX_HEADERS
+from headrace.ext_proc.core.session import Link, Session
 from headrace.ext_proc.core.verdict import PASS, Continue, Edits, Reply, SetMember
 from headrace.ext_proc.engine.guard import shield
 from tests.kit import (
@@ -37,22 +34,7 @@ from tests.kit import (
     told,
 )
 
-BODY = Needs.REQUEST_BODY
-STREAM = Needs.RESPONSE_STREAM
-
-
-def reads(**script: Any) -> ScriptedFilter:
-    """A filter that needs the request's body."""
-    return filter_of(needs=BODY, **script)
-
-
-def sets(path: tuple[str | int, ...], value: Any) -> Continue:
-    return Continue(Edits(members=[SetMember(path, value)]))
-
-
-def refused(answer: object) -> Refuse:
-    assert isinstance(answer, Refuse), answer
-    return answer
+from .asking import BODY, STREAM, reads, refused, sets
 
 
 async def test_a_path_that_is_no_llm_call_passes_at_once_and_asks_no_filter() -> None:
@@ -197,114 +179,6 @@ async def test_a_body_edit_before_the_body_has_come_refuses() -> None:
     assert refused(await last(exchange_of(reads(on_headers=sets(("model",), "n"))), post())).reason == "f0.failed"
 
 
-@pytest.mark.parametrize("where", ["needs nothing", "needs the answer"])
-async def test_a_body_with_half_a_surrogate_pair_passes_untouched_and_is_refused_when_it_must_be_rewritten(where: str) -> None:
-    needs = BODY | (STREAM if where == "needs the answer" else Needs.NOTHING)
-    document = b'{"model": "m", "messages": [{"role": "user", "content": "\\ud800"}]}'
-    assert proceeds(await last(exchange_of(filter_of(needs=needs)), post(), body(document))).body is None
-    editing = filter_of(needs=needs, on_request=sets(("x",), 1))
-    reply = refused(await last(exchange_of(editing), post(), body(document)))
-    assert (reply.status, reply.reason) == (400, "body.lone_surrogate")
-
-
-BAD_BODIES = {
-    b"": "body.not_json",
-    b"not json": "body.not_json",
-    b"[]": "body.not_object",
-    b'{"model": "m", "model": "n", "messages": []}': "body.duplicate_key",
-    b'{"model": 7, "messages": []}': "body.invalid",
-    b"\xff": "body.not_json",
-    b" " * 1_000_000: "body.not_json",
-    b"[" * 2000 + b"]" * 2000: "body.too_deep",
-    b'{"model": "m", "messages": [], "max_tokens": 123456789012345678901234567890}': "body.invalid",
-}
-
-
-@pytest.mark.parametrize("data", BAD_BODIES, ids=lambda data: repr(data[:40]))
-async def test_a_body_that_cannot_be_read_is_refused_in_the_callers_dialect_before_any_filter_sees_it(data: bytes) -> None:
-    filter = reads()
-    reply = refused(await last(exchange_of(filter), post("/v1/messages"), body(data)))
-    document = json.loads(reply.body)
-    assert (document["type"], document["error"]["code"]) == ("error", BAD_BODIES[data])
-    assert reply.status == 400
-    assert filter.session.heard == ["on_headers"]
-
-
-async def test_a_body_that_was_not_collected_to_its_end_is_refused_before_any_filter_sees_it() -> None:
-    exchange = exchange_of(filter_of(needs=BODY, on_request=DENIED))
-    answer = await last(exchange, post(), RequestBody(b"", too_large=True))
-    assert isinstance(answer, Refuse)
-    assert (answer.status, answer.reason) == (413, "body.too_large")
-
-
-async def test_a_request_without_a_body_where_one_is_needed_is_refused() -> None:
-    assert refused(await last(exchange_of(reads()), post(end=True))).reason == "body.not_json"
-
-
-@pytest.mark.parametrize("value", ["gzip", "GZIP ", "identity, br", "unheard-of"])
-async def test_a_compressed_request_is_refused_where_a_filter_must_read_it(value: str) -> None:
-    reply = refused(await last(exchange_of(reads()), post(content_encoding=value)))
-    assert (reply.status, reply.reason) == (415, "body.encoded")
-
-
-async def test_a_second_content_encoding_header_is_seen() -> None:
-    event = post(content_encoding="identity")
-    both = replace(event, headers=type(event.headers)([*event.headers, ("content-encoding", "gzip")]))
-    assert refused(await last(exchange_of(reads()), both)).reason == "body.encoded"
-
-
-@pytest.mark.parametrize("value", ["identity", " Identity"])
-async def test_a_request_that_says_it_is_not_compressed_passes(value: str) -> None:
-    assert proceeds(await last(exchange_of(reads()), post(content_encoding=value), body())).last
-
-
-CHARSETS = [
-    "utf-16",
-    "UTF-7",
-    '"utf-7"',
-    "'utf-7'",
-    " utf-7 ",
-    "utf-8; charset=utf-7",
-    "unicode-1-1-utf-7",
-    "cp037",
-    "utf-8, application/json; charset=utf-32",
-]
-
-
-@pytest.mark.parametrize("charset", CHARSETS)
-async def test_a_request_in_a_charset_that_only_its_upstream_obeys_is_refused(charset: str) -> None:
-    reply = refused(await last(exchange_of(reads()), post(content_type=f"application/json; charset={charset}")))
-    assert (reply.status, reply.reason) == (415, "body.charset")
-
-
-async def test_a_second_content_type_header_is_seen() -> None:
-    event = post(content_type="application/json")
-    both = replace(event, headers=type(event.headers)([*event.headers, ("content-type", "text/plain;CHARSET = utf-7")]))
-    assert refused(await last(exchange_of(reads()), both)).reason == "body.charset"
-
-
-@pytest.mark.parametrize(
-    "kind", ["application/json", "", "application/json; charset=UTF-8", 'text/plain;charset="utf8"', "a; charset=ISO-8859-1"]
-)
-async def test_a_request_in_ascii_or_utf_8_passes(kind: str) -> None:
-    assert proceeds(await last(exchange_of(reads()), post(content_type=kind), body())).last
-
-
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models"])
-async def test_more_headers_than_the_gateway_can_carry_through_are_refused(path: str) -> None:
-    filter = filter_of()
-    event = post(path)
-    most = [*event.headers, *((f"x-{number}", "y") for number in range(MAX_HEADERS - 2))]
-    assert proceeds(await last(exchange_of(filter), replace(event, headers=Headers(most)))).last
-    reply = refused(await last(exchange_of(filter), replace(event, headers=Headers([*most, ("x-more", "z")]))))
-    assert (reply.status, reply.reason) == (431, "headers.too_many")
-    assert json.loads(reply.body)["error"]["type"] == "invalid_request_error"
-
-
-async def test_a_compressed_request_passes_where_nobody_reads_it() -> None:
-    assert proceeds(await last(exchange_of(filter_of()), post(content_encoding="gzip"))).last
-
-
 async def test_headers_of_ours_that_a_client_sends_are_removed_and_the_route_is_chosen_anew() -> None:
     answer = proceeds(await last(exchange_of(filter_of()), post(x_headrace_route="gpu", x_headrace_anything="1", x_other="2")))
     assert answer.edits.reroute
@@ -428,86 +302,6 @@ async def test_a_call_is_read_once_per_body() -> None:
     await told(exchange_of(look, look, reads(on_request=sets(("x",), 1)), look), post(), body())
     assert calls[0] is calls[1]
     assert calls[1] is not calls[2]
-
-
-# --- failing filters ---------------------------------------------------------------------------------------------------------
-
-FAILING = [{"open": ValueError()}, {"on_headers": ValueError()}, {"on_request": ValueError()}, {"on_request": None}]
-
-
-@pytest.mark.parametrize("script", FAILING, ids=str)
-async def test_a_filter_that_fails_closed_refuses_with_503_in_its_name(script: dict[str, Any]) -> None:
-    exchange = exchange_of(Link("fragile", reads(**script)))
-    reply = refused(await _until_refused(exchange))
-    assert (reply.status, reply.reason, reply.headers["retry-after"]) == (503, "fragile.failed", "1")
-    assert exchange.decision.steps[-1]["outcome"] == "failed"
-
-
-async def _until_refused(exchange: Exchange) -> Answer:
-    first = await last(exchange, post())
-    return first if isinstance(first, Refuse) else await last(exchange, body())
-
-
-@pytest.mark.parametrize("script", FAILING, ids=str)
-@pytest.mark.parametrize("way", ["open", "shadow"])
-async def test_a_filter_that_fails_open_or_in_shadow_is_passed_over(script: dict[str, Any], way: str) -> None:
-    link = Link("fragile", reads(**script), shadow=way == "shadow", fail_open=way == "open")
-    exchange = exchange_of(link, reads())
-    assert proceeds(await last(exchange, post(), body())).last
-    assert "failed" in [step["outcome"] for step in exchange.decision.steps]
-
-
-async def test_a_filter_out_of_time_counts_as_failed() -> None:
-    async def forever(_: Request) -> Continue:
-        await asyncio.Event().wait()
-        return PASS
-
-    exchange = exchange_of(Link("slow", reads(on_request=forever), timeout_ms=1))
-    assert refused(await last(exchange, post(), body())).reason == "slow.failed"
-    assert exchange.decision.steps[-1]["error"] == "TimeoutError"
-
-
-async def test_a_choice_that_fails_refuses_the_request() -> None:
-    class Broken:
-        def choose(self, request: Request) -> Link | None:
-            raise RuntimeError("overrides cannot be built")
-
-    opened = reads()
-    chain = [*policy_of(opened).chain, Broken()]
-    exchange = Exchange("e1", ChainPolicy(chain), shield)
-    reply = refused(await last(exchange, post()))
-    assert (reply.status, reply.reason) == (503, "policy.failed")
-    exchange.close()
-    assert [outcome.cause for outcome in opened.session.outcomes] == [Cause.REFUSED]
-
-
-def test_the_link_that_stands_for_the_policy_opens_nothing() -> None:
-    assert POLICY.filter.open(Request("e1", post().headers, None)) is None
-
-
-async def test_a_shadow_filter_is_recorded_and_changes_nothing() -> None:
-    fact: Fact[str] = Fact("seen")
-    edits = Edits(set_headers={"x-a": "1"})
-    told_by_it = Continue(edits, facts={fact: "yes"}, metadata={"k": 1}, note={"spans": 2}, reason="would")
-    shadow = Link("watch", reads(on_headers=told_by_it, on_request=DENIED), shadow=True)
-    seen: list[str | None] = []
-    exchange = exchange_of(shadow, reads(on_request=noting(seen, lambda request: request.facts.get(fact))))
-    answers = await told(exchange, post(), body())
-    assert dict(proceeds(answers[0]).edits.set_headers) == {}
-    assert proceeds(answers[1]).metadata["k"] == 1
-    assert seen == ["yes"]
-    first, second = exchange.decision.steps[0], exchange.decision.steps[2]
-    assert (first["outcome"], first["mode"], first["note"], first["reason"]) == ("continue", "shadow", {"spans": 2}, "would")
-    assert (second["outcome"], second["mode"], second["reason"]) == ("would_reply", "shadow", "test.denied")
-
-
-async def test_a_session_whose_close_fails_does_not_keep_others_from_closing() -> None:
-    first, second = filter_of(), filter_of(close=ValueError())
-    exchange = exchange_of(first, second)
-    await told(exchange, post())
-    record = decision_in(exchange.close())
-    assert len(first.session.outcomes) == 1
-    assert record["steps"][-1] == {"filter": "f1", "phase": "close", "outcome": "failed", "reason": "f1.failed", "us": 0.0}
 
 
 # --- the proxy's own reply ---------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from .environment import node_peer, python_peer
 
 HERE = Path(__file__).parent
 KEY = "sk-bench"
-START_TIME = 120  # seconds: LiteLLM takes 15 alone, and all start at once
+PATIENCE = 120.0  # seconds: LiteLLM takes 15 alone, and all start at once, on the same processors
 Running = contextlib.AbstractAsyncContextManager[Gateway]
 Start = Callable[[str, Path], Running]
 """From the upstream's URL and an empty folder. CannotInstallError and RuntimeError (it does not answer) say why there is none."""
@@ -64,7 +64,7 @@ async def run(name: str, made: Make, upstream: str, directory: Path) -> AsyncIte
     async with service(_tied(command.command), log, env=env, cwd=directory) as pid:
         await _up(pid, command.url, log)
         gateway = Gateway(name, command.url, {"gateway": pid}, KEY, nothing_to_settle, command.headers)
-        if (answer := await first_answer(gateway)).status_code != 200:
+        if (answer := await first_answer(gateway, PATIENCE)).status_code != 200:
             raise RuntimeError(f"{name} does not answer: {answer.status_code} {answer.text[:200]}\n{_last(log)}")
         yield gateway
 
@@ -82,20 +82,20 @@ async def _up(pid: int, url: str, log: Path) -> None:
     """Returns when something listens at `url`. RuntimeError when the process ends before, or does not get there."""
     waiting = asyncio.create_task(listening(urlsplit(url).port or 80))
     try:
-        async with asyncio.timeout(START_TIME):
+        async with asyncio.timeout(PATIENCE):
             while not waiting.done() and (PROC / str(pid)).exists():
                 await asyncio.wait([waiting], timeout=0.2)
     except TimeoutError:
         pass
     if not waiting.done():
         waiting.cancel()
-        raise RuntimeError(f"it did not listen within {START_TIME} s, or ended: {_last(log)}")
+        raise RuntimeError(f"it did not listen within {PATIENCE:.0f} s, or ended: {_last(log)}")
 
 
 @contextlib.asynccontextmanager
 async def headrace(name: str, policy: Path, upstream: str, directory: Path) -> AsyncIterator[Gateway]:
     """Envoy and the service, as `make bench` runs them."""
-    async with own.run(own.plan_headrace(upstream, directory, policy=policy), directory) as gateway:
+    async with own.run(own.plan_headrace(upstream, directory, policy=policy), directory, PATIENCE) as gateway:
         yield Gateway(name, gateway.url, gateway.roots, gateway.key, gateway.settled)
 
 
