@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from tests.soak.plots import plot
 from tests.soak.processes import as_urgent
+from tests.soak.resources import write_samples
 from tests.soak.run import Plan, soak
 
 BUILD = Path("build")
@@ -23,12 +25,18 @@ def main(
     seed: Annotated[int, typer.Option(help="repeats a run's decisions")] = 1,
     per_second: Annotated[float, typer.Option(help="requests")] = 25.0,
     only: Annotated[list[str] | None, typer.Option(help="a kind of fault; may be repeated; `none` for no fault at all")] = None,
+    warm_up: Annotated[
+        float | None, typer.Option(help="minutes of each process's life that the slopes leave out; two, less in short runs")
+    ] = None,
     tcp: Annotated[bool, typer.Option("--tcp", help="Envoy calls the service over TCP, whose network breaks as well")] = False,
 ) -> None:
     """Everything breaks, and nothing is lost."""
     as_urgent(os.getpid())
-    report = asyncio.run(soak(Plan.of_minutes(minutes, seed, per_second), only or (), tcp=tcp))
+    plan = Plan.of_minutes(minutes, seed, per_second)
+    plan = plan if warm_up is None else replace(plan, warm_up_s=warm_up * 60)
+    report = asyncio.run(soak(plan, only or (), tcp=tcp))
     report.write(BUILD / "soak.json")
+    write_samples(report.series, BUILD / "soak-processes.csv")
     plot(report, BUILD)
     print((BUILD / "soak.json").read_text())
     raise typer.Exit(bool(report.losses))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import csv
 import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -78,6 +79,15 @@ async def sampling(site: Site) -> AsyncIterator[Resources]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def write_samples(series: Sequence[Series], path: Path) -> None:
+    """Every sample as a line: whose, seconds of the run, resident MiB, descriptors."""
+    with path.open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(("role", "pid", "at_s", "rss_mb", "fds"))
+        for life in series:
+            lines.writerows((life.role, life.pid, round(one.at_s, 1), round(one.rss_mb, 2), one.fds) for one in life.samples)
 
 
 def slope(lives: Sequence[Sequence[tuple[float, float]]]) -> float | None:

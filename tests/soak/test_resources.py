@@ -1,7 +1,9 @@
 """Slopes through what is known of processes that come and go."""
 
+from pathlib import Path
+
 from tests.soak.report import percentile
-from tests.soak.resources import Sample, Series, slope, slopes
+from tests.soak.resources import Sample, Series, slope, slopes, write_samples
 
 
 def line(per_hour: float, level: float, began: int = 0, count: int = 10) -> list[tuple[float, float]]:
@@ -34,3 +36,8 @@ def test_the_warm_up_of_every_life_is_left_out() -> None:
 def test_percentiles() -> None:
     assert percentile([], 0.99) is None
     assert percentile(list(map(float, range(100))), 0.99) == 99
+
+
+def test_every_sample_is_written_as_a_line(tmp_path: Path) -> None:
+    write_samples([Series("worker", 7, 0, [Sample(3.04, 180.123, 41)])], tmp_path / "samples.csv")
+    assert (tmp_path / "samples.csv").read_text().splitlines() == ["role,pid,at_s,rss_mb,fds", "worker,7,3.0,180.12,41"]
