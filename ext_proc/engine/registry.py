@@ -1,8 +1,9 @@
 """Finding and building filters: the entry-point group `headrace.filters`, and what a filter's constructor is given."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -100,7 +101,7 @@ class Registry:
     @classmethod
     def own(cls) -> "Registry":
         """Those of this package."""
-        return cls(entry for entry in entry_points(group=GROUP) if entry.dist is not None and entry.dist.name == PACKAGE)
+        return cls(_own_entries())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -120,6 +121,12 @@ class Registry:
         if len(found) > 1:
             raise FilterError(f"filter {name!r} is registered more than once, as {' and '.join(sorted(found))}; uninstall one")
         return next(iter(found.values()))
+
+
+@cache
+def _own_entries() -> Sequence[EntryPoint]:
+    """Looked up once: what importlib.metadata remembers meanwhile, and replaces, is cycles."""
+    return [entry for entry in entry_points(group=GROUP) if entry.dist is not None and entry.dist.name == PACKAGE]
 
 
 def _imported(entry: EntryPoint) -> FilterClass:

@@ -63,3 +63,26 @@ print(f"{left=}")
 def test_a_thread_that_was_waited_for_is_gone() -> None:
     found = subprocess.run([sys.executable, "-c", JOINED], capture_output=True, text=True, timeout=120, check=True)
     assert found.stdout == "left=0\n"
+
+
+CHANGING = """
+import gc, sys
+from pathlib import Path
+from headrace.ext_proc.service.rehearsal import rehearse
+
+policy = Path(sys.argv[1])
+text = policy.read_text()
+gc.disable()
+for number in range(24):
+    policy.write_text(text if number % 2 else f"{text}  # {number}\\n  - no_such_filter: {{}}\\n")
+    rehearse(policy, "envoy")
+    if number == 3:
+        frozen = gc.get_freeze_count()
+print(f"more={gc.get_freeze_count() - frozen}")
+"""
+
+
+def test_policies_that_change_leave_nothing_that_is_never_searched_for_garbage(policy: Path) -> None:
+    policy.write_text(POLICY + PII)
+    found = subprocess.run([sys.executable, "-c", CHANGING, str(policy)], capture_output=True, text=True, timeout=120, check=True)
+    assert found.stdout == "more=0\n"
