@@ -49,7 +49,8 @@ class Service:
 
     def __init__(self, policy: Path, store: str) -> None:
         self.store, self.clock = open_store(store), SystemClock()
-        ports = Ports(self.store, self.clock, ThreadOffload())
+        self.offload = ThreadOffload()
+        ports = Ports(self.store, self.clock, self.offload)
         self.policy: Policy = compiled(policy, Registry.installed(), ports)
         metrics = Metrics(lambda name: self.policy.catalogue.find(name) is not None, self.clock)
         self.audits = Audits("0", self.clock, AuditMeters(metrics))
