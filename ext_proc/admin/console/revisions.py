@@ -52,6 +52,9 @@ class Revisions:
     def __init__(self, store: Store, policy: Path) -> None:
         self._store, self._policy = store, policy
         self._told = ""
+        self._latest: Revision | None = None
+        self._read = 0
+        """The roster's revision up to which `_latest` is the latest."""
         self._telling: asyncio.Task[None] | None = None
 
     def tell(self, revision: str, at_ms: int, files: Sequence[str]) -> None:
@@ -72,16 +75,25 @@ class Revisions:
     async def _tell(self, revision: str, at_ms: int, files: Sequence[str]) -> None:
         """What the store does not take now is told at the next call."""
         try:
-            known = await self.all()
-            last = known[0] if known else None
+            last = await self._last()
             if last is None or last.revision != revision:
                 new = await asyncio.to_thread(self._new, last, revision, at_ms, files)
-                await self._store.enrol(ROSTER, f"{new.number:08d}", _encode(new))  # who is quicker has told the same
+                taken = await self._store.enrol(ROSTER, f"{new.number:08d}", _encode(new))  # who is quicker has told the same
+                if 0 < taken <= self._read:  # the store has lost what was read
+                    self._latest, self._read = new, taken
         except StoreUnavailable:
             return
         except RosterFull:
             log.warning("the history of policies is full", extra={"revision": revision})
         self._told = revision
+
+    async def _last(self) -> Revision | None:
+        """The latest that the store has. What was read for another policy is not read again. Raises StoreUnavailable."""
+        async for listed in everyone(self._store, ROSTER, self._read):
+            self._read, known = listed.revision, _decoded(listed.value)
+            if known is not None and (self._latest is None or known.number > self._latest.number):
+                self._latest = known
+        return self._latest
 
     def _new(self, last: Revision | None, revision: str, at_ms: int, files: Sequence[str]) -> Revision:
         number = last.number + 1 if last else 1

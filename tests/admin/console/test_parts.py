@@ -1,6 +1,7 @@
 """What the pages are made of: growth of counts, revisions of the policy, and the workshop."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +14,7 @@ from headrace.ext_proc.admin.console.counts import Counts, Growth
 from headrace.ext_proc.admin.console.rendering import HTMX, money, seconds, short
 from headrace.ext_proc.admin.console.revisions import Revision, Revisions
 from headrace.ext_proc.admin.console.workshop import Workshop, WorkshopFailed
+from headrace.ext_proc.core.roster import Listed
 from headrace.ext_proc.engine.policy.compile import revision_of
 from headrace.ext_proc.stores.memory import MemoryStore
 from headrace.ext_proc.telemetry.exposition import Key
@@ -107,6 +109,47 @@ async def test_each_revision_says_what_it_changed_and_is_told_once(tmp_path: Pat
     assert "1000" in found[1].changes[0]
     assert "2000" in found[1].changes[0]
     assert (found[2].changes, found[2].unknown) == ([], False)
+
+
+class CountingStore(MemoryStore):
+    """Counts the records that were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read_records = 0
+
+    async def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Sequence[Listed]:
+        found = await super().listed_since(roster, revision, limit=limit)
+        self.read_records += len(found)
+        return found
+
+
+async def tell(revisions: Revisions, path: Path, limit: int) -> None:
+    revisions.tell(write(path, limit), 1000, ())
+    assert revisions._telling is not None
+    await revisions._telling
+
+
+async def test_what_was_read_of_a_long_history_is_not_read_again(tmp_path: Path) -> None:
+    store, path = CountingStore(), tmp_path / "policy.yaml"
+    revisions, other = Revisions(store, path), Revisions(store, path)
+    for limit in range(1000, 1040, 2):
+        await tell(revisions, path, limit)
+        await tell(other, path, limit + 1)
+    assert store.read_records < 2 * 40
+    assert [one.number for one in await revisions.all()] == list(range(40, 0, -1))
+
+
+async def test_a_history_that_the_store_has_lost_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    revisions = Revisions(MemoryStore(), path)
+    await tell(revisions, path, 1000)
+    await tell(revisions, path, 1001)
+    revisions._store = MemoryStore()
+    await tell(revisions, path, 1002)
+    await tell(Revisions(revisions._store, path), path, 1003)
+    await tell(revisions, path, 1004)
+    assert [one.number for one in await revisions.all()] == [4, 3, 2]
 
 
 async def test_of_a_file_that_has_gone_on_meanwhile_nothing_is_made_up(tmp_path: Path) -> None:
