@@ -114,7 +114,7 @@ models:
   - {name: llama-3.3-70b, price: {input: 0.6, output: 0.8}, max_output: 256}
 identity: [{headers: {team: x-team}}]
 budgets:
-  - {name: month, per: [team], limit: {tokens: 1000}, window: month, warn_at: [0.2]}
+  - {name: month, per: [team], limit: {tokens: 1000}, window: month, warn_at: [0.01]}
 filters:
   - identity: {}
   - pii: {entities: [EMAIL_ADDRESS], model: none, request: report}
