@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import linear_regression
 from typing import Annotated, Any
 
 import msgspec
@@ -107,9 +108,9 @@ async def measure(requests: int, policies: int) -> Mapping[str, Any]:
         await service.store.close()
     return {
         "mb_by_requests": _told(asked),
-        "bytes_a_request": round(slope(asked)),
+        "bytes_a_request": _slope(asked),
         "mb_by_policies": _told(changed),
-        "bytes_a_policy": round(slope(changed)),
+        "bytes_a_policy": _slope(changed),
     }
 
 
@@ -134,11 +135,10 @@ def _told(points: Sequence[tuple[int, int]]) -> Mapping[int, float]:
     return {count: round(rss / MIB, 1) for count, rss in points}
 
 
-def slope(points: Sequence[tuple[int, int]]) -> float:
-    """Of the least-squares line."""
-    mean_at = sum(at for at, _ in points) / len(points)
-    mean = sum(value for _, value in points) / len(points)
-    return sum((at - mean_at) * (value - mean) for at, value in points) / sum((at - mean_at) ** 2 for at, _ in points)
+def _slope(points: Sequence[tuple[int, int]]) -> int:
+    """Bytes for each, by least squares."""
+    counts, bytes_ = zip(*points, strict=True)
+    return round(linear_regression(counts, bytes_).slope)
 
 
 def main(
