@@ -9,6 +9,7 @@ from string import Template
 
 from tests.apisix.nginx import LUA, LUA_MODULE, MODULES, NGINX
 
+from .processes import tied
 from .upstream import free_port, listening
 
 LOOPBACK = "127.0.0.1"
@@ -84,7 +85,8 @@ async def nginx(folder: Path, upstream: str, service: Path | None = None, patch:
     written = folder / "nginx.conf"
     text = bare(folder, upstream, port) if service is None else with_plugin(folder, upstream, port, service, patch)
     written.write_text(text)
-    process = await asyncio.create_subprocess_exec(NGINX, "-c", str(written), "-p", str(folder), "-e", str(folder / "error.log"))
+    command = tied(NGINX, "-c", str(written), "-p", str(folder), "-e", str(folder / "error.log"))
+    process = await asyncio.create_subprocess_exec(*command)
     try:
         async with asyncio.timeout(10):
             await listening(port)

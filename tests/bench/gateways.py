@@ -24,6 +24,7 @@ from headrace.ext_proc.envoy.config.tree import tree
 from headrace.ext_proc.envoy.process import EnvoyProcess
 from headrace.ext_proc.envoy.transport import DEFAULT, Transport
 
+from .processes import tied
 from .rounds import Gateway
 from .upstream import free_port
 
@@ -113,7 +114,7 @@ async def run(plan: Plan, directory: Path, patience: float = START_TIME) -> Asyn
     async with contextlib.AsyncExitStack() as stack:
         roots = {}
         if plan.command:
-            roots["service"] = await stack.enter_async_context(service(plan.command, directory / "service.log"))
+            roots["service"] = await stack.enter_async_context(service(tied(*plan.command), directory / "service.log"))
         envoy = await stack.enter_async_context(EnvoyProcess(json.dumps(plan.bootstrap), directory))
         roots["envoy"] = envoy.pid
         gateway = Gateway(plan.name, f"http://{LOOPBACK}:{await envoy.port()}", roots, plan.key, plan.settled)

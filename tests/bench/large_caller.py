@@ -13,6 +13,7 @@ import httpx
 import msgspec
 
 from .pii import named
+from .processes import tied
 
 LARGE, PREPARED = 400_000, 50
 _READY, _GIVEN_UP = b"ready\n", "refused"
@@ -29,7 +30,7 @@ class Caller:
 @contextlib.asynccontextmanager
 async def large_prompts(url: str, model: str) -> AsyncIterator[Caller]:
     """Runs while a caller asks; the result is filled when that has been ended. Raises RuntimeError where it ended by itself."""
-    command = (sys.executable, "-m", __name__, url, model)
+    command = tied(sys.executable, "-m", __name__, url, model)
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
     caller = Caller()

@@ -1,14 +1,22 @@
-"""What a process and its children use, from /proc."""
+"""Processes that are measured: what each and its children use, from /proc, and how they end."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.ext_proc.envoy.process import LAUNCHER
 from headrace.ext_proc.service.names import FORK_SERVER, WORKER
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
+
+
+def tied(*command: str) -> Sequence[str]:
+    """The command as a process that is told to end when this one does, however it ends."""
+    return (sys.executable, "-c", LAUNCHER, str(os.getpid()), shutil.which(command[0]) or command[0], *command[1:])
 
 
 def tree(pid: int) -> Iterator[int]:

@@ -1,16 +1,19 @@
 """The bench runs, from end to end, and refuses to without its load generator."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
-from tests.bench import failover
+from tests.bench import failover, processes
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +36,36 @@ def test_a_quick_bench_writes_figures_for_every_gateway(tmp_path: Path) -> None:
         assert run["problems"] == []
         assert min(run[figure] for figure in ("rps", "p50_ms", "p99_ms", "cpu_s_per_1000", "rss_mb")) > 0
         assert run["name"] in done.stdout
+
+
+@pytest.mark.e2e
+def test_a_bench_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "tests.bench", "--quick", "--out", str(tmp_path / "bench.json"))
+    begun = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait(lambda: _has_worker(begun.pid))
+        below = [pid for pid in processes.tree(begun.pid) if pid != begun.pid]
+    finally:
+        begun.kill()
+        begun.wait()
+    _wait(lambda: not list(_running(below)))
+
+
+def _has_worker(pid: int) -> bool:
+    with contextlib.suppress(OSError):  # one of them has just ended
+        return "worker" in map(processes.role, processes.tree(pid))
+    return False
+
+
+def _running(pids: Iterable[int]) -> Iterable[int]:
+    return [pid for pid in pids if (processes.PROC / str(pid)).exists()]
+
+
+def _wait(until: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 @pytest.mark.e2e

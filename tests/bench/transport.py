@@ -23,7 +23,7 @@ from headrace.ext_proc.envoy.h2.frames import Flag, Frame, FrameReader, Kind, Se
 from headrace.ext_proc.envoy.h2.messages import framed
 from headrace.ext_proc.envoy.transport import Call, Transport, listen
 
-from .processes import cpu_seconds, peak_mb
+from .processes import cpu_seconds, peak_mb, tied
 
 PATH = "/bench.Echo/Echo"
 MESSAGES = (framed(b"h" * 300), framed(b"b" * 500))
@@ -119,7 +119,8 @@ async def serving(transport: Transport) -> AsyncIterator[tuple[int, Client]]:
     """The echo's process id, and a connection to it."""
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/echo.sock"
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.bench.transport", transport, f"unix:{path}")
+        command = tied(sys.executable, "-m", "tests.bench.transport", transport, f"unix:{path}")
+        process = await asyncio.create_subprocess_exec(*command)
         while not Path(path).exists():  # noqa: ASYNC110, ASYNC240  another process makes it
             await asyncio.sleep(0.05)
         _, client = await asyncio.get_running_loop().create_unix_connection(Client, path)

@@ -15,6 +15,8 @@ from typing import Any
 
 from headrace.ext_proc.envoy.process import EnvoyProcess
 
+from .processes import tied
+
 ANSWER = json.dumps(
     {
         "id": "chatcmpl-bench",
@@ -74,7 +76,7 @@ async def _nginx(binary: str, directory: Path) -> AsyncIterator[str]:
     port = free_port()
     config = directory / "nginx.conf"
     config.write_text(_NGINX.substitute(directory=directory, port=port, answer=ANSWER))
-    process = await asyncio.create_subprocess_exec(binary, "-p", str(directory), "-e", "stderr", "-c", str(config))
+    process = await asyncio.create_subprocess_exec(*tied(binary, "-p", str(directory), "-e", "stderr", "-c", str(config)))
     try:
         async with asyncio.timeout(10):
             await listening(port)

@@ -3,18 +3,15 @@
 import asyncio
 import contextlib
 import os
-import shutil
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from headrace.ext_proc.envoy.process import LAUNCHER
 from tests.bench import gateways as own
 from tests.bench.gateways import LOOPBACK, first_answer, nothing_to_settle, service
-from tests.bench.processes import PROC
+from tests.bench.processes import PROC, tied
 from tests.bench.rounds import Gateway
 from tests.bench.upstream import free_port, listening
 
@@ -61,17 +58,12 @@ async def run(name: str, made: Make, upstream: str, directory: Path) -> AsyncIte
     """A program that has answered a first request."""
     command, log = made(upstream, directory), directory / "gateway.log"
     env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")} | dict(command.env)
-    async with service(_tied(command.command), log, env=env, cwd=directory) as pid:
+    async with service(tied(*command.command), log, env=env, cwd=directory) as pid:
         await _up(pid, command.url, log)
         gateway = Gateway(name, command.url, {"gateway": pid}, KEY, nothing_to_settle, command.headers)
         if (answer := await first_answer(gateway, PATIENCE)).status_code != 200:
             raise RuntimeError(f"{name} does not answer: {answer.status_code} {answer.text[:200]}\n{_last(log)}")
         yield gateway
-
-
-def _tied(command: Sequence[str]) -> Sequence[str]:
-    """The command as a process that ends when this one does, however it ends."""
-    return (sys.executable, "-c", LAUNCHER, str(os.getpid()), shutil.which(command[0]) or command[0], *command[1:])
 
 
 def _last(log: Path) -> str:
@@ -111,7 +103,7 @@ async def with_presidio(name: str, upstream: str, directory: Path) -> AsyncItera
     made = python_peer("presidio")
     url = f"http://{LOOPBACK}:{(port := free_port())}"
     command = (str(made / "python"), "-I", str(Path(presidio.__file__)), str(port))
-    async with service(_tied(command), (log := directory / "presidio.log")) as pid:
+    async with service(tied(*command), (log := directory / "presidio.log")) as pid:
         await _up(pid, url, log)
         config = partial(_litellm, guardrails=litellm.presidio(url))
         async with run(name, config, upstream, directory) as gateway:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.gateways import service
-from tests.bench.processes import peak_by_part
+from tests.bench.processes import peak_by_part, tied
 from tests.bench.rounds import Effort, Gateway, measure, turned
 from tests.bench.upstream import upstream
 
@@ -124,7 +124,7 @@ class Peers:
 async def _model(directory: Path) -> AsyncIterator[str]:
     """The URL of the model server of the streams."""
     told = directory / "url"
-    async with service((sys.executable, "-m", "tests.bench.peers.model", str(told)), directory / "model.log"):
+    async with service(tied(sys.executable, "-m", "tests.bench.peers.model", str(told)), directory / "model.log"):
         yield await asyncio.to_thread(_content, told)
 
 
