@@ -15,7 +15,7 @@ from headrace.ext_proc.core.errors import BodyError
 from headrace.ext_proc.core.verdict import Json, Path, SetMember
 
 MAX_DEPTH = 200
-"""Levels of nesting. Real requests stay under 30; walkers of the tree may recurse."""
+"""Levels of nesting. Real requests and answers stay under 30; walkers of the tree may recurse."""
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -34,19 +34,23 @@ def parse(body: bytes) -> dict[str, Any]:
         raise BodyError("body.too_deep", f"the request body is nested more than {MAX_DEPTH} levels deep") from None
     except ValueError:  # an integer of more digits than Python converts
         raise BodyError("body.not_json", "the request body has a number with too many digits") from None
+    if _is_too_deep(body, document):
+        raise BodyError("body.too_deep", f"the request body is nested more than {MAX_DEPTH} levels deep")
     if not isinstance(document, dict):
         raise BodyError("body.not_object", "the request body must be a JSON object")
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
-        _check_depth(document)
     return document
 
 
 def parse_lenient(text: str | bytes) -> Json:
-    """A provider's JSON, or None where it is none: one that writes a key twice, or splits a surrogate pair, is still a provider."""
+    """A provider's JSON, or None where it is none: one that writes a key twice, or splits a surrogate pair, is still a provider.
+
+    None, too, for what is nested deeper than MAX_DEPTH: how deep decoders go depends on the interpreter.
+    """
     try:
-        return msgspec.json.decode(text)
+        document = msgspec.json.decode(text)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        return _parse_laxly(text)
+        document = _parse_laxly(text)
+    return None if _is_too_deep(text, document) else document
 
 
 def _parse_laxly(text: str | bytes) -> Json:
@@ -88,17 +92,18 @@ def _finite(digits: str) -> float:
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
 
 
-def _check_depth(document: Json) -> None:
-    level: Sequence[Json] = [document]
+def _is_too_deep(text: str | bytes, document: Json) -> bool:
+    """text: what the document was read from; most have fewer brackets than they may have levels."""
+    brackets = text.count("[") + text.count("{") if isinstance(text, str) else text.count(b"[") + text.count(b"{")
+    if brackets <= MAX_DEPTH:
+        return False
+    level = _nested([document])
     for _ in range(MAX_DEPTH):
-        level = [child for node in level for child in _children(node)]
-        if not level:
-            return
-    raise BodyError("body.too_deep", f"the request body is nested more than {MAX_DEPTH} levels deep")
+        level = _nested(child for node in level for child in (node.values() if isinstance(node, dict) else node))
+    return bool(level)
 
 
-def _children(node: Json) -> Iterable[Json]:
-    values = node.values() if isinstance(node, dict) else node
+def _nested(values: Iterable[Json]) -> Sequence[Any]:
     return [value for value in values if isinstance(value, dict | list)]
 
 

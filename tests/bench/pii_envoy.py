@@ -5,8 +5,8 @@ passes at its place, so it comes when the event has been searched, whatever of i
 Envoy, through Headrace with a filter that reads every event, and with `pii`.
 
 Small requests: one new message of 240 characters with a name at a time, some 20 a second, alone and then while prompts of 400 KB
-that the worker has not seen are searched; those come from a process of their own, and the answers to all from nginx. Prints one
-JSON document.
+that the worker has not seen are searched; those come from a process of their own, and the answers to all from nginx. The same
+through bare Envoy and a no-op processor. Prints one JSON document.
 """
 
 import asyncio
@@ -16,7 +16,8 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ import httpx
 from headrace.ext_proc.envoy.config.bootstrap import bootstrap
 from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
 from headrace.ext_proc.envoy.config.tree import tree
+from headrace.ext_proc.envoy.transport import Transport
 from headrace.filters.pii.models.names import default_models
 from tests.bench.gateways import new_folder
 from tests.envoy.stub_upstream import Received, Reply, StubUpstream
 
 from .apisix_streams import STREAM_POLICY
-from .gateways import LOOPBACK, UPSTREAMS, Plan, plan_bare, run
+from .gateways import LOOPBACK, UPSTREAMS, Plan, plan_bare, plan_noop, run
 from .large_caller import large_prompts
 from .pii import named
 from .pii_streams import EMAIL, PROSE
@@ -165,12 +167,12 @@ async def _small(client: httpx.AsyncClient, salt: int) -> Sequence[float]:
     return times
 
 
-async def beside(directory: Path, model: str) -> Mapping[str, Any]:
+async def beside(directory: Path, name: str, planned: Callable[[str, Path], Plan]) -> Mapping[str, Any]:
+    """planned: the gateway, from the upstream's URL and a folder."""
     async with contextlib.AsyncExitStack() as stack:
-        folder = new_folder(directory, model)
+        folder = new_folder(directory, name)
         _, url = await stack.enter_async_context(upstream(new_folder(folder, "upstream")))
-        made = plan(model, BESIDE % model, url, folder)
-        gateway = await stack.enter_async_context(run(made, new_folder(directory, f"{model}-envoy")))
+        gateway = await stack.enter_async_context(run(planned(url, folder), new_folder(directory, f"{name}-envoy")))
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=gateway.url, timeout=120))
         await _small(client, 90_000)
         alone = await _small(client, 10_000)
@@ -188,10 +190,22 @@ async def _bench() -> Mapping[str, Any]:
     with tempfile.TemporaryDirectory(prefix="hr-bench-") as name:
         directory = Path(name)
         found: dict[str, Any] = {"streams": await streams(directory)}
-        for model in ("none", *default_models()):
+        for name, planned in _compared():
             print(json.dumps(found), file=sys.stderr, flush=True)
-            found[f"small requests, model {model}"] = await beside(directory, model)
+            found[f"small requests, {name}"] = await beside(directory, name, planned)
         return found
+
+
+def _compared() -> Iterator[tuple[str, Callable[[str, Path], Plan]]]:
+    """Without Headrace, too: what two cores make of small requests beside large ones, whoever reads them."""
+    yield "bare", plan_bare
+    yield "noop", partial(plan_noop, transport=Transport.H2)
+    for model in ("none", *default_models()):
+        yield f"model-{model}", partial(_with_model, model)
+
+
+def _with_model(model: str, upstream: str, folder: Path) -> Plan:
+    return plan(model, BESIDE % model, upstream, folder)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -41,6 +42,8 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
     "a key twice but for a long s": ('{"messages": [], "me\u017f\u017fages": []}'.encode(), "body.duplicate_key", "twice"),
     "a surrogate key twice": (b'{"\\ud800": 1, "\\ud800": 1}', "body.duplicate_key", r'key "\ud800" twice'),
     "too deep": (b'{"a":' * MAX_DEPTH + b"{}" + b"}" * MAX_DEPTH, "body.too_deep", f"more than {MAX_DEPTH} levels"),
+    "a list, too deep": (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "body.too_deep", f"more than {MAX_DEPTH} levels"),
+    "deeper than some interpreters go": (b"[" * 3_000 + b"]" * 3_000, "body.too_deep", f"more than {MAX_DEPTH} levels"),
     "far too deep": (b"[" * 100_000, "body.too_deep", f"more than {MAX_DEPTH} levels"),
 }
 
@@ -180,3 +183,14 @@ LENIENT: dict[str, tuple[bytes, Any]] = {
 def test_a_providers_json_is_read_as_its_callers_read_it(case: str) -> None:
     data, expected = LENIENT[case]
     assert parse_lenient(data) == expected
+
+
+@pytest.mark.parametrize("made", [str.encode, str], ids=["bytes", "text"])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_an_answer_is_read_as_deep_as_a_request(opening: str, closing: str, made: Callable[[str], str | bytes]) -> None:
+    def nested(depth: int) -> str | bytes:
+        return made(opening * (depth - 1) + "{}" + closing * (depth - 1))
+
+    assert parse_lenient(nested(MAX_DEPTH)) == json.loads(nested(MAX_DEPTH))
+    for depth in (MAX_DEPTH + 1, 900, 3_000, 100_000):  # decoders give up at different depths
+        assert parse_lenient(nested(depth)) is None
