@@ -20,7 +20,9 @@ TOO_MUCH = Reply(502, "pii.answer_too_large", "The answer has more parts, or lon
 UNKNOWN_EVENT = Reply(
     502, "pii.unknown_event", "The answer has an event that the gateway does not know, so that its text cannot be searched."
 )
-UNREADABLE = Reply(502, "pii.unreadable_answer", "The answer cannot be searched for personal data, because it is not JSON.")
+UNREADABLE = Reply(
+    502, "pii.unreadable_answer", "The answer cannot be searched for personal data, because it is no JSON, or is nested too deep."
+)
 
 
 class Channel:
