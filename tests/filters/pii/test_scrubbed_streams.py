@@ -102,15 +102,24 @@ def test_blocking_refuses_a_whole_answer(tmp_path: Path) -> None:
     assert getattr(told, "status", 0) == 403
 
 
-@pytest.mark.parametrize("body", [b"data: joan@example.org", b"not json", b"\xff\xfe"])
+UNSEARCHABLE = {
+    "an event": b"data: joan@example.org",
+    "no JSON": b"not json",
+    "no text": b"\xff\xfe",
+    "nested too deep": b"[" * 3_000 + b'"joan@example.org"' + b"]" * 3_000,
+}
+
+
+@pytest.mark.parametrize("body", UNSEARCHABLE.values(), ids=UNSEARCHABLE)
 def test_an_answer_that_cannot_be_searched_is_not_given_out(scrubbing: Policy, body: bytes) -> None:
     talk, _ = asked(scrubbing)
     assert getattr(talk.whole_raw(body), "reason", "") == "pii.unreadable_answer"
 
 
-def test_an_event_that_cannot_be_searched_ends_the_stream(scrubbing: Policy) -> None:
+@pytest.mark.parametrize("data", [f"no json {OTHER}", "[" * 3_000 + f'"{OTHER}"' + "]" * 3_000], ids=["no JSON", "nested too deep"])
+def test_an_event_that_cannot_be_searched_ends_the_stream(scrubbing: Policy, data: str) -> None:
     talk, _ = asked(scrubbing)
-    raw = talk.stream([event(delta(content="hi ")), SseEvent.of(f"no json {OTHER}").raw, event("[DONE]")])
+    raw = talk.stream([event(delta(content="hi ")), SseEvent.of(data).raw, event("[DONE]")])
     assert OTHER.encode() not in raw
     assert parsed(raw)[-1]["error"]["code"] == "pii.unreadable_answer"
 
