@@ -29,6 +29,8 @@ _DOMAIN = regex.compile(r"@\w+(?:-+\w+)*(?:\.\w+(?:-+\w+)*)+\b", _FLAGS)
 class EmailRecognizer(Recognizer):
     """An address is the local part that stands before an @; of one that is long, no part is tried twice."""
 
+    beginnings = ()  # no blank is part of an address
+
     def matches(self, pattern: LazyPattern, text: str) -> "Iterator[regex.Match[str]]":
         done = 0
         for run in _LOCAL.finditer(text):
@@ -65,6 +67,8 @@ _LISTED = re.compile(r"\(\?:([a-z]+)\)")
 
 class UrlRecognizer(Recognizer):
     """A URL holds a dot before a top-level domain, so it begins at most a host's length before one."""
+
+    beginnings = ()  # nor of a URL
 
     def spans(self, pattern: LazyPattern, text: str) -> Iterable[tuple[int, int]]:
         for one, other in _asked(pattern.source):

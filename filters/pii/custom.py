@@ -7,12 +7,18 @@ from functools import cache, lru_cache
 from typing import Any
 
 import re2
+import regex  # type: ignore[import-untyped]
 
+from headrace.filters.pii.beginnings import Beginning
 from headrace.filters.pii.spans import Span
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 MAX_PATTERN = 2000
 """Characters of a policy's pattern: RE2's time grows with it."""
+
+_OTHERWISE = re.compile(r"\\(?![bdDsSwWtnrfv])[A-Za-z0-9]|\(\?(?!:|P<)|\[:\^?\w+:\]")
+"""What RE2 and `regex` may read differently, or not at all."""
+_FLAGS = int(regex.MULTILINE | regex.DOTALL)
 
 Check = Callable[[str], bool]
 
@@ -79,6 +85,13 @@ class LinearRecognizer:
     @property
     def gates(self) -> tuple[str, ...]:
         return (*(each.pattern for each in self.patterns), *(re.escape(word) for word in self.words))
+
+    @property
+    def beginnings(self) -> Sequence[Beginning] | None:
+        if any(_OTHERWISE.search(each.pattern) for each in self.patterns):
+            return None
+        own = [Beginning(each.pattern, _FLAGS | (regex.IGNORECASE if each.ignore_case else 0)) for each in self.patterns]
+        return [*own, *(Beginning(regex.escape(word), _FLAGS | regex.IGNORECASE) for word in self.words)]
 
     def find(self, text: str) -> Iterator[Span]:
         plain = _SURROGATES.sub("\ufffd", text)

@@ -102,6 +102,11 @@ class Cutter:
     def pending(self) -> bool:
         return self._at < len(self._held) or self._swallowing
 
+    @property
+    def held(self) -> str:
+        """The segment that has not ended yet."""
+        return self._held[self._at :] if not self._swallowing else ""
+
     def feed(self, text: str) -> Iterator[Segment]:
         """The segments that `text` completes. What lasts to the end of a run is no part of any segment."""
         self._held += text

@@ -66,6 +66,8 @@ class PiiFilter:
     def warm(self) -> None:
         """Waits for the gate and loads the models, if there are any. Blocking."""
         self._detector.ready()
+        if self._equipment.answers.treatment.changes:
+            _ = self._detector.beginnings  # compiles patterns
         warm(self._plan)
 
     def open(self, request: Request) -> Session | None:

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from os import urandom
 
 from headrace.filters.pii.allowance import Allowance, unlimited
+from headrace.filters.pii.beginnings import Beginnings
 from headrace.filters.pii.cutter import Size
 from headrace.filters.pii.spans import Detector, Span
 
@@ -66,6 +67,11 @@ class MemoDetector:
     def size(self) -> Size:
         """How long segments are."""
         return self._detector.size
+
+    @property
+    def beginnings(self) -> Beginnings | None:
+        """As Detector."""
+        return self._detector.beginnings
 
     def recall(self, text: str) -> Sequence[Span] | None:
         """The findings in `text` if it was searched lately, else None."""

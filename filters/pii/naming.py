@@ -19,6 +19,7 @@ class NamingDetector:
     """
 
     waits = True
+    beginnings = None
 
     def __init__(self, patterns: Detector, pool: ModelPool, thresholds: Mapping[str, float], layers: Sequence[Layer] = ()) -> None:
         self._patterns = patterns

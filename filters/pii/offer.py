@@ -6,6 +6,7 @@ from functools import cache, lru_cache
 from importlib.metadata import entry_points
 
 from headrace.ext_proc.engine.policy.problems import Where, suggestion
+from headrace.filters.pii.beginnings import Beginning
 from headrace.filters.pii.custom import CHECKS, LinearPattern, LinearRecognizer, problems
 from headrace.filters.pii.detector import best_scores
 from headrace.filters.pii.plan import Plan, Report
@@ -110,6 +111,7 @@ class PythonRecognizer:
 
     gates: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
+    beginnings: Sequence[Beginning] | None = None
     best = 1.0
 
     def __init__(self, name: str, settings: Recognizer) -> None:

@@ -5,7 +5,7 @@ a policy names the filter; and without its engines for language models, which im
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from inspect import isclass
@@ -17,6 +17,7 @@ import yaml  # type: ignore[import-untyped]
 
 from headrace.ext_proc.engine.imports import absent, deferred
 from headrace.filters.pii.addresses import EmailRecognizer, UrlRecognizer
+from headrace.filters.pii.beginnings import Beginning
 from headrace.filters.pii.phone import PhoneFinder
 from headrace.filters.pii.recognizers import MAX_SCORE, Finder, IbanRecognizer, LazyPattern, Recognizer
 from headrace.filters.pii.spans import Span
@@ -132,6 +133,7 @@ class PhoneRecognizerFinder:
     name = entity = PHONE_ENTITY
     gates: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
+    beginnings: Sequence[Beginning] | None = ()
 
     def __init__(self, regions: tuple[str, ...], context: tuple[str, ...], score: float) -> None:
         self.context = context
@@ -150,6 +152,7 @@ class OtherFinder:
 
     gates: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
+    beginnings: Sequence[Beginning] | None = None
 
     def __init__(self, recognizer: EntityRecognizer, name: str, context: tuple[str, ...], best: float) -> None:
         self.name = name

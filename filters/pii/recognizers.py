@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import regex  # type: ignore[import-untyped]
 
+from headrace.filters.pii.beginnings import Beginning
 from headrace.filters.pii.context import raised
 from headrace.filters.pii.linear import linear
 from headrace.filters.pii.spans import DetectionTimeout, Span
@@ -17,6 +18,9 @@ MAX_SCORE = 1.0
 MIN_SCORE = 0.0
 
 Verdict = Callable[[str], bool | None]
+
+_LOOKS_BACK = ("(?<=", r"\B")
+"""Where a match begins then depends on what stands before it."""
 
 
 class Finder(Protocol):
@@ -42,6 +46,12 @@ class Finder(Protocol):
     @property
     def hints(self) -> tuple[str, ...]:
         """The same for any text, and quickly compiled; they are preferred. Empty when there are none."""
+        ...
+
+    @property
+    def beginnings(self) -> Sequence[Beginning] | None:
+        """Of which one matches from where a finding begins, unless it begins with a digit, a bracket, or a word with a mark of
+        addresses in it; None when nothing is known."""
         ...
 
     def find(self, text: str) -> Iterable[Span]:
@@ -98,6 +108,12 @@ class Recognizer:
     @property
     def gates(self) -> tuple[str, ...]:
         return tuple(pattern.source for pattern in self.patterns)
+
+    @property
+    def beginnings(self) -> Sequence[Beginning] | None:
+        if any(sign in pattern.source for pattern in self.patterns for sign in _LOOKS_BACK):
+            return None
+        return [Beginning(pattern.source, pattern.flags) for pattern in self.patterns]
 
     def find(self, text: str) -> Sequence[Span]:
         """What `PatternRecognizer.analyze` finds, before duplicates are removed. Raises DetectionTimeout, where Presidio skips."""

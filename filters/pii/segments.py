@@ -9,15 +9,24 @@ from headrace.filters.pii.scan import Searcher
 
 
 class Scrubber:
-    """A TextFlow that replaces findings. Holds back one segment, as long as the detector's are."""
+    """A TextFlow that replaces findings. Holds back one segment, as long as the detector's are; of that, the words before the first
+    with which a finding may begin are given out, where the detector knows them.
+
+    Where a finding stops the answer, nothing of its segment is given out, however the text is cut.
+    """
 
     def __init__(self, searcher: Searcher, substitute: Substitute) -> None:
         self._cutter = Cutter(searching(searcher.detector.segment), searcher.detector.size)
         self._apart = searcher.treatment.apart
         self._substitute = substitute
+        self._beginnings = None if searcher.treatment.blocks else searcher.detector.beginnings
+        self._given = 0
+        """Characters of the segment that is held which have been given out."""
+        self._may_begin = False
+        """Whether a finding may begin behind them."""
 
     def feed(self, text: str) -> str:
-        return self._scrubbed(self._cutter.feed(text))
+        return self._scrubbed(self._cutter.feed(text)) + self._ahead()
 
     def flush(self) -> str:
         return self._scrubbed(self._cutter.flush())
@@ -27,7 +36,21 @@ class Scrubber:
         return self._cutter.pending
 
     def _scrubbed(self, segments: Iterable[Segment]) -> str:
-        return "".join(substituted(each.text, self._apart(each.spans), self._substitute) for each in segments)
+        return "".join(map(self._rest, segments))
+
+    def _rest(self, segment: Segment) -> str:
+        """What is left of a segment that has ended."""
+        text, given = segment.text, min(self._given, len(segment.text))
+        self._given -= given
+        self._may_begin = False
+        return substituted(text, self._apart(segment.spans), self._substitute)[given:]
+
+    def _ahead(self) -> str:
+        if self._beginnings is None or self._may_begin:
+            return ""
+        held, before = self._cutter.held, self._given
+        self._given, self._may_begin = self._beginnings.clear(held, before)
+        return held[before : self._given]
 
 
 MAX_JSON = 1024 * 1024

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from headrace.filters.pii.allowance import Allowance
+    from headrace.filters.pii.beginnings import Beginnings
     from headrace.filters.pii.cutter import Size
 
 
@@ -28,6 +29,11 @@ class Detector(Protocol):
 
     @property
     def size(self) -> "Size": ...
+
+    @property
+    def beginnings(self) -> "Beginnings | None":
+        """Where findings may begin; None when nothing is known of that."""
+        ...
 
     def ready(self) -> None:
         """Waits until patterns can be searched for; who searches earlier waits then."""

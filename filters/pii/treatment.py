@@ -41,6 +41,8 @@ class Treatment:
         """Whether a finding may stop the text, or be replaced in it."""
         self.binds = any(word not in ("off", "report") for word in words)
         """Whether a finding has any effect on the request."""
+        self.blocks = "block" in words
+        """Whether a finding may stop the text."""
         self._uniform = len(set(words)) == 1
 
     def of(self, entity: str) -> Action:

@@ -170,9 +170,9 @@ async def _small(client: httpx.AsyncClient, salt: int) -> Sequence[float]:
 async def beside(directory: Path, name: str, planned: Callable[[str, Path], Plan]) -> Mapping[str, Any]:
     """planned: the gateway, from the upstream's URL and a folder."""
     async with contextlib.AsyncExitStack() as stack:
-        folder = new_folder(directory, name)
+        folder = new_folder(directory, f"small-{name}")
         _, url = await stack.enter_async_context(upstream(new_folder(folder, "upstream")))
-        gateway = await stack.enter_async_context(run(planned(url, folder), new_folder(directory, f"{name}-envoy")))
+        gateway = await stack.enter_async_context(run(planned(url, folder), new_folder(folder, "envoy")))
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=gateway.url, timeout=120))
         await _small(client, 90_000)
         alone = await _small(client, 10_000)

@@ -243,6 +243,7 @@ class Recorder:
     context: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
     hints = ("never",)
+    beginnings = None
 
     def __init__(self) -> None:
         self.searched: list[str] = []

@@ -76,10 +76,10 @@ def test_what_is_not_a_finding_is_given_out_unchanged_and_in_order(seed: int) ->
 def test_a_full_stop_that_may_be_part_of_an_address_is_no_sentence_end() -> None:
     scrubber = Scrubber(SEARCHER, _redact)
     before = "word " * LEAST_WORDS
-    assert scrubber.feed(f"{before}Ask jane.") == ""
+    assert scrubber.feed(f"{before}Ask jane.") == f"{before}Ask"
     assert scrubber.feed("doe@example.com now.") == ""
     assert scrubber.feed(" ") == ""
-    assert scrubber.feed("T") == f"{before}Ask <EMAIL_ADDRESS> now. "
+    assert scrubber.feed("T") == " <EMAIL_ADDRESS> now. "
 
 
 def test_a_telephone_number_with_full_stops_is_not_cut() -> None:

@@ -1,0 +1,99 @@
+"""Words with which no finding begins: a stream gives them out before their segment has ended.
+
+Where a match of a pattern begins in a word and goes on behind it, the word and the blank behind it are the beginning of one, which
+`regex` calls a partial match. What is no plain word is not asked about: digits, brackets before a number, anything encoded.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from string import ascii_letters
+from typing import NamedTuple
+
+import regex  # type: ignore[import-untyped]
+
+from headrace.filters.pii.views import LEAST_RUN
+
+LONGEST = LEAST_RUN - 1
+"""Characters of a plain word: a longer one may be base64."""
+REMEMBERED = 16_384
+"""Words, of some 100 bytes each."""
+
+_NEXT = re.compile(r"(\s*+)(\S++)(\s)")
+# A dot or a colon within a word may make it an address.
+_OPENING, _WITHIN, _CLOSING = "\"'“‘(*_", "'’-_", "\"'”’)*_,.;:!?…"
+_NOT_WITHIN = str.maketrans("", "", _WITHIN)
+_BULLETS = frozenset({"-", "*", "•", "–", "—"})
+_USUAL_BLANKS = ("", " ", "\n")
+"""What stands before a word; a match may begin with it."""
+_FEW_BLANKS = 2
+
+
+class Beginning(NamedTuple):
+    """An expression in the syntax of `regex`, with its flags: one matches from where a finding begins, or what it hangs on."""
+
+    expression: str
+    flags: int
+
+
+class Beginnings:
+    """Of some recognizers' findings. Raises regex.error."""
+
+    def __init__(self, expressions: Iterable[Beginning]) -> None:
+        self._all = [regex.compile(*each) for each in dict.fromkeys(expressions)]
+        marks = {*ascii_letters, *_OPENING, *_WITHIN, *_CLOSING, *_BULLETS}
+        first = [f"{before}{mark}" for mark in sorted(marks) for before in (*_USUAL_BLANKS, "a")]
+        self._usual = [each for each in self._all if any(_begins_in(each, mark, "") for mark in first)]
+        """Those of which a match begins with a letter or a mark of prose."""
+        self._known: dict[tuple[str, str, str], bool] = {}
+
+    def clear(self, text: str, start: int) -> tuple[int, bool]:
+        """Up to where no finding begins in `text`, from `start` on; and whether one may begin behind that.
+
+        start: of the text, or a word's end. Where none may begin, more of the text may clear more.
+        """
+        while word := _NEXT.match(text, start):
+            if self._may_begin(word[1], word[2], word[3]):
+                return start, True
+            start = word.end(2)
+        return start, False
+
+    def _may_begin(self, before: str, word: str, behind: str) -> bool:
+        """before, behind: the blanks around a word."""
+        known = self._known.get((before, word, behind))
+        if known is None:
+            known = len(before) > _FEW_BLANKS or not _is_plain(word) or self._asked(before, word, behind)
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[before, word, behind] = known
+        return known
+
+    def _asked(self, before: str, word: str, behind: str) -> bool:
+        usual = before in _USUAL_BLANKS and word.isascii()
+        return any(_begins_in(each, before + word, behind) for each in (self._usual if usual else self._all))
+
+
+def _is_plain(word: str) -> bool:
+    """Whether it consists of letters and marks of prose."""
+    if word in _BULLETS:
+        return True
+    core = word.lstrip(_OPENING).rstrip(_CLOSING)
+    return len(word) <= LONGEST and core.translate(_NOT_WITHIN).isalpha()
+
+
+def _begins_in(expression: "regex.Pattern[str]", text: str, behind: str) -> bool:
+    """Whether a match may begin in `text`. One that begins with the blank behind it is the next word's."""
+    match = expression.search(text + behind, partial=True)
+    return match is not None and (match.start() < len(text) or not match.partial)  # a whole one hides one that goes on
+
+
+def of(sources: Iterable[Sequence[Beginning] | None]) -> Beginnings | None:
+    """None where nothing is known of one of the recognizers, or its expressions are none of `regex`."""
+    found: list[Beginning] = []
+    for each in sources:
+        if each is None:
+            return None
+        found += each
+    try:
+        return Beginnings(found)
+    except regex.error:
+        return None

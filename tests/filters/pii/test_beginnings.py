@@ -1,0 +1,169 @@
+"""Words that a stream gives out at once: no finding begins in them, whatever comes behind."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from headrace.filters.pii import beginnings
+from headrace.filters.pii.beginnings import Beginnings
+from headrace.filters.pii.custom import BadPattern, LinearPattern, LinearRecognizer, compiled
+from headrace.filters.pii.cutter import windows
+from headrace.filters.pii.detector import PatternDetector, best_scores
+from headrace.filters.pii.plan import Plan, detector_for
+from headrace.filters.pii.presidio import countries, finders, languages
+from headrace.filters.pii.recognizers import Finder
+from headrace.filters.pii.rewriting import substituted
+from headrace.filters.pii.scan import Searcher
+from headrace.filters.pii.secrets import CARD_IN_CONTEXT, SECRETS
+from headrace.filters.pii.segments import Scrubber
+from headrace.filters.pii.spans import Span
+from headrace.filters.pii.treatment import Treatment
+
+from .driver import delta, event, policy
+from .streaming import OTHER, asked
+from .texts import generate, official
+
+EVERY: Sequence[Finder] = [*finders(languages(), countries()), *SECRETS, CARD_IN_CONTEXT]
+TREATMENT = Treatment("redact", "off")
+PROSE = "The committee met on Tuesday - “in the old library”, as it's called - and well-read members agreed that more was needed. "
+
+
+def _of(*found: Finder) -> Beginnings:
+    made = beginnings.of(each.beginnings for each in found)
+    assert made is not None, [each.name for each in found]
+    return made
+
+
+def _own(pattern: str, words: tuple[str, ...] = ()) -> LinearRecognizer:
+    patterns = (LinearPattern(pattern, 0.9),) if pattern else ()
+    return LinearRecognizer("own", "CODE_NAME", patterns, words)
+
+
+def _redact(span: Span, _: str) -> str:
+    return f"<{span.entity}>"
+
+
+# --- no finding begins in what is clear ------------------------------------------------------------------------------------------
+
+KNOWN = [(each, made) for each in EVERY if (made := beginnings.of([each.beginnings])) is not None]
+
+
+@pytest.mark.parametrize("start", range(0, 1000, 100))
+def test_no_recognizer_finds_anything_that_begins_in_what_is_clear(start: int) -> None:
+    found = 0
+    for seed in range(start, start + 100):
+        for window in windows(f"{generate(seed)} {official(seed)}"):
+            for each, made in KNOWN:
+                spans = list(each.find(window))
+                clear, _ = made.clear(window, 0) if spans else (0, False)
+                assert all(clear <= span.start for span in spans), f"{each.name}, seed {seed}: {window!r}"
+                found += len(spans)
+    assert found > 1000
+
+
+def test_nothing_is_known_of_recognizers_that_look_back_or_are_run_as_they_are() -> None:
+    numbers = ("Claim", "Prescription", "PriorAuthorization", "Referral")
+    looking_back = {"UsProviderTaxIdRecognizer", *(f"Us{each}NumberRecognizer" for each in numbers)}
+    unknown = {each.name for each in EVERY} - {each.name for each, _ in KNOWN}
+    assert unknown == {*looking_back, "ZaMobileNumberRecognizer", "ZaTelephoneNumberRecognizer"}
+
+
+_ATOMS = ("a", "b", "ab", "[ab]", "[^a]", "a+", "b?", "(?:a|b1)", " ", ".", "1", ",")
+PIECES = [*_ATOMS, r"\s", r"\s+", r"\s{2}", r"\b", "^", "$", r"\W", r"\d+"]
+
+
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join), st.text("ab1 \n,-\u00a0é", max_size=24))
+@example(r"\s{2}a", "b  a b")
+@example("\u00a0a b", "b\u00a0a b")
+@example(r"a$", "a\nb")
+@settings(max_examples=3000, deadline=None)
+def test_no_match_of_a_pattern_begins_in_what_is_clear(pattern: str, text: str) -> None:
+    try:
+        matches = [match.start() for match in compiled(pattern).finditer(text)]
+    except BadPattern:
+        return
+    clear, _ = _of(_own(pattern)).clear(text, 0)
+    assert all(clear <= start for start in matches)
+
+
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=4).map("".join), st.text("ab1 \n,", max_size=16), st.data())
+@settings(max_examples=500, deadline=None)
+def test_what_is_clear_does_not_depend_on_how_the_text_comes(pattern: str, text: str, data: st.DataObject) -> None:
+    try:
+        compiled(pattern)
+    except BadPattern:
+        return
+    made, clear, may = _of(_own(pattern)), 0, False
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(text)))) | {len(text)})
+    for end in cuts:
+        if not may:
+            clear, may = made.clear(text[:end], clear)
+    assert (clear, may) == made.clear(text, 0)
+
+
+# --- in a stream -----------------------------------------------------------------------------------------------------------------
+
+CODE_NAMES = [
+    (_own(r"project\s+falcon\s+\d+"), "We call it project falcon 77 here."),
+    (_own(r"the (falcon) code"), "This is the falcon code for it."),
+    (_own(r"\s{2}falcon"), "Two blanks  falcon there."),
+    (_own("", ("Falcon Heavy Nine",)), "We have falcon heavy nine here."),
+    (_own(r"(?:^|\W)red green blue"), "It is red green blue today."),
+]
+
+
+@pytest.mark.parametrize(("own", "text"), CODE_NAMES)
+def test_a_finding_of_several_words_is_held_from_its_first_word_on(own: LinearRecognizer, text: str) -> None:
+    detector = PatternDetector({"CODE_NAME": 0.5}, [own])
+    out = _letter_by_letter(Scrubber(Searcher(detector, TREATMENT), _redact), text)  # type: ignore[arg-type]  # without a memory
+    assert out == substituted(text, list(detector.detect(text)), _redact) != text
+
+
+def _letter_by_letter(scrubber: Scrubber, text: str) -> str:
+    return "".join(map(scrubber.feed, text)) + scrubber.flush()
+
+
+@pytest.mark.parametrize("start", range(0, 300, 50))
+def test_a_stream_is_scrubbed_as_the_whole_text_is(start: int) -> None:
+    everything = detector_for(Plan(tuple((entity, 0.4) for entity in sorted(best_scores()))))
+    for seed in range(start, start + 50):
+        text = f"{PROSE}{generate(seed)} {PROSE}{generate(seed + 1000)}"
+        whole = substituted(text, TREATMENT.apart(everything.detect(text)), _redact)
+        assert _letter_by_letter(Scrubber(Searcher(everything, TREATMENT), _redact), text) == whole, f"seed {seed}"
+
+
+def test_prose_passes_word_by_word() -> None:
+    everything = detector_for(Plan(tuple((entity, 0.4) for entity in sorted(best_scores()))))
+    scrubber = Scrubber(Searcher(everything, TREATMENT), _redact)
+    words = (PROSE * 5).split(" ")
+    for word, behind in pairwise(words):
+        assert scrubber.feed(f"{word} ").strip() == word, f"before {behind}"
+
+
+UNKNOWN = (r"\Qproject falcon\E", "[[:alpha:]]+ falcon", "(?i)project falcon", r"\pL+ falcon", r"\Balcon heavy", r"(?-s)a b")
+
+
+@pytest.mark.parametrize("pattern", UNKNOWN)
+def test_of_a_pattern_that_may_be_read_differently_nothing_is_known(pattern: str) -> None:
+    assert beginnings.of([_own(pattern).beginnings]) is None
+    detector = PatternDetector({"CODE_NAME": 0.5}, [_own(pattern)])
+    assert Scrubber(Searcher(detector, TREATMENT), _redact).feed(PROSE[:60]) == ""  # type: ignore[arg-type]
+
+
+def test_of_a_segment_that_is_blocked_nothing_is_given_out(tmp_path: Path) -> None:
+    talk, _ = asked(policy(tmp_path, "response: block"))
+    raw = talk.stream([event(delta(content=f"{word} ")) for word in f"Well, the address is {OTHER} as you know".split()])
+    assert b"Well" not in raw
+    assert b"pii.answer_blocked" in raw
+
+
+def test_words_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beginnings, "REMEMBERED", 8)
+    made = _of(_own("falcon heavy"))
+    for number in range(100):
+        assert made.clear(f"word{'a' * (number % 15)} falcon x", 0)[1]
+        assert len(made._known) <= 8
