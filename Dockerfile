@@ -1,5 +1,5 @@
 # The service alone: Envoy, the store and the models run beside it. docker-compose.yml puts them together.
-FROM python:3.12-slim AS build
+FROM python:3.13-slim AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE requirements.lock ./
 COPY ext_proc ext_proc
@@ -9,7 +9,7 @@ RUN sed -n 's/^\([A-Za-z0-9._-]*==[^ ;\\]*\).*/\1/p' requirements.lock > constra
  && python -m venv /opt/headrace \
  && /opt/headrace/bin/pip install --no-cache-dir --constraint constraints.txt .
 
-FROM python:3.12-slim
+FROM python:3.13-slim
 COPY --from=build /opt/headrace /opt/headrace
 ENV PATH=/opt/headrace/bin:$PATH PYTHONUNBUFFERED=1
 RUN useradd --system --no-create-home headrace

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import regex  # type: ignore[import-untyped]
 
+from headrace.filters.pii.linear import CLASS
 from headrace.filters.pii.views import LEAST_RUN
 
 LONGEST = LEAST_RUN - 1
@@ -25,7 +26,8 @@ _NOT_WITHIN = str.maketrans("", "", _WITHIN)
 _BULLETS = frozenset({"-", "*", "•", "–", "—"})
 _USUAL_BLANKS = ("", " ", "\n")
 """What stands before a word; a match may begin with it."""
-_FEW_BLANKS = 2
+_BLANKS, _FEW_BLANKS = frozenset(" \t\r\n"), 3
+"""Others are blanks to some engines only."""
 
 
 class Beginning(NamedTuple):
@@ -39,7 +41,7 @@ class Beginnings:
     """Of some recognizers' findings. Raises regex.error."""
 
     def __init__(self, expressions: Iterable[Beginning]) -> None:
-        self._all = [regex.compile(*each) for each in dict.fromkeys(expressions)]
+        self._all = [regex.compile(anywhere(expression), flags) for expression, flags in dict.fromkeys(expressions)]
         marks = {*ascii_letters, *_OPENING, *_WITHIN, *_CLOSING, *_BULLETS}
         first = [f"{before}{mark}" for mark in sorted(marks) for before in (*_USUAL_BLANKS, "a")]
         self._usual = [each for each in self._all if any(_begins_in(each, mark, "") for mark in first)]
@@ -60,24 +62,46 @@ class Beginnings:
     def _may_begin(self, before: str, word: str, behind: str) -> bool:
         """before, behind: the blanks around a word."""
         known = self._known.get((before, word, behind))
-        if known is None:
-            known = len(before) > _FEW_BLANKS or not _is_plain(word) or self._asked(before, word, behind)
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            self._known[before, word, behind] = known
-        return known
+        if known is not None:
+            return known
+        blanks = before + behind
+        if len(blanks) > _FEW_BLANKS or not _BLANKS.issuperset(blanks) or not _is_plain(word):
+            return True
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        asked = self._usual if before in _USUAL_BLANKS else self._all
+        found = any(_begins_in(each, before + word, behind) for each in asked)
+        self._known[before, word, behind] = found
+        return found
 
-    def _asked(self, before: str, word: str, behind: str) -> bool:
-        usual = before in _USUAL_BLANKS and word.isascii()
-        return any(_begins_in(each, before + word, behind) for each in (self._usual if usual else self._all))
+
+_TOKEN = re.compile(rf"(?P<place>\\[AbBzZ]|[\^$])|(?P<around>\(\?<?[=!])|(?P<open>\()|(?P<close>\))|\\.|{CLASS}|.", re.DOTALL)
+
+
+def anywhere(pattern: str) -> str:
+    """The pattern without what it asks of the text around a match, which is not known yet: it matches wherever the pattern does."""
+    kept: list[str] = []
+    depth, around = 0, 0
+    for token in _TOKEN.finditer(pattern):
+        opens = token.lastgroup in ("open", "around")
+        depth += opens
+        if token.lastgroup == "around" and not around:
+            around = depth
+        if not around and token.lastgroup != "place":
+            kept.append(token[0])
+        if token.lastgroup == "close":
+            around = 0 if around == depth else around
+            depth -= 1
+    return "".join(kept)
 
 
 def _is_plain(word: str) -> bool:
-    """Whether it consists of letters and marks of prose."""
+    """Whether it consists of letters and marks of prose. Engines differ in what letters beyond ASCII are."""
     if word in _BULLETS:
         return True
     core = word.lstrip(_OPENING).rstrip(_CLOSING)
-    return len(word) <= LONGEST and core.translate(_NOT_WITHIN).isalpha()
+    letters = core.translate(_NOT_WITHIN)
+    return len(word) <= LONGEST and letters.isascii() and letters.isalpha()
 
 
 def _begins_in(expression: "regex.Pattern[str]", text: str, behind: str) -> bool:

@@ -19,9 +19,6 @@ MIN_SCORE = 0.0
 
 Verdict = Callable[[str], bool | None]
 
-_LOOKS_BACK = ("(?<=", r"\B")
-"""Where a match begins then depends on what stands before it."""
-
 
 class Finder(Protocol):
     """A recognizer. name: no two have the same. best: the highest score without context. context: words, in lower case."""
@@ -111,8 +108,6 @@ class Recognizer:
 
     @property
     def beginnings(self) -> Sequence[Beginning] | None:
-        if any(sign in pattern.source for pattern in self.patterns for sign in _LOOKS_BACK):
-            return None
         return [Beginning(pattern.source, pattern.flags) for pattern in self.patterns]
 
     def find(self, text: str) -> Sequence[Span]:
