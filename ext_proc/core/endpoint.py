@@ -1,6 +1,7 @@
 """Which LLM endpoint a request asks for, and in which dialect its caller reads errors."""
 
 import re
+from collections.abc import Iterator
 from enum import Enum
 from functools import lru_cache
 from urllib.parse import unquote
@@ -37,6 +38,9 @@ _SUFFIXES = {
     "/v1/messages": Endpoint.MESSAGES,  # OpenAI has /threads/{id}/messages
 }
 _SLASHES = re.compile(r"[/\\]+")
+_PARAMETERS = re.compile(r";[^/\\?#]*")
+_ESCAPES = 3
+"""An escape of an escape of an escape is nobody's path."""
 
 
 def endpoint_of(method: str, path: str) -> Endpoint | None:
@@ -48,13 +52,25 @@ def endpoint_of(method: str, path: str) -> Endpoint | None:
     """
     if method != "POST":
         return None
-    clean = normalise(path)
-    for suffix, endpoint in _SUFFIXES.items():
-        if clean.endswith(suffix):
-            return endpoint
+    for reading in _readings(path):
+        clean = normalise(reading)
+        for suffix, endpoint in _SUFFIXES.items():
+            if clean.endswith(suffix):
+                return endpoint
     if "#" in path:  # to some servers it begins no fragment, but is a character as any other
         return endpoint_of(method, path.replace("#", "%23"))
     return None
+
+
+def _readings(path: str) -> Iterator[str]:
+    """The path, and what is left of it where parameters go before escapes are resolved: theirs may hold a slash."""
+    yield path
+    for _ in range(_ESCAPES):
+        if ";" in path:
+            yield _PARAMETERS.sub("", path)
+        if "%" not in path:
+            return
+        path = unquote(path, errors="replace")
 
 
 MAX_REMEMBERED = 256
@@ -69,7 +85,7 @@ def normalise(path: str) -> str:
 def _normalise(path: str) -> str:
     """`path` in lower case without query, fragment, escapes, doubled slashes, dot segments, `;` parameters, trailing slash."""
     plain = path.split("?", 1)[0].split("#", 1)[0]
-    for _ in range(3):  # an escape of an escape of an escape is nobody's path
+    for _ in range(_ESCAPES):
         if "%" not in plain:
             break
         plain = unquote(plain, errors="replace")

@@ -24,6 +24,8 @@ SPELLINGS = [
     "/V1/Chat/COMPLETIONS",
     "/v1/chat/completions;x=1",
     "/v1;a/chat;b=2/completions;c",
+    "/v1/chat/completions;a%2fv1",
+    "/v1/chat/completions%3Ba%252fv1",
     "/v1/chat/completions?x=/v1/files",
     "/v1/chat/completions#x",
     "/v1/./chat/completions",
