@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from enum import Enum
 from functools import lru_cache
+from itertools import chain, product
 from urllib.parse import unquote
 
 
@@ -52,8 +53,7 @@ def endpoint_of(method: str, path: str) -> Endpoint | None:
     """
     if method != "POST":
         return None
-    for reading in _readings(path):
-        clean = normalise(reading)
+    for clean in chain([normalise(path)], _otherwise(path)):
         for suffix, endpoint in _SUFFIXES.items():
             if clean.endswith(suffix):
                 return endpoint
@@ -62,17 +62,22 @@ def endpoint_of(method: str, path: str) -> Endpoint | None:
     return None
 
 
-def _readings(path: str) -> Iterator[str]:
-    """The path, and what is left of it where parameters go before escapes are resolved: theirs may hold a slash."""
-    yield path
-    for _ in range(_ESCAPES):
-        if ";" in path:
-            yield _PARAMETERS.sub("", path)
+def _otherwise(path: str) -> Iterator[str]:
+    """Normal forms of a path with parameters or dot segments, as servers read it that do the same steps in another order."""
+    path = _bare(path)
+    for _ in range(_ESCAPES + 1):
+        if len(path) > MAX_UNCLEAR:
+            yield from (suffix for suffix in _SUFFIXES if suffix.rpartition("/")[2] in path.lower())
+        elif ";" in path or ".." in path:
+            for text, blank, empty in product((path, _PARAMETERS.sub("", path)), (False, True), (False, True)):
+                yield _resolved(text, blank=blank, empty=empty)
         if "%" not in path:
             return
         path = unquote(path, errors="replace")
 
 
+MAX_UNCLEAR = 2048
+"""Characters of a path of which other readings are looked for, some dozens. A longer one is what it names."""
 MAX_REMEMBERED = 256
 """Characters of a path whose normal form is kept; clients choose paths, so what is kept is bounded."""
 
@@ -84,19 +89,28 @@ def normalise(path: str) -> str:
 
 def _normalise(path: str) -> str:
     """`path` in lower case without query, fragment, escapes, doubled slashes, dot segments, `;` parameters, trailing slash."""
-    plain = path.split("?", 1)[0].split("#", 1)[0]
+    plain = _bare(path)
     for _ in range(_ESCAPES):
         if "%" not in plain:
             break
         plain = unquote(plain, errors="replace")
+    return _resolved(plain)
+
+
+def _bare(path: str) -> str:
+    return path.split("?", 1)[0].split("#", 1)[0]
+
+
+def _resolved(path: str, *, blank: bool = True, empty: bool = False) -> str:
+    """blank: dots are taken for dot segments with blanks around them, too. empty: a segment of parameters alone is one."""
     kept: list[str] = []
-    for segment in _SLASHES.split(plain.split("?", 1)[0].lower()):
-        name = segment.split(";", 1)[0].strip()
-        if name == "..":
+    for segment in _SLASHES.split(path.split("?", 1)[0].lower()):
+        name = segment.split(";", 1)[0]
+        if (name.strip() if blank else name) == "..":
             del kept[-1:]
-        elif name not in ("", "."):
-            kept.append(name)
-    return "/" + "/".join(kept)
+        elif name.strip() not in ("", ".") or (empty and segment):
+            kept.append(name.strip())
+    return "/" + "/".join(filter(None, kept))
 
 
 _remembered = lru_cache(1024)(_normalise)

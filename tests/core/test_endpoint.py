@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.ext_proc.core.endpoint import Dialect, Endpoint, endpoint_of, normalise
+from headrace.ext_proc.core.endpoint import MAX_UNCLEAR, Dialect, Endpoint, endpoint_of, normalise
 
 PATHS = {
     "/v1/chat/completions": Endpoint.CHAT,
@@ -26,6 +26,9 @@ SPELLINGS = [
     "/v1;a/chat;b=2/completions;c",
     "/v1/chat/completions;a%2fv1",
     "/v1/chat/completions%3Ba%252fv1",
+    "/v1/chat/completions/%3b/..",
+    "/v1/chat/completions\\.. /..",
+    "/v1/chat/completions/" + "x/" * 2000 + "../" * 2000,
     "/v1/chat/completions?x=/v1/files",
     "/v1/chat/completions#x",
     "/v1/./chat/completions",
@@ -104,3 +107,10 @@ def test_any_path_normalises_to_plain_segments(path: str) -> None:
 @given(st.text(alphabet="aA%2e.;/\\ ", max_size=30))
 def test_what_is_appended_as_a_query_never_matters(path: str) -> None:
     assert normalise(path + "?q=/../x") == normalise(path)
+
+
+def test_a_long_path_is_what_it_names() -> None:
+    long = "/" + "a" * MAX_UNCLEAR
+    assert endpoint_of("POST", f"{long}/v1/chat/%63ompletions/%3b/..") is Endpoint.CHAT
+    assert endpoint_of("POST", f"{long}/v1/messages/%3b/..") is Endpoint.MESSAGES
+    assert endpoint_of("POST", f"{long}/v1/files") is None
