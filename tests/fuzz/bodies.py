@@ -205,9 +205,9 @@ DAMAGES: Mapping[str, Damage] = {
     "single quotes": lambda _, body: body.replace(b'"', b"'"),
     "trailing comma": lambda _, body: body[:-1] + b",}",
     "blanks": lambda chance, body: b" " * chance.choice([1, 5000]) + body + b"\r\n" * 9,
-    "gzip": lambda _, body: gzip.compress(body),
+    "gzip": lambda _, body: gzip.compress(body, mtime=0),
     "deflate": lambda chance, body: zlib.compress(body)[chance.choice([0, 2]) :],
-    "half of gzip": lambda chance, body: gzip.compress(body)[: -chance.randint(1, 12)],
+    "half of gzip": lambda chance, body: gzip.compress(body, mtime=0)[: -chance.randint(1, 12)],
     "a form": lambda _, body: b"model=llama-3.3-70b&body=" + body,
 }
 
