@@ -76,7 +76,7 @@ def _otherwise(path: str) -> Iterator[str]:
         path = unquote(path, errors="replace")
 
 
-MAX_UNCLEAR = 2048
+MAX_UNCLEAR = 512
 """Characters of a path of which other readings are looked for, some dozens. A longer one is what it names."""
 MAX_REMEMBERED = 256
 """Characters of a path whose normal form is kept; clients choose paths, so what is kept is bounded."""

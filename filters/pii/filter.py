@@ -66,7 +66,8 @@ class PiiFilter:
     def warm(self) -> None:
         """Waits for the gate and loads the models, if there are any. Blocking."""
         self._detector.ready()
-        if self._equipment.answers.treatment.changes:
+        answers = self._equipment.answers.treatment
+        if answers.changes and not answers.blocks:
             _ = self._detector.beginnings  # compiles patterns
         warm(self._plan)
 
