@@ -205,7 +205,7 @@ class RawPeer:
             self.faults.append(error)
         finally:
             self._tasks.discard(task)
-            writer.close()
+            await _close(writer)
 
     async def rest(self) -> None:
         """Closes every connection, forgets them, and goes back to answering well. Raises what the plugin did wrong."""
@@ -216,6 +216,13 @@ class RawPeer:
         self.wires.clear()
         if found:
             raise found[0]
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Returns when the plugin can see it: a request that comes first may be sent on this connection, and nginx logs that."""
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 @contextlib.asynccontextmanager
