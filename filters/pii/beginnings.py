@@ -8,40 +8,57 @@ import re
 from collections.abc import Iterable, Sequence
 from string import ascii_letters
 from typing import NamedTuple
+from unicodedata import normalize
 
 import regex  # type: ignore[import-untyped]
 
 from headrace.filters.pii.linear import CLASS
-from headrace.filters.pii.views import LEAST_RUN
+from headrace.filters.pii.views import holds_text
 
-LONGEST = LEAST_RUN - 1
-"""Characters of a plain word: a longer one may be base64."""
+LONGEST = 48
+"""Characters of a plain word: what is remembered is of one."""
 REMEMBERED = 16_384
 """Words, of some 100 bytes each."""
 
 _NEXT = re.compile(r"(\s*+)(\S++)(\s)")
 # A dot or a colon within a word may make it an address.
-_OPENING, _WITHIN, _CLOSING = "\"'“‘(*_", "'’-_", "\"'”’)*_,.;:!?…"
+_OPENING, _WITHIN, _CLOSING = "\"'“‘„‚«‹»›(*_¿¡", "'’-_", "\"'”’“‘»›«‹)*_,.;:!?…"
 _NOT_WITHIN = str.maketrans("", "", _WITHIN)
-_BULLETS = frozenset({"-", "*", "•", "–", "—"})
+_BULLETS = frozenset("-•–—")
 _USUAL_BLANKS = ("", " ", "\n")
 """What stands before a word; a match may begin with it."""
-_BLANKS, _FEW_BLANKS = frozenset(" \t\r\n"), 3
-"""Others are blanks to some engines only."""
+_BLANKS, _FEW_BLANKS = frozenset(" \t\r\n\u00a0\u202f"), 3
+
+
+def _letters(*ranges: range) -> frozenset[str]:
+    """Those that nothing reads as other letters."""
+    of = (chr(code) for each in ranges for code in each)
+    return frozenset(letter for letter in of if letter.isalpha() and normalize("NFKC", letter) == letter)
+
+
+BEYOND = _letters(range(0xC0, 0x250), range(0x1E00, 0x1F00), range(0x370, 0x530))
+"""Letters of words that are asked about, beyond ASCII: of Latin, Greek and Cyrillic."""
+_PLAIN = BEYOND | frozenset(ascii_letters)
 
 
 class Beginning(NamedTuple):
-    """An expression in the syntax of `regex`, with its flags: one matches from where a finding begins, or what it hangs on."""
+    """An expression in the syntax of `regex`, with its flags: one matches from where a finding begins, or what it hangs on.
+
+    ascii_only: where a match begins in a word with a letter beyond ASCII, or at such a blank, none need match.
+    """
 
     expression: str
     flags: int
+    ascii_only: bool = False
 
 
 class Beginnings:
     """Of some recognizers' findings. Raises regex.error."""
 
     def __init__(self, expressions: Iterable[Beginning]) -> None:
-        self._all = [regex.compile(anywhere(expression), flags) for expression, flags in dict.fromkeys(expressions)]
+        of = dict.fromkeys(expressions)
+        self._all = [regex.compile(anywhere(each.expression), each.flags) for each in of]
+        self._ascii_only = any(each.ascii_only for each in of)
         marks = {*ascii_letters, *_OPENING, *_WITHIN, *_CLOSING, *_BULLETS}
         first = [f"{before}{mark}" for mark in sorted(marks) for before in (*_USUAL_BLANKS, "a")]
         self._usual = [each for each in self._all if any(_begins_in(each, mark, "") for mark in first)]
@@ -69,10 +86,16 @@ class Beginnings:
             return True
         if len(self._known) >= REMEMBERED:
             self._known.clear()
-        asked = self._usual if before in _USUAL_BLANKS else self._all
-        found = any(_begins_in(each, before + word, behind) for each in asked)
+        found = self._asked(before, word, behind)
         self._known[before, word, behind] = found
         return found
+
+    def _asked(self, before: str, word: str, behind: str) -> bool:
+        beyond = not BEYOND.isdisjoint(word) or not (before + behind).isascii()
+        if beyond and self._ascii_only:
+            return True
+        asked = self._usual if before in _USUAL_BLANKS and not beyond else self._all
+        return any(_begins_in(each, before + word, behind) for each in asked)
 
 
 _TOKEN = re.compile(rf"(?P<place>\\[AbBzZ]|[\^$])|(?P<around>\(\?<?[=!])|(?P<open>\()|(?P<close>\))|\\.|{CLASS}|.", re.DOTALL)
@@ -96,12 +119,14 @@ def anywhere(pattern: str) -> str:
 
 
 def _is_plain(word: str) -> bool:
-    """Whether it consists of letters and marks of prose. Engines differ in what letters beyond ASCII are."""
-    if word in _BULLETS:
-        return True
+    """Whether it consists of letters and marks of prose, and is no text in base64."""
+    if len(word) > LONGEST:
+        return False
     core = word.lstrip(_OPENING).rstrip(_CLOSING)
+    if not core or core in _BULLETS:
+        return "(" not in word  # a number's
     letters = core.translate(_NOT_WITHIN)
-    return len(word) <= LONGEST and letters.isascii() and letters.isalpha()
+    return letters.isalpha() and (letters.isascii() or _PLAIN.issuperset(letters)) and not holds_text(word)
 
 
 def _begins_in(expression: "regex.Pattern[str]", text: str, behind: str) -> bool:

@@ -19,6 +19,8 @@ MAX_PATTERN = 2000
 _OTHERWISE = re.compile(r"\\(?![bdDsSwWtnrfv])[A-Za-z0-9]|\(\?(?!:|P<)|\[:\^?\w+:\]")
 """What RE2 and `regex` may read differently, or not at all."""
 _FLAGS = int(regex.MULTILINE | regex.DOTALL)
+_BEYOND = re.compile(r"\\[bwWS]|\[\^")
+"""What `regex` reads as RE2 does in its mode for ASCII only, in which capitals beyond ASCII are none."""
 
 Check = Callable[[str], bool]
 
@@ -61,6 +63,13 @@ class LinearPattern:
     score: float
     ignore_case: bool = True
 
+    @property
+    def beginning(self) -> Beginning:
+        flags = _FLAGS | (regex.IGNORECASE if self.ignore_case else 0)
+        if self.pattern.isascii():
+            return Beginning(self.pattern, int(flags | regex.ASCII))
+        return Beginning(self.pattern, int(flags), ascii_only=_BEYOND.search(self.pattern) is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class LinearRecognizer:
@@ -90,8 +99,8 @@ class LinearRecognizer:
     def beginnings(self) -> Sequence[Beginning] | None:
         if any(_OTHERWISE.search(each.pattern) for each in self.patterns):
             return None
-        own = [Beginning(each.pattern, _FLAGS | (regex.IGNORECASE if each.ignore_case else 0)) for each in self.patterns]
-        return [*own, *(Beginning(regex.escape(word), _FLAGS | regex.IGNORECASE) for word in self.words)]
+        words = (Beginning(regex.escape(word), _FLAGS | regex.IGNORECASE) for word in self.words)
+        return [*(each.beginning for each in self.patterns), *words]
 
     def find(self, text: str) -> Iterator[Span]:
         plain = _SURROGATES.sub("\ufffd", text)

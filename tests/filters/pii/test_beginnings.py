@@ -1,15 +1,19 @@
 """Words that a stream gives out at once: no finding begins in them, whatever comes behind."""
 
+import random
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from string import ascii_letters
 
 import pytest
+import re2
+import regex  # type: ignore[import-untyped]
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headrace.filters.pii import beginnings
-from headrace.filters.pii.beginnings import Beginnings
+from headrace.filters.pii.beginnings import BEYOND, Beginnings
 from headrace.filters.pii.custom import BadPattern, LinearPattern, LinearRecognizer, compiled
 from headrace.filters.pii.cutter import windows
 from headrace.filters.pii.detector import PatternDetector, best_scores
@@ -29,6 +33,11 @@ from .texts import generate, official
 
 EVERY: Sequence[Finder] = [*finders(languages(), countries()), *SECRETS, CARD_IN_CONTEXT]
 TREATMENT = Treatment("redact", "off")
+PROSE_BEYOND = (
+    "Le comité s’est réuni mardi « dans l’ancienne bibliothèque », n'est-ce pas\u202f? "
+    "Die „Grundstücksverkehrsgenehmigungszuständigkeit“ ärgert alle\u00a0- ¿verdad, señor Núñez? "
+    "Η επιτροπή συμφώνησε — «Комитет согласился», bądź co bądź. "
+)
 PROSE = "The committee met on Tuesday - “in the old library”, as it's called - and well-read members agreed that more was needed. "
 
 
@@ -65,6 +74,39 @@ def test_no_recognizer_finds_anything_that_begins_in_what_is_clear(start: int) -
     assert found > 1000
 
 
+@pytest.mark.parametrize("start", range(0, 300, 50))
+def test_none_that_begins_in_letters_beyond_ascii_either(start: int) -> None:
+    found = 0
+    for seed in range(start, start + 50):
+        for window in windows(_beyond(f"{generate(seed)} {official(seed)}", random.Random(seed))):
+            for each, made in KNOWN:
+                spans = list(each.find(window))
+                clear, _ = made.clear(window, 0) if spans else (0, False)
+                assert all(clear <= span.start for span in spans), f"{each.name}, seed {seed}: {window!r}"
+                found += len(spans)
+    assert found > 150
+
+
+def _beyond(text: str, chance: random.Random) -> str:
+    """The text with some of its letters and blanks replaced."""
+    letters = sorted(BEYOND)
+    others = {" ": ["\u00a0", "\u202f"], **dict.fromkeys(ascii_letters, letters)}
+    return "".join(chance.choice(others[each]) if each in others and chance.random() < 0.1 else each for each in text)
+
+
+def test_what_re2_takes_for_a_capital_of_a_letter_beyond_ascii_regex_does_too() -> None:
+    """Every letter that is asked about, with all that some mapping of Unicode has in common with it."""
+    kin: dict[str, set[str]] = {}
+    for letter in filter(str.isalpha, map(chr, range(0x10000))):
+        for other in {letter.casefold(), letter.lower(), letter.upper(), letter.upper().lower()}:
+            kin.setdefault(other, set()).add(letter)
+    pairs = {(a, b) for every in kin.values() for a in every if a in BEYOND for b in every}
+    assert len(pairs) > 1500
+    alike = {(a, b) for a, b in pairs if re2.fullmatch(f"(?i){b}", a)}
+    assert len(alike) > 1400
+    assert alike <= {(a, b) for a, b in pairs if regex.fullmatch(b, a, regex.IGNORECASE)}
+
+
 def test_nothing_is_known_of_recognizers_that_are_run_as_they_are() -> None:
     unknown = {each.name for each in EVERY} - {each.name for each, _ in KNOWN}
     assert unknown == {"ZaMobileNumberRecognizer", "ZaTelephoneNumberRecognizer"}
@@ -85,10 +127,17 @@ def test_what_a_pattern_asks_of_the_text_around_is_left_out(pattern: str) -> Non
 
 _ATOMS = ("a", "b", "ab", "[ab]", "[^a]", "a+", "b?", "(?:a|b1)", " ", ".", "1", ",")
 PIECES = [*_ATOMS, r"\s", r"\s+", r"\s{2}", r"\b", "^", "$", r"\W", r"\d+"]
+PIECES_BEYOND = [*PIECES, r"\w+", r"\S", r"[^\s]", r"\D", "é", "É+", "[à-ü]", "σ", "\u00a0", "[^é]"]
 
 
-@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join), st.text("ab1 \n,-\u00a0é", max_size=24))
+_PATTERNS = st.one_of(st.lists(st.sampled_from(each), min_size=1, max_size=6).map("".join) for each in (PIECES, PIECES_BEYOND))
+
+
+@given(_PATTERNS, st.text("ab1 \n,-\u00a0\u202féÉüΣς", max_size=24))
 @example(r"\s{2}a", "b  a b")
+@example(r"É\W a", "éü a")
+@example(r"\S a", "b\u00a0 a")
+@example("É a", "é a b")
 @example("\u00a0a b", "b\u00a0a b")
 @example(r"a$", "a\nb")
 @example(r"b[^a]\b", "b 1")
@@ -149,10 +198,11 @@ def test_a_stream_is_scrubbed_as_the_whole_text_is(start: int) -> None:
         assert _letter_by_letter(Scrubber(Searcher(everything, TREATMENT), _redact), text) == whole, f"seed {seed}"
 
 
-def test_prose_passes_word_by_word() -> None:
+@pytest.mark.parametrize("prose", [PROSE, PROSE_BEYOND], ids=["ASCII", "beyond"])
+def test_prose_passes_word_by_word(prose: str) -> None:
     everything = detector_for(Plan(tuple((entity, 0.4) for entity in sorted(best_scores()))))
     scrubber = Scrubber(Searcher(everything, TREATMENT), _redact)
-    words = (PROSE * 5).split(" ")
+    words = (prose * 5).split(" ")
     for word, behind in pairwise(words):
         assert scrubber.feed(f"{word} ").strip() == word, f"before {behind}"
 
