@@ -53,8 +53,9 @@ class _Ticks:
         return together
 
     def _come(self, end: float) -> None:
-        for deadline in self._due.pop(end):
-            deadline.come()
+        together = self._due.pop(end)
+        while together:  # nothing in it refers to it any more
+            together.pop().come()
 
 
 _ticks: _Ticks | None = None

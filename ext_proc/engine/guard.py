@@ -86,6 +86,8 @@ def _rest(begun: Coroutine[Any, Any, Verdict], waits_for: Any) -> Generator[Any,
         except StopIteration as done:
             verdict: Verdict = done.value
             return verdict
+        finally:
+            del thrown  # its traceback has this frame in it
     rest: Verdict = yield from begun
     return rest
 

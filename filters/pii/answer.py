@@ -9,7 +9,7 @@ from headrace.ext_proc.core.session import EndStream
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.core.verdict import PASS, Continue, Edits, Reply, SetMember, Verdict
 from headrace.filters.pii.actions import Blocked, Substitutes
-from headrace.filters.pii.answers import Beside, Then, changes, logprobs_of, texts
+from headrace.filters.pii.answers import Beside, Then, Told, changes, logprobs_of, texts
 from headrace.filters.pii.channels import SHAPES
 from headrace.filters.pii.restore import Restorer, TextFlow, Tokens
 from headrace.filters.pii.rewriting import members
@@ -43,6 +43,24 @@ class Scrubbing:
         return str(edits[0].value) if edits else text
 
 
+class Flows:
+    """Makes a flow for each text of an answer."""
+
+    def __init__(self, values: Mapping[str, str], scrubbing: Scrubbing | None, *, structured: bool) -> None:
+        self._json = Tokens(values, json=True) if values else None
+        self._plain = self._json if structured or not values else Tokens(values)
+        self._scrubbing = scrubbing
+
+    # Restored values are not searched again: scrubbing comes first, and placeholders are no findings.
+    def new(self, json: bool) -> TextFlow:
+        tokens = self._json if json else self._plain
+        if self._scrubbing is None:
+            assert tokens is not None, "an answer is read in order to restore, to scrub, or both"
+            return Restorer(tokens)
+        scrub = self._scrubbing.flow(json)
+        return Then(scrub, Restorer(tokens)) if tokens else scrub
+
+
 class Answer:
     """values: placeholder → value, of this exchange's request. scrubbing: None where answers are not searched.
 
@@ -50,8 +68,7 @@ class Answer:
     """
 
     def __init__(self, values: Mapping[str, str], scrubbing: Scrubbing | None, *, structured: bool = False) -> None:
-        self._json = Tokens(values, json=True) if values else None
-        self._plain = self._json if structured or not values else Tokens(values)
+        self._new_flow = Flows(values, scrubbing, structured=structured).new
         self._scrubbing = scrubbing
         self._rewriter: StreamRewriter | None = None
 
@@ -73,15 +90,6 @@ class Answer:
     def _closed(self) -> bool:
         return self._scrubbing is not None and self._scrubbing.strict and self._scrubbing.closed
 
-    # Restored values are not searched again: scrubbing comes first, and placeholders are no findings.
-    def _flow(self, json: bool) -> TextFlow:
-        tokens = self._json if json else self._plain
-        if self._scrubbing is None:
-            assert tokens is not None, "an answer is read in order to restore, to scrub, or both"
-            return Restorer(tokens)
-        scrub = self._scrubbing.flow(json)
-        return Then(scrub, Restorer(tokens)) if tokens else scrub
-
     # --- whole ---------------------------------------------------------------------------------------------------------------
 
     async def whole(self, response: Response, offload: Offload) -> Verdict:
@@ -90,10 +98,11 @@ class Answer:
         if document is None:
             return UNREADABLE if self._strict and response.body.strip() else PASS
         try:
-            if self._scrubbing and self._scrubbing.searcher.is_heavy([text for _, text, _ in texts(document)]):
-                edits = await offload.run(self._edits, document)
+            found = list(texts(document))
+            if self._scrubbing and self._scrubbing.searcher.is_heavy([text for _, text, _ in found]):
+                edits = await offload.run(self._edits, document, found)
             else:
-                edits = self._edits(document)
+                edits = self._edits(document, found)
         except Blocked as blocked:
             return refusal(blocked.entity)
         except ArgumentsTooLong:
@@ -101,8 +110,8 @@ class Answer:
         note = {"findings": dict(self.counts)} if self.counts else {}
         return Continue(Edits(members=edits), note=note) if edits or note else PASS
 
-    def _edits(self, document: object) -> Sequence[SetMember]:
-        edits = changes(document, self._flow)
+    def _edits(self, document: object, found: Sequence[Told]) -> Sequence[SetMember]:
+        edits = changes(found, self._new_flow)
         if edits and self._strict:
             edits += logprobs_of(document)
         return edits
@@ -112,7 +121,7 @@ class Answer:
     def on_event(self, event: SseEvent, endpoint: Endpoint) -> Sequence[SseEvent]:
         """Raises EndStream, DetectionTimeout."""
         if self._rewriter is None:
-            self._rewriter = StreamRewriter(SHAPES[endpoint], self._flow, strict=self._strict, closed=self._closed)
+            self._rewriter = StreamRewriter(SHAPES[endpoint], self._new_flow, strict=self._strict, closed=self._closed)
         try:
             return self._rewriter.on_event(event)
         except Blocked as blocked:

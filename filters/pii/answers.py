@@ -36,6 +36,9 @@ class Then:
     def flush(self) -> str:
         return self._second.feed(self._first.flush()) + self._second.flush()
 
+    def whole(self, text: str) -> str:
+        return self._second.whole(self._first.whole(text))
+
     @property
     def pending(self) -> bool:
         return self._first.pending or self._second.pending
@@ -55,13 +58,21 @@ class Beside:
         self._watcher.flush()
         return ""
 
+    def whole(self, text: str) -> str:
+        self._watcher.whole(text)
+        return text
+
     @property
     def pending(self) -> bool:
         return False
 
 
-def texts(document: Json, path: Path = (), name: str = "") -> Iterator[tuple[Path, str, bool]]:
-    """Every string of an answer that is text: its path, itself, whether it is JSON. Log probabilities are left out."""
+Told = tuple[Path, str, bool]
+"""A string of an answer that is text: its path, itself, whether it is JSON."""
+
+
+def texts(document: Json, path: Path = (), name: str = "") -> Iterator[Told]:
+    """All there are. Log probabilities are left out."""
     if isinstance(document, str):
         if not _is_protocol(name, document):
             yield path, document, name in _JSON_MEMBERS
@@ -78,19 +89,14 @@ def _is_protocol(name: str, text: str) -> bool:
     return (name in _WORDS and is_word(text)) or (name in _OPAQUE and is_opaque(text))
 
 
-def changes(document: Json, new_flow: NewFlow, skip: Iterable[Path] = ()) -> list[SetMember]:
-    """The strings of a document that a flow changes, except those at `skip`."""
+def changes(found: Iterable[Told], new_flow: NewFlow, skip: Iterable[Path] = ()) -> list[SetMember]:
+    """The strings that a flow changes, of those that were found in a document, except those at `skip`."""
     left = frozenset(skip)
     changed: list[SetMember] = []
-    for path, text, json in texts(document):
-        if path not in left and (new := whole(new_flow(json), text)) != text:
+    for path, text, json in found:
+        if path not in left and (new := new_flow(json).whole(text)) != text:
             changed.append(SetMember(path, new))
     return changed
-
-
-def whole(flow: TextFlow, text: str) -> str:
-    """What becomes of a text that comes in one piece."""
-    return flow.feed(text) + flow.flush()
 
 
 def logprobs_of(document: Json, path: Path = ()) -> Iterator[SetMember]:

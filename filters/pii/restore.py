@@ -23,6 +23,10 @@ class TextFlow(Protocol):
         """What was held back; the text ends here."""
         ...
 
+    def whole(self, text: str) -> str:
+        """What becomes of a text that comes in one piece; nothing else is fed."""
+        ...
+
     @property
     def pending(self) -> bool:
         """Whether something is held back."""
@@ -112,6 +116,9 @@ class Restorer:
         held, self._held = self._held, ""
         return held
 
+    def whole(self, text: str) -> str:
+        return self.feed(text) + self.flush()
+
     @property
     def pending(self) -> bool:
         return bool(self._held)
@@ -119,5 +126,4 @@ class Restorer:
 
 def restored(tokens: Tokens, text: str) -> str:
     """A whole text with its tokens restored."""
-    restorer = Restorer(tokens)
-    return restorer.feed(text) + restorer.flush()
+    return Restorer(tokens).whole(text)

@@ -31,6 +31,9 @@ class Scrubber:
     def flush(self) -> str:
         return self._scrubbed(self._cutter.flush())
 
+    def whole(self, text: str) -> str:
+        return self._scrubbed(self._cutter.whole(text))
+
     @property
     def pending(self) -> bool:
         return self._cutter.pending
@@ -76,6 +79,10 @@ class JsonScrubber:
         if self._size > MAX_JSON:
             raise ArgumentsTooLong
         return ""
+
+    def whole(self, text: str) -> str:
+        """Raises ArgumentsTooLong."""
+        return self.feed(text) + self.flush()
 
     def flush(self) -> str:
         held = "".join(self._held)

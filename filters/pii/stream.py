@@ -90,7 +90,7 @@ class StreamRewriter:
                 fed[slot.path] += self._channels.pop(slot.key).flow.flush()
         before = [held for end in reading.ends for held in self._flush(end)]
         edits = [SetMember(slot.path, fed[slot.path]) for slot in reading.slots if fed[slot.path] != slot.text]
-        edits += changes(document, self._new_flow, skip=fed)
+        edits += changes(texts(document), self._new_flow, skip=fed)
         if self._strict:
             edits += logprobs_of(document)
         self._quiet = not any(channel.flow.pending for channel in self._channels.values())

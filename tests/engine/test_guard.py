@@ -11,6 +11,7 @@ from headrace.ext_proc.core.seats import Ask, FilterFailed, failure
 from headrace.ext_proc.core.session import EndStream, Link
 from headrace.ext_proc.core.verdict import PASS, Continue, Verdict
 from headrace.ext_proc.engine.guard import guard, shield
+from tests.garbage import no_garbage
 from tests.kit import DENIED, filter_of
 
 CLOSED = Link("strict", filter_of())
@@ -74,6 +75,13 @@ async def test_what_is_no_verdict_is_a_failure(value: Any) -> None:
 async def test_a_filter_that_hangs_is_stopped_at_its_own_time_out() -> None:
     resolution = await guard(ask(never, Link("slow", filter_of(), timeout_ms=1)), soon())
     assert (resolution.verdict, resolution.error) == (failure(Link("slow", filter_of())), "TimeoutError")
+
+
+async def test_nothing_of_a_filter_that_is_stopped_is_left_to_the_garbage_collector() -> None:
+    slow = Link("slow", filter_of(), timeout_ms=1)
+    with no_garbage():
+        for _ in range(2):  # what the last exception was, the task remembers
+            assert (await guard(ask(never, slow), soon())).error == "TimeoutError"
 
 
 async def test_a_filter_that_hangs_is_stopped_at_the_deadline_of_the_proxy() -> None:

@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from headrace.ext_proc.envoy.transport import Transport
 from tests.e2e.envoy_process import short_directory
+from tests.garbage import no_garbage
 from tests.transcripts.checks import check
 from tests.transcripts.gateway import Gateway, Service
 from tests.transcripts.model import Seen, Transcript, Turn, transcripts
@@ -63,6 +64,13 @@ async def stand(request: pytest.FixtureRequest) -> AsyncIterator[Stand]:
 async def test_through_step(transcript: Transcript, cut: int | None, tmp_path: Path) -> None:
     async with Site(transcript, tmp_path) as site:
         check(transcript, await played_through(site, transcript, cut, lambda: PureService(site)))
+
+
+@pytest.mark.parametrize("transcript", played("step"), ids=lambda transcript: transcript.name)
+async def test_nothing_of_an_exchange_is_left_to_the_garbage_collector(transcript: Transcript, tmp_path: Path) -> None:
+    async with Site(transcript, tmp_path) as site:
+        with no_garbage():
+            await played_through(site, transcript, 0, lambda: PureService(site))
 
 
 @pytest.mark.parametrize("transport", Transport)

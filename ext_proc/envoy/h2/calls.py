@@ -64,9 +64,9 @@ class H2Call:
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(request.timeout_s, self._late) if request.timeout_s is not None else None
         self._stall: asyncio.TimerHandle | None = None
-        self.task = loop.create_task(self._serve(handler))
-        self.task.add_done_callback(self._served)
-        line.load.tasks.add(self.task)
+        self._task: asyncio.Task[None] | None = loop.create_task(self._serve(handler))
+        self._task.add_done_callback(self._served)
+        line.load.tasks.add(self._task)
 
     # --- for the handler ------------------------------------------------------------------------------------------------------
 
@@ -121,6 +121,7 @@ class H2Call:
     def _served(self, task: "asyncio.Task[None]") -> None:
         """However the task ended; what went well has been told already."""
         self._line.load.tasks.discard(task)
+        self._task = None  # or what it ended with, whose traceback has this call in it, would keep both until the next collection
         if task.cancelled():
             self._finish(*(self._status or (Status.CANCELLED, "")))
         elif isinstance(error := task.exception(), Aborted):
@@ -207,12 +208,13 @@ class H2Call:
         if self._deadline is not None:
             self._deadline.cancel()
         self._forget()
-        self.task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     def end(self, status: Status, text: str) -> None:
         """Cancels the handler; the peer hears why."""
         self._status = self._status or (status, text)
-        if not self.task.cancel():
+        if self._task is None or not self._task.cancel():
             self._finish(status, text)
 
     # --- what it holds --------------------------------------------------------------------------------------------------------

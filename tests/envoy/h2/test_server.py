@@ -14,10 +14,11 @@ from headrace.ext_proc.envoy.h2.frames import Kind, Setting
 from headrace.ext_proc.envoy.h2.messages import framed
 from headrace.ext_proc.envoy.h2.protocol import WRITE_HIGH
 from headrace.ext_proc.envoy.h2.server import H2Server
-from headrace.ext_proc.envoy.transport import Call, Status
+from headrace.ext_proc.envoy.transport import Aborted, Call, Status
 from tests.e2e.envoy_process import short_directory
 from tests.envoy.h2.served import MIB, PATH, echo, never, served
 from tests.envoy.h2.wire import code_of, data
+from tests.garbage import no_garbage
 from tests.transcripts.site import WAIT, until
 
 
@@ -93,6 +94,35 @@ class Recorded:
 
     def close(self) -> None:
         raise AssertionError("nobody closes it")
+
+
+# --- what is left of a call -----------------------------------------------------------------------------------------------------
+
+
+async def _reads(call: Call) -> None:
+    while (message := await call.read()) is not None:
+        await call.write(message)
+    raise Aborted(Status.CANCELLED, "the peer ended first")
+
+
+WAYS = {
+    "the peer resets it": frames.rst_stream(1, ErrorCode.CANCEL),
+    "the handler gives up": data(1, framed(b"x"), end=True),
+    "it is late": b"",
+    "half a message": data(1, framed(b"x")[:-1], end=True),
+    "the connection is at fault": frames.frame(Kind.PING, 0, 0, b"short"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_nothing_of_a_call_is_left_to_the_garbage_collector(way: str) -> None:
+    async with served(_reads) as run, run.speaker() as peer:
+        with no_garbage():
+            peer.call(1, *([("grpc-timeout", "20m")] if way == "it is late" else []))
+            peer.say(data(1, framed(b"x")))
+            assert await peer.message(1) == b"x"
+            peer.say(WAYS[way])
+            await until(lambda: run.load == (0, 0), "the call has ended")
 
 
 # --- slow peers -------------------------------------------------------------------------------------------------------------------
