@@ -56,9 +56,11 @@ async def _waited(ask: Ask, coroutine: Coroutine[Any, Any, Verdict], waits_for: 
     """The resolution of a hook that was begun and waits for a future."""
     now = asyncio.get_running_loop().time()
     due = deadline_at(min(deadline, now + ask.link.timeout_ms / 1000), now)
+    rest = _rest(coroutine, waits_for)
+    del waits_for  # a future that fails has its error, whose traceback would have this frame, and that the future
     try:
         try:
-            verdict = _checked(await _rest(coroutine, waits_for))
+            verdict = _checked(await rest)
         finally:
             is_late = due.lift()
     except asyncio.CancelledError as error:
@@ -88,6 +90,7 @@ def _rest(begun: Coroutine[Any, Any, Verdict], waits_for: Any) -> Generator[Any,
             return verdict
         finally:
             del thrown  # its traceback has this frame in it
+    waits_for = None
     rest: Verdict = yield from begun
     return rest
 

@@ -146,6 +146,7 @@ def _resolve(future: Future[Reply], reply: Reply) -> None:
 
 
 def _fail(futures: Iterable[Future[Reply]], error: StoreUnavailable) -> None:
+    """Each gets an error of its own: what is raised keeps the frames that it passed."""
     for future in futures:
         if not future.done():
-            future.set_exception(error)
+            future.set_exception(type(error)(*error.args))

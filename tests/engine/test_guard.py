@@ -84,6 +84,21 @@ async def test_nothing_of_a_filter_that_is_stopped_is_left_to_the_garbage_collec
             assert (await guard(ask(never, slow), soon())).error == "TimeoutError"
 
 
+async def test_nothing_of_a_filter_whose_call_fails_is_left_to_it_either() -> None:
+    def called() -> asyncio.Future[Verdict]:
+        loop = asyncio.get_running_loop()
+        reply: asyncio.Future[Verdict] = loop.create_future()
+        loop.call_soon(reply.set_exception, ValueError("the store is down"))
+        return reply
+
+    async def asks() -> Verdict:
+        return await called()
+
+    with no_garbage():
+        for _ in range(2):
+            assert (await guard(ask(asks), soon())).error == "ValueError"
+
+
 async def test_a_filter_that_hangs_is_stopped_at_the_deadline_of_the_proxy() -> None:
     link = Link("lax", filter_of(), fail_open=True, timeout_ms=600_000)
     resolution = await guard(ask(never, link), asyncio.get_running_loop().time() + 0.001)
