@@ -81,8 +81,10 @@ def _rest(begun: Coroutine[Any, Any, Verdict], waits_for: Any) -> Generator[Any,
         try:
             yield waits_for
             break
-        except BaseException as error:  # a cancellation, or the time-out: the coroutine's to handle
+        except BaseException as error:  # the future's, a cancellation, or the time-out: the coroutine's to handle
             thrown = error
+        finally:
+            waits_for = None
         try:
             waits_for = begun.throw(thrown)
         except StopIteration as done:
@@ -90,7 +92,6 @@ def _rest(begun: Coroutine[Any, Any, Verdict], waits_for: Any) -> Generator[Any,
             return verdict
         finally:
             del thrown  # its traceback has this frame in it
-    waits_for = None
     rest: Verdict = yield from begun
     return rest
 
