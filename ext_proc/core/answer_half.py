@@ -36,6 +36,8 @@ class AnswerHalf(Course):
     def __init__(self, id: str, policy: Policy) -> None:
         super().__init__(id, policy)
         self._watchers: Sequence[Seated] = ()
+        self._may_wait = False
+        """Whether one of them may want a pause between two events."""
         self._parser: SseParser
         self._body: bytearray
 
@@ -55,6 +57,7 @@ class AnswerHalf(Course):
 
     def _watch(self) -> Answer:
         self._watchers = [seat for seat in reversed(self._seats) if seat.watches_stream]
+        self._may_wait = any(seat.may_wait for seat in self._watchers)
         self._parser = SseParser()
         self.state = State.STREAMING
         return Proceed(Edits(remove_headers=("content-length",)), read=Reading.STREAM)
@@ -105,7 +108,7 @@ class AnswerHalf(Course):
                 events += self._parser.finish()
         except StreamError as error:
             return self._cut([], Reply(502, "response.unreadable", f"The upstream's stream could not be read: {error}."))
-        if any(seat.may_wait or seat.session.away for seat in self._watchers):
+        if self._may_wait or any(seat.session.away for seat in self._watchers):
             return self._paced(events, end=end, trailers=trailers)
         out: list[bytes] = []
         try:

@@ -13,6 +13,8 @@ from headrace.ext_proc.core.json_body import encode, parse_lenient
 _END = rb"(?:\r\n|\n|\r(?!\n))"
 _BLANK_LINE = re.compile(_END + _END)
 _LINES = re.compile(r"\r\n|\n|\r")
+_DATA_ALONE = re.compile(rb"data: ([^\r\n]*+)\n\n")
+"""What most events are."""
 _BOM = b"\xef\xbb\xbf"
 
 MAX_EVENT = 8 * 1024 * 1024
@@ -34,11 +36,15 @@ class SseEvent:
 
     def with_json(self, document: Any) -> "SseEvent":
         """The same event (its name kept) with `document` as its data."""
-        return SseEvent.of(encode(document).decode(), self.name)
+        name = self.name
+        head = f"event: {name}\n".encode("utf-8", "replace") if name else b""
+        return SseEvent(b"%bdata: %b\n\n" % (head, encode(document)))  # JSON is one line
 
     @cached_property
     def fields(self) -> dict[str, str]:
         """Field name → value; several `data` lines are joined by newlines, comments are left out."""
+        if only := _DATA_ALONE.fullmatch(self.raw):
+            return {"data": only[1].decode("utf-8", "replace")}
         found: dict[str, str] = {}
         for line in _LINES.split(self.raw.removeprefix(_BOM).decode("utf-8", "replace")):
             name, _, value = line.partition(":")

@@ -112,7 +112,7 @@ def text_of(document: Any) -> str:
 def _delta_text(delta: Any) -> str:
     if not isinstance(delta, dict):
         return _string(delta)
-    words = [_string(delta.get(name)) for name in _TEXT_MEMBERS]
+    words = [word for name in _TEXT_MEMBERS if isinstance(word := delta.get(name), str)]
     for call in delta.get("tool_calls") or () if isinstance(delta.get("tool_calls"), list) else ():
         function = _mapping(_mapping(call).get("function"))
         words += [_string(function.get("name")), _string(function.get("arguments"))]

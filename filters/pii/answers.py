@@ -21,6 +21,8 @@ _WORDS = frozenset(
 _OPAQUE = frozenset({"signature", "encrypted_content", "data", "b64_json", "obfuscation", "embedding"})
 _JSON_MEMBERS = frozenset({"arguments", "partial_json"})
 LOGPROBS = "logprobs"
+_HAS_MEMBERS = (dict, list)
+_HAS_TEXT = (str, dict, list)
 
 
 class Then:
@@ -71,18 +73,26 @@ Told = tuple[Path, str, bool]
 """A string of an answer that is text: its path, itself, whether it is JSON."""
 
 
-def texts(document: Json, path: Path = (), name: str = "") -> Iterator[Told]:
-    """All there are. Log probabilities are left out."""
-    if isinstance(document, str):
-        if not _is_protocol(name, document):
-            yield path, document, name in _JSON_MEMBERS
-    elif isinstance(document, dict):
-        for key, value in document.items():
-            if key != LOGPROBS:
-                yield from texts(value, (*path, key), key)
-    elif isinstance(document, list):
-        for index, item in enumerate(document):
-            yield from texts(item, (*path, index), name)
+def texts(document: Json) -> Sequence[Told]:
+    """All there are, in their order. Log probabilities are left out."""
+    found: list[Told] = []
+    _collect(document, (), "", found)
+    return found
+
+
+def _collect(value: Json, path: Path, name: str, found: list[Told]) -> None:
+    """name: of the member that `value` is, or is in a list of. An event is walked for each word that a model writes."""
+    if isinstance(value, str):
+        if not _is_protocol(name, value):
+            found.append((path, value, name in _JSON_MEMBERS))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(item, _HAS_TEXT) and key != LOGPROBS:
+                _collect(item, (*path, key), key, found)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            if isinstance(item, _HAS_TEXT):
+                _collect(item, (*path, index), name, found)
 
 
 def _is_protocol(name: str, text: str) -> bool:
@@ -101,29 +111,29 @@ def changes(found: Iterable[Told], new_flow: NewFlow, skip: Iterable[Path] = ())
 
 def logprobs_of(document: Json, path: Path = ()) -> Iterator[SetMember]:
     """Takes log probabilities away: they spell the model's words token by token."""
-    if isinstance(document, dict):
-        for key, value in document.items():
-            if key == LOGPROBS and value:
-                yield SetMember((*path, key), None if isinstance(value, dict) else [])
-            else:
-                yield from logprobs_of(value, (*path, key))
-    elif isinstance(document, list):
-        for index, item in enumerate(document):
-            yield from logprobs_of(item, (*path, index))
+    members = document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    for key, value in members:
+        if key == LOGPROBS and value:
+            yield SetMember((*path, key), None if isinstance(value, dict) else [])
+        elif isinstance(value, _HAS_MEMBERS):
+            yield from logprobs_of(value, (*path, key))
 
 
 def with_members(document: Json, edits: Sequence[SetMember]) -> Json:
-    """A copy of `document` with members set. What is not on the way to one of them is shared."""
+    """A copy of `document` with members set, the outermost last. What is not on the way to one of them is shared."""
     if not edits:
         return document
-    here = {edit.path[0]: edit.value for edit in edits if len(edit.path) == 1}
-    below: dict[Any, list[SetMember]] = {}
-    for edit in edits:
-        if len(edit.path) > 1:
-            below.setdefault(edit.path[0], []).append(SetMember(edit.path[1:], edit.value))
-    copy = document.copy()
-    for step, inner in below.items():
-        copy[step] = with_members(copy[step], inner)
-    for step, value in here.items():
-        copy[step] = value
-    return copy
+    copies: dict[Path, Any] = {(): document.copy()}
+    for edit in sorted(edits, key=_depth, reverse=True) if len(edits) > 1 else edits:
+        at, path = copies[()], edit.path
+        for length, step in enumerate(path[:-1], 1):
+            inner = copies.get(path[:length])
+            if inner is None:
+                inner = at[step] = copies[path[:length]] = at[step].copy()
+            at = inner
+        at[path[-1]] = edit.value
+    return copies[()]
+
+
+def _depth(edit: SetMember) -> int:
+    return len(edit.path)

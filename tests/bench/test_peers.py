@@ -19,7 +19,7 @@ from tests.bench.peers.figures import Measured, Missing, PeerRun, Streamed, late
 from tests.bench.peers.gateways import DIRECT, ROWS, UNAVAILABLE
 from tests.bench.peers.leaks import ADDRESS, PLACES, Case, Leaks, cases, count, delta
 from tests.bench.peers.model import event
-from tests.bench.peers.paced import Paced, figures, letters
+from tests.bench.peers.paced import HELD_MS, Paced, figures, letters, smaller
 from tests.bench.peers.prompts import Prompts
 from tests.bench.peers.streams import Stream, chat
 
@@ -195,6 +195,16 @@ def test_everything_is_pinned_with_its_hash() -> None:
     assert environment.pinned()["litellm"] == "1.106.2"
     lock = json.loads((environment.PINS / "portkey" / "package-lock.json").read_text())
     assert all("integrity" in package for name, package in lock["packages"].items() if name)
+
+
+@pytest.mark.parametrize(
+    ("streams", "late", "wanted"),
+    [(200, [1, 2, 3], 0), (200, [1, HELD_MS + 1, 3], 100), (5, [HELD_MS + 1], 0), (20, [HELD_MS + 1], 5)],
+)
+def test_a_crowd_that_is_not_held_each_time_is_followed_by_the_next_smaller_one(
+    streams: int, late: list[float], wanted: int
+) -> None:
+    assert smaller([Paced(streams, 1000, 1.0, 1.0, 2.0, each, 50.0, []) for each in late]) == wanted
 
 
 def test_peaks_are_the_largest_of_all_phases() -> None:

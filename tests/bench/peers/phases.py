@@ -75,9 +75,14 @@ class Peers:
                 it = self.measured[gateway.name]
                 it.leaks = await leaks.ask(gateway)
                 it.crowds = [await paced.largest(gateway, url, self._efforts.events)]
-            for gateway in self._turns(gateways, "streams", first=1):
-                it = self.measured[gateway.name]
-                it.crowds = [*it.crowds, await paced.crowd(gateway, url, it.crowds[0].streams, self._efforts.events)]
+            while gateways:  # what was held once may be at the edge of what can be held
+                for gateway in self._turns(gateways, "streams", first=1):
+                    it = self.measured[gateway.name]
+                    it.crowds = [*it.crowds, await paced.crowd(gateway, url, it.crowds[0].streams, self._efforts.events)]
+                gateways = [gateway for gateway in gateways if paced.smaller(self.measured[gateway.name].crowds)]
+                for gateway in gateways:
+                    it = self.measured[gateway.name]
+                    it.crowds = [await paced.crowd(gateway, url, paced.smaller(it.crowds), self._efforts.events)]
 
     async def _budgets(self, url: str) -> None:
         starts = {row.name: row.tight for row in self._rows if row.tight}
