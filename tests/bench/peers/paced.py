@@ -102,7 +102,7 @@ async def largest(gateway: Gateway, model: str, events: int) -> Paced:
 
 
 def smaller(crowds: Sequence[Paced]) -> int:
-    """Streams of the next smaller crowd, where one of these, which are of one size, was not held; 0 where there is none, or no need."""
+    """Streams of the next smaller crowd, where one of these was not held, which are of one size; 0: there is none, or no need."""
     if all(crowd.held for crowd in crowds):
         return 0
     return max((streams for streams in CROWDS if streams < crowds[0].streams), default=0)
