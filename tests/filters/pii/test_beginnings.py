@@ -167,6 +167,12 @@ def test_what_is_clear_does_not_depend_on_how_the_text_comes(pattern: str, text:
     assert (clear, may) == made.clear(text, 0)
 
 
+@pytest.mark.parametrize("pattern", ["(?:a|aa)+c", "(a|a)*c", r"(?:\w|\w\w|\w\w\w)+!"])
+def test_a_pattern_that_takes_regex_too_long_may_begin_anywhere(pattern: str) -> None:
+    """RE2 takes it in linear time. Without a limit these take from seconds to years."""
+    assert _of(_own(pattern)).clear(f"{'a' * beginnings.LONGEST} b ", 0) == (0, True)
+
+
 # --- in a stream -----------------------------------------------------------------------------------------------------------------
 
 CODE_NAMES = [
