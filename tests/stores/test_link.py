@@ -72,7 +72,7 @@ async def test_a_connection_that_says_what_it_should_not_is_given_up_for_a_new_o
 async def test_calls_that_fail_together_fail_each_by_itself(tmp_path: Path) -> None:
     """An error that several raise has the frames of the last one."""
     async with linked(tmp_path, answers(b"?what\r\n")) as link:
-        one, other = await asyncio.gather(link.call(PING), link.call(PING), return_exceptions=True)
+        one, other = await asyncio.gather(*[link.call(PING) for _ in range(2)], return_exceptions=True)
         assert (type(one), str(one)) == (type(other), str(other))
         assert one is not other
 

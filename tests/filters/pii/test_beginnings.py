@@ -130,7 +130,7 @@ PIECES = [*_ATOMS, r"\s", r"\s+", r"\s{2}", r"\b", "^", "$", r"\W", r"\d+"]
 PIECES_BEYOND = [*PIECES, r"\w+", r"\S", r"[^\s]", r"\D", "é", "É+", "[à-ü]", "σ", "\u00a0", "[^é]"]
 
 
-_PATTERNS = st.one_of(st.lists(st.sampled_from(each), min_size=1, max_size=6).map("".join) for each in (PIECES, PIECES_BEYOND))
+_PATTERNS = st.one_of([st.lists(st.sampled_from(each), min_size=1, max_size=6).map("".join) for each in (PIECES, PIECES_BEYOND)])
 
 
 @given(_PATTERNS, st.text("ab1 \n,-\u00a0\u202féÉüΣς", max_size=24))
