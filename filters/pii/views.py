@@ -105,6 +105,8 @@ def _meant(written: re.Match[str]) -> str:
 def _decoded(run: str) -> str | None:
     """The text in a run of base64, or None for anything else: words, keys, images."""
     plain = run.rstrip("=").replace("-", "+").replace("_", "/")
+    if len(plain) % 4 == 1:  # cut off, or broken: a character that says six bits of the next byte
+        plain = plain[:-1]
     try:
         text = b64decode(plain + "=" * (-len(plain) % 4)).decode()
     except (Error, UnicodeDecodeError):

@@ -55,6 +55,14 @@ def test_what_is_written_in_another_way_within_base64_is_found(within: str) -> N
     assert [text[span.start : span.end] for span in DECODING.detect(text)] == [run]
 
 
+@pytest.mark.parametrize("left", range(44, len(_ENCODED)))
+def test_base64_that_is_cut_off_anywhere_is_read(left: int) -> None:
+    """The address ends with its 44th character; some readers pass over what is no base64 and go on."""
+    text = f"so it is {_ENCODED[:left]}:{_ENCODED[left:]} and no other"
+    [found] = DECODING.detect(text)
+    assert text[found.start : found.end] == _ENCODED[:left]
+
+
 @pytest.mark.parametrize(
     "text", ["100% off & more; a\\dir\\u12 x", "antidisestablishmentarianism_and_functions", "a" * 5000, "=?%%&;"]
 )
