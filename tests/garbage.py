@@ -1,4 +1,4 @@
-"""What only a collection frees: a request makes none of it, or every twentieth would wait for the collector."""
+"""What only a collection frees: exchanges make none of it, or callers would wait for the collector."""
 
 import gc
 from collections import Counter

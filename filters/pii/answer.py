@@ -98,7 +98,7 @@ class Answer:
         if document is None:
             return UNREADABLE if self._strict and response.body.strip() else PASS
         try:
-            found = list(texts(document))
+            found = texts(document)
             if self._scrubbing and self._scrubbing.searcher.is_heavy([text for _, text, _ in found]):
                 edits = await offload.run(self._edits, document, found)
             else:

@@ -46,7 +46,7 @@ _PLAIN = BEYOND | frozenset(ascii_letters)
 class Beginning(NamedTuple):
     """An expression in the syntax of `regex`, with its flags: one matches from where a finding begins, or what it hangs on.
 
-    ascii_only: where a match begins in a word with a letter beyond ASCII, or at such a blank, none need match.
+    ascii_only: it says nothing of words with letters beyond ASCII, nor of such blanks.
     """
 
     expression: str

@@ -122,8 +122,3 @@ class Restorer:
     @property
     def pending(self) -> bool:
         return bool(self._held)
-
-
-def restored(tokens: Tokens, text: str) -> str:
-    """A whole text with its tokens restored."""
-    return Restorer(tokens).whole(text)
