@@ -14,6 +14,7 @@ from headrace.ext_proc.envoy.h2.frames import PREFACE, Flag, Frame, FrameReader,
 from headrace.ext_proc.envoy.h2.messages import MessageReader, framed
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 from tests.envoy.h2.wire import block
+from tests.transcripts.site import WAIT
 
 WINDOW = 65_535
 """Of a connection, and of a stream unless the settings say otherwise."""
@@ -199,13 +200,15 @@ class RawPeer:
         self._tasks.add(task)
         try:
             await self.play(wire)
-        except (Gone, ConnectionError, asyncio.CancelledError):
+        except (Gone, ConnectionError):
             return
+        except asyncio.CancelledError:
+            await _farewell(reader, writer)
         except (AssertionError, ConnectionFault) as error:
             self.faults.append(error)
         finally:
             self._tasks.discard(task)
-            await _close(writer)
+            writer.close()
 
     async def rest(self) -> None:
         """Closes every connection, forgets them, and goes back to answering well. Raises what the plugin did wrong."""
@@ -218,11 +221,16 @@ class RawPeer:
             raise found[0]
 
 
-async def _close(writer: asyncio.StreamWriter) -> None:
-    """Returns when the plugin can see it: a request that comes first may be sent on this connection, and nginx logs that."""
-    writer.close()
-    with contextlib.suppress(ConnectionError):
-        await writer.wait_closed()
+async def _farewell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Ends our side, and returns when the plugin has closed its own: until it has seen the end, nginx may send a request there.
+
+    It would log that, and the plugin go on with another connection.
+    """
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        writer.write_eof()
+        async with asyncio.timeout(WAIT):
+            while await reader.read(1 << 16):
+                pass
 
 
 @contextlib.asynccontextmanager
