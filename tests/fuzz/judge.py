@@ -152,6 +152,8 @@ def _arrival(request: Received, part: Part, evidence: Evidence, said: str) -> Fo
     answer = _answer_to(request, evidence)
     if answer is not None and answer.status >= 400 and called:
         yield "refused and sent on", f"{answer.status} {said}"
+    if called and part.who is None and not _one_key_spoiled(evidence):
+        yield "nobody's call", said
     if called:
         yield from _call(request, part, called, _decision(answer, evidence), said)
 
@@ -159,6 +161,11 @@ def _arrival(request: Received, part: Part, evidence: Evidence, said: str) -> Fo
 def _where_credentials_are(request: Received, *, wild: bool) -> bytes:
     """Bytes changed at random may have broken a credential's header into one of another name, which is the client's own."""
     return b"\n".join(value for name, value in request.headers() if name in CREDENTIALS) if wild else request.head
+
+
+def _one_key_spoiled(evidence: Evidence) -> bool:
+    """Whether bytes changed at random may have left one of two credentials, which then counts."""
+    return evidence.case.wild and any(secret.encode() in b"".join(evidence.case.written) for secret in evidence.secrets)
 
 
 def _answer_to(request: Received, evidence: Evidence) -> Answer | None:
@@ -176,8 +183,6 @@ def _decision(answer: Answer | None, evidence: Evidence) -> Mapping[str, Any] | 
 def _call(request: Received, part: Part, called: set[str], decision: Mapping[str, Any] | None, said: str) -> Found:
     if decoding := shows(request.body, part.mail):
         yield "personal data at the upstream", f"{decoding}: {said}"
-    if part.who is None:
-        yield "nobody's call", said
     if request.header(b"content-encoding").strip() not in (b"", b"identity"):
         yield "a compressed body", said
     found = readings(request.body, request.header(b"content-type").decode("latin-1"))

@@ -112,6 +112,9 @@ def test_nobodys_call_is_found() -> None:
     good = evidence()
     nobody = replace(good.case, parts=(Part("7", MAIL, None, False),))
     assert [finding.kind for finding in judge(replace(good, case=nobody))] == ["nobody's call"]
+    wild = replace(nobody, wild=True)
+    assert [finding.kind for finding in judge(replace(good, case=wild))] == ["nobody's call"]
+    assert judge(replace(good, case=replace(wild, written=[SECRET[:9].encode(), SECRET[9:].encode()]))) == []
 
 
 @pytest.mark.parametrize(
