@@ -1,46 +1,72 @@
 """Words with which no finding begins: a stream gives them out before their segment has ended.
 
 Where a match of a pattern begins in a word and goes on behind it, the word and the blank behind it are the beginning of one, which
-`regex` calls a partial match. What is no plain word is not asked about: digits, brackets before a number, anything encoded.
+`regex` calls a partial match. What is no plain word is not asked about: digits, brackets before a number, anything encoded. Where a
+script has no blanks, its marks stand for them.
 """
 
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from string import ascii_letters
-from typing import NamedTuple
-from unicodedata import normalize
+from typing import NamedTuple, TypeAlias
+from unicodedata import category, normalize
 
 import regex  # type: ignore[import-untyped]
 
 from headrace.filters.pii.linear import CLASS
 from headrace.filters.pii.views import holds_text
 
-LONGEST = 48
+LONGEST = 96
 """Characters of a plain word: what is remembered is of one."""
 LONGEST_S = 0.002
 """Seconds for one expression: what is linear in RE2 may take `regex` a time that doubles with each letter."""
+_TRIES = 3
+"""`regex` counts the time of the whole process: other threads may have used it up."""
 REMEMBERED = 16_384
-"""Words, of some 100 bytes each."""
+"""Words, of some 200 bytes each."""
 
-_NEXT = re.compile(r"(\s*+)(\S++)(\s)")
-# A dot or a colon within a word may make it an address.
-_OPENING, _WITHIN, _CLOSING = "\"'“‘„‚«‹»›(*_¿¡", "'’-_", "\"'”’“‘»›«‹)*_,.;:!?…"
+# What ends a word as a blank does, and is no part of an address, however it is written.
+_ENDS = "“”—–…。、，；「」『』《》〈〉【】・،؛؟।"
+_NEXT = re.compile(rf"([\s{_ENDS}]*+)([^\s{_ENDS}]++)([\s{_ENDS}])")
+# A dot or a colon within a word may make it an address, but for a wide colon before a letter; %, & and \ what is written otherwise.
+_OPENING, _CLOSING = "\"'‘„‚«‹»›*¿¡", "\"'’‘»›«‹*,.;:!?"
+_WITHIN = "'’-_()（）[]{}<>！？：/|#=~^$`\ufe0f"
 _NOT_WITHIN = str.maketrans("", "", _WITHIN)
-_BULLETS = frozenset("-•–—")
-_USUAL_BLANKS = ("", " ", "\n")
-"""What stands before a word; a match may begin with it."""
-_BLANKS, _FEW_BLANKS = frozenset(" \t\r\n\u00a0\u202f"), 3
+_COLON = re.compile(r"：(?![^\W\d_]|$)")
+_NUMBER = re.compile(r"[(\[（［][-xX‐-―−ー－-／\s()（）［］.\[\]/~⁓∼～]*$")
+"""What a number may begin with whose digits follow: a bracket and marks."""
+_BLANKS, _FEW_BLANKS = frozenset(f" \t\r\n\u00a0\u202f\u3000{_ENDS}"), 6
+_FOLDED = str.maketrans({"，": ",", "；": ";", "：": ":", "！": "!", "？": "?", "（": "(", "）": ")", "\ufe0f": ""})
+"""As they are meant: see views."""
 
 
-def _letters(*ranges: range) -> frozenset[str]:
-    """Those that nothing reads as other letters."""
+def _of_categories(initials: str, *ranges: range) -> frozenset[str]:
+    """Characters that nothing reads as others, by the first letter of their Unicode category."""
     of = (chr(code) for each in ranges for code in each)
-    return frozenset(letter for letter in of if letter.isalpha() and normalize("NFKC", letter) == letter)
+    return frozenset(each for each in of if category(each)[0] in initials and normalize("NFKC", each) == each)
 
 
-BEYOND = _letters(range(0xC0, 0x250), range(0x1E00, 0x1F00), range(0x370, 0x530))
-"""Letters of words that are asked about, beyond ASCII: of Latin, Greek and Cyrillic."""
-_PLAIN = BEYOND | frozenset(ascii_letters)
+BEYOND = _of_categories(
+    "LM",  # letters, and marks that belong to one
+    range(0xC0, 0x250),  # Latin
+    range(0x1E00, 0x1F00),
+    range(0x370, 0x700),  # Greek, Cyrillic, Armenian, Hebrew, Arabic
+    range(0x750, 0x780),
+    range(0x900, 0xE80),  # of India and Thailand
+    range(0x10A0, 0x1100),  # Georgian
+    range(0x3005, 0x3100),  # Japanese
+    range(0x3400, 0xA000),  # Chinese
+    range(0xAC00, 0xD7A4),  # Korean
+) | {"\u0e33"}
+"""Letters of words that are asked about, beyond ASCII. The last is Thai: two letters in one, which nothing takes apart here."""
+_SYMBOLS = _of_categories("S", range(0x2190, 0x2C00), range(0x1F300, 0x1FB00))
+_PLAIN = BEYOND | _SYMBOLS | frozenset(ascii_letters)
+_WIDER_IN_REGEX = BEYOND | {"\u00a0", "\u202f", "\u3000"}
+"""Letters and blanks that RE2 takes for none in its mode for ASCII."""
+
+
+Expression: TypeAlias = "regex.Pattern[str]"
 
 
 class Beginning(NamedTuple):
@@ -61,10 +87,7 @@ class Beginnings:
         of = dict.fromkeys(expressions)
         self._all = [regex.compile(anywhere(each.expression), each.flags) for each in of]
         self._ascii_only = any(each.ascii_only for each in of)
-        marks = {*ascii_letters, *_OPENING, *_WITHIN, *_CLOSING, *_BULLETS}
-        first = [f"{before}{mark}" for mark in sorted(marks) for before in (*_USUAL_BLANKS, "a")]
-        self._usual = [each for each in self._all if any(_begins_in(each, mark, "") for mark in first)]
-        """Those of which a match begins with a letter or a mark of prose."""
+        self._by_letter: dict[str, Sequence[Expression]] = {}
         self._known: dict[tuple[str, str, str], bool] = {}
 
     def clear(self, text: str, start: int) -> tuple[int, bool]:
@@ -93,11 +116,22 @@ class Beginnings:
         return found
 
     def _asked(self, before: str, word: str, behind: str) -> bool:
-        beyond = not BEYOND.isdisjoint(word) or not (before + behind).isascii()
-        if beyond and self._ascii_only:
+        text = before + word
+        if self._ascii_only and not _WIDER_IN_REGEX.isdisjoint(text + behind):
             return True
-        asked = self._usual if before in _USUAL_BLANKS and not beyond else self._all
-        return any(_begins_in(each, before + word, behind) for each in asked)
+        written = {(text, behind), (text.translate(_FOLDED), behind.translate(_FOLDED))}
+        return any(self._one_begins_in(*each) for each in written)
+
+    def _one_begins_in(self, text: str, behind: str) -> bool:
+        asked = {each for letter in set(text) for each in self._beginning_with(letter)}
+        return any(_begins_in(each, text, behind) for each in asked)
+
+    def _beginning_with(self, letter: str) -> Sequence[Expression]:
+        """Those of which a match may begin with it."""
+        known = self._by_letter.get(letter)
+        if known is None:
+            known = self._by_letter[letter] = [each for each in self._all if _begins_in(each, letter, "")]
+        return known
 
 
 _TOKEN = re.compile(rf"(?P<place>\\[AbBzZ]|[\^$])|(?P<around>\(\?<?[=!])|(?P<open>\()|(?P<close>\))|\\.|{CLASS}|.", re.DOTALL)
@@ -121,23 +155,20 @@ def anywhere(pattern: str) -> str:
 
 
 def _is_plain(word: str) -> bool:
-    """Whether it consists of letters and marks of prose, and is no text in base64."""
-    if len(word) > LONGEST:
+    """Whether it consists of letters, symbols and marks of prose, and is no text in base64."""
+    if len(word) > LONGEST or _NUMBER.search(word) or _COLON.search(word):
         return False
-    core = word.lstrip(_OPENING).rstrip(_CLOSING)
-    if not core or core in _BULLETS:
-        return "(" not in word  # a number's
-    letters = core.translate(_NOT_WITHIN)
-    return letters.isalpha() and (letters.isascii() or _PLAIN.issuperset(letters)) and not holds_text(word)
+    letters = word.lstrip(_OPENING).rstrip(_CLOSING).translate(_NOT_WITHIN)
+    return (letters == "" or _PLAIN.issuperset(letters)) and not holds_text(word)
 
 
-def _begins_in(expression: "regex.Pattern[str]", text: str, behind: str) -> bool:
+def _begins_in(expression: Expression, text: str, behind: str) -> bool:
     """Whether a match may begin in `text`. One that begins with the blank behind it is the next word's."""
-    try:
-        match = expression.search(text + behind, partial=True, timeout=LONGEST_S)
-    except TimeoutError:
-        return True
-    return match is not None and (match.start() < len(text) or not match.partial)  # a whole one hides one that goes on
+    for _ in range(_TRIES):
+        with contextlib.suppress(TimeoutError):
+            match = expression.search(text + behind, partial=True, timeout=LONGEST_S)
+            return match is not None and (match.start() < len(text) or not match.partial)  # a whole one hides one that goes on
+    return True
 
 
 def of(sources: Iterable[Sequence[Beginning] | None]) -> Beginnings | None:

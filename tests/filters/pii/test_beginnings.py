@@ -1,8 +1,8 @@
 """Words that a stream gives out at once: no finding begins in them, whatever comes behind."""
 
 import random
+import re
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from string import ascii_letters
 
@@ -26,6 +26,7 @@ from headrace.filters.pii.secrets import CARD_IN_CONTEXT, SECRETS
 from headrace.filters.pii.segments import Scrubber
 from headrace.filters.pii.spans import Span
 from headrace.filters.pii.treatment import Treatment
+from headrace.filters.pii.views import views
 
 from .driver import delta, event, policy
 from .streaming import OTHER, asked
@@ -37,6 +38,16 @@ PROSE_BEYOND = (
     "Le comité s’est réuni mardi « dans l’ancienne bibliothèque », n'est-ce pas\u202f? "
     "Die „Grundstücksverkehrsgenehmigungszuständigkeit“ ärgert alle\u00a0- ¿verdad, señor Núñez? "
     "Η επιτροπή συμφώνησε — «Комитет согласился», bądź co bądź. "
+    "오늘 회의에서는 새로운 예산을 논의했습니다. "
+    "ناقش الاجتماع اليوم خطة الميزانية، واتفق الجميع. היום דנו בישיבה בתוכנית. आज की बैठक में चर्चा हुई। "
+)
+PROSE_WITHOUT_BLANKS = (
+    "今天的会议讨论了新的预算计划，大家一致认为“应该先完成第一阶段的工作”，然后再考虑后续的安排！世界卫生组织（WHO）表示：需要更多的时间。"
+    "本日の会議では、新しい「予算計画」について話し合いました。コンピューターのシステムは、もう少し時間が必要だと述べています…"
+)
+MARKED_UP = (
+    "## Summary\n\n- **Bold** and `code` – _some_ text 🎉 ⚠️ (really)\n| a | b |\n> quoted → and/or function(s)\n"
+    "The plan—which was old—is [here] {and} <there> #tag = ~most~ of “it” ✅\n"
 )
 PROSE = "The committee met on Tuesday - “in the old library”, as it's called - and well-read members agreed that more was needed. "
 
@@ -74,11 +85,13 @@ def test_none_that_begins_in_letters_beyond_ascii_either(start: int) -> None:
 
 
 def _found_behind_what_is_clear(text: str) -> int:
-    """How much each recognizer finds, all together; none of it begins in what is clear to that recognizer."""
+    """How much each recognizer finds, all together, as it is written and as it is meant; none of it begins in what is clear to that
+    recognizer."""
     found = 0
     for window in windows(text):
+        meant = list(views(window))
         for each, made in KNOWN:
-            spans = list(each.find(window))
+            spans = [*each.find(window), *(view.original(span) for view in meant for span in each.find(view.text))]
             clear, _ = made.clear(window, 0) if spans else (0, False)
             assert all(clear <= span.start for span in spans), f"{each.name}: {window!r}"
             found += len(spans)
@@ -86,9 +99,11 @@ def _found_behind_what_is_clear(text: str) -> int:
 
 
 def _beyond(text: str, chance: random.Random) -> str:
-    """The text with some of its letters and blanks replaced."""
-    letters = sorted(BEYOND)
-    others = {" ": ["\u00a0", "\u202f"], **dict.fromkeys(ascii_letters, letters)}
+    """The text with some of its letters, blanks and marks replaced, some of them by what is read as the same."""
+    letters = [*sorted(each for each in BEYOND if each < "\u1000"), *chance.sample(sorted(BEYOND), 500), "🎉"]
+    ends = [*"\u00a0\u202f\u3000", *beginnings._ENDS, *"，！？（：#|", "：（", "\ufe0f"]
+    others = {" ": ends, **dict.fromkeys(ascii_letters, letters)}
+    others |= {wide.translate(beginnings._FOLDED): [wide] for wide in "，；：！？（）"}
     return "".join(chance.choice(others[each]) if each in others and chance.random() < 0.1 else each for each in text)
 
 
@@ -125,13 +140,31 @@ def test_what_a_pattern_asks_of_the_text_around_is_left_out(pattern: str) -> Non
 
 _ATOMS = ("a", "b", "ab", "[ab]", "[^a]", "a+", "b?", "(?:a|b1)", " ", ".", "1", ",")
 PIECES = [*_ATOMS, r"\s", r"\s+", r"\s{2}", r"\b", "^", "$", r"\W", r"\d+"]
-PIECES_BEYOND = [*PIECES, r"\w+", r"\S", r"[^\s]", r"\D", "é", "É+", "[à-ü]", "σ", "\u00a0", "[^é]"]
+PIECES_BEYOND = [
+    *PIECES,
+    r"\w+",
+    r"\S",
+    r"[^\s]",
+    r"\D",
+    "é",
+    "É+",
+    "[à-ü]",
+    "σ",
+    "\u00a0",
+    "[^é]",
+    "你",
+    "[一-龥]+",
+    "，",
+    ":",
+    "！",
+    "#",
+]
 
 
 _PATTERNS = st.one_of([st.lists(st.sampled_from(each), min_size=1, max_size=6).map("".join) for each in (PIECES, PIECES_BEYOND)])
 
 
-@given(_PATTERNS, st.text("ab1 \n,-\u00a0\u202féÉüΣς", max_size=24))
+@given(_PATTERNS, st.text("ab1 \n,-\u00a0\u202féÉüΣς你好，。！：#|（\ufe0f", max_size=24))
 @example(r"\s{2}a", "b  a b")
 @example(r"É\W a", "éü a")
 @example(r"\S a", "b\u00a0 a")
@@ -140,12 +173,18 @@ _PATTERNS = st.one_of([st.lists(st.sampled_from(each), min_size=1, max_size=6).m
 @example(r"a$", "a\nb")
 @example(r"b[^a]\b", "b 1")
 @example(r"\b\W", "a- ")
+@example("好，a", "你好，a b")
+@example("b:a", "b：a b")
+@example(",b", "你，b a")
 @settings(max_examples=2000, deadline=None)
 def test_no_match_of_a_pattern_begins_in_what_is_clear(pattern: str, text: str) -> None:
     try:
         matches = [match.start() for match in compiled(pattern).finditer(text)]
     except BadPattern:
         return
+    for view in views(text):
+        spans = (Span(match.start(), match.end(), "CODE_NAME", 0.9) for match in compiled(pattern).finditer(view.text) if match[0])
+        matches += [view.original(span).start for span in spans]
     clear, _ = _of(_own(pattern)).clear(text, 0)
     assert all(clear <= start for start in matches)
 
@@ -193,22 +232,43 @@ def _letter_by_letter(scrubber: Scrubber, text: str) -> str:
     return "".join(map(scrubber.feed, text)) + scrubber.flush()
 
 
-@pytest.mark.parametrize("start", range(0, 300, 50))
-def test_a_stream_is_scrubbed_as_the_whole_text_is(start: int) -> None:
-    everything = detector_for(Plan(tuple((entity, 0.4) for entity in sorted(best_scores()))))
-    for seed in range(start, start + 50):
-        text = f"{PROSE}{generate(seed)} {PROSE}{generate(seed + 1000)}"
+EVERYTHING = Plan(tuple((entity, 0.4) for entity in sorted(best_scores())), layers=frozenset({"context", "code", "decode"}))
+
+
+@pytest.mark.parametrize(
+    "prose", [PROSE, PROSE_BEYOND, PROSE_WITHOUT_BLANKS, MARKED_UP], ids=["ASCII", "beyond", "without blanks", "marked up"]
+)
+@pytest.mark.parametrize("start", range(0, 120, 40))
+def test_a_stream_is_scrubbed_as_the_whole_text_is(start: int, prose: str) -> None:
+    everything = detector_for(EVERYTHING)
+    for seed in range(start, start + 40):
+        text = f"{prose}{generate(seed)}{prose}{generate(seed + 1000)}"
         whole = substituted(text, TREATMENT.apart(everything.detect(text)), _redact)
         assert _letter_by_letter(Scrubber(Searcher(everything, TREATMENT), _redact), text) == whole, f"seed {seed}"
 
 
-@pytest.mark.parametrize("prose", [PROSE, PROSE_BEYOND], ids=["ASCII", "beyond"])
+LATE = re.compile(rf"[\s{beginnings._ENDS}]*+")
+
+
+@pytest.mark.parametrize("prose", [PROSE, PROSE_BEYOND, MARKED_UP], ids=["ASCII", "beyond", "marked up"])
 def test_prose_passes_word_by_word(prose: str) -> None:
-    everything = detector_for(Plan(tuple((entity, 0.4) for entity in sorted(best_scores()))))
-    scrubber = Scrubber(Searcher(everything, TREATMENT), _redact)
-    words = (prose * 5).split(" ")
-    for word, behind in pairwise(words):
-        assert scrubber.feed(f"{word} ").strip() == word, f"before {behind}"
+    held = _held(prose * 5, re.findall(r"\S+\s+", prose * 5))
+    assert all(LATE.fullmatch(each) for each in held), held
+
+
+def test_prose_without_blanks_passes_from_mark_to_mark() -> None:
+    held = _held(PROSE_WITHOUT_BLANKS * 5, re.findall(r".+?[，。“”「」、…]+", PROSE_WITHOUT_BLANKS * 5))
+    assert all(LATE.fullmatch(each) for each in held), held
+
+
+def _held(text: str, pieces: Sequence[str]) -> Sequence[str]:
+    """What is held back after each piece of the text."""
+    scrubber, fed, given, held = Scrubber(Searcher(detector_for(EVERYTHING), TREATMENT), _redact), "", "", []
+    for piece in pieces:
+        fed, given = fed + piece, given + scrubber.feed(piece)
+        held.append(fed.removeprefix(given))
+    assert fed == text
+    return held
 
 
 UNKNOWN = (r"\Qproject falcon\E", "[[:alpha:]]+ falcon", "(?i)project falcon", r"\pL+ falcon", r"\Balcon heavy", r"(?-s)a b")
