@@ -19,7 +19,7 @@ from headrace.filters.pii.parts import parts
 from headrace.filters.pii.presidio import finders
 from headrace.filters.pii.recognizers import Finder, best_of
 from headrace.filters.pii.spans import Span, without_duplicates
-from headrace.filters.pii.views import HINTS, views
+from headrace.filters.pii.views import HINTS, outside_escapes, views
 
 COURTEOUS = 8 * 1024
 """Characters beyond which a search stops between segments for other threads."""
@@ -93,7 +93,10 @@ class PatternDetector:
         """What the recognizers whose gates are open find in one segment."""
         if not opened:
             return ()
-        found = [*self._search(text, opened), *(self._behind(text) if _VIEWS in opened else ())]
+        found = self._search(text, opened)
+        if _VIEWS in opened:
+            meant = list(self._behind(text))
+            found = [*outside_escapes(text, found, meant), *meant]
         return through(self._layers, text, without_duplicates(found)) if found else ()
 
     def _behind(self, text: str) -> Iterator[Span]:

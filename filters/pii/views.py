@@ -20,8 +20,11 @@ _INVISIBLE = "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2
 _FOLDED = "\u00b2\u00b3\u00b9\u2070-\u209c\u2460-\u24ff\ufe50-\ufe6f\uff01-\uffee\U0001d400-\U0001d7ff\U000e0020-\U000e007f"
 _PERCENT = r"(?:%[0-9A-Fa-f]{2})+"
 _ENTITY = r"&(?:\#[0-9]{1,7}|\#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
-_ESCAPE = r"\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}"
+# Any number of backslashes: JSON that stands in JSON has its escapes escaped.
+_ESCAPE = r"(?<!\\)\\++(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[bfnrt])"
+_BLANKS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _WRITTEN = re.compile(rf"(?P<percent>{_PERCENT})|(?P<entity>{_ENTITY})|(?P<escape>{_ESCAPE})|[{_INVISIBLE}{_FOLDED}]")
+_ESCAPES = re.compile(_ESCAPE)
 LEAST_RUN = 20
 """Characters. Shorter runs of base64 are not decoded: most words are one."""
 _BASE64 = re.compile(rf"[A-Za-z0-9+/_\-]{{{LEAST_RUN},}}={{0,2}}")
@@ -32,6 +35,7 @@ HINTS = (
     r"%[0-9a-f]{2}",
     "&(?:#|[a-z]{2})",
     r"\\[ux][0-9a-f]{2}",
+    r"\\[bfnrt]",
     rf"[a-z0-9+/_\-]{{{LEAST_RUN}}}",
     r"[\x{ad}\x{b2}\x{b3}\x{b9}\x{34f}\x{61c}\x{180e}\x{200b}-\x{209c}\x{2460}-\x{24ff}\x{fe00}-\x{fe6f}\x{feff}-\x{ffee}]",
     r"[\x{1d400}-\x{1d7ff}\x{e0020}-\x{e007f}]",
@@ -65,6 +69,15 @@ def views(text: str) -> Iterator[View]:
             yield from (View(deeper.text, run.start(), run.end()) for deeper in views(inner))  # each a quarter shorter
 
 
+def outside_escapes(text: str, spans: Sequence[Span], meant: Sequence[Span]) -> Sequence[Span]:
+    """Findings in a text, without those that begin within an escape where the same is meant behind it: `njane@…` of `\\njane@…`."""
+    if not meant or "\\" not in text:
+        return spans
+    behind = {(span.entity, span.start) for span in meant}
+    within = {at: each.end() for each in _ESCAPES.finditer(text) for at in range(each.start() + 1, each.end())}
+    return [span for span in spans if (span.entity, within.get(span.start)) not in behind]
+
+
 def holds_text(word: str) -> bool:
     """Whether a run of base64 in `word` does."""
     return any(_decoded(run[0]) is not None for run in _BASE64.finditer(word))
@@ -96,7 +109,8 @@ def _meant(written: re.Match[str]) -> str:
         case "entity":
             return html.unescape(value)
         case "escape":
-            return chr(int(value[2:], 16))
+            letter, *digits = value.lstrip("\\")
+            return chr(int("".join(digits), 16)) if digits else _BLANKS[letter]
     if 0xE0020 <= ord(value) <= 0xE007E:  # tag characters: invisible letters
         return chr(ord(value) - 0xE0000)
     return "" if unicodedata.category(value) in ("Cf", "Mn") else unicodedata.normalize("NFKC", value)

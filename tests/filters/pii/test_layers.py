@@ -1,6 +1,7 @@
 """What goes beyond Presidio's own findings: context words, encoded text, source code, secrets."""
 
 import base64
+import json
 
 import pytest
 from hypothesis import given, settings
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 from headrace.filters.pii.code import is_code, plausible
 from headrace.filters.pii.custom import BadPattern, LinearPattern, LinearRecognizer, compiled, luhn, mod97, verhoeff
 from headrace.filters.pii.detector import PatternDetector, entities
+from headrace.filters.pii.rewriting import substituted
 from headrace.filters.pii.secrets import ENTITIES, SECRETS
-from headrace.filters.pii.spans import Span
+from headrace.filters.pii.spans import Span, disjoint
 from headrace.filters.pii.views import views
 
 DECODING = PatternDetector({"EMAIL_ADDRESS": 0.4, "CREDIT_CARD": 0.4}, decode=True)
@@ -79,6 +81,37 @@ def test_a_view_maps_every_character_into_the_text_and_in_order(text: str) -> No
         assert len(view.starts) == len(view.ends) == len(view.text)
         assert list(view.starts) == sorted(view.starts)
         assert all(0 <= start < end <= len(text) for start, end in zip(view.starts, view.ends, strict=True))
+
+
+NUMBERS = PatternDetector(
+    {"EMAIL_ADDRESS": 0.4, "CREDIT_CARD": 0.4, "US_SSN": 0.4, "IBAN_CODE": 0.4, "PHONE_NUMBER": 0.4}, decode=True
+)
+ROWS = ["Ann\t536-90-4399\t4111111111111111", "DE89370400440532013000", "+1 415-555-2671", "ned@example.org", "<joan@example.org>"]
+MEANT = ["Ann\t[US_SSN]\t[CREDIT_CARD]", "[IBAN_CODE]", "[PHONE_NUMBER]", "[EMAIL_ADDRESS]", "<[EMAIL_ADDRESS]>"]
+
+
+@pytest.mark.parametrize("depth", range(4))
+@pytest.mark.parametrize("between", ["\n", "\t", "\r\n", "\f", "\u2028"])
+def test_values_in_json_are_found_and_leave_it_json(between: str, depth: int) -> None:
+    """As tools give their results. No finding takes a part of an escape with it."""
+    text = between.join(["rows:", *ROWS, "end"])
+    for _ in range(depth):
+        text = json.dumps({"a": text}).replace("<", r"\u003c")
+    left = substituted(text, disjoint(NUMBERS.detect(text)), lambda span, _: f"[{span.entity}]")
+    for _ in range(depth):
+        left = json.loads(left)["a"]
+    assert left == between.join(["rows:", *MEANT, "end"])
+
+
+def test_an_escape_is_none_where_nothing_is_meant_behind_it() -> None:
+    text = r"in C:\temp\njane: write to \u or jane@example.com"
+    assert [text[span.start : span.end] for span in DECODING.detect(text)] == ["jane@example.com"]
+
+
+@pytest.mark.parametrize("text", ["\\" * 200_000, r"\u12" * 50_000])
+def test_backslashes_without_end_are_read_once(text: str) -> None:
+    """Each is the beginning of one run only. Read from each on, these take minutes."""
+    assert list(views(text)) == []
 
 
 # --- context ---------------------------------------------------------------------------------------------------------------------
