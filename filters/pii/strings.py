@@ -8,7 +8,7 @@ from typing import Any, Union
 from msgspec import Struct
 
 from headrace.ext_proc.core.verdict import Json, Path
-from headrace.filters.pii.encoded import BASE64, is_readable
+from headrace.filters.pii.encoded import BASE64, head_of, is_readable
 from headrace.filters.pii.views import LEAST_RUN, holds_text
 
 
@@ -44,7 +44,6 @@ OTHERS, OF_TYPE = "**", "?"
 _NO_RULES: Rules = {}
 # What no name, id or model needs a second look for. Longer, or with other characters, it is text, wherever it stands.
 _WORD = re.compile(r"[A-Za-z0-9_.:/#$\-]{0,256}")
-_DATA_URL = re.compile(r"data:[\w.+/\-]*(?:;[\w=.\-]+)*;base64,", re.IGNORECASE)
 # A number below a million has six digits or fewer; it is nobody's card, and seldom a telephone number.
 _LEAST_NUMBER = 1_000_000
 # Shorter, base64 is searched as it stands, too: a card's number is base64 as well.
@@ -165,8 +164,8 @@ def is_word(value: str) -> bool:
 
 def is_opaque(value: str) -> bool:
     """Whether `value` can only be bytes: base64, or a data URL of base64."""
-    url = _DATA_URL.match(value)
-    return BASE64.fullmatch(value, url.end() if url else 0) is not None
+    end, base64, usual = head_of(value)
+    return base64 and usual and BASE64.fullmatch(value, end) is not None
 
 
 def spelled(path: Path) -> str:

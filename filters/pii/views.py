@@ -109,8 +109,8 @@ def _meant(written: re.Match[str]) -> str:
         case "entity":
             return html.unescape(value)
         case "escape":
-            letter, *digits = value.lstrip("\\")
-            return chr(int("".join(digits), 16)) if digits else _BLANKS[letter]
+            letter = value.lstrip("\\")
+            return _BLANKS.get(letter) or chr(int(letter[1:], 16))
     if 0xE0020 <= ord(value) <= 0xE007E:  # tag characters: invisible letters
         return chr(ord(value) - 0xE0000)
     return "" if unicodedata.category(value) in ("Cf", "Mn") else unicodedata.normalize("NFKC", value)

@@ -1,7 +1,7 @@
 """Where texts of requests stand: what is declared, what nobody declared, what stands encoded, what is not looked at."""
 
 import json
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +201,44 @@ def test_text_of_a_file_is_searched_decoded_and_written_anew(redacting: Policy, 
     assert data.split(",")[0] == url.split(",")[0] or "," not in url
 
 
+PDF = b64encode(b"%PDF-1.7\n" + b"a line of text\n" * 400 + bytes(range(256)) * 3).decode()
+PNG = b64encode(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4).decode()
+
+
+HEADS = [
+    "",
+    ";name=my%20file.txt",
+    ';charset="utf-8"',
+    ";filename=a,b.txt",
+    ';filename="a;base64.txt"',
+    "; x",
+    ";header=present;charset=utf-8",
+]
+
+
+@pytest.mark.parametrize("blanks", ["", " "])
+@pytest.mark.parametrize("head", HEADS)
+def test_a_data_url_may_have_any_parameters(redacting: Policy, head: str, blanks: str) -> None:
+    url = f"{blanks}data:text/plain{head};{blanks}base64{blanks},{blanks}"
+    long = f"{'lorem ipsum dolor sit amet ' * 400}{TEXT}"
+    sent = Talk(redacting).sent(user([{"type": "file", "file": {"file_data": f"{url}{_b64(long)}", "filename": "a.txt"}}]))
+    data = sent["messages"][0]["content"][0]["file"]["file_data"]
+    assert data.startswith(url)
+    assert b64decode(data.removeprefix(url)).decode() == long.replace(EMAIL, "<EMAIL_ADDRESS>")
+
+
+def test_parameters_of_a_data_url_are_searched(redacting: Policy) -> None:
+    files = [
+        f"data:text/plain;name={EMAIL};base64,{_b64('no')}",
+        f"data:image/png;name={EMAIL};base64,{PNG[:400]}",
+        f"data:,{EMAIL};base64,{_b64('n')}",
+    ]
+    sent = Talk(redacting).sent(user([{"type": "file", "file": {"file_data": each}} for each in files]))
+    for each, written in zip(files, sent["messages"][0]["content"], strict=True):
+        data = written["file"]["file_data"]
+        assert EMAIL not in data and "<EMAIL_ADDRESS>" in data and data.endswith(each.partition(EMAIL)[2])
+
+
 def test_an_anthropic_document_is_read_as_its_source_says(redacting: Policy) -> None:
     def source(**members: str) -> dict[str, Any]:
         return {"type": "document", "source": members}
@@ -214,10 +252,6 @@ def test_an_anthropic_document_is_read_as_its_source_says(redacting: Policy) -> 
     read = opened(encoded["source"]["data"])
     assert read is not None and "<EMAIL_ADDRESS>" in read.text
     assert plain["source"]["data"] == "<CREDIT_CARD>"
-
-
-PDF = b64encode(b"%PDF-1.7\n" + b"a line of text\n" * 400 + bytes(range(256)) * 3).decode()
-PNG = b64encode(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4).decode()
 
 
 def test_what_is_not_looked_at_is_named_and_left_alone(redacting: Policy) -> None:
