@@ -36,7 +36,7 @@ class Encoded(NamedTuple):
 
 
 class _Head(NamedTuple):
-    """The beginning of a data URL, as far as `end`; of no other string, where that is 0. usual: there is nothing to search in it."""
+    """The beginning of a data URL, as far as `end`; 0 for any other string. usual: there is nothing to search in it."""
 
     end: int
     base64: bool
