@@ -22,8 +22,10 @@ class Kind(Enum):
     """An image, audio, a file: text in base64 is searched decoded; other bytes are not looked at, and counted."""
     REFERENCE = "reference"
     """The id of a file that the upstream has: not looked at, and counted."""
+    CREDENTIAL = "credential"
+    """What the upstream is to show a server of tools: not looked at, and counted."""
     LINK = "link"
-    """The URL of an image: searched for everything but URLs."""
+    """Where the upstream is to go, or not to: searched for everything but URLs."""
     EMBEDDED = "embedded"
     """JSON inside a string: its values are searched, decoded."""
     FREE = "free"
@@ -137,10 +139,10 @@ def _string(found: Collected, value: str, path: Path, rule: Rule) -> None:
         found.undeclared.append(path)
     if kind is Kind.MEDIA:
         _media(found, value, path)
-    elif kind is Kind.REFERENCE and is_word(value):
+    elif kind is Kind.CREDENTIAL or (kind is Kind.REFERENCE and is_word(value)):
         found.count_unread(path)
     else:
-        found.texts.append(Text(path, value, Kind.EMBEDDED if kind is Kind.EMBEDDED else Kind.TEXT))
+        found.texts.append(Text(path, value, kind if kind in (Kind.EMBEDDED, Kind.LINK) else Kind.TEXT))
 
 
 def _media(found: Collected, value: str, path: Path) -> None:
