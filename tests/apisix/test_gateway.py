@@ -1,7 +1,9 @@
 """What the plugin adds to the protocol: who APISIX says calls, variables for its loggers, and the configurations it refuses."""
 
+import asyncio
 import json
 import re
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from headrace.ext_proc.core.effects import Settle
+from headrace.ext_proc.core.effects import Release, Settle
 from headrace.ext_proc.core.usage import Usage
 from headrace.ext_proc.envoy.access_log import METHOD, AccessLog
 from headrace.ext_proc.envoy.health import Health
@@ -89,21 +91,23 @@ async def gateway(
     conf: Mapping[str, Any] | None = None,
     flush: str = "postpone_output 0;",
     log: Callable[[AccessLog], Handler] | None = None,
+    policy: Mapping[str, Any] = POLICY,
+    port: int | None = None,
 ) -> AsyncIterator[Gateway]:
-    """stands: what APISIX has put into the request's context. log: makes the access log's handler."""
+    """stands: what APISIX has put into the request's context. log: makes the access log's handler. port: of another upstream."""
     stand = Stand()
     async with AsyncExitStack() as stack:
         sockets = stack.enter_context(short_directory())
         upstream = await stack.enter_async_context(StubUpstream("standard"))
         stand.upstreams = [upstream]
-        stand.site = await stack.enter_async_context(Site(Transcript("x", POLICY, (), TURN, {}), folder))
+        stand.site = await stack.enter_async_context(Site(Transcript("x", policy, (), TURN, {}), folder))
         logged = AccessLog(stand.submit)
         served = {**methods(stand.processor(), logged, Health(lambda: True)), **({METHOD: log(logged)} if log else {})}
         server = listen(DEFAULT, served, f"unix:{sockets}/w.sock")
         await server.start()
         stack.push_async_callback(server.stop, 0)
         upstream.answer = lambda _, reply: reply.whole(TURN.upstream.body)
-        servers = {"standard": ("127.0.0.1", httpx.URL(upstream.url).port or 80)}
+        servers = {"standard": ("127.0.0.1", port or httpx.URL(upstream.url).port or 80)}
         settings = {"service": [f"unix:{sockets}/w.sock"], **(conf or {})}
         nginx = await stack.enter_async_context(running_nginx(sockets, settings, servers, stands, flush))
         plain, ai = [await stack.enter_async_context(caller(path)) for path in (nginx.plain, nginx.ai)]
@@ -245,3 +249,32 @@ async def test_a_settlement_waits_for_a_service_that_is_away(ai: bool, tmp_path:
         assert settled.usage == (Usage(8, 2) if ai else None)
         assert flaky.calls == 3
         assert "settlements wait, the service has not taken them" in it.log.read_text()
+
+
+LIMIT = {"name": "b", "per": ["team"], "limit": {"tokens": 100_000}, "window": "day"}
+BUDGETED = POLICY | {"budgets": [LIMIT], "filters": [{"identity": {}}, {"budget": {}}, {"routing": {}}]}
+
+
+async def test_what_no_upstream_has_had_is_not_charged(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    async with gateway(tmp_path, stands=CONSUMER, policy=BUDGETED, port=port) as it:
+        answer = await it.chat(ai=False)
+        assert (answer.status_code, answer.headers["x-headrace-reason"]) == (503, "upstream.unavailable")
+        assert answer.json()["error"]["code"] == "upstream.unavailable"
+        await until(lambda: len(it.site.settled) == 1, "the end")
+        assert isinstance(it.site.settled[0], Release)
+
+
+async def test_what_an_upstream_may_have_had_is_charged(tmp_path: Path) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with gateway(tmp_path, stands=CONSUMER, policy=BUDGETED, port=port) as it:
+            assert (await it.chat(ai=False)).status_code == 503
+            await until(lambda: len(it.site.settled) == 1, "the end")
+            (settled,) = it.site.settled
+            assert isinstance(settled, Settle) and settled.usage is None

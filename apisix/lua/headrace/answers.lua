@@ -70,9 +70,11 @@ local function begin(ctx, status, headers)
     return answer.reading, true
 end
 
-local function failed(ctx)
-    core.response.set_header("content-type", "application/json", "x-headrace-reason", "gateway.unavailable")
-    return 503, words.error(ctx.var.uri, 503, "gateway.unavailable")
+-- An error of the gateway's own in place of the answer.
+local function failed(ctx, code)
+    ctx.headrace.metadata.reason = code
+    core.response.set_header("content-type", "application/json", "x-headrace-reason", code)
+    return 503, words.error(ctx.var.uri, 503, code)
 end
 
 local function first_piece(conf, ctx, headers)
@@ -80,7 +82,7 @@ local function first_piece(conf, ctx, headers)
     if type(reading) == "table" then
         return refuse(ctx, reading)
     elseif not fine and not passes_on(conf, ctx, err) then
-        return failed(ctx)
+        return failed(ctx, "gateway.unavailable")
     end
     ctx.headrace_reading = reading
     if reading == nil then
@@ -95,7 +97,7 @@ local function whole(conf, ctx, body)
         if passes_on(conf, ctx, err) then
             return nil, body
         end
-        return failed(ctx)
+        return failed(ctx, "gateway.unavailable")
     elseif answer.refusal then
         return refuse(ctx, answer.refusal)
     end
@@ -186,11 +188,15 @@ local function send_headers(response)
     end
 end
 
-local function unreachable(ctx, err)
+local function unavailable(ctx, err)
     core.log.error("headrace: the upstream has not answered: ", err)
+    return failed(ctx, "upstream.unavailable")
+end
+
+-- The upstream may have had the request.
+local function unanswered(ctx, err)
     ctx.headrace:cancel()
-    core.response.set_header("content-type", "application/json", "x-headrace-reason", "upstream.unavailable")
-    return 503, words.error(ctx.var.uri, 503, "upstream.unavailable")
+    return unavailable(ctx, err)
 end
 
 -- The body of an answer, in one string; nil and why where it cannot be had.
@@ -258,12 +264,13 @@ end
 function _M.fetch(conf, ctx)
     local client, err = connected(ctx)
     if not client then
-        return unreachable(ctx, err)
+        ctx.headrace:unsent()
+        return unavailable(ctx, err)
     end
     local response
     response, err = client:request(request_of(ctx))
     if not response then
-        return unreachable(ctx, err)
+        return unanswered(ctx, err)
     end
     send_headers(response)
     local status, said = first_piece(conf, ctx, response.headers)
@@ -276,7 +283,7 @@ function _M.fetch(conf, ctx)
     local body
     body, err = collect(response)
     if not body then
-        return unreachable(ctx, err)
+        return unanswered(ctx, err)
     end
     finished(client, true)
     status, said = whole(conf, ctx, body)

@@ -6,6 +6,9 @@ local grpc = require("headrace.grpc")
 local pairs, setmetatable = pairs, setmetatable
 
 local _M = {}
+
+local NOT_CONNECTED = "upstream_reset_before_response_started{connection_failure}"  -- as Envoy says it
+
 local Exchange = {}
 Exchange.__index = Exchange
 
@@ -115,6 +118,16 @@ end
 -- has failed.
 function Exchange:response_headers(headers, ends)
     return self:must(ext_proc.response_headers(headers, ends), "response_headers")
+end
+
+-- No upstream has had the request: nothing is charged for it.
+function Exchange:unsent()
+    local told = ext_proc.response_headers({ { ":status", "503" } }, true, NOT_CONNECTED)
+    if self:must(told, "response_headers") then
+        self:close()
+    else
+        self:cancel()
+    end
 end
 
 -- An answer that is no stream, whole. Gives edits with `body`, or a refusal. Nil and why where the service has failed.

@@ -10,6 +10,7 @@ local _M = {
     METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process",
 }
 
+local FILTER = "envoy.filters.http.ext_proc"
 local BUFFERED, FULL_DUPLEX_STREAMED = 2, 4
 
 local function header_map(headers)
@@ -36,9 +37,10 @@ function _M.request_body(body)
     return bytes(4, bytes(1, body) .. uint(2, true))
 end
 
--- Of an answer that an upstream gave; replies of the gateway's own are not sent.
-function _M.response_headers(headers, ends)
-    return bytes(3, http_headers(headers, ends))
+-- Of an answer that an upstream gave. details: of a reply of the gateway's own, as Envoy names where it comes from.
+function _M.response_headers(headers, ends, details)
+    local told = details and metadata.attributes(9, FILTER, { ["response.code_details"] = details }) or ""
+    return bytes(3, http_headers(headers, ends)) .. told
 end
 
 function _M.response_body(chunk, ends)

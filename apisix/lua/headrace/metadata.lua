@@ -13,14 +13,15 @@ local function written(value)
     return type(value) == "number" and protobuf.double_field(NUMBER, value) or bytes(TEXT, value)
 end
 
-local function entry(name, value)
-    return bytes(1, bytes(1, name) .. bytes(2, value))
+-- One of a map's.
+local function entry(field, name, value)
+    return bytes(field, bytes(1, name) .. bytes(2, value))
 end
 
 local function struct(members)
     local out = {}
     for name, value in pairs(members) do
-        out[#out + 1] = entry(name, written(value))
+        out[#out + 1] = entry(1, name, written(value))
     end
     return concat(out)
 end
@@ -29,9 +30,14 @@ end
 function _M.write(namespaces)
     local out = {}
     for name, members in pairs(namespaces) do
-        out[#out + 1] = entry(name, struct(members))
+        out[#out + 1] = entry(1, name, struct(members))
     end
     return concat(out)
+end
+
+-- What a filter was told of a request or an answer, as one entry of the map in `field`. members: name to value.
+function _M.attributes(field, filter, members)
+    return entry(field, filter, struct(members))
 end
 
 return _M
