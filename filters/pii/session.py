@@ -129,11 +129,14 @@ class PiiSession(Session):
 
 
 def asks_for_json(document: Any) -> bool:
-    """Whether the answer's text is to be JSON: `response_format` of chat completions, `text.format` of the Responses API."""
+    """Whether the answer's text is to be JSON.
+
+    `response_format` of chat completions, `text.format` of the Responses API, `output_format` and `output_config.format` of Anthropic's.
+    """
     members = document if isinstance(document, dict) else {}
-    text = members.get("text")
-    wanted = members.get("response_format") or (text.get("format") if isinstance(text, dict) else None)
-    return isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema")
+    holders = [members, *(each for name in ("text", "output_config") if isinstance(each := members.get(name), dict))]
+    wanted = [each.get(name) for each in holders for name in ("response_format", "output_format", "format")]
+    return any(isinstance(each, dict) and each.get("type") in ("json_object", "json_schema") for each in wanted)
 
 
 def _has_tokens(request: Request, endpoint: Endpoint) -> bool:

@@ -184,6 +184,18 @@ def test_json_that_was_asked_for_stays_valid_when_a_value_is_put_into_it(restori
         assert json.loads(answer["choices"][0]["message"]["content"]) == {"url": value}
 
 
+@pytest.mark.parametrize(
+    "asked_for", [{"output_format": {"type": "json_schema"}}, {"output_config": {"format": {"type": "json_schema"}}}]
+)
+def test_so_does_what_was_asked_of_anthropic(restoring: Policy, asked_for: dict[str, Any]) -> None:
+    value = "http://example.com/a\\b"
+    talk = Talk(restoring, "/v1/messages")
+    sent = talk.sent({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": value}], **asked_for})
+    (token,) = re.findall("<URL_.{8}>", json.dumps(sent))
+    answer = talk.whole({"type": "message", "content": [{"type": "text", "text": f'{{"url": "{token}"}}'}]})
+    assert json.loads(answer["content"][0]["text"]) == {"url": value}
+
+
 # --- with a model ----------------------------------------------------------------------------------------------------------------
 
 
