@@ -131,7 +131,7 @@ class PiiSession(Session):
 def asks_for_json(document: Any) -> bool:
     """Whether the answer's text is to be JSON.
 
-    `response_format` of chat completions, `text.format` of the Responses API, `output_format` and `output_config.format` of Anthropic's.
+    OpenAI's `response_format` and `text.format`, Anthropic's `output_format` and `output_config.format`.
     """
     members = document if isinstance(document, dict) else {}
     holders = [members, *(each for name in ("text", "output_config") if isinstance(each := members.get(name), dict))]
