@@ -68,9 +68,14 @@ def _read_chat(document: Document) -> Reading:
         index = _number(choice, "index", position)
         for name in ("text", "delta"):
             slots += _texts(choice.get(name), ("choices", position, name), (index, name))
-        if choice.get("finish_reason") is not None:
+        if _is_reason(choice.get("finish_reason")):
             ends.append((index,))
     return Reading(slots, ends)
+
+
+def _is_reason(value: Json) -> bool:
+    """Whether something ends for this reason; some servers write an empty one into every event."""
+    return isinstance(value, str) and value != ""
 
 
 def _texts(value: Json, path: Path, key: Key) -> Iterator[Slot]:
@@ -116,7 +121,7 @@ _LAST = frozenset({"response.completed", "response.incomplete", "response.failed
 def _read_responses(document: Document) -> Reading:
     kind = document.get("type")
     if not isinstance(kind, str):
-        return Reading(ends=[()])
+        return Reading(ends=[()] if "error" in document else ())
     item = _number(document, "output_index", -1)
     text = document.get("delta")
     if kind.endswith(".delta") and isinstance(text, str):
@@ -165,7 +170,13 @@ def _read_messages(document: Document) -> Reading:
         return Reading([Slot(("delta", name), (block, name), text, json=name == "partial_json") for name, text in texts])
     if kind == "content_block_stop":
         return Reading(ends=[(block,)])
-    return Reading(ends=[()] if kind in ("message_delta", "message_stop", "error") else ())
+    return Reading(ends=[()] if kind in ("message_stop", "error") or _stops(document) else ())
+
+
+def _stops(document: Document) -> bool:
+    """Whether no block goes on behind this `message_delta`."""
+    delta = document.get("delta")
+    return document.get("type") == "message_delta" and isinstance(delta, dict) and _is_reason(delta.get("stop_reason"))
 
 
 def _messages_text(document: Document, slot: Slot, text: str) -> Document:

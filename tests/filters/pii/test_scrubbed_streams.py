@@ -154,6 +154,45 @@ def test_every_dialect_is_scrubbed(scrubbing: Policy, path: str, make: Make) -> 
         assert OTHER.encode() not in raw and b"<EMAIL_ADDRESS>" in raw
 
 
+@pytest.mark.parametrize("finish", ["", False, 0])
+def test_a_finish_reason_that_says_nothing_ends_no_channel(scrubbing: Policy, finish: Any) -> None:
+    talk, token = asked(scrubbing)
+    pieces = [*in_pieces(f"{token} and {OTHER} too", 5), ""]
+    raw = talk.stream(event(delta(content=piece, finish=finish)) for piece in pieces)
+    assert joined(parsed(raw)) == f"{PLAIN} and <EMAIL_ADDRESS> too"
+
+
+@pytest.mark.parametrize("finish", ["", None])
+def test_a_finish_reason_that_says_nothing_ends_no_legacy_text(scrubbing: Policy, finish: Any) -> None:
+    talk = Talk(scrubbing, "/v1/completions")
+    talk.sent({"model": "m", "prompt": "hi"})
+    choices = [{"index": 0, "text": piece, "finish_reason": finish} for piece in in_pieces(f"to {OTHER} now", 5)]
+    events = talk.events([*({"choices": [choice]} for choice in choices), "[DONE]"])
+    assert "".join(each["choices"][0]["text"] for each in events[:-1]) == "to <EMAIL_ADDRESS> now"
+
+
+@pytest.mark.parametrize(
+    ("path", "between"),
+    [
+        ("/v1/messages", {"type": "message_delta", "delta": {"stop_reason": None}, "usage": {"output_tokens": 3}}),
+        ("/v1/messages", {"type": "message_delta", "delta": {"stop_reason": ""}}),
+        ("/v1/messages", {"type": "ping"}),
+        ("/v1/responses", {"sequence_number": 4}),
+    ],
+)
+def test_an_event_between_two_pieces_ends_no_channel(scrubbing: Policy, path: str, between: dict[str, Any]) -> None:
+    make = messages_events if path == "/v1/messages" else responses_events
+    talk, _ = asked(scrubbing, path)
+    raw = talk.stream(event(document) for each in make(OTHER, 5) for document in (between, each))
+    assert OTHER not in "".join(_said(document) for document in parsed(raw))
+
+
+def _said(document: dict[str, Any]) -> str:
+    """The text of a delta of Anthropic's or of the Responses API's."""
+    delta = document.get("delta", "")
+    return delta if isinstance(delta, str) else str(delta.get("text", ""))
+
+
 def test_content_in_parts_is_a_channel_like_any_other(scrubbing: Policy) -> None:
     def part(text: str) -> dict[str, Any]:
         return delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": text}]}])
