@@ -99,7 +99,7 @@ class Answer:
             return UNREADABLE if self._strict and response.body.strip() else PASS
         try:
             found = texts(document)
-            if self._scrubbing and self._scrubbing.searcher.is_heavy([text for _, text, _ in found]):
+            if self._scrubbing and self._scrubbing.searcher.is_heavy([told.text for told in found]):
                 edits = await offload.run(self._edits, document, found)
             else:
                 edits = self._edits(document, found)

@@ -1,7 +1,8 @@
 """Strings of an answer: what is done to each, whole or in pieces, and how a document is changed without touching the given one."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from headrace.ext_proc.core.verdict import Json, Path, SetMember
 from headrace.filters.pii.restore import TextFlow
@@ -20,6 +21,8 @@ _WORDS = frozenset(
 )  # fmt: skip
 _OPAQUE = frozenset({"signature", "encrypted_content", "data", "b64_json", "obfuscation", "embedding"})
 _JSON_MEMBERS = frozenset({"arguments", "partial_json"})
+WRITTEN = frozenset({"arguments", "input", "action"})
+"""Members whose objects and lists a model wrote for a tool: no name in them is the protocol's."""
 LOGPROBS = "logprobs"
 _HAS_MEMBERS = (dict, list)
 _HAS_TEXT = (str, dict, list)
@@ -69,8 +72,13 @@ class Beside:
         return False
 
 
-Told = tuple[Path, str, bool]
-"""A string of an answer that is text: its path, itself, whether it is JSON."""
+class Told(NamedTuple):
+    """A text of an answer. json: it is JSON. value: at its place stands what that JSON says, and no string."""
+
+    path: Path
+    text: str
+    json: bool
+    value: bool = False
 
 
 def texts(document: Json) -> Sequence[Told]:
@@ -84,10 +92,13 @@ def _collect(value: Json, path: Path, name: str, found: list[Told]) -> None:
     """name: of the member that `value` is, or is in a list of. An event is walked for each word that a model writes."""
     if isinstance(value, str):
         if not _is_protocol(name, value):
-            found.append((path, value, name in _JSON_MEMBERS))
+            found.append(Told(path, value, name in _JSON_MEMBERS))
     elif isinstance(value, dict):
         for key, item in value.items():
-            if isinstance(item, _HAS_TEXT) and key != LOGPROBS:
+            if key in WRITTEN and isinstance(item, _HAS_MEMBERS):
+                if item:
+                    found.append(Told((*path, key), json.dumps(item), json=True, value=True))
+            elif isinstance(item, _HAS_TEXT) and key != LOGPROBS:
                 _collect(item, (*path, key), key, found)
     elif isinstance(value, list):
         for index, item in enumerate(value):
@@ -103,10 +114,18 @@ def changes(found: Iterable[Told], new_flow: NewFlow, skip: Iterable[Path] = ())
     """The strings that a flow changes, of those that were found in a document, except those at `skip`."""
     left = frozenset(skip)
     changed: list[SetMember] = []
-    for path, text, json in found:
-        if path not in left and (new := new_flow(json).whole(text)) != text:
-            changed.append(SetMember(path, new))
+    for told in found:
+        if told.path not in left and (new := new_flow(told.json).whole(told.text)) != told.text:
+            changed.append(SetMember(told.path, _said(new) if told.value else new))
     return changed
+
+
+def _said(text: str) -> Json:
+    """The value that `text` is the JSON of; text that was replaced as a whole stands for itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def logprobs_of(document: Json, path: Path = ()) -> Iterator[SetMember]:
@@ -115,7 +134,7 @@ def logprobs_of(document: Json, path: Path = ()) -> Iterator[SetMember]:
     for key, value in members:
         if key == LOGPROBS and value:
             yield SetMember((*path, key), None if isinstance(value, dict) else [])
-        elif isinstance(value, _HAS_MEMBERS):
+        elif isinstance(value, _HAS_MEMBERS) and key not in WRITTEN:
             yield from logprobs_of(value, (*path, key))
 
 

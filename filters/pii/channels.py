@@ -10,6 +10,7 @@ from typing import Any
 
 from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.verdict import Json, Path
+from headrace.filters.pii.answers import WRITTEN
 
 Key = tuple[str | int, ...]
 Document = dict[str, Any]
@@ -84,7 +85,7 @@ def _texts(value: Json, path: Path, key: Key) -> Iterator[Slot]:
         yield Slot(path, key, value, json=key[-1] in _JSON_TEXTS)
     elif isinstance(value, dict):
         for name, item in value.items():
-            if name not in _NO_TEXT:
+            if name not in _NO_TEXT and (name not in WRITTEN or isinstance(item, str)):
                 yield from _texts(item, (*path, name), (*key, name))
     elif isinstance(value, list):
         for position, item in enumerate(value):
