@@ -1,6 +1,7 @@
 """The answer's side of one exchange: restores what the request's placeholders stand for, scrubs what the model came up with."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.ports import Offload
@@ -73,14 +74,19 @@ class Answer:
         self._rewriter: StreamRewriter | None = None
 
     @property
-    def counts(self) -> Mapping[str, int]:
-        """Entity → findings in the answer so far."""
-        return self._scrubbing.substitute.counts if self._scrubbing else {}
+    def streamed(self) -> Mapping[str, Any]:
+        """What a record says of a stream: nothing where it came as none."""
+        if self._rewriter is None:
+            return {}
+        return self._note(self._rewriter.unread)
 
-    @property
-    def streamed(self) -> bool:
-        """Whether it came as a stream."""
-        return self._rewriter is not None
+    def _note(self, unread: Mapping[str, int]) -> dict[str, Any]:
+        """What a record says of an answer that was searched."""
+        if self._scrubbing is None:
+            return {}
+        counts = self._scrubbing.substitute.counts
+        found = {"findings": dict(counts)} if counts else {}
+        return found | ({"unread": dict(unread)} if unread else {})
 
     @property
     def _strict(self) -> bool:
@@ -99,15 +105,15 @@ class Answer:
             return UNREADABLE if self._strict and response.body.strip() else PASS
         try:
             found = texts(document)
-            if self._scrubbing and self._scrubbing.searcher.is_heavy([told.text for told in found]):
-                edits = await offload.run(self._edits, document, found)
+            if self._scrubbing and self._scrubbing.searcher.is_heavy([told.text for told in found.told]):
+                edits = await offload.run(self._edits, document, found.told)
             else:
-                edits = self._edits(document, found)
+                edits = self._edits(document, found.told)
         except Blocked as blocked:
             return refusal(blocked.entity)
         except ArgumentsTooLong:
             return TOO_MUCH
-        note = {"findings": dict(self.counts)} if self.counts else {}
+        note = self._note(found.unread)
         return Continue(Edits(members=edits), note=note) if edits or note else PASS
 
     def _edits(self, document: object, found: Sequence[Told]) -> Sequence[SetMember]:

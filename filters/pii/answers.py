@@ -1,12 +1,15 @@
 """Strings of an answer: what is done to each, whole or in pieces, and how a document is changed without touching the given one."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from headrace.ext_proc.core.verdict import Json, Path, SetMember
+from headrace.filters.pii.encoded import is_readable
 from headrace.filters.pii.restore import TextFlow
-from headrace.filters.pii.strings import is_opaque, is_word
+from headrace.filters.pii.strings import is_opaque, is_word, last_names
 
 NewFlow = Callable[[bool], TextFlow]
 """A new flow for one text; True for text that is JSON."""
@@ -19,8 +22,13 @@ _WORDS = frozenset(
         "previous_response_id", "response_id", "tool_use_id", "tool_call_id",
     }
 )  # fmt: skip
-_OPAQUE = frozenset({"signature", "encrypted_content", "data", "b64_json", "obfuscation", "embedding"})
+_OPAQUE = frozenset({"signature", "encrypted_content", "obfuscation", "embedding"})
+# Images and sound that a model made, in base64: by the name of the member, or by the type of its object as well.
+_MEDIA = frozenset({"data", "b64_json", "partial_image_b64"})
+_MEDIA_URLS = frozenset({"url", "image_url"})
+_MEDIA_OF_TYPE = {"image_generation_call": "result", "response.audio.delta": "delta", "response.output_audio.delta": "delta"}
 _JSON_MEMBERS = frozenset({"arguments", "partial_json"})
+Document = dict[str, Any]
 WRITTEN = frozenset({"arguments", "input", "action"})
 """Members whose objects and lists a model wrote for a tool: no name in them is the protocol's."""
 LOGPROBS = "logprobs"
@@ -81,29 +89,61 @@ class Told(NamedTuple):
     value: bool = False
 
 
-def texts(document: Json) -> Sequence[Told]:
-    """All there are, in their order. Log probabilities are left out."""
-    found: list[Told] = []
+@dataclass(slots=True)
+class Texts:
+    """The strings of an answer that are text, in their order, without log probabilities.
+
+    unread: the places of what is not looked at, by the last names of each.
+    """
+
+    told: list[Told] = field(default_factory=list)
+    unread: Counter[str] = field(default_factory=Counter)
+
+
+def texts(document: Json) -> Texts:
+    """All there are in a parsed answer, or in an event of one."""
+    found = Texts()
     _collect(document, (), "", found)
     return found
 
 
-def _collect(value: Json, path: Path, name: str, found: list[Told]) -> None:
+def _collect(value: Json, path: Path, name: str, found: Texts) -> None:
     """name: of the member that `value` is, or is in a list of. An event is walked for each word that a model writes."""
     if isinstance(value, str):
-        if not _is_protocol(name, value):
-            found.append(Told(path, value, name in _JSON_MEMBERS))
+        if _may_be_media(name, value) and is_opaque(value):
+            _count_unread(value, path, found)
+        elif not _is_protocol(name, value):
+            found.told.append(Told(path, value, name in _JSON_MEMBERS))
     elif isinstance(value, dict):
+        media = _media_of(value)
         for key, item in value.items():
-            if key in WRITTEN and isinstance(item, _HAS_MEMBERS):
+            if key == media and is_opaque(item):
+                _count_unread(item, (*path, key), found)
+            elif key in WRITTEN and isinstance(item, _HAS_MEMBERS):
                 if item:
-                    found.append(Told((*path, key), json.dumps(item), json=True, value=True))
+                    found.told.append(Told((*path, key), json.dumps(item), json=True, value=True))
             elif isinstance(item, _HAS_TEXT) and key != LOGPROBS:
                 _collect(item, (*path, key), key, found)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             if isinstance(item, _HAS_TEXT):
                 _collect(item, (*path, index), name, found)
+
+
+def _media_of(members: Document) -> str | None:
+    """The name of the member in which the type of this object has media."""
+    kind = members.get("type")
+    name = _MEDIA_OF_TYPE.get(kind) if isinstance(kind, str) else None
+    return name if name and isinstance(members.get(name), str) else None
+
+
+def _may_be_media(name: str, value: str) -> bool:
+    return name in _MEDIA or (name in _MEDIA_URLS and value.startswith("data:") and not is_readable(value))
+
+
+def _count_unread(value: str, path: Path, found: Texts) -> None:
+    if value:
+        found.unread[last_names(path)] += 1
 
 
 def _is_protocol(name: str, text: str) -> bool:

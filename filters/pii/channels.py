@@ -10,10 +10,9 @@ from typing import Any
 
 from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.verdict import Json, Path
-from headrace.filters.pii.answers import WRITTEN
+from headrace.filters.pii.answers import WRITTEN, Document
 
 Key = tuple[str | int, ...]
-Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ def _number(members: Mapping[str, Any], name: str, default: int) -> int:
 
 # --- OpenAI chat completions, and legacy completions --------------------------------------------------------------------------
 
-_NO_TEXT = frozenset({"role", "id", "type", "tool_call_id", "name", "index", "logprobs"})
+_NO_TEXT = frozenset({"role", "id", "type", "tool_call_id", "name", "index", "logprobs", "data"})
 _KEPT = ("index", "type")
 _JSON_TEXTS = ("arguments",)
 
@@ -116,6 +115,7 @@ def _defines_chat(document: Document) -> bool:
 
 # --- OpenAI responses ---------------------------------------------------------------------------------------------------------
 
+_MEDIA = ("response.audio", "response.output_audio")
 _LAST = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled", "error"})
 
 
@@ -127,6 +127,8 @@ def _read_responses(document: Document) -> Reading:
     text = document.get("delta")
     if kind.endswith(".delta") and isinstance(text, str):
         stem = kind.removesuffix(".delta")
+        if stem in _MEDIA:
+            return Reading()
         part = _number(document, "content_index", _number(document, "summary_index", -1))
         return Reading([Slot(("delta",), (item, stem, part), text, json=stem.endswith(_JSON_TEXTS))])
     if kind.endswith(".done"):
@@ -143,7 +145,7 @@ _STEMS = (
     "output_item", "content_part", "output_text", "refusal", "reasoning_text", "reasoning_summary_text", "reasoning_summary_part",
     "reasoning_summary", "reasoning", "function_call_arguments", "custom_tool_call_input", "mcp_call_arguments", "mcp_call",
     "mcp_list_tools", "file_search_call", "web_search_call", "image_generation_call", "code_interpreter_call",
-    "code_interpreter_call_code", "audio", "audio_transcript",
+    "code_interpreter_call_code", "audio", "output_audio", "audio_transcript",
 )  # fmt: skip
 _STATES = ("created", "queued", "in_progress", "completed", "incomplete", "failed", "cancelled")
 

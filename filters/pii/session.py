@@ -101,12 +101,12 @@ class PiiSession(Session):
         return self._answer.on_stream_end() if self._answer else ()
 
     def close(self, outcome: Outcome) -> Sequence[Effect]:
-        """What was found in a stream; a whole answer's findings are in the decision."""
-        if self._answer is None or not self._answer.streamed or not self._answer.counts:
+        """What was found in a stream, and not looked at; of a whole answer the decision says it."""
+        note = self._answer.streamed if self._answer else {}
+        if not note:
             return ()
-        counts = self._answer.counts
-        found = {"findings": dict(counts), "action": actions_of(self._equipment.answers.treatment, counts)}
-        return (Record("pii", {"exchange": self._exchange, "answer": found}),)
+        action = {"action": actions_of(self._equipment.answers.treatment, note["findings"])} if "findings" in note else {}
+        return (Record("pii", {"exchange": self._exchange, "answer": {**note, **action}}),)
 
     @property
     def _key(self) -> bytes:

@@ -1,12 +1,13 @@
 """An answer's stream rewritten event by event: each channel through a flow of its own, every other string whole."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from headrace.ext_proc.core.session import EndStream
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.core.verdict import Reply, SetMember
-from headrace.filters.pii.answers import NewFlow, changes, logprobs_of, texts, with_members
-from headrace.filters.pii.channels import Document, Key, Shape, Slot
+from headrace.filters.pii.answers import Document, NewFlow, changes, logprobs_of, texts, with_members
+from headrace.filters.pii.channels import Key, Shape, Slot
 from headrace.filters.pii.restore import TextFlow
 from headrace.filters.pii.segments import ArgumentsTooLong
 
@@ -50,6 +51,8 @@ class StreamRewriter:
         self._strict = strict
         self._closed = closed
         self._channels: dict[Key, Channel] = {}
+        self.unread: Counter[str] = Counter()
+        """What was not looked at, by the last names of its place."""
         self._quiet = True
         """No channel holds anything back."""
 
@@ -81,7 +84,8 @@ class StreamRewriter:
         return ()
 
     def _rewritten(self, event: SseEvent, document: Document) -> Sequence[SseEvent]:
-        if self._closed and not self._shape.defines(document) and any(texts(document)):
+        found = texts(document)
+        if self._closed and not self._shape.defines(document) and found.told:
             raise EndStream(UNKNOWN_EVENT)
         reading = self._shape.read(document)
         fed = {slot.path: self._fed(event, document, slot) for slot in reading.slots}
@@ -90,7 +94,9 @@ class StreamRewriter:
                 fed[slot.path] += self._channels.pop(slot.key).flow.flush()
         before = [held for end in reading.ends for held in self._flush(end)]
         edits = [SetMember(slot.path, fed[slot.path]) for slot in reading.slots if fed[slot.path] != slot.text]
-        edits += changes(texts(document), self._new_flow, skip=fed)
+        edits += changes(found.told, self._new_flow, skip=fed)
+        if found.unread:
+            self.unread += found.unread
         if self._strict:
             edits += logprobs_of(document)
         self._quiet = not any(channel.flow.pending for channel in self._channels.values())

@@ -74,7 +74,7 @@ class Collected:
 
     def count_unread(self, path: Path) -> None:
         """Under the last names of its place: image_url.url, input_audio.data, file.file_id."""
-        name = ".".join([step for step in path if isinstance(step, str)][-2:])
+        name = last_names(path)
         self.unread[name] = self.unread.get(name, 0) + 1
 
 
@@ -168,6 +168,11 @@ def is_opaque(value: str) -> bool:
     """Whether `value` can only be bytes: base64, or a data URL of base64."""
     end, base64, usual = head_of(value)
     return base64 and usual and BASE64.fullmatch(value, end) is not None
+
+
+def last_names(path: Path) -> str:
+    """The last two names on the way to `path`, for counts of what is not looked at."""
+    return ".".join([step for step in path if isinstance(step, str)][-2:])
 
 
 def spelled(path: Path) -> str:
