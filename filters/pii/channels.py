@@ -116,6 +116,7 @@ def _defines_chat(document: Document) -> bool:
 # --- OpenAI responses ---------------------------------------------------------------------------------------------------------
 
 _MEDIA = ("response.audio", "response.output_audio")
+_PARTS = ("content_index", "summary_index", "command_index")
 _LAST = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled", "error"})
 
 
@@ -124,30 +125,46 @@ def _read_responses(document: Document) -> Reading:
     if not isinstance(kind, str):
         return Reading(ends=[()] if "error" in document else ())
     item = _number(document, "output_index", -1)
-    text = document.get("delta")
-    if kind.endswith(".delta") and isinstance(text, str):
-        stem = kind.removesuffix(".delta")
-        if stem in _MEDIA:
-            return Reading()
-        part = _number(document, "content_index", _number(document, "summary_index", -1))
-        return Reading([Slot(("delta",), (item, stem, part), text, json=stem.endswith(_JSON_TEXTS))])
-    if kind.endswith(".done"):
-        return Reading(ends=[(item,)])
+    stem, _, last = kind.rpartition(".")
+    if last == "delta" and stem not in _MEDIA:
+        return Reading(list(_pieces(document.get("delta"), (item, stem, _part(document)), json=stem.endswith(_JSON_TEXTS))))
+    if last == "done":  # of several commands each has its own end
+        return Reading(ends=[(item, stem, _part(document)) if "command_index" in document else (item,)])
     return Reading(ends=[()] if kind in _LAST else ())
 
 
+def _part(document: Document) -> int:
+    """The number of a part of an item."""
+    return next((number for name in _PARTS if (number := _number(document, name, -1)) >= 0), -1)
+
+
+def _pieces(delta: Json, key: Key, *, json: bool) -> Iterator[Slot]:
+    """A delta is a piece of text, or an object that has pieces of several: what a command wrote to its two outputs."""
+    if isinstance(delta, str):
+        yield Slot(("delta",), key, delta, json)
+    elif isinstance(delta, dict):
+        yield from (Slot(("delta", name), (*key, name), text) for name, text in delta.items() if isinstance(text, str))
+
+
 def _responses_text(document: Document, slot: Slot, text: str) -> Document:
-    return {name: value for name, value in document.items() if name not in ("obfuscation", "logprobs")} | {"delta": text}
+    delta = {slot.path[1]: text} if len(slot.path) > 1 else text
+    return {name: value for name, value in document.items() if name not in ("obfuscation", "logprobs")} | {"delta": delta}
 
 
-# The stems of the Responses API's streamed events (https://platform.openai.com/docs/api-reference/responses-streaming).
-_STEMS = (
-    "output_item", "content_part", "output_text", "refusal", "reasoning_text", "reasoning_summary_text", "reasoning_summary_part",
-    "reasoning_summary", "reasoning", "function_call_arguments", "custom_tool_call_input", "mcp_call_arguments", "mcp_call",
-    "mcp_list_tools", "file_search_call", "web_search_call", "image_generation_call", "code_interpreter_call",
-    "code_interpreter_call_code", "audio", "output_audio", "audio_transcript",
+# What the Responses API's events are named after (https://platform.openai.com/docs/api-reference/responses-streaming), as the
+# reference, OpenAI's SDK and vLLM spell it.
+_STEMS = frozenset(
+    {
+        "output_item", "content_part", "output_text", "refusal", "reasoning", "reasoning_text", "reasoning_part",
+        "reasoning_summary", "reasoning_summary_text", "reasoning_summary_part", "function_call_arguments",
+        "custom_tool_call_input", "mcp_call", "mcp_call_arguments", "mcp_call.arguments", "mcp_list_tools", "file_search_call",
+        "web_search_call", "image_generation_call", "code_interpreter_call", "code_interpreter_call_code",
+        "code_interpreter_call.code", "shell_call", "shell_call_command", "shell_call_output_content", "local_shell_call",
+        "apply_patch_call", "apply_patch_call_operation_diff", "computer_call", "compaction", "steer", "audio",
+        "audio_transcript", "audio.transcript", "output_audio", "output_audio_transcript",
+    }
 )  # fmt: skip
-_STATES = ("created", "queued", "in_progress", "completed", "incomplete", "failed", "cancelled")
+_STATES = ("created", "queued", "in_progress", "completed", "incomplete", "failed", "cancelled", "steer")
 
 
 def _defines_responses(document: Document) -> bool:
@@ -160,7 +177,7 @@ def _defines_responses(document: Document) -> bool:
 
 # --- Anthropic messages -------------------------------------------------------------------------------------------------------
 
-_NO_BLOCK_TEXT = ("type", "signature")
+_NO_BLOCK_TEXT = ("type", "signature", "encrypted_content")
 
 
 def _read_messages(document: Document) -> Reading:
