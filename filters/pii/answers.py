@@ -18,7 +18,7 @@ NewFlow = Callable[[bool], TextFlow]
 _WORDS = frozenset(
     {
         "id", "object", "model", "type", "role", "finish_reason", "stop_reason", "status", "system_fingerprint",
-        "service_tier", "call_id", "item_id", "event_id", "name",
+        "service_tier", "call_id", "item_id", "event_id", "name", "format",
         "previous_response_id", "response_id", "tool_use_id", "tool_call_id",
     }
 )  # fmt: skip

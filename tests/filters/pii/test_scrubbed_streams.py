@@ -204,6 +204,33 @@ def test_content_in_parts_is_a_channel_like_any_other(scrubbing: Policy) -> None
     assert parts[-1] == {"type": "thinking", "thinking": [{"type": "text", "text": parts[-1]["thinking"][0]["text"]}]}
 
 
+def test_citations_come_whole_and_in_their_events(scrubbing: Policy) -> None:
+    def cited(title: str) -> dict[str, Any]:
+        citation = {"title": title, "content": f"{title}, page", "start_index": 0}
+        return delta(annotations=[{"type": "url_citation", "url_citation": citation}])
+
+    talk, token = asked(scrubbing)
+    said = [delta(content="As the "), cited("Report A"), cited(f"{token} by {OTHER}"), cited("Report C"), *FINISH]
+    expected = [cited("Report A"), cited(f"{PLAIN} by <EMAIL_ADDRESS>"), cited("Report C")]
+    assert talk.events(said)[1:4] == expected
+
+
+def test_of_a_streams_reasoning_only_the_text_is_in_pieces(scrubbing: Policy) -> None:
+    shared = {"type": "reasoning.text", "format": "anthropic-claude-v1", "id": "rs_2024-01-01", "index": 0}
+
+    def thought(**members: str) -> dict[str, Any]:
+        return delta(reasoning_details=[{**shared, **members}])
+
+    talk, _ = asked(scrubbing)
+    pieces = [thought(text=piece) for piece in in_pieces(f"ask {OTHER} now", 4)]
+    sealed = [thought(signature="Eq0A4111111111111111+/x=="), thought(data="4111111111111111AAAA")]
+    events = talk.events([*pieces, *sealed, *FINISH])
+    details = [each["choices"][0]["delta"]["reasoning_details"][0] for each in events[:-2]]
+    assert "".join(each.get("text", "") for each in details) == "ask <EMAIL_ADDRESS> now"
+    assert all(each | {"text": ""} == {**shared, "text": ""} for each in details[: len(pieces)])
+    assert events[len(pieces) : len(pieces) + 2] == sealed
+
+
 def test_what_a_searched_event_hides_under_a_second_key_is_not_given_out(scrubbing: Policy) -> None:
     talk, _ = asked(scrubbing)
     choice = f'{{"index": 0, "delta": {{"content": "{OTHER}", "content": "hi"}}}}'
