@@ -5,26 +5,29 @@ here, the answer is that it may find something.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence, Set
 from functools import cache
 from typing import Any, NamedTuple
 
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata, country_code_for_region, region_code_for_country_code
 from phonenumbers.phonenumberutil import _formatting_rule_has_first_group_only
 
-# What national numbers are written with, apart from extensions and calls abroad: those begin with a plus, 00, 011 or the like.
-_NATIONAL = re.compile(r"[0-9 ().\-/\[\]]+")
-_ABROAD = re.compile(r"(?<![0-9])0[01]")
-_GROUP = re.compile("[0-9]+")
-# A country's code (3 digits at most) and a prefix of the network (4) come before the digits that a country's pattern describes.
-_PREFIX_DIGITS = 7
-_MOST_GROUPS = 8
-# Groups of which the matcher reads all or nothing: it tries parts of a candidate at spaces, brackets, slashes and full stops.
-_WHOLE = re.compile("[1-9][0-9]*(?:-[0-9]+)*")
+from headrace.filters.pii.gate import PHONE_MIN_DIGITS
+
+# What stands between a number's digits and is neither a letter, a plus nor the mark of an extension (tilde, comma, x, #): of such a
+# candidate the digits alone decide.
+_MARKS_BETWEEN = " ().\\-/\\[\\]\u00a0\u00ad\u200b\u2010-\u2015\u2060\u2212\u3000\u30fc\uff08\uff09\uff0d-\uff0f\uff3b\uff3d"
+_PLAIN = re.compile(rf"[\d{_MARKS_BETWEEN}]+")
+# Behind these the matcher reads all the rest of a candidate; apart at blanks, full stops and brackets it reads every part.
+_SEPARATORS = (re.compile("/"), re.compile(r"\s-|-\s"), re.compile("[\u2012-\u2015\uff0d]"))
+# A number has 17 at most; before it come prefixes for calls abroad, of countries, and of carriers, of 5 each at most.
+_MOST_DIGITS = 40
 
 
 # Of a number written with its country's code, in a form of which the matcher has no doubt. The code's digits and the number's.
 _INTERNATIONAL = re.compile(r"\+[1-9][0-9]*(?:[ .-][0-9]+)*|\+[1-9][0-9]{0,2} \([0-9]{2,4}\) ?[0-9]+(?:[ .-][0-9]+)*")
+_ABROAD = re.compile(r"\+[1-9]")
 _CODE_DIGITS = 3
 _MARKS = str.maketrans("", "", "+ .-()")
 
@@ -45,22 +48,58 @@ def is_certainly_valid(candidate: str) -> bool:
 
 def impossible(candidate: str, regions: Iterable[str]) -> Iterator[str]:
     """Those of the regions in which neither the candidate nor a part of it is a number, nor where they share a country's code."""
-    if _WHOLE.fullmatch(candidate):
-        digits = candidate.replace("-", "")
-        yield from (region for region in regions if not plan_of(region).may_be(digits))
-    elif (runs := _runs(candidate)) is not None:
-        yield from (region for region in regions if not any(map(plan_of(region).ends, runs)))
+    readings = _readings(candidate)
+    if readings is not None:
+        yield from (region for region in regions if not any(map(plan_of(region).may_be, readings)))
 
 
-def _runs(candidate: str) -> Sequence[str] | None:
-    """The digits of every row of neighbouring groups: what the matcher may read as a number. None where it may read more."""
-    if not _NATIONAL.fullmatch(candidate) or _ABROAD.search(candidate):
+def without_parts(candidate: str, regions: Iterable[str]) -> Iterator[str]:
+    """Those of the regions in which no part of the candidate is a number, though the whole may be one."""
+    readings = _readings(candidate)
+    if readings is not None:
+        parts = readings - {candidate.translate(_DIGITS)}
+        yield from (region for region in regions if not any(map(plan_of(region).may_be, parts)))
+
+
+def is_read_alike(candidate: str) -> bool:
+    """Whether every region reads it as the same number: it begins with a plus and a country's code."""
+    if not _ABROAD.match(candidate) or not _PLAIN.fullmatch(candidate, 1):
+        return False
+    digits = candidate[1:].translate(_DIGITS)
+    return any(int(digits[:length]) in COUNTRY_CODE_TO_REGION_CODE for length in range(1, _CODE_DIGITS + 1))
+
+
+def digits_of(candidate: str) -> str | None:
+    """Its digits, as ASCII; None where something besides may tell what number it is."""
+    return candidate.translate(_DIGITS) if _PLAIN.fullmatch(candidate) else None
+
+
+def _readings(candidate: str) -> Set[str] | None:
+    """The digits of the candidate and of every part of it that the matcher reads; None where it may read more."""
+    if not _PLAIN.fullmatch(candidate):
         return None
-    groups = _GROUP.findall(candidate)
-    if len(groups) > _MOST_GROUPS:
-        return None
-    return ["".join(groups[start:end]) for start in range(len(groups)) for end in range(start + 1, len(groups) + 1)]
+    parts = {candidate, *candidate.split(), *candidate.split("."), *candidate.split("(")}
+    for separator in _SEPARATORS:
+        found = list(separator.finditer(candidate))
+        if found:
+            parts.add(candidate[: found[0].start()])
+            parts.update(candidate[each.end() :] for each in found)
+    return {digits for part in parts if PHONE_MIN_DIGITS <= len(digits := part.translate(_DIGITS)) <= _MOST_DIGITS}
 
+
+class _Digits(dict[int, str]):
+    """A table for `str.translate`: digits of any script as ASCII, nothing of what stands between them."""
+
+    def __missing__(self, code: int) -> str:
+        digit = unicodedata.digit(chr(code), None)
+        found = self[code] = "" if digit is None else str(digit)
+        return found
+
+
+_DIGITS = _Digits()
+
+
+_NOTHING = r"(?!)"
 
 KINDS = (
     *("fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost"),
@@ -73,42 +112,68 @@ class NumberingPlan:
     """What the regions that share a region's country code describe: numbers in general, in few words, and each kind of them."""
 
     def __init__(self, region: str) -> None:
-        self._code = country_code_for_region(region)
-        metadata = [PhoneMetadata.metadata_for_region(each) for each in COUNTRY_CODE_TO_REGION_CODE[self._code]]
+        code = country_code_for_region(region)
+        self._code = str(code)
+        metadata = [PhoneMetadata.metadata_for_region(each) for each in COUNTRY_CODE_TO_REGION_CODE[code]]
         known = [each for each in metadata if each is not None]
         general = _any_of(known, ("general_desc",))
         kinds = _any_of(known, KINDS)
         self._general, self._kinds = re.compile(general), re.compile(kinds)
-        behind = f"[0-9]{{0,{_PREFIX_DIGITS}}}"
-        self._ends_in_general, self._ends_in_kinds = re.compile(behind + general), re.compile(behind + kinds)
+        self._lengths = frozenset(length for each in known if each.general_desc for length in each.general_desc.possible_length)
         # As the matcher parses with the region's own prefixes, and asks for those of the code's main region.
-        main = PhoneMetadata.metadata_for_region(region_code_for_country_code(self._code))
-        own = PhoneMetadata.metadata_for_region(region)
-        prefixes = (str(self._code), *_prefixes(own), *_prefixes(main))
-        self._prefix = re.compile("|".join(f"(?:{each})" for each in dict.fromkeys(prefixes)))
+        own: Any = PhoneMetadata.metadata_for_region(region)
+        main: Any = PhoneMetadata.metadata_for_region(region_code_for_country_code(code)) or own
+        self._abroad = re.compile(own.international_prefix or _NOTHING)
+        self._own, self._main = _NationalPrefix(own), _NationalPrefix(main)
         self._forms = _forms(main)
 
-    def ends(self, digits: str) -> bool:
-        """Whether the digits, prefixes included, may be a number."""
-        return self._ends_in_general.fullmatch(digits) is not None and self._ends_in_kinds.fullmatch(digits) is not None
-
     def may_be(self, digits: str) -> bool:
-        """Whether digits that are one group, or groups apart by hyphens, which the matcher reads whole, may be a number.
+        """Whether digits, prefixes included, that the matcher reads as one number may be one.
 
-        Digits that begin with neither the country's code nor any prefix are a national number as they stand: the patterns have
-        to match all of them, and the number must be one that is written without the prefix.
+        A number without any prefix must be one that is written so. One for calls abroad may be any country's.
         """
-        if self._prefix.match(digits):
-            return self.ends(digits)
-        if self._general.fullmatch(digits) is None or self._kinds.fullmatch(digits) is None:
+        if self._is(digits) and (self._main.begins(digits) or self._is_written_without_prefix(digits)):
+            return True
+        return any(map(self._is, self._stripped(digits))) or self._abroad.match(digits) is not None
+
+    def _is(self, number: str) -> bool:
+        if len(number) not in self._lengths:
             return False
-        return self._is_written_without_prefix(digits)
+        return self._general.fullmatch(number) is not None and self._kinds.fullmatch(number) is not None
+
+    def _stripped(self, digits: str) -> Iterator[str]:
+        """What is left of digits that begin with the prefix that is dialled within the country, with its code, or with both."""
+        yield from self._own.without(digits)
+        if digits.startswith(self._code):
+            number = digits[len(self._code) :]
+            for each in (number, *self._own.without(number)):
+                yield each
+                yield from self._main.without(each)
 
     def _is_written_without_prefix(self, digits: str) -> bool:
         for form in self._forms:
             if form.begins.match(digits) and form.digits.fullmatch(digits):
                 return form.is_bare
         return True
+
+
+class _NationalPrefix:
+    """What is dialled before numbers within a country, with the code of a carrier in some."""
+
+    def __init__(self, metadata: Any) -> None:
+        self._pattern = re.compile(metadata.national_prefix_for_parsing or _NOTHING)
+        self._rule = metadata.national_prefix_transform_rule
+
+    def begins(self, digits: str) -> bool:
+        """Whether digits begin with it."""
+        return self._pattern.match(digits) is not None
+
+    def without(self, digits: str) -> Iterator[str]:
+        """What may be the number behind it, if the digits begin with it."""
+        if prefix := self._pattern.match(digits):
+            yield digits[prefix.end() :]
+            if self._rule:
+                yield self._pattern.sub(self._rule, digits, count=1)
 
 
 class _Form(NamedTuple):
@@ -155,9 +220,6 @@ class _Lines:
         return self._general.matches(digits) and any(each.matches(digits) for each in self._kinds)
 
 
-_NOTHING = r"(?!)"
-
-
 class _Described:
     """Numbers as metadata describes one kind of them."""
 
@@ -182,13 +244,6 @@ def _any_of(regions: Sequence[Any], kinds: Sequence[str]) -> str:
 @cache
 def _lines_of(code: int) -> _Lines:
     return _Lines(code)
-
-
-def _prefixes(metadata: Any) -> Sequence[str]:
-    """Before national numbers and before calls abroad; metadata: of a region, or None."""
-    if metadata is None:
-        return ()
-    return [each for each in (metadata.national_prefix_for_parsing, metadata.international_prefix) if each]
 
 
 @cache

@@ -22,7 +22,7 @@ from phonenumbers import phonenumbermatcher as matcher
 from phonenumbers.phonenumberutil import _SECOND_NUMBER_START_PATTERN
 
 from headrace.filters.pii.gate import PHONE_MIN_DIGITS
-from headrace.filters.pii.numbering import impossible, is_certainly_valid
+from headrace.filters.pii.numbering import digits_of, impossible, is_certainly_valid, is_read_alike, plan_of, without_parts
 
 LENIENCY = Leniency.VALID
 """What Presidio asks for (`leniency=1`)."""
@@ -146,8 +146,29 @@ class _Candidates:
         return known.has_time and matcher._TIME_STAMPS_SUFFIX.match(self._text, end) is not None
 
 
+class _Matcher(PhoneNumberMatcher):
+    """A region's, which parses only those parts of a candidate that may be numbers: of twenty groups of digits perhaps one."""
+
+    def __init__(self, text: str, region: str, refused: set[tuple[str, int]]) -> None:
+        """refused: what no region takes for a number, and where it stands; shared by the regions of one text."""
+        super().__init__(text, region, leniency=LENIENCY, max_tries=sys.maxsize)
+        self._plan = plan_of(region)
+        self._refused = refused
+
+    def _parse_and_verify(self, candidate: str, offset: int) -> PhoneNumberMatch | None:
+        digits = digits_of(candidate)
+        if digits is not None and not self._plan.may_be(digits):
+            return None
+        if (candidate, offset) in self._refused:
+            return None
+        match: PhoneNumberMatch | None = super()._parse_and_verify(candidate, offset)
+        if match is None and is_read_alike(candidate):
+            self._refused.add((candidate, offset))
+        return match
+
+
 def _matches_alone(candidate: str, region: str) -> bool:
-    alone = PhoneNumberMatcher(candidate, region, leniency=LENIENCY, max_tries=sys.maxsize)
+    alone = _Matcher(candidate, region, set())
     return alone._extract_match(candidate, 0) is not None
 
 
@@ -173,7 +194,8 @@ class _Search:
         self._text = text
         self._regions = regions
         self._candidates = candidates
-        self._matchers: dict[str, PhoneNumberMatcher] = {}
+        self._matchers: dict[str, _Matcher] = {}
+        self._refused: set[tuple[str, int]] = set()
         self.found: set[tuple[int, int]] = set()
         left: list[tuple[int, Sequence[str]]] = [(0, regions)]
         while left:
@@ -204,8 +226,9 @@ class _Search:
         if not known.hopeless:
             known.hopeless = dict.fromkeys(impossible(candidate.text, asked), True)
         parted: dict[str, int] = {}
+        settled: Collection[str] = ()
         for region in asked:
-            match = None if known.hopeless.get(region) else self._accepted(candidate, region)
+            match = None if known.hopeless.get(region) or region in settled else self._accepted(candidate, region)
             if match is None:
                 continue
             self.found.add((match.start, match.end))
@@ -213,6 +236,8 @@ class _Search:
                 parted[region] = match.end
             elif match.raw_string == candidate.text and candidate.text[0] in _PLUS:
                 break  # every region reads it alike
+            elif match.raw_string == candidate.text and not settled:
+                settled = set(without_parts(candidate.text, asked))  # there it is the same finding, or none
         return parted
 
     def _accepted(self, candidate: Candidate, region: str) -> PhoneNumberMatch | None:
@@ -225,8 +250,8 @@ class _Search:
             hopeless[region] = False
         return match
 
-    def _matcher(self, region: str) -> PhoneNumberMatcher:
+    def _matcher(self, region: str) -> _Matcher:
         made = self._matchers.get(region)
         if made is None:
-            made = self._matchers[region] = PhoneNumberMatcher(self._text, region, leniency=LENIENCY, max_tries=sys.maxsize)
+            made = self._matchers[region] = _Matcher(self._text, region, self._refused)
         return made

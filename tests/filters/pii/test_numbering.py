@@ -3,10 +3,12 @@
 import os
 import random
 
+import phonenumbers
 import pytest
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, Leniency, PhoneMetadata, PhoneNumberMatcher, country_code_for_region
 
 from headrace.filters.pii.numbering import KINDS, impossible, is_certainly_valid
+from headrace.filters.pii.phone import PhoneFinder
 
 LONG = 1_000 if os.environ.get("HEADRACE_LONG") else 50
 REGIONS = ("US", "GB", "DE", "FR", "IL", "IN", "CA", "BR")
@@ -106,3 +108,64 @@ def test_nothing_that_may_be_read_in_two_ways_is_certain() -> None:
     assert (
         is_certainly_valid("+1 415-555-2671") and is_certainly_valid("+1 (415) 555-2671") and is_certainly_valid("+44 20 7946 0123")
     )
+
+
+# --- candidates of many groups ---------------------------------------------------------------------------------------------------
+
+GAPS = (*" -./(", ") ", " - ", "  ", "//", "", "\u00a0", "\u3000", "\u2013", "\uff0d", "\uff0f", "~", " x", ",")
+BEFORE = (*PREFIXES, "+", "0 ", "0 0 ", "1 ", "0 15 ", "0021 ", "90 ", "(0)")
+OTHER_DIGITS = tuple({ord(str(digit)): chr(zero + digit) for digit in range(10)} for zero in (0xFF10, 0x660, 0x1D7CE))
+
+
+def groups(rng: random.Random) -> str:
+    """Some thirty digits at most in groups, as tables have them."""
+    gaps, digits = rng.sample(GAPS, rng.randrange(1, 4)), rng.randrange(1, 6)
+    return "".join(f"{rng.randrange(10**digits)}{rng.choice(gaps)}" for _ in range(rng.randrange(1, 25)))
+
+
+def scattered(rng: random.Random, number: str) -> str:
+    """A number behind what may be dialled before it, with gaps between its digits."""
+    share = rng.choice((0.0, 0.2, 1.0))
+    return rng.choice(BEFORE) + "".join(digit + (rng.choice(GAPS) if rng.random() < share else "") for digit in number)
+
+
+def tables(count: int) -> list[str]:
+    rng = random.Random(8)
+    numbers = [number for region in REGIONS for number in national(region, 20)]
+    made = []
+    for _ in range(count):
+        text = " and ".join(rng.choice((groups(rng), scattered(rng, rng.choice(numbers)))) for _ in range(2))
+        made.append(text.translate(rng.choice(OTHER_DIGITS)) if rng.random() < 0.2 else text)
+    return made
+
+
+def test_of_tables_the_matchers_of_all_regions_find_the_same() -> None:
+    finder, hits = PhoneFinder(REGIONS), 0
+    for text in tables(8 * LONG):
+        matchers = (PhoneNumberMatcher(text, region, leniency=Leniency.VALID, max_tries=10**6) for region in REGIONS)
+        expected = {(match.start, match.end) for each in matchers for match in each}
+        assert set(finder.find(text)) == expected, text
+        hits += len(expected)
+    assert hits > LONG
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        ("12 7 43 88 0 5 61 9 20 33 " * 40, 40),
+        ("１２ 7 ４３ 88 / 0 5 ６１ 9 20 33 " * 40, 40),
+        (" ".join(f"{number}.25" for number in range(20, 90)), 10),
+        ("030 12345678, " * 40, 40),
+        ("+4930123456789012345 " * 20, 20),
+    ],
+)
+def test_of_a_table_hardly_anything_is_parsed(text: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+
+    def parse(number: str, region: str, *, keep_raw_input: bool) -> object:
+        parsed.append(number)
+        return phonenumbers.parse(number, region, keep_raw_input=keep_raw_input)
+
+    monkeypatch.setattr("phonenumbers.phonenumbermatcher.parse", parse)
+    PhoneFinder(REGIONS).find(text)
+    assert len(parsed) <= most, parsed
