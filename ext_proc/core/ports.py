@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar, TypeVarTuple
 
 from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.core.ledger import EMPTY, Admitted, Charge, Closed, Closing, Entry, Exhausted, Record, Spent
-from headrace.ext_proc.core.roster import Listed
+from headrace.ext_proc.core.roster import Changes, Listed, Seen
 
 Result = TypeVar("Result")
 Args = TypeVarTuple("Args")
@@ -107,6 +107,10 @@ class Store(Protocol):
 
     async def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Sequence[Listed]:
         """Records that were changed after `revision`, each as it is now, by ascending revision, `limit` at most."""
+        ...
+
+    async def changes(self, roster: str, seen: Seen, *, limit: int = 1000) -> Changes:
+        """The same for who follows the roster and has read it up to `seen`, which begins with Seen()."""
         ...
 
     async def time_ms(self) -> int:

@@ -1,10 +1,11 @@
 """Follows a roster of the store: a process has all of its records, and looks for changes while it is asked for them."""
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Set
 
 from headrace.ext_proc.core.ports import Clock, Store, StoreUnavailable
-from headrace.ext_proc.core.roster import Listed
+from headrace.ext_proc.core.roster import Listed, Seen
 
 LOOK_MS = 1000
 """Then whoever asks next has the store asked for changes, and does not wait for the answer."""
@@ -15,13 +16,22 @@ AGAIN_MS = 1000
 PAGE = 1000
 """Records of one call: some 250 KB, and some 10 ms of the loop's time."""
 
+log = logging.getLogger(__name__)
+
 
 class Follower:
-    """take: called with every record that is new or changed, in the order of their revisions. One look at a time."""
+    """take: called with every record that is new or changed, in the order of their revisions. One look at a time.
 
-    def __init__(self, store: Store, clock: Clock, roster: str, take: Callable[[Listed], None]) -> None:
-        self._store, self._clock, self._roster, self._take = store, clock, roster, take
-        self._revision = 0
+    keep: called with the ids of all records when the store had lost changes and all were taken again: others are no more.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, roster: str, take: Callable[[Listed], None], keep: Callable[[Set[str]], None]
+    ) -> None:
+        self._store, self._clock, self._roster, self._take, self._keep = store, clock, roster, take, keep
+        self._seen = Seen()
+        self._anew: set[str] | None = None
+        """The ids that have come, while all records are read again."""
         self._as_of_ms: float = float("-inf")
         """Changes made before this instant are known."""
         self._failed_ms: float = float("-inf")
@@ -70,12 +80,20 @@ class Follower:
         except StoreUnavailable:
             self._failed_ms = now_ms
             return False
+        if self._anew is not None:
+            self._keep(self._anew)
+            self._anew = None
         self._as_of_ms = now_ms
         return True
 
     async def _take_page(self) -> int:
-        page = await self._store.listed_since(self._roster, self._revision, limit=PAGE)
-        for listed in page:
+        changes = await self._store.changes(self._roster, self._seen, limit=PAGE)
+        if changes.lost:
+            log.warning("the store has lost changes that were in force; all records are read again", extra={"roster": self._roster})
+            self._anew = set()
+        for listed in changes.records:
             self._take(listed)
-            self._revision = listed.revision
-        return len(page)
+        if self._anew is not None:
+            self._anew.update(listed.id for listed in changes.records)
+        self._seen = changes.seen
+        return len(changes.records)

@@ -1,6 +1,7 @@
 """What every store refuses before it does anything, so that all of them refuse the same."""
 
 import re
+import secrets
 from collections.abc import Iterable, Sequence
 
 from headrace.ext_proc.core.ledger import AMOUNT_MAX, Charge, Closing, Exhausted, Fixed, Held, Spent, Unit, Window, bounded
@@ -86,3 +87,8 @@ def outcome_of(closing: Closing) -> str:
 
 def full() -> RosterFull:
     return RosterFull(f"there are {ROSTER_MAX:,} records, the most a roster holds; one more cannot be added")
+
+
+def new_mark() -> str:
+    """For a revision of a roster: see Seen."""
+    return secrets.token_hex(8)

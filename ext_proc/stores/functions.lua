@@ -16,6 +16,7 @@
 -- Besides, for each roster:
 --   records         a hash, id -> record
 --   revisions       a sorted set, id -> revision of the record; the highest is the roster's own, and nothing ever leaves
+--   marks           a hash, revision -> what its caller drew by lot, of the last revisions; those of older releases have none
 -- In the hashes, !threshold:counter -> when it was told that the counter has reached that threshold.
 --
 -- What reserve is told: {now, ttl, amounts}, a plan, and a record, {name, value, ...} or nothing; the last two are packed by
@@ -545,10 +546,14 @@ local function read(keys, args)
   return reply
 end
 
--- keys: records, revisions; {id, the revision that stands, the most records}, record. The new revision, 0 where another one stands, -1
--- where there is no room. A call that comes twice finds its own record and gives the same answer.
+local function last_revision(revisions)
+  return tonumber(redis.call('ZREVRANGE', revisions, 0, 0, 'WITHSCORES')[2] or 0)
+end
+
+-- keys: records, revisions, marks; {id, the revision that stands, the most records, a mark, the most marks}, record. The new revision,
+-- 0 where another one stands, -1 where there is no room. A call that comes twice finds its own record and gives the same answer.
 local function enrol(keys, args)
-  local id, expected, most = unpack(cmsgpack.unpack(args[1]))
+  local id, expected, most, mark, marks = unpack(cmsgpack.unpack(args[1]))
   local record = args[2]
   local stands = tonumber(redis.call('ZSCORE', keys[2], id) or 0)
   if redis.call('HGET', keys[1], id) == record then
@@ -558,10 +563,11 @@ local function enrol(keys, args)
   elseif stands == 0 and redis.call('HLEN', keys[1]) >= most then
     return -1
   end
-  local last = redis.call('ZREVRANGE', keys[2], 0, 0, 'WITHSCORES')
-  local revision = 1 + tonumber(last[2] or 0)
+  local revision = 1 + last_revision(keys[2])
   redis.call('HSET', keys[1], id, record)
   redis.call('ZADD', keys[2], revision, id)
+  redis.call('HSET', keys[3], digits(revision), mark)
+  redis.call('HDEL', keys[3], digits(revision - marks))
   return revision
 end
 
@@ -572,9 +578,8 @@ local function listed(keys, args)
   return record and {id, record, tonumber(redis.call('ZSCORE', keys[2], id))} or {}
 end
 
--- keys: records, revisions; {revision, limit}. {id, record, revision, ...} of records with a later one.
-local function since(keys, args)
-  local revision, limit = unpack(cmsgpack.unpack(args[1]))
+-- {id, record, revision, ...}
+local function later(keys, revision, limit)
   local reply = {}
   local found = redis.call('ZRANGEBYSCORE', keys[2], '(' .. digits(revision), '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
   for i = 1, #found, 2 do
@@ -585,10 +590,34 @@ local function since(keys, args)
   return reply
 end
 
+-- keys: records, revisions; {revision, limit}. {id, record, revision, ...} of records with a later one.
+local function since(keys, args)
+  return later(keys, unpack(cmsgpack.unpack(args[1])))
+end
+
+local function mark_of(marks, revision)
+  return redis.call('HGET', marks, digits(revision)) or ''
+end
+
+-- keys: records, revisions, marks; {revision, its mark, limit}. {lost, revision, its mark, {id, record, revision, ...}}: the records with a
+-- later one, and the last of these revisions. lost is 1 where the roster has no such revision with such a mark, for the server has lost
+-- its last writes: then they are the first of all records.
+local function changes(keys, args)
+  local revision, mark, limit = unpack(cmsgpack.unpack(args[1]))
+  local lost = revision > last_revision(keys[2]) or mark ~= mark_of(keys[3], revision)
+  if lost then
+    revision = 0
+  end
+  local found = later(keys, revision, limit)
+  local last = found[#found] or revision
+  return {lost and 1 or 0, last, mark_of(keys[3], last), found}
+end
+
 redis.register_function('headrace_VERSION_reserve', reserve)
 redis.register_function('headrace_VERSION_enrol', enrol)
 redis.register_function{function_name = 'headrace_VERSION_listed', callback = listed, flags = {'no-writes'}}
 redis.register_function{function_name = 'headrace_VERSION_since', callback = since, flags = {'no-writes'}}
+redis.register_function{function_name = 'headrace_VERSION_changes', callback = changes, flags = {'no-writes'}}
 redis.register_function('headrace_VERSION_settle', settle)
 redis.register_function('headrace_VERSION_extend', extend)
 redis.register_function{function_name = 'headrace_VERSION_read', callback = read, flags = {'no-writes'}}

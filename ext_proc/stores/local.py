@@ -23,7 +23,7 @@ from headrace.ext_proc.core.ledger import (
     Spent,
 )
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
-from headrace.ext_proc.core.roster import Listed
+from headrace.ext_proc.core.roster import Changes, Listed, Seen
 
 PENDING_MAX = 10_000
 """Leases the store has not been told of, some 2 kB each; with so many nothing more is admitted."""
@@ -135,6 +135,9 @@ class LocalAllowance:
 
     async def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Sequence[Listed]:
         return await self._store.listed_since(roster, revision, limit=limit)
+
+    async def changes(self, roster: str, seen: Seen, *, limit: int = 1000) -> Changes:
+        return await self._store.changes(roster, seen, limit=limit)
 
     async def time_ms(self) -> int:
         return await self._store.time_ms()

@@ -25,7 +25,7 @@ from headrace.ext_proc.core.ledger import (
     Window,
 )
 from headrace.ext_proc.core.ports import StoreUnavailable
-from headrace.ext_proc.core.roster import Listed
+from headrace.ext_proc.core.roster import Changes, Listed, Seen
 from headrace.ext_proc.stores.arguments import (
     check_charges,
     check_closings,
@@ -225,6 +225,10 @@ class MemoryStore:
     async def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Sequence[Listed]:
         self._check(roster, "since")
         return self._rosters[roster].since(revision, limit)
+
+    async def changes(self, roster: str, seen: Seen, *, limit: int = 1000) -> Changes:
+        self._check(roster, "changes")
+        return self._rosters[roster].changes(seen, limit)
 
     async def time_ms(self) -> int:
         self._check("keys", "time")

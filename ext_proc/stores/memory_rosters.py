@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from itertools import islice
 
-from headrace.ext_proc.core.roster import ROSTER_MAX, Listed
-from headrace.ext_proc.stores.arguments import full
+from headrace.ext_proc.core.roster import MARKS_MAX, ROSTER_MAX, Changes, Listed, Seen
+from headrace.ext_proc.stores.arguments import full, new_mark
 
 
 class Roster:
@@ -13,6 +13,7 @@ class Roster:
     def __init__(self) -> None:
         self.records: dict[str, Listed] = {}
         self._revision = 0
+        self._marks: dict[int, str] = {}
 
     def enrol(self, id: str, value: bytes, revision: int) -> int:
         """Raises RosterFull."""
@@ -26,7 +27,19 @@ class Roster:
         self._revision += 1
         self.records.pop(id, None)
         self.records[id] = Listed(id, value, self._revision)
+        self._marks[self._revision] = new_mark()
+        self._marks.pop(self._revision - MARKS_MAX, None)
         return self._revision
 
     def since(self, revision: int, limit: int) -> Sequence[Listed]:
         return list(islice((record for record in self.records.values() if record.revision > revision), limit))
+
+    def changes(self, seen: Seen, limit: int) -> Changes:
+        lost = self._has_lost(seen)
+        start = 0 if lost else seen.revision
+        records = self.since(start, limit)
+        last = records[-1].revision if records else start
+        return Changes(records, Seen(last, self._marks.get(last, "")), lost)
+
+    def _has_lost(self, seen: Seen) -> bool:
+        return seen.revision > self._revision or seen.mark != self._marks.get(seen.revision, "")

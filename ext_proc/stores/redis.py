@@ -11,11 +11,12 @@ from hiredis import pack_command
 
 from headrace.ext_proc.core.ledger import EMPTY, Admitted, Charge, Closed, Closing, Entry, Exhausted, Record, Spent
 from headrace.ext_proc.core.ports import StoreUnavailable
-from headrace.ext_proc.core.roster import ROSTER_MAX, Listed
+from headrace.ext_proc.core.roster import MARKS_MAX, ROSTER_MAX, Changes, Listed, Seen
 from headrace.ext_proc.engine.imports import UNUSED, absent
-from headrace.ext_proc.stores.arguments import check_closings, check_names, check_ttl, checked_spent, entry_id, full
+from headrace.ext_proc.stores.arguments import check_closings, check_names, check_ttl, checked_spent, entry_id, full, new_mark
 from headrace.ext_proc.stores.wire import (
     answer,
+    changes,
     closed,
     closing_told,
     entry,
@@ -113,7 +114,7 @@ class RedisStore:
 
     async def enrol(self, roster: str, id: str, value: bytes, *, revision: int = 0) -> int:
         check_names(roster, id)
-        reply: int = await self._plain(b"enrol", roster_keys(roster), (id, revision, ROSTER_MAX), value)
+        reply: int = await self._plain(b"enrol", roster_keys(roster), (id, revision, ROSTER_MAX, new_mark(), MARKS_MAX), value)
         if reply < 0:
             raise full()
         return reply
@@ -126,6 +127,10 @@ class RedisStore:
     async def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Sequence[Listed]:
         check_names(roster, "since")
         return listed(await self._plain(b"since", roster_keys(roster), (revision, limit)))
+
+    async def changes(self, roster: str, seen: Seen, *, limit: int = 1000) -> Changes:
+        check_names(roster, "changes")
+        return changes(await self._plain(b"changes", roster_keys(roster), (seen.revision, seen.mark, limit)))
 
     async def time_ms(self) -> int:
         seconds, microseconds = await self._sent("", _packed(b"TIME"))

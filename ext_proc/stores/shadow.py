@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from headrace.ext_proc.core.ledger import EMPTY, Admitted, Charge, Closed, Closing, Entry, Exhausted, Record, Spent
 from headrace.ext_proc.core.ports import Store
-from headrace.ext_proc.core.roster import Listed
+from headrace.ext_proc.core.roster import Changes, Listed, Seen
 
 PREFIX = "~candidate~"
 """Before the organisation: `headrace usage report --organisation ~candidate~default` shows what was counted."""
@@ -49,6 +49,9 @@ class ShadowStore:
 
     async def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Sequence[Listed]:
         return await self._store.listed_since(roster, revision, limit=limit)
+
+    async def changes(self, roster: str, seen: Seen, *, limit: int = 1000) -> Changes:
+        return await self._store.changes(roster, seen, limit=limit)
 
     async def time_ms(self) -> int:
         return await self._store.time_ms()

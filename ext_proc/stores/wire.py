@@ -28,7 +28,7 @@ from headrace.ext_proc.core.ledger import (
     Unit,
     Window,
 )
-from headrace.ext_proc.core.roster import Listed
+from headrace.ext_proc.core.roster import Changes, Listed, Seen
 from headrace.ext_proc.stores.arguments import check_counters, check_windows, outcome_of, tightest
 
 Reply = Sequence[int]
@@ -62,10 +62,10 @@ def lease_key(organisation: str, lease: str) -> str:
     return f"{_prefix(organisation)}lease:{lease}"
 
 
-def roster_keys(roster: str) -> tuple[str, str]:
-    """Its records and their revisions; not in any organisation's slot."""
+def roster_keys(roster: str) -> tuple[str, str, str]:
+    """Its records, their revisions, and marks of the last ones; not in any organisation's slot."""
     prefix = f"hr:roster:{{{quote(roster, safe='')}}}:"
-    return f"{prefix}records", f"{prefix}revisions"
+    return f"{prefix}records", f"{prefix}revisions", f"{prefix}marks"
 
 
 def open_key(organisation: str) -> str:
@@ -222,6 +222,12 @@ def entry(found: Sequence[object]) -> Entry:
 def listed(reply: Sequence[Any]) -> Sequence[Listed]:
     """{id, record, revision, ...}, see functions.lua."""
     return [Listed(id.decode(), value, revision) for id, value, revision in zip(reply[::3], reply[1::3], reply[2::3], strict=True)]
+
+
+def changes(reply: Sequence[Any]) -> Changes:
+    """{lost, revision, mark, {id, record, revision, ...}}, see functions.lua."""
+    lost, revision, mark, found = reply
+    return Changes(listed(found), Seen(revision, mark.decode()), bool(lost))
 
 
 _UNITS: Mapping[str, Unit] = {unit: unit for unit in UNITS}

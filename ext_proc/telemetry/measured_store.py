@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from headrace.ext_proc.core.ledger import EMPTY, Admitted, Charge, Closed, Closing, Entry, Exhausted, Record, Spent
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
-from headrace.ext_proc.core.roster import Listed
+from headrace.ext_proc.core.roster import Changes, Listed, Seen
 from headrace.ext_proc.telemetry.tally import Counter, Histogram
 
 Result = TypeVar("Result")
@@ -65,6 +65,9 @@ class MeasuredStore:
 
     def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Called[Sequence[Listed]]:
         return self._timed("listed_since", self._store.listed_since(roster, revision, limit=limit))
+
+    def changes(self, roster: str, seen: Seen, *, limit: int = 1000) -> Called[Changes]:
+        return self._timed("changes", self._store.changes(roster, seen, limit=limit))
 
     def time_ms(self) -> Called[int]:
         return self._timed("time", self._store.time_ms())

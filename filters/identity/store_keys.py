@@ -1,6 +1,7 @@
 """API keys in the store, followed: a worker has all of them, and looks for changes while requests come."""
 
 import logging
+from collections.abc import Set
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -31,7 +32,7 @@ class KeyRoster:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._known: dict[str, Listed | Entry] = {}
         self._digests: dict[str, str] = {}
-        self._follower = Follower(store, clock, ROSTER, self._take)
+        self._follower = Follower(store, clock, ROSTER, self._take, self._keep)
 
     async def find(self, wanted: str, *, stale_ms: int) -> Entry | None:
         """The key with this digest; one that is unknown may have been made just now, and is looked for.
@@ -66,6 +67,12 @@ class KeyRoster:
             log.error("a key in the store cannot be read; nobody is admitted by it", extra={"key": listed.id[:80]})
             return
         self._known[mark], self._digests[listed.id] = listed, mark
+
+    def _keep(self, ids: Set[str]) -> None:
+        """Keys with other ids are no more. One that came back under another id is still known by its digest."""
+        self._digests = {id: mark for id, mark in self._digests.items() if id in ids}
+        marks = set(self._digests.values())
+        self._known = {mark: known for mark, known in self._known.items() if mark in marks}
 
 
 # A reload must not read all keys again. Entries live as long as a policy that has them, and hold their store: no other has its id.

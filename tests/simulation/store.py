@@ -7,7 +7,7 @@ from typing import Any
 
 from headrace.ext_proc.core.ledger import EMPTY, Admitted, Charge, Closed, Closing, Entry, Exhausted, Fixed, Record, Spent
 from headrace.ext_proc.core.ports import StoreUnavailable
-from headrace.ext_proc.core.roster import Listed
+from headrace.ext_proc.core.roster import Changes, Listed, Seen
 from headrace.ext_proc.stores.memory import MemoryStore
 from tests.simulation.books import Books, Counter, Wrong
 from tests.simulation.chance import Lane
@@ -191,6 +191,10 @@ class StoreLink:
     async def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Sequence[Listed]:
         records: Sequence[Listed] = await self._told("listed_since", roster, revision, limit=limit)
         return records
+
+    async def changes(self, roster: str, seen: Seen, *, limit: int = 1000) -> Changes:
+        found: Changes = await self._told("changes", roster, seen, limit=limit)
+        return found
 
     async def time_ms(self) -> int:
         now_ms: int = await self._told("time_ms")

@@ -3,7 +3,7 @@
 import pytest
 
 from headrace.ext_proc.core.ledger import Admitted, Charge, Closing, Fixed
-from headrace.ext_proc.core.roster import Listed
+from headrace.ext_proc.core.roster import Listed, Seen
 from headrace.ext_proc.stores.memory import MemoryStore
 from headrace.ext_proc.stores.shadow import PREFIX, ShadowStore
 
@@ -34,6 +34,7 @@ async def test_rosters_are_the_same_and_are_not_written() -> None:
     await store.enrol("keys", "d", b"v")
     assert await shadow.listed("keys", "d") == Listed("d", b"v", 1)
     assert await shadow.listed_since("keys", 0) == [Listed("d", b"v", 1)]
+    assert (await shadow.changes("keys", Seen())).records == [Listed("d", b"v", 1)]
     with pytest.raises(NotImplementedError):
         await shadow.enrol("keys", "e", b"v")
     await shadow.close()

@@ -6,6 +6,7 @@ import pytest
 
 from headrace.ext_proc.core.ledger import AMOUNT_MAX, Admitted, Charge, Exhausted, Fixed, Sliding, Unit, Window
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
+from headrace.ext_proc.core.roster import Seen
 
 NOW = 1_795_000_000_000
 DAY = Fixed(NOW - 1_000, NOW + 10_000)
@@ -243,6 +244,7 @@ async def test_a_closed_store_refuses_every_call(store: Store, organisation: str
         store.enrol("keys", "a", b""),
         store.listed("keys", "a"),
         store.listed_since("keys", 0),
+        store.changes("keys", Seen()),
         store.ping(),
     ]
     for call in calls:

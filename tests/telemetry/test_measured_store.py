@@ -4,7 +4,7 @@ import pytest
 
 from headrace.ext_proc.core.ledger import Admitted, Charge, Fixed
 from headrace.ext_proc.core.ports import StoreUnavailable
-from headrace.ext_proc.core.roster import Listed
+from headrace.ext_proc.core.roster import Listed, Seen
 from headrace.ext_proc.stores.memory import MemoryStore
 from headrace.ext_proc.telemetry import metrics
 from headrace.ext_proc.telemetry.measured_store import MeasuredStore
@@ -34,8 +34,10 @@ async def test_every_operation_is_passed_on_and_timed() -> None:
     assert await measured.store.enrol("keys", "d", b"v") == 1
     assert await measured.store.listed("keys", "d") == Listed("d", b"v", 1)
     assert await measured.store.listed_since("keys", 0) == [Listed("d", b"v", 1)]
+    assert (await measured.store.changes("keys", Seen())).records == [Listed("d", b"v", 1)]
     await measured.store.ping()
-    assert measured.calls() == dict.fromkeys(["reserve", "settle", "read", "release", "enrol", "listed", "listed_since", "ping"], 1)
+    rosters = ["enrol", "listed", "listed_since", "changes"]
+    assert measured.calls() == dict.fromkeys(["reserve", "settle", "read", "release", *rosters, "ping"], 1)
     assert measured.failures() == {}
 
 

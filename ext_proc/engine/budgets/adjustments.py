@@ -1,7 +1,7 @@
 """What operators change about budgets while the policy stays: raises, other limits, resets. Kept in a roster of the store."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Literal
 from weakref import WeakValueDictionary
 
@@ -83,15 +83,23 @@ class Adjustments:
 
     def take(self, listed: Listed) -> None:
         """A record that is new or changed."""
-        if place := self._place.pop(listed.id, None):
-            del self._of[place][listed.id]
-            if not self._of[place]:
-                del self._of[place]
+        self._drop(listed.id)
         adjustment = unpacked(listed)
         if adjustment is not None and adjustment.state == "in_force":
             place = adjustment.organisation, adjustment.budget, adjustment.counter
             self._place[listed.id] = place
             self._of.setdefault(place, {})[listed.id] = adjustment
+
+    def keep(self, ids: Set[str]) -> None:
+        """Those with other ids are no more."""
+        for id in self._place.keys() - ids:
+            self._drop(id)
+
+    def _drop(self, id: str) -> None:
+        if place := self._place.pop(id, None):
+            del self._of[place][id]
+            if not self._of[place]:
+                del self._of[place]
 
     def of(self, organisation: str, slot: Slot, now_ms: int) -> Sequence[Adjustment]:
         """Those that count now for a counter, the oldest first."""
@@ -142,7 +150,7 @@ class FollowedAdjustments:
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._adjustments = Adjustments()
-        self._follower = Follower(store, clock, ROSTER, self._adjustments.take)
+        self._follower = Follower(store, clock, ROSTER, self._adjustments.take, self._adjustments.keep)
 
     def charges(self, organisation: str, slots: Sequence[Slot], amounts: Spent, now_ms: int) -> Sequence[Charge]:
         """What a request draws, under the limits that count now."""

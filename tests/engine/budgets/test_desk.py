@@ -28,6 +28,7 @@ from headrace.ext_proc.engine.budgets.limits import MINUTE_MS, limits_of
 from headrace.ext_proc.engine.following import LATE_MS, LOOK_MS
 from headrace.ext_proc.stores.memory import MemoryStore
 from tests.filters.compiled import NOON_MS, ManualClock, compiled
+from tests.stores.rollback import remembered
 
 POLICY = """
 version: 1
@@ -87,6 +88,34 @@ async def test_a_raise_counts_for_whom_it_is_and_ends_with_the_window(office: Of
     assert await office.draw("red", 1001, team="red") == Exhausted(0, (1000,), DAY_END)
     office.clock.now = DAY_END
     assert isinstance(await office.draw("next day", 1001), Exhausted)
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_what_is_changed_after_the_store_lost_its_last_writes_counts(office: Office, lost: int) -> None:
+    await office.desk.request(raised("100"))
+    roll_back = await remembered(office.store, ROSTER)
+    for _ in range(lost):
+        await office.desk.request(raised("100", whom=None))
+    assert await office.draw("before", 1000) == Admitted((100 + 100 * lost,))
+    await roll_back()
+    office.clock.now += LATE_MS
+    assert await office.draw("meanwhile", 1) == Admitted((99,))
+    await office.desk.request(raised("7"))
+    office.clock.now += LATE_MS
+    assert await office.draw("after", 1) == Admitted((105,))
+
+
+@pytest.mark.parametrize("made_since", [1, 2, 3])
+async def test_a_worker_that_hears_late_of_the_loss_goes_by_what_is_there(office: Office, made_since: int) -> None:
+    roll_back = await remembered(office.store, ROSTER)
+    for _ in range(2):
+        await office.desk.request(raised("100"))
+    assert await office.draw("before", 1200) == Admitted((0,))
+    await roll_back()
+    for _ in range(made_since):
+        await office.desk.request(raised("300"))
+    office.clock.now += LATE_MS
+    assert await office.draw("after", 1) == Admitted((300 * made_since - 201,))
 
 
 async def test_a_worker_that_is_asked_often_knows_of_a_raise_soon(office: Office) -> None:

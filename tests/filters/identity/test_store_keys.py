@@ -1,7 +1,6 @@
 """API keys in the store: what a worker knows of them, and for how long."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 
 from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.core.principal import Principal
-from headrace.ext_proc.core.roster import Listed
+from headrace.ext_proc.core.roster import Changes, Seen
 from headrace.ext_proc.engine import following
 from headrace.ext_proc.engine.key_store import ROSTER, put_key
 from headrace.ext_proc.engine.keys import KeyRecord
@@ -18,6 +17,7 @@ from headrace.ext_proc.engine.policy.compile import Policy
 from headrace.ext_proc.stores.memory import MemoryStore
 from tests.filters.compiled import ManualClock
 from tests.filters.identity.support import NOON, SECRET, Caller, bearer, keep, policy_of, principal, reason, record, refusal
+from tests.stores.rollback import remembered
 
 ADA = Principal(team="research", user="ada", key="key_1")
 OTHER = "hr-another"
@@ -29,14 +29,15 @@ class Watched(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.asked, self.down, self.passes = 0, False, asyncio.Event()
+        self.away_after: int | None = None
         self.passes.set()
 
-    async def listed_since(self, roster: str, revision: int, *, limit: int = 1000) -> Sequence[Listed]:
+    async def changes(self, roster: str, seen: Seen, *, limit: int = 1000) -> Changes:
         self.asked += 1
         await self.passes.wait()
-        if self.down:
+        if self.down or (self.away_after is not None and self.asked > self.away_after):
             raise StoreUnavailable("down")
-        return await super().listed_since(roster, revision, limit=limit)
+        return await super().changes(roster, seen, limit=limit)
 
 
 @dataclass
@@ -218,3 +219,78 @@ async def test_a_reload_does_not_read_the_keys_again(site: Site, tmp_path: Path)
     identity = "identity: [{api_keys: {store: true, pepper_file: headrace.pepper}}]"
     site.policy = policy_of(tmp_path, identity, store=site.store, clock=site.clock)
     assert await site.asked_by() == 0
+
+
+class TestWhenTheStoreHasLostItsLastWrites:
+    """A replica was promoted that lacked them, or the server came back from an older file; and then there were others."""
+
+    @staticmethod
+    async def lost(site: Site, *, known: bool = True) -> None:
+        await put(site, record())
+        roll_back = await remembered(site.store, ROSTER)
+        await put(site, record(OTHER, id="key_2"), record("hr-third", id="key_3"))
+        if known:
+            await site.asked_by()
+            assert (await principal(site.policy, bearer(OTHER))).key == "key_2"
+        await roll_back()
+
+    @pytest.mark.parametrize("made_before", [0, 1, 2, 3])
+    async def test_a_key_revoked_afterwards_is_refused(self, site: Site, made_before: int) -> None:
+        await self.lost(site)
+        await put(site, *(record(f"hr-new-{n}", id=f"new_{n}") for n in range(made_before)))
+        await put(site, record(disabled=True))
+        site.clock.now += following.LATE_MS
+        assert await reason(site.policy, bearer(SECRET)) == "auth.invalid"
+
+    async def test_a_key_made_afterwards_works_at_once(self, site: Site) -> None:
+        await self.lost(site)
+        await put(site, record("hr-new", id="new"))
+        assert (await principal(site.policy, bearer("hr-new"))).key == "new"
+
+    async def test_a_key_that_was_lost_is_refused(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        await self.lost(site)
+        site.clock.now += following.LATE_MS
+        assert await reason(site.policy, bearer(OTHER)) == "auth.invalid"
+        assert await principal(site.policy, bearer(SECRET)) == ADA
+        assert [one.getMessage() for one in caplog.records if one.levelname == "WARNING"] == [
+            "the store has lost changes that were in force; all records are read again"
+        ]
+
+    async def test_a_key_that_was_lost_and_put_back_under_another_id_works(self, site: Site) -> None:
+        await self.lost(site)
+        await put(site, record(OTHER, id="key_4"))
+        site.clock.now += following.LATE_MS
+        assert (await principal(site.policy, bearer(OTHER))).key == "key_4"
+
+    async def test_keys_that_stay_are_known_all_the_while(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(following, "PAGE", 1)
+        await put(site, *(record(f"hr-{n}", id=f"old_{n}") for n in range(3)))
+        await self.lost(site)
+        site.clock.now += following.LOOK_MS
+        asked = site.store.asked
+        assert [await site.asked_by(f"hr-{n}") for n in (2, 1, 0)] == [0, 0, 0]
+        await site.settled()
+        assert site.store.asked - asked == 5
+        assert await reason(site.policy, bearer(OTHER)) == "auth.invalid"
+
+    async def test_reading_again_goes_on_where_the_store_was_away(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(following, "PAGE", 1)
+        await self.lost(site)
+        await put(site, record("hr-new", id="new"))
+        site.clock.now += following.LOOK_MS
+        site.store.passes.clear()
+        await site.asked_by()
+        await site.settled()
+        site.store.away_after = site.store.asked
+        site.store.passes.set()
+        await site.settled()
+        site.store.away_after = None
+        site.clock.now += following.LATE_MS
+        assert (await principal(site.policy, bearer("hr-new"))).key == "new"
+        assert await principal(site.policy, bearer(SECRET)) == ADA
+        assert await reason(site.policy, bearer(OTHER)) == "auth.invalid"
+
+    async def test_who_had_not_heard_of_what_was_lost_goes_on(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        await self.lost(site, known=False)
+        assert await principal(site.policy, bearer(SECRET)) == ADA
+        assert not [one for one in caplog.records if one.levelname == "WARNING"]
