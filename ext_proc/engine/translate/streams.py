@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.engine.translate.answers import error_to_anthropic, error_to_openai, usage_to_anthropic, usage_to_openai
-from headrace.ext_proc.engine.translate.values import FINISH, STOP, Document, mapping, mappings, string
+from headrace.ext_proc.engine.translate.values import FINISH, STOP, Document, mapping, mappings, string, text_of
 
 
 class Stream(Protocol):
@@ -25,6 +25,8 @@ class ToOpenAI:
         self._with_usage = with_usage
         self._usage: Document = {}
         self._calls = -1
+        self._given: Document | None = None
+        """What the open call was begun with, until arguments come: Claude sends none for a tool that takes none."""
         self._done = False
 
     def event(self, event: SseEvent) -> Sequence[SseEvent]:
@@ -36,6 +38,8 @@ class ToOpenAI:
                 return self._block(mapping(document.get("content_block")))
             case "content_block_delta":
                 return self._delta(mapping(document.get("delta")))
+            case "content_block_stop":
+                return self._block_stop()
             case "message_delta":
                 return self._finish(document)
             case "message_stop":
@@ -43,7 +47,7 @@ class ToOpenAI:
             case "error":
                 self._done = True
                 return [_data(error_to_openai(document))]
-        return []  # pings, and the ends of blocks
+        return []  # pings
 
     def _start(self, message: Mapping[str, Any]) -> Sequence[SseEvent]:
         self._head |= {"id": string(message.get("id")), "model": string(message.get("model"))}
@@ -53,6 +57,7 @@ class ToOpenAI:
     def _block(self, block: Mapping[str, Any]) -> Sequence[SseEvent]:
         if block.get("type") == "tool_use":
             self._calls += 1
+            self._given = mapping(block.get("input"))
             function = {"name": block.get("name"), "arguments": ""}
             call = {"index": self._calls, "id": block.get("id"), "type": "function", "function": function}
             return [self._chunk({"tool_calls": [call]})]
@@ -66,9 +71,18 @@ class ToOpenAI:
             case "thinking_delta":
                 return [self._chunk({"reasoning_content": string(delta.get("thinking"))})]
             case "input_json_delta":
-                function = {"arguments": string(delta.get("partial_json"))}
-                return [self._chunk({"tool_calls": [{"index": max(self._calls, 0), "function": function}]})]
+                return self._arguments(string(delta.get("partial_json")))
         return []  # signatures and citations
+
+    def _arguments(self, part: str) -> Sequence[SseEvent]:
+        if not part:
+            return []
+        self._given = None
+        return [self._chunk({"tool_calls": [{"index": max(self._calls, 0), "function": {"arguments": part}}]})]
+
+    def _block_stop(self) -> Sequence[SseEvent]:
+        """A call without arguments gets an object here: callers parse what the parts add up to."""
+        return [] if self._given is None else self._arguments(text_of(self._given))
 
     def _finish(self, document: Mapping[str, Any]) -> Sequence[SseEvent]:
         later = {name: value for name, value in mapping(document.get("usage")).items() if value is not None}

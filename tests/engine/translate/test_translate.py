@@ -218,6 +218,32 @@ def test_a_stream_in_openais_words() -> None:
     assert chunks[-1].json["choices"][0]["finish_reason"] == "tool_calls"
 
 
+@pytest.mark.parametrize(
+    ("given", "parts", "arguments"),
+    [({}, [], "{}"), ({}, [""], "{}"), (None, [], "{}"), ({"a": 1}, [], '{"a":1}'), ({}, ["", '{"a"', ": 1}"], '{"a": 1}')],
+)
+def test_the_arguments_of_a_streamed_call_are_json_also_where_there_are_none(given: Any, parts: list[str], arguments: str) -> None:
+    said = [
+        ANTHROPICS[0],
+        {
+            "type": "content_block_start",
+            "index": 0,
+            "content_block": {"type": "tool_use", "id": "c1", "name": "look", "input": given},
+        },
+        *(
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": part}}
+            for part in parts
+        ),
+        {"type": "content_block_stop", "index": 0},
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": "So"}},
+        {"type": "content_block_stop", "index": 1},
+    ]
+    chunks = documents(through(TO_ANTHROPIC.stream({}, 5), wire(said, named=True)))
+    calls = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", ())]
+    assert "".join(call["function"]["arguments"] for call in calls) == arguments
+    assert {call["index"] for call in calls} == {0}
+
+
 def test_without_being_asked_a_stream_has_no_usage_chunk() -> None:
     data = through(TO_ANTHROPIC.stream({}, 5), wire(ANTHROPICS, named=True))
     assert not [event for event in SseParser().feed(data) if event.json and "usage" in event.json]
