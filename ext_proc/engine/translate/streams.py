@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.engine.translate.answers import error_to_anthropic, error_to_openai, usage_to_anthropic, usage_to_openai
+from headrace.ext_proc.engine.translate.calls import Call, Calls
 from headrace.ext_proc.engine.translate.values import FINISH, STOP, Document, mapping, mappings, string, text_of
 
 
@@ -107,8 +108,9 @@ class ToAnthropic:
         self._started = False
         self._stopped = False
         self._block = -1
-        self._open: tuple[str, Any] | None = None
-        """The open block: its kind, and for a tool the index of its call."""
+        self._open: tuple[str, Call | None] | None = None
+        """The open block: its kind, and of a tool the call."""
+        self._calls = Calls()
         self._reason: str | None = None
         self._usage: Document = {}
 
@@ -147,28 +149,28 @@ class ToAnthropic:
 
     def _delta(self, delta: Mapping[str, Any]) -> Iterator[SseEvent]:
         if thought := string(delta.get("reasoning_content")):
+            yield from self._told(self._calls.end())
             yield from self._block_of("thinking", None, {"type": "thinking", "thinking": "", "signature": ""})
             yield self._part({"type": "thinking_delta", "thinking": thought})
         if text := string(delta.get("content")) or string(delta.get("refusal")):
+            yield from self._told(self._calls.end())
             yield from self._block_of("text", None, {"type": "text", "text": ""})
             yield self._part({"type": "text_delta", "text": text})
         for call in mappings(delta.get("tool_calls")):
-            yield from self._call(call)
+            yield from self._told(self._calls.take(call))
 
-    def _call(self, call: Mapping[str, Any]) -> Iterator[SseEvent]:
-        function = mapping(call.get("function"))
-        if call.get("id") or self._open is None or self._open[0] != "tool":
-            block: Document = {"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": {}}
-            yield from self._block_of("tool", call.get("index"), block)
-        if part := string(function.get("arguments")):
-            yield self._part({"type": "input_json_delta", "partial_json": part})
+    def _told(self, calls: Iterator[tuple[Call, str]]) -> Iterator[SseEvent]:
+        for call, part in calls:
+            yield from self._block_of("tool", call, call.block)
+            if part:
+                yield self._part({"type": "input_json_delta", "partial_json": part})
 
-    def _block_of(self, kind: str, index: Any, block: Document) -> Iterator[SseEvent]:
+    def _block_of(self, kind: str, call: Call | None, block: Document) -> Iterator[SseEvent]:
         """Opens a block of that kind, unless it is open."""
-        if self._open == (kind, index):
+        if self._open == (kind, call):
             return
         yield from self._close()
-        self._open, self._block = (kind, index), self._block + 1
+        self._open, self._block = (kind, call), self._block + 1
         yield _named({"type": "content_block_start", "index": self._block, "content_block": block})
 
     def _close(self) -> Iterator[SseEvent]:
@@ -186,6 +188,7 @@ class ToAnthropic:
         reason = {"stop_reason": self._reason or "end_turn", "stop_sequence": None}
         usage = self._usage or {"output_tokens": 0}
         return [
+            *self._told(self._calls.end()),
             *self._close(),
             _named({"type": "message_delta", "delta": reason, "usage": usage}),
             _named({"type": "message_stop"}),

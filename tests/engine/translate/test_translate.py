@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.ext_proc.core.endpoint import Dialect, Endpoint
+from headrace.ext_proc.core.errors import ProtocolError
 from headrace.ext_proc.core.sse import SseEvent, SseParser
 from headrace.ext_proc.engine.translate import TO_ANTHROPIC, TO_OPENAI, Translator, Untranslatable, translator_for
+from headrace.ext_proc.engine.translate.calls import MAX_HELD, Calls
 from headrace.ext_proc.engine.translate.streams import Stream
 
 SCHEMA = {"type": "object", "properties": {}}
@@ -242,6 +244,71 @@ def test_the_arguments_of_a_streamed_call_are_json_also_where_there_are_none(giv
     calls = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", ())]
     assert "".join(call["function"]["arguments"] for call in calls) == arguments
     assert {call["index"] for call in calls} == {0}
+
+
+def part(index: int | None, arguments: str, name: str = "") -> dict[str, Any]:
+    """A part of a call in a chunk; named: its first one."""
+    begun = {"id": f"id-{name}", "type": "function"} if name else {}
+    return begun | {"index": index, "function": ({"name": name} if name else {}) | {"arguments": arguments}}
+
+
+def blocks(*deltas: dict[str, Any]) -> list[tuple[str, str]]:
+    """The blocks of a stream that consists of these deltas: what each one begins with, and what its parts add up to."""
+    chunks = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    found: list[tuple[str, str]] = []
+    is_open = False
+    for event in documents(through(TO_OPENAI.stream({}, 5), wire(chunks, named=False) + b"data: [DONE]\n\n")):
+        match event["type"]:
+            case "content_block_start":
+                assert not is_open, "one block is open at a time"
+                assert event["index"] == len(found)
+                found.append((event["content_block"].get("name") or event["content_block"]["type"], ""))
+                is_open = True
+            case "content_block_delta":
+                assert is_open
+                assert event["index"] == len(found) - 1
+                kind, text = found[-1]
+                found[-1] = (kind, text + (event["delta"].get("partial_json") or event["delta"].get("text", "")))
+            case "content_block_stop":
+                is_open = False
+    assert not is_open
+    return found
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [part(0, "", "f"), part(0, '{"x":1}'), part(1, "", "g"), part(1, '{"y":2}')],
+        [part(0, "", "f"), part(1, "", "g"), part(0, '{"x":1}'), part(1, '{"y":2}')],
+        [part(0, "", "f"), part(1, "", "g"), part(1, '{"y"'), part(0, '{"x"'), part(1, ":2}"), part(0, ":1}")],
+        [part(0, '{"x"', "f"), part(1, '{"y":2}', "g"), part(0, ":1}")],
+        [part(0, '{"x":1}', "f"), part(0, '{"y":2}', "g")],
+        [part(None, '{"x":1}', "f"), part(None, '{"y":2}', "g")],
+    ],
+)
+@pytest.mark.parametrize("together", [True, False])
+def test_calls_that_are_open_together_become_blocks_one_behind_the_other(parts: list[dict[str, Any]], together: bool) -> None:
+    deltas = [{"tool_calls": parts}] if together else [{"tool_calls": [one]} for one in parts]
+    assert blocks({"content": "So:"}, *deltas) == [("text", "So:"), ("f", '{"x":1}'), ("g", '{"y":2}')]
+
+
+def test_calls_that_wait_are_told_before_the_text_behind_them() -> None:
+    calls = [part(0, "", "f"), part(1, "", "g"), part(2, '{"z":3}', "h")]
+    told = [("f", ""), ("g", ""), ("h", '{"z":3}')]
+    assert blocks({"tool_calls": calls}) == told
+    assert blocks({"tool_calls": calls}, {"content": "Done"}) == [*told, ("text", "Done")]
+
+
+def test_calls_that_wait_have_a_limit() -> None:
+    calls = Calls()
+    assert [told for told, _ in calls.take(part(0, "", "f"))]
+    assert not list(calls.take(part(1, "x" * MAX_HELD, "g")))
+    with pytest.raises(ProtocolError, match="wait for one that does not end"):
+        list(calls.take(part(1, "x")))
+
+
+def test_a_part_of_no_call_is_dropped() -> None:
+    assert blocks({"tool_calls": [part(0, "{}", "f"), part(1, "{}", "g"), part(0, "\n")]}) == [("f", "{}"), ("g", "{}")]
 
 
 def test_without_being_asked_a_stream_has_no_usage_chunk() -> None:
