@@ -1,7 +1,7 @@
 """What both directions share: checked access to a document of a stranger, and the words each API has for the same thing."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Final
 
 from headrace.ext_proc.core.errors import HeadraceError
@@ -57,11 +57,24 @@ class Untranslatable(HeadraceError):
         self.param = param
 
 
-def refuse(document: Mapping[str, Any], *names: str) -> None:
-    """Raises Untranslatable where one of the members asks for something."""
+_NOTHING: Final[tuple[Any, ...]] = (None, False, [], {}, "")
+"""Values of a member that asks for nothing."""
+
+
+def refuse(document: Mapping[str, Any], *names: str, within: str = "") -> None:
+    """Raises Untranslatable where one of the members asks for something. within: the member of the request that has them."""
     for name in names:
-        if document.get(name) not in (None, False, [], {}):
-            raise Untranslatable(name, f"'{name}' is not available for this model")
+        if document.get(name) not in _NOTHING:
+            raise Untranslatable(within or name[:100], f"'{name[:100]}' is not available for this model")
+
+
+def refuse_others(document: Mapping[str, Any], known: Set[str]) -> None:
+    """Raises Untranslatable where a member that is none of these asks for something."""
+    refuse(document, *(name for name in document if name not in known))
+
+
+def unavailable(param: str, kind: Any) -> Untranslatable:
+    return Untranslatable(param, f"content of the type {str(kind)[:40]!r} is not available for this model")
 
 
 def mapping(value: Any) -> Document:
@@ -90,6 +103,10 @@ def arguments(value: Any) -> Document:
     return mapping(parse_lenient(value)) if isinstance(value, str) else mapping(value)
 
 
+def is_object(value: Any) -> bool:
+    return isinstance(parse_lenient(value) if isinstance(value, str) else value, dict)
+
+
 def text_of(value: Any) -> str:
     """JSON as text, for a member that is text in the other API."""
     return encode(value).decode("utf-8") if value is not None else json.dumps({})
@@ -100,3 +117,19 @@ def texts(content: Any) -> str:
     if isinstance(content, str):
         return content
     return "".join(string(part.get("text")) for part in mappings(content))
+
+
+def parts_of(content: Any, param: str) -> Sequence[Document]:
+    """The parts of a content that is a list of them. Raises Untranslatable for anything else in it."""
+    parts = mappings(content)
+    if isinstance(content, list) and len(parts) < len(content):
+        raise Untranslatable(param, "content that is neither text nor an object is not available for this model")
+    return parts
+
+
+def only_text(content: Any, param: str) -> str:
+    """As `texts`. Raises Untranslatable for a part that is none."""
+    for part in parts_of(content, param):
+        if part.get("type") != "text":
+            raise unavailable(param, part.get("type"))
+    return texts(content)

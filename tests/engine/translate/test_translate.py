@@ -17,7 +17,7 @@ from headrace.ext_proc.engine.translate.calls import MAX_HELD, Calls
 from headrace.ext_proc.engine.translate.streams import Stream
 
 SCHEMA = {"type": "object", "properties": {}}
-TOOL = {"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": SCHEMA}}
+TOOL: dict[str, Any] = {"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": SCHEMA}}
 CHAT: dict[str, Any] = {
     "model": "m",
     "max_tokens": 7,
@@ -80,33 +80,163 @@ def test_there_and_back_a_request_is_the_same() -> None:
     assert TO_ANTHROPIC.request(TO_OPENAI.request(MESSAGES)) == MESSAGES
 
 
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+PICTURE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+
+
+def said(role: str, content: Any, **others: Any) -> dict[str, Any]:
+    return {"messages": [{"role": role, "content": content, **others}]}
+
+
+def called(arguments: str, **others: Any) -> dict[str, Any]:
+    return said("assistant", None, tool_calls=[{"id": "c1", "function": {"name": "look", "arguments": arguments}, **others}])
+
+
+def resulted(*parts: dict[str, Any], **others: Any) -> dict[str, Any]:
+    return said("user", [{"type": "tool_result", "tool_use_id": "c1", "content": list(parts), **others}])
+
+
 @pytest.mark.parametrize(
-    ("translator", "document", "param"),
+    ("changed", "param"),
     [
-        (TO_ANTHROPIC, CHAT | {"n": 2}, "n"),
-        (TO_ANTHROPIC, CHAT | {"response_format": {"type": "json_object"}}, "response_format"),
-        (TO_ANTHROPIC, CHAT | {"audio": {"voice": "x"}}, "audio"),
-        (TO_ANTHROPIC, CHAT | {"tools": [{"type": "custom"}]}, "tools"),
-        (TO_ANTHROPIC, CHAT | {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages"),
-        (TO_OPENAI, MESSAGES | {"tools": [{"type": "web_search_20250305", "name": "w"}]}, "tools"),
-        (TO_OPENAI, MESSAGES | {"messages": [{"role": "user", "content": [{"type": "document"}]}]}, "messages"),
-        (TO_OPENAI, MESSAGES | {"mcp_servers": [{}]}, "mcp_servers"),
+        ({"n": 2}, "n"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"audio": {"voice": "x"}}, "audio"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"functions": [{}]}, "functions"),
+        ({"guided_json": {"type": "object"}}, "guided_json"),
+        ({"x" * 200: 1}, "x" * 100),
+        ({"tools": [{"type": "custom"}]}, "tools"),
+        ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}}}, "tool_choice"),
+        ({"tool_choice": "sometimes"}, "tool_choice"),
+        (said("user", [{"type": "input_audio"}]), "messages"),
+        (said("user", ["words"]), "messages"),
+        (said("user", [{"type": "image_url", "image_url": "https://x"}]), "messages"),
+        (said("user", [{"type": "image_url", "image_url": {"url": "data:text/plain;base64,AAAA"}}]), "messages"),
+        (said("system", [IMAGE]), "messages"),
+        (said("assistant", None, function_call={"name": "look", "arguments": "{}"}), "messages"),
+        (said("assistant", None, audio={"id": "a"}), "messages"),
+        (said("function", "42", name="look"), "messages"),
+        (called("[1, 2]"), "messages"),
+        (called("{"), "messages"),
+        (called("{}", type="custom"), "messages"),
     ],
 )
-def test_what_the_other_api_has_not_is_refused(translator: Translator, document: dict[str, Any], param: str) -> None:
+def test_what_anthropic_has_not_is_refused(changed: dict[str, Any], param: str) -> None:
+    assert_refused(TO_ANTHROPIC, CHAT | changed, param)
+
+
+@pytest.mark.parametrize(
+    ("changed", "param"),
+    [
+        ({"mcp_servers": [{}]}, "mcp_servers"),
+        ({"context_management": {"edits": []}}, "context_management"),
+        ({"inference_geo": "eu"}, "inference_geo"),
+        ({"tools": [{"type": "web_search_20250305", "name": "w"}]}, "tools"),
+        ({"tool_choice": {"type": "new"}}, "tool_choice"),
+        ({"output_config": {"format": {"type": "grammar"}}}, "output_config"),
+        ({"system": [PICTURE]}, "system"),
+        (said("system", "Be brief."), "messages"),
+        (said("user", [{"type": "document"}]), "messages"),
+        (said("user", [{"type": "image", "source": {"type": "file", "file_id": "f"}}]), "messages"),
+        (said("assistant", [{"type": "server_tool_use"}, {"type": "text", "text": "found"}]), "messages"),
+        (resulted({"type": "document"}), "messages"),
+    ],
+)
+def test_what_openai_has_not_is_refused(changed: dict[str, Any], param: str) -> None:
+    assert_refused(TO_OPENAI, MESSAGES | changed, param)
+
+
+def assert_refused(translator: Translator, document: dict[str, Any], param: str) -> None:
     with pytest.raises(Untranslatable, match="for this model") as caught:
         translator.request(document)
     assert caught.value.param == param
 
 
+@pytest.mark.parametrize(
+    ("translator", "document", "hints"),
+    [
+        (TO_ANTHROPIC, CHAT, {"seed": 1, "frequency_penalty": 1.0, "presence_penalty": 1.0, "top_k": 5, "reasoning_effort": "high",
+                              "thinking": {"type": "enabled"}, "verbosity": "low", "service_tier": "flex", "store": True,
+                              "metadata": {"a": "b"}, "prompt_cache_key": "k", "logprobs": False, "top_logprobs": None,
+                              "logit_bias": {}, "modalities": ["text"], "response_format": {"type": "text"}, "n": 1}),
+        (TO_OPENAI, MESSAGES, {"top_k": 5, "thinking": {"type": "enabled", "budget_tokens": 1024}, "service_tier": "auto",
+                               "output_config": {"effort": "low"}, "cache_control": {"type": "ephemeral"}, "container": None}),
+    ],
+)  # fmt: skip
+def test_hints_are_dropped(translator: Translator, document: dict[str, Any], hints: dict[str, Any]) -> None:
+    assert translator.request(document | hints) == translator.request(document)
+
+
+def test_a_safety_identifier_is_a_user() -> None:
+    chat = {name: value for name, value in CHAT.items() if name != "user"}
+    assert TO_ANTHROPIC.request(chat | {"safety_identifier": "ann"}) == MESSAGES
+
+
+def test_a_strict_tool_is_strict_there() -> None:
+    chat = CHAT | {"tools": [{"type": "function", "function": {**TOOL["function"], "strict": True}}]}
+    messages = MESSAGES | {"tools": [{**MESSAGES["tools"][0], "strict": True}]}
+    assert TO_ANTHROPIC.request(chat) == messages
+    assert TO_OPENAI.request(messages)["tools"] == chat["tools"]
+
+
+@pytest.mark.parametrize("choice", [{"type": "tool", "name": "look"}, {"type": "none"}, {"type": "auto"}])
+def test_a_choice_of_tools_there_and_back(choice: dict[str, Any]) -> None:
+    messages = MESSAGES | {"tool_choice": choice}
+    assert TO_ANTHROPIC.request(TO_OPENAI.request(messages)) == messages
+
+
+@pytest.mark.parametrize("name", ["output_config", "output_format"])
+def test_a_schema_of_the_answer_is_one_there(name: str) -> None:
+    asked = {"type": "json_schema", "schema": SCHEMA}
+    there = TO_OPENAI.request(MESSAGES | {name: {"format": asked} if name == "output_config" else asked})
+    expected = {"name": "answer", "schema": SCHEMA, "strict": True}
+    assert there["response_format"] == {"type": "json_schema", "json_schema": expected}
+
+
+def test_the_image_of_a_tools_result() -> None:
+    there = TO_ANTHROPIC.request(CHAT | said("tool", [{"type": "text", "text": "Seen:"}, IMAGE], tool_call_id="c1"))
+    result = {"type": "tool_result", "tool_use_id": "c1", "content": [{"type": "text", "text": "Seen:"}, PICTURE]}
+    assert there["messages"] == [{"role": "user", "content": [result]}]
+    back = TO_OPENAI.request(MESSAGES | {"messages": there["messages"]})
+    assert back["messages"][1:] == [
+        {"role": "tool", "tool_call_id": "c1", "content": "Seen:"},
+        {"role": "user", "content": [{"type": "text", "text": "Result of c1:"}, IMAGE]},
+    ]
+
+
+def test_a_result_that_is_an_error_is_its_words() -> None:
+    there = TO_OPENAI.request(MESSAGES | resulted({"type": "text", "text": "boom"}, is_error=True))
+    assert there["messages"][1:] == [{"role": "tool", "tool_call_id": "c1", "content": "boom"}]
+
+
+def test_a_call_without_arguments_has_an_empty_object() -> None:
+    [turn] = TO_ANTHROPIC.request(CHAT | called(""))["messages"]
+    assert turn["content"] == [{"type": "tool_use", "id": "c1", "name": "look", "input": {}}]
+
+
+def test_a_refusal_of_an_earlier_answer_stays_and_thought_does_not() -> None:
+    [turn] = TO_ANTHROPIC.request(CHAT | said("assistant", None, refusal="No.", reasoning_content="hm"))["messages"]
+    assert turn["content"] == [{"type": "text", "text": "No."}]
+    thought = {"type": "thinking", "thinking": "hm", "signature": "s"}
+    there = TO_OPENAI.request(MESSAGES | said("assistant", [thought, {"type": "text", "text": "No."}]))
+    assert there["messages"][1:] == [{"role": "assistant", "content": "No."}]
+
+
+def test_an_image_with_a_url_there_and_back() -> None:
+    messages = MESSAGES | said("user", [{"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}])
+    assert TO_ANTHROPIC.request(TO_OPENAI.request(messages)) == messages
+
+
 def test_an_answer_with_a_tools_call_cached_tokens_and_thought() -> None:
-    said: dict[str, Any] = {
+    message: dict[str, Any] = {
         "id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "stop_reason": "tool_use",
         "content": [{"type": "thinking", "thinking": "hm", "signature": "x"}, {"type": "text", "text": "So:"},
                     {"type": "tool_use", "id": "c1", "name": "look", "input": {"at": "it"}}],
         "usage": {"input_tokens": 3, "output_tokens": 5, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 2},
     }  # fmt: skip
-    answer = TO_ANTHROPIC.answer(said, 9)
+    answer = TO_ANTHROPIC.answer(message, 9)
     [choice] = answer["choices"]
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["content"] == "So:"
@@ -115,7 +245,7 @@ def test_an_answer_with_a_tools_call_cached_tokens_and_thought() -> None:
     counts = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
     assert answer["usage"] == counts | {"prompt_tokens_details": {"cached_tokens": 4}}
     back = TO_OPENAI.answer(answer, 9)
-    assert back["content"] == said["content"][1:]
+    assert back["content"] == message["content"][1:]
     assert back["stop_reason"] == "tool_use"
     assert back["usage"] == {
         "input_tokens": 5, "output_tokens": 5, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 0
@@ -225,7 +355,7 @@ def test_a_stream_in_openais_words() -> None:
     [({}, [], "{}"), ({}, [""], "{}"), (None, [], "{}"), ({"a": 1}, [], '{"a":1}'), ({}, ["", '{"a"', ": 1}"], '{"a": 1}')],
 )
 def test_the_arguments_of_a_streamed_call_are_json_also_where_there_are_none(given: Any, parts: list[str], arguments: str) -> None:
-    said = [
+    events = [
         ANTHROPICS[0],
         {
             "type": "content_block_start",
@@ -240,7 +370,7 @@ def test_the_arguments_of_a_streamed_call_are_json_also_where_there_are_none(giv
         {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": "So"}},
         {"type": "content_block_stop", "index": 1},
     ]
-    chunks = documents(through(TO_ANTHROPIC.stream({}, 5), wire(said, named=True)))
+    chunks = documents(through(TO_ANTHROPIC.stream({}, 5), wire(events, named=True)))
     calls = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", ())]
     assert "".join(call["function"]["arguments"] for call in calls) == arguments
     assert {call["index"] for call in calls} == {0}
