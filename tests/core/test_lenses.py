@@ -127,6 +127,8 @@ HOSTILE: list[tuple[Endpoint, str, Any]] = [
     (Endpoint.CHAT, "max_tokens", "100"),
     (Endpoint.CHAT, "max_completion_tokens", []),
     (Endpoint.MESSAGES, "max_tokens", "x"),
+    (Endpoint.MESSAGES, "max_tokens", -1),
+    (Endpoint.RESPONSES, "max_output_tokens", 0),
     (Endpoint.RESPONSES, "max_output_tokens", 0),
     (Endpoint.COMPLETIONS, "max_tokens", -5),
     (Endpoint.CHAT, "n", 0),
@@ -214,6 +216,11 @@ def test_other_members_may_be_in_capitals() -> None:
 def test_the_larger_of_two_caps_is_believed() -> None:
     assert read(Endpoint.CHAT, max_tokens=5, max_completion_tokens=9).output_cap == 9
     assert read(Endpoint.CHAT, max_tokens=9, max_completion_tokens=5).output_cap == 9
+
+
+@pytest.mark.parametrize("endpoint", [Endpoint.MESSAGES, Endpoint.COMPLETIONS])
+def test_a_cap_of_nothing_is_one_where_the_api_has_it(endpoint: Endpoint) -> None:
+    assert read(endpoint, max_tokens=0).output_cap == 0
     assert read(Endpoint.RESPONSES, max_output_tokens=3).output_cap == 3
 
 

@@ -20,7 +20,7 @@ def read_messages(document: dict[str, Any]) -> Call:
     return Call(
         model=model_of(document),
         stream=stream_of(document),
-        output_cap=cap_of(document, "max_tokens"),
+        output_cap=cap_of(document, "max_tokens", least=0),  # 0 fills the cache alone
         choices=1,
         prompt=texts.prompt(),
     )

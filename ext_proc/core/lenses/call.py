@@ -58,19 +58,19 @@ def stream_of(document: dict[str, Any]) -> bool:
     return bool(stream)
 
 
-def cap_of(document: dict[str, Any], *names: str) -> int | None:
+def cap_of(document: dict[str, Any], *names: str, least: int = 1) -> int | None:
     """The largest of the named caps that the request gives: which of two an upstream obeys is not ours to guess."""
-    caps = [count_of(document, name, 2**31) for name in names if document.get(name) is not None]
+    caps = [count_of(document, name, 2**31, least) for name in names if document.get(name) is not None]
     return max(caps, default=None)
 
 
-def count_of(document: dict[str, Any], name: str, most: int) -> int:
-    """A whole number from 1 to `most`; 1 where the member is absent."""
+def count_of(document: dict[str, Any], name: str, most: int, least: int = 1) -> int:
+    """A whole number from `least` to `most`; 1 where the member is absent."""
     value = document.get(name)
     if value is None:
         return 1
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-        raise invalid(name, f"a whole number from 1 to {most}")
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise invalid(name, f"a whole number from {least} to {most}")
     return value
 
 

@@ -34,7 +34,7 @@ def read_completions(document: dict[str, Any]) -> Call:
     return Call(
         model=model_of(document),
         stream=stream_of(document),
-        output_cap=cap_of(document, "max_tokens"),
+        output_cap=cap_of(document, "max_tokens", least=0),  # 0 with `echo`
         choices=each * prompts,
         prompt=texts.prompt(),
         include_usage=include_usage_of(document),

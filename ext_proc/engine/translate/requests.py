@@ -155,6 +155,8 @@ def _joined(turns: Iterator[Document]) -> list[Document]:
 def to_openai(document: Mapping[str, Any]) -> Document:
     """Anthropic's messages request as an OpenAI chat completion. Raises Untranslatable."""
     refuse_others(document, OF_MESSAGES)
+    if document.get("max_tokens") == 0:
+        raise Untranslatable("max_tokens", "'max_tokens' must be 1 at least for this model")
     asked: Document = renamed(
         document, {"model": "model", "max_tokens": "max_completion_tokens", "temperature": "temperature", "top_p": "top_p"}
     )

@@ -131,6 +131,7 @@ def test_what_anthropic_has_not_is_refused(changed: dict[str, Any], param: str) 
     ("changed", "param"),
     [
         ({"mcp_servers": [{}]}, "mcp_servers"),
+        ({"max_tokens": 0}, "max_tokens"),
         ({"context_management": {"edits": []}}, "context_management"),
         ({"inference_geo": "eu"}, "inference_geo"),
         ({"tools": [{"type": "web_search_20250305", "name": "w"}]}, "tools"),
