@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from enum import Enum
 from functools import lru_cache
 from itertools import chain, product
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 
 class Dialect(Enum):
@@ -89,12 +89,7 @@ def normalise(path: str) -> str:
 
 def _normalise(path: str) -> str:
     """`path` in lower case without query, fragment, escapes, doubled slashes, dot segments, `;` parameters, trailing slash."""
-    plain = _bare(path)
-    for _ in range(_ESCAPES):
-        if "%" not in plain:
-            break
-        plain = unquote(plain, errors="replace")
-    return _resolved(plain)
+    return _resolved(_unescaped(_bare(path)))
 
 
 def _bare(path: str) -> str:
@@ -114,3 +109,43 @@ def _resolved(path: str, *, blank: bool = True, empty: bool = False) -> str:
 
 
 _remembered = lru_cache(1024)(_normalise)
+
+
+_DEPLOYMENT = re.compile(
+    r"((?:(?:/[\w.~-]+)*/openai)?/deployments/)([\w.~:@+,%-]+)(/(?:chat/completions|completions|embeddings|responses)/?)",
+    re.ASCII | re.IGNORECASE,
+)
+_PLAIN = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~:@+,%-]+)+/?", re.ASCII)
+_UNCLEAR = frozenset("%/\\;?#\ufffd")
+
+
+def deployment_of(path: str) -> str | None:
+    """The deployment that a path of Azure's names (`/openai/deployments/{deployment}/…`); Azure serves it whatever the body says.
+
+    None for other paths; "" for a spelling that servers may read as different names.
+    """
+    bare = _bare(path)
+    unescaped = _unescaped(bare).lower()
+    if "deployments" not in unescaped:
+        return None
+    plain = _PLAIN.fullmatch(bare) is not None
+    if plain and (found := _DEPLOYMENT.fullmatch(bare)):
+        name = unquote(found[2], errors="replace")
+        return "" if name in (".", "..") or _UNCLEAR & set(name) else name
+    return None if plain and "%" not in bare and "openai/deployments/" not in unescaped else ""
+
+
+def with_deployment(path: str, name: str) -> str:
+    """The path with this deployment, where it names another one."""
+    if deployment_of(path) in (None, "", name):
+        return path
+    bare = _bare(path)
+    return _DEPLOYMENT.sub(lambda found: found[1] + quote(name, safe="") + found[3], bare) + path[len(bare) :]
+
+
+def _unescaped(path: str) -> str:
+    for _ in range(_ESCAPES):
+        if "%" not in path:
+            break
+        path = unquote(path, errors="replace")
+    return path

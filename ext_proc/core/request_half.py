@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 from headrace.ext_proc.core.course import Course, Flow, State
 from headrace.ext_proc.core.effects import Cause
-from headrace.ext_proc.core.endpoint import endpoint_of
+from headrace.ext_proc.core.endpoint import deployment_of, endpoint_of, with_deployment
 from headrace.ext_proc.core.errors import BodyError, ProtocolError
 from headrace.ext_proc.core.events import Answer, Proceed, Refuse, RequestBody, RequestHeaders, ResponseHeaders
 from headrace.ext_proc.core.json_body import parse, render
@@ -13,7 +13,7 @@ from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.seats import Ask, FilterFailed, Resolution, Seated, Shield, failure
 from headrace.ext_proc.core.session import POLICY, Link, Policy
 from headrace.ext_proc.core.unreadable import too_many, unreadable
-from headrace.ext_proc.core.verdict import Reply
+from headrace.ext_proc.core.verdict import Edits, Reply, SetMember
 
 READS_ANSWER = Needs.RESPONSE_BODY | Needs.RESPONSE_STREAM
 
@@ -87,10 +87,20 @@ class RequestHalf(Course):
             return self._refuse(_TOO_LARGE)
         try:
             self._request.load(event.data, parse(event.data))
+            self._name_deployment()
             self.decision.call(self._request.call)
         except BodyError as error:
             return self._refuse(_bad_body(error))
         return (yield from self._finish_request())
+
+    def _name_deployment(self) -> None:
+        """On a path of Azure's the deployment is what is served, so it is the model that the body names, too. Raises BodyError."""
+        deployment = deployment_of(self._request.path)
+        if deployment == "":
+            raise BodyError("body.invalid", "the deployment in the path must be written plainly", param="model")
+        document = self._request.document or {}
+        if deployment is not None and document.get("model") != deployment:
+            self._apply("request", Edits(members=[SetMember(("model",), deployment)]))
 
     def _finish_request(self) -> Flow:
         for seat in self._seats:
@@ -125,8 +135,16 @@ class RequestHalf(Course):
         """Raises BodyError when the body cannot be written anew."""
         members = self._pending.members
         body = render(self._request.body, members) if members else None
+        if any(member.path == ("model",) for member in members):
+            self._path_follows()
         metadata = {"exchange": self.id, **self.decision.metadata, **self._settling(settle)}
         return Proceed(self._pending.take(), body, metadata, last=last)
+
+    def _path_follows(self) -> None:
+        """Where the path names a deployment, it names the model that filters have put into the body."""
+        path = with_deployment(self._request.path, self._request.call.model)
+        if path != self._request.path:
+            self._pending.add(Edits(set_headers={":path": path}))
 
     def withdraw(self) -> None:
         """The last answer cannot be carried out by this gateway: the request goes nowhere after all."""

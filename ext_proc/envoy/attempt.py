@@ -13,7 +13,7 @@ from google.protobuf.struct_pb2 import Struct
 from headrace.ext_proc.core.candidates import FIRST_TOKEN_KEY, answered, candidates_of
 from headrace.ext_proc.core.dialect import error_body
 from headrace.ext_proc.core.effects import Cause
-from headrace.ext_proc.core.endpoint import Dialect, endpoint_of
+from headrace.ext_proc.core.endpoint import Dialect, endpoint_of, with_deployment
 from headrace.ext_proc.core.errors import HeadraceError, ProtocolError
 from headrace.ext_proc.core.events import Refuse
 from headrace.ext_proc.core.headers import Headers
@@ -97,6 +97,8 @@ class AttemptStream:
         answer = pb.ProcessingResponse()
         answer.request_headers.SetInParent()
         mutation = answer.request_headers.response.header_mutation
+        if served := _model_of(told, self._destination.name):
+            path = with_deployment(path, served)
         at = self._destination.prefix + (self._translator.path if self._translator else path)
         mutation.set_headers.append(header_option(":path", at))
         if "settle" in told:
@@ -161,6 +163,12 @@ def _other_model(told: Mapping[str, Any], upstream: str) -> str | None:
     """The model that this upstream serves instead of the one that was asked for."""
     attempt = answered(told, upstream)
     return None if attempt is None or attempt.by.model == told.get("asked") else attempt.by.model
+
+
+def _model_of(told: Mapping[str, Any], upstream: str) -> str:
+    """The model that this upstream serves; "" where the chain said nothing of it."""
+    attempt = answered(told, upstream)
+    return "" if attempt is None else attempt.by.model
 
 
 def _follows(told: Mapping[str, Any], upstream: str) -> bool:

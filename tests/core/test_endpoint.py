@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.ext_proc.core.endpoint import MAX_UNCLEAR, Dialect, Endpoint, endpoint_of, normalise
+from headrace.ext_proc.core.endpoint import MAX_UNCLEAR, Dialect, Endpoint, deployment_of, endpoint_of, normalise, with_deployment
 
 PATHS = {
     "/v1/chat/completions": Endpoint.CHAT,
@@ -114,3 +114,39 @@ def test_a_long_path_is_what_it_names() -> None:
     assert endpoint_of("POST", f"{long}/v1/chat/%63ompletions/%3b/..") is Endpoint.CHAT
     assert endpoint_of("POST", f"{long}/v1/messages/%3b/..") is Endpoint.MESSAGES
     assert endpoint_of("POST", f"{long}/v1/files") is None
+
+
+DEPLOYMENTS = {
+    "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21": "gpt-4o",
+    "/azure/openai/deployments/My%20Model/completions": "My Model",
+    "/OpenAI/Deployments/X/embeddings/": "X",
+    "/deployments/x/chat/completions": "x",
+    "/v1/chat/completions": None,
+    "/v1/chat/completions?x=/openai/deployments/x/chat/completions": None,
+    "/my-deployments/v1/chat/completions": None,
+    "/v2/deployments/d1/chat/completions": None,
+    "/openai/deployments/a/b/chat/completions": "",
+    "/openai/deployments/a%2Fb/chat/completions": "",
+    "/openai/deployments/a%252Fb/chat/completions": "",
+    "/openai/deployments/a%ff/chat/completions": "",
+    "/openai/deployments/%2e%2e/chat/completions": "",
+    "/openai/deployments/a;b/chat/completions": "",
+    "/openai//deployments/a/chat/completions": "",
+    "/openai/%64eployments/a/chat/completions": "",
+    "/openai/deployments/x/../a/chat/completions": "",
+    "/openai/deployments/a/./chat/completions": "",
+    "http://x/openai/deployments/a/chat/completions": "",
+}
+
+
+@pytest.mark.parametrize("path", DEPLOYMENTS)
+def test_the_deployment_in_a_path_is_read_where_there_is_one_reading(path: str) -> None:
+    assert deployment_of(path) == DEPLOYMENTS[path]
+
+
+def test_a_path_with_another_deployment() -> None:
+    path = "/openai/deployments/a%20b/chat/completions?api-version=1"
+    assert with_deployment(path, "c/d") == "/openai/deployments/c%2Fd/chat/completions?api-version=1"
+    assert with_deployment(path, "a b") == path
+    assert with_deployment("/v1/chat/completions", "a") == "/v1/chat/completions"
+    assert with_deployment("/openai//deployments/a/chat/completions", "b") == "/openai//deployments/a/chat/completions"

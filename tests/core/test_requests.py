@@ -152,6 +152,40 @@ async def test_an_edit_is_written_into_the_body_and_seen_by_later_filters() -> N
     assert json.loads(answer.body) == {**CHAT, "model": "n", "x": 1}
 
 
+AZURE = "/openai/deployments/large/chat/completions?api-version=2024-10-21"
+
+
+@pytest.mark.parametrize("named", [{"model": "cheap"}, {}, {"model": None}])
+async def test_the_deployment_in_the_path_is_the_model_whatever_the_body_names(named: dict[str, Any]) -> None:
+    seen: list[Any] = []
+    looking = reads(on_request=noting(seen, lambda request: request.call.model))
+    exchange = exchange_of(looking)
+    sent = {name: value for name, value in CHAT.items() if name != "model"} | named
+    answer = proceeds((await told(exchange, post(AZURE), body(sent)))[-1])
+    assert seen == ["large"]
+    assert answer.body is not None
+    assert json.loads(answer.body) == CHAT | {"model": "large"}
+    assert ":path" not in answer.edits.set_headers
+    assert decision_in(exchange.close())["model"] == "large"
+
+
+async def test_a_body_that_names_the_deployment_of_the_path_stays_as_it_is() -> None:
+    answer = proceeds(await last(exchange_of(reads()), post(AZURE), body(CHAT | {"model": "large"})))
+    assert (answer.body, answer.edits.set_headers) == (None, {})
+
+
+async def test_a_model_that_a_filter_puts_in_its_place_is_the_deployment_of_the_path_too() -> None:
+    answer = proceeds(await last(exchange_of(reads(on_request=sets(("model",), "other"))), post(AZURE), body()))
+    assert answer.edits.set_headers == {":path": AZURE.replace("large", "other")}
+    assert answer.body is not None
+    assert json.loads(answer.body)["model"] == "other"
+
+
+async def test_a_deployment_that_can_be_read_in_two_ways_is_refused() -> None:
+    reply = refused(await last(exchange_of(reads()), post("/openai//deployments/x/chat/completions"), body()))
+    assert (reply.status, reply.reason) == (400, "body.invalid")
+
+
 async def test_facts_about_the_prompt_are_forgotten_when_it_is_edited_and_kept_when_something_beside_it_is() -> None:
     seen: list[int | None] = []
     look = reads(on_request=noting(seen, lambda request: request.facts.get(INPUT_TOKENS)))

@@ -103,6 +103,12 @@ async def test_another_model_is_written_into_the_body_with_its_length() -> None:
     assert talk.stream.finished
 
 
+async def test_the_model_of_an_attempt_is_the_deployment_of_its_path() -> None:
+    azure = "/openai/deployments/llama/chat/completions?api-version=1"
+    _, said, _ = await Conversation(CLOUD).head({**ADMITTED, "path": azure}, azure)
+    assert said[":path"] == "/serving/openai/deployments/cheap/chat/completions?api-version=1"
+
+
 async def test_after_another_attempt_the_length_is_set_anew() -> None:
     """That one may have left the length of its own body in the headers, which all attempts share."""
     third = Destination("claude")  # serves what was asked for

@@ -62,6 +62,8 @@ local function edit_headers(ctx, answer)
     for _, header in ipairs(answer.set) do
         if header.name == ROUTE then
             ctx.headrace.route = header.value
+        elseif header.name == ":path" then
+            ctx.var.upstream_uri = header.value
         elseif header.name ~= "content-length" then
             core.request.set_header(ctx, header.name, header.value)
         end
