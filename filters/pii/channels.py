@@ -59,14 +59,8 @@ def _number(members: Mapping[str, Any], name: str, default: int) -> int:
 # Of a delta's members: no text, or text that comes whole, such as titles of citations.
 _NO_TEXT = frozenset({"role", "id", "type", "tool_call_id", "name", "index", "logprobs", "data", "format", "signature"})
 _WHOLE = frozenset({"annotations", "citations", "images"})
-# What streams inside a delta's members; of its own strings all do that are not named above, because a server may add one.
-_STREAMED = frozenset(
-    {"content", "text", "refusal", "reasoning", "reasoning_content", "thinking", "summary", "arguments", "input", "transcript"}
-)
 _KEPT = ("index", "type")
 _JSON_TEXTS = ("arguments",)
-_OWN = 2
-"""The length of a delta's key: its choice, and its name."""
 
 
 def _read_chat(document: Document) -> Reading:
@@ -75,7 +69,7 @@ def _read_chat(document: Document) -> Reading:
     for position, choice in _objects(document.get("choices")):
         index = _number(choice, "index", position)
         for name in ("text", "delta"):
-            slots += _texts(choice.get(name), ("choices", position, name), (index, name), streams=True)
+            slots += _texts(choice.get(name), ("choices", position, name), (index, name))
         if _is_reason(choice.get("finish_reason")):
             ends.append((index,))
     return Reading(slots, ends)
@@ -86,23 +80,21 @@ def _is_reason(value: Json) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _texts(value: Json, path: Path, key: Key, *, streams: bool) -> Iterator[Slot]:
+def _texts(value: Json, path: Path, key: Key) -> Iterator[Slot]:
     """The texts of a delta that stream, whatever its shape: content as a string or in parts, reasoning, arguments of tools.
 
-    streams: whether a string does that stands here, or in a list that does.
+    A server may add others, so all do that are not known to come whole.
     """
     if isinstance(value, str):
-        if streams:
-            yield Slot(path, key, value, json=key[-1] in _JSON_TEXTS)
+        yield Slot(path, key, value, json=key[-1] in _JSON_TEXTS)
     elif isinstance(value, dict):
-        own = len(key) == _OWN
         for name, item in value.items():
             if name not in _NO_TEXT and name not in _WHOLE and (name not in WRITTEN or isinstance(item, str)):
-                yield from _texts(item, (*path, name), (*key, name), streams=own or name in _STREAMED)
+                yield from _texts(item, (*path, name), (*key, name))
     elif isinstance(value, list):
         for position, item in enumerate(value):
             number = _number(item, "index", position) if isinstance(item, dict) else position
-            yield from _texts(item, (*path, position), (*key, number), streams=streams)
+            yield from _texts(item, (*path, position), (*key, number))
 
 
 def _chat_text(document: Document, slot: Slot, text: str) -> Document:

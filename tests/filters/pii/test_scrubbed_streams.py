@@ -231,6 +231,17 @@ def test_of_a_streams_reasoning_only_the_text_is_in_pieces(scrubbing: Policy) ->
     assert events[len(pieces) : len(pieces) + 2] == sealed
 
 
+def test_members_that_a_server_adds_are_read_as_streaming(scrubbing: Policy) -> None:
+    talk, _ = asked(scrubbing)
+    pieces = [
+        delta(added={"words": [{"said": f"so {OTHER[:5]}"}]}),
+        delta(added={"words": [{"said": f"{OTHER[5:]} it is"}]}),
+        *FINISH,
+    ]
+    out = json.dumps(talk.events(pieces))
+    assert "<EMAIL_ADDRESS>" in out and OTHER[5:] not in out
+
+
 def test_what_a_searched_event_hides_under_a_second_key_is_not_given_out(scrubbing: Policy) -> None:
     talk, _ = asked(scrubbing)
     choice = f'{{"index": 0, "delta": {{"content": "{OTHER}", "content": "hi"}}}}'
