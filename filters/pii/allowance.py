@@ -25,6 +25,8 @@ PAUSE_S = 1e-6
 class Allowance:
     """One search's. until: no segment is begun after it; models_until: no model is asked after it; seconds of `time.monotonic`.
 
+    courteous: whether other threads are let in; the event loop's own has nobody to let in.
+
     lenient: what models have not read by then is searched by patterns alone, and counted in `unnamed` (characters); else the
     search fails.
     """
@@ -32,20 +34,25 @@ class Allowance:
     until: float = inf
     models_until: float = inf
     lenient: bool = False
+    courteous: bool = True
     unnamed: int = 0
     _paused: float = field(default_factory=monotonic)
 
     def step(self) -> None:
-        """Before each segment of a long text: lets other threads in, such as an event loop that answers short texts.
+        """Before each text and each segment: lets other threads in, such as an event loop that answers short texts.
 
         Raises SearchLate.
         """
         now = monotonic()
         if now > self.until:
             raise SearchLate
-        if now - self._paused > COURTESY_S:
+        if self.courteous and now - self._paused > COURTESY_S:
             sleep(PAUSE_S)
             self._paused = monotonic()
+
+    def end(self) -> None:
+        """Nobody waits for the search any longer: what is left of it, in whatever thread, is given up at its next step."""
+        self.until = self.models_until = -inf
 
     def waited(self) -> None:
         """After waiting for another process: other threads were let in meanwhile."""

@@ -21,9 +21,6 @@ from headrace.filters.pii.recognizers import Finder, best_of
 from headrace.filters.pii.spans import Span, without_duplicates
 from headrace.filters.pii.views import HINTS, outside_escapes, views
 
-COURTEOUS = 8 * 1024
-"""Characters beyond which a search stops between segments for other threads."""
-
 
 class PatternDetector:
     """Finds what `recognizers` do (by default Presidio's own) for `thresholds`: entity to the score a finding must reach.
@@ -76,11 +73,10 @@ class PatternDetector:
         if self._gate is None or (places := self._gate.places(text)) == []:
             return ()
         lookout = Lookout(self._gate, text, places)
-        allowed = (allowance or unlimited()) if len(text) > COURTEOUS else None
+        allowed = allowance or unlimited()
 
         def search(text: str, start: int, end: int) -> Sequence[Span]:
-            if allowed is not None:
-                allowed.step()
+            allowed.step()
             opened = lookout.open(start, end)
             return self._found(text[start:end], opened) if opened else ()
 

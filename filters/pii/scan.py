@@ -63,14 +63,20 @@ class Searcher:
     treatment: Treatment
 
     async def scan(self, document: Json, rules: Rule, offload: Offload, allowance: Allowance | None = None) -> Scan:
-        """allowance: absent, there is no limit. Raises DetectionTimeout, and what `offload` raises."""
+        """allowance: absent, there is no limit. Raises DetectionTimeout, and what `offload` raises.
+
+        A search whose caller is cancelled, because its time is over or its client hung up, ends at its next segment.
+        """
         allowed = allowance or unlimited()
         collected = collect(document, rules)
         pieces = list(_pieces(collected))
         names = "\n".join(collected.names)
         if self.is_heavy([names, *[text.text for text, _ in pieces]]):
-            return await offload.run(self._search, collected, pieces, names, allowed)
-        return self._search(collected, pieces, names, allowed)
+            try:
+                return await offload.run(self._search, collected, pieces, names, allowed)
+            finally:
+                allowed.end()
+        return self._search(collected, pieces, names, Allowance(courteous=False))
 
     def is_heavy(self, texts: Sequence[str]) -> bool:
         """Whether searching what is not remembered of `texts` would hold up the event loop."""
@@ -89,13 +95,19 @@ class Searcher:
     def _search(self, collected: Collected, pieces: Sequence[Piece], names: str, allowance: Allowance) -> Scan:
         if self.detector.waits:
             self.detector.prepare([names, *(text.text for text, _ in pieces)], allowance)
-        found = [Found(text, spans, outer) for text, outer in pieces if (spans := self._spans(text, allowance))]
+        found = list(self._found(pieces, allowance))
         in_names = list(self._in_names(collected, names, allowance)) if names else []
         scan = Scan(found, in_names, collected.undeclared, collected.unread, unnamed=allowance.unnamed)
         if found:
             texts = [names, *(text.text for text, _ in pieces)]
             scan.look_alikes = frozenset(token for text in texts for token in look_alikes(text))
         return scan
+
+    def _found(self, pieces: Sequence[Piece], allowance: Allowance) -> Iterator[Found]:
+        for text, outer in pieces:
+            allowance.step()
+            if spans := self._spans(text, allowance):
+                yield Found(text, spans, outer)
 
     def _spans(self, text: Text, allowance: Allowance) -> Sequence[Span]:
         spans = self.detector.detect(text.text, allowance)
@@ -121,6 +133,7 @@ class Searcher:
         if not self.detector.detect(names, allowance):
             return
         for name, path in collected.names.items():
+            allowance.step()
             yield from ((span.entity, path) for span in self.treatment.apart(self.detector.detect(name, allowance)))
 
 

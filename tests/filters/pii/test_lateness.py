@@ -1,5 +1,6 @@
 """Requests that take longer to search than their policy allows: what their callers are told, and what is kept of the work."""
 
+import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from headrace.ext_proc.engine.offload import ThreadOffload
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
 from headrace.filters.pii import PiiFilter, allowance
 from headrace.filters.pii.allowance import Allowance, ModelsLate, SearchLate
-from headrace.filters.pii.detector import COURTEOUS, PatternDetector
+from headrace.filters.pii.detector import PatternDetector
 from headrace.filters.pii.lateness import allowance_of, waiting_room
 from headrace.filters.pii.memo import MemoDetector
 from headrace.filters.pii.models.batches import cut, sizes
@@ -25,6 +26,7 @@ from headrace.filters.pii.models.desk import Desk, NoneFree
 from headrace.filters.pii.models.names import default_models, model_of
 from headrace.filters.pii.models.pool import ModelPool
 from headrace.filters.pii.naming import NamingDetector
+from headrace.filters.pii.paths import RULES
 from headrace.filters.pii.scan import Searcher
 from headrace.filters.pii.session import Equipment, PiiSession
 from headrace.filters.pii.settings import PiiSettings
@@ -154,11 +156,51 @@ def test_who_waited_for_a_model_has_let_others_in(monkeypatch: pytest.MonkeyPatc
 # --- patterns --------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_long_text_is_given_up_when_its_time_is_over_and_a_short_one_is_not() -> None:
+def test_a_text_is_given_up_when_its_time_is_over_however_short_it_is() -> None:
     line = "write to jane@example.com now. "
-    assert PATTERNS.detect(line, Allowance(until=PAST))
+    assert PATTERNS.detect(line, Allowance(until=monotonic() + 60))
     with pytest.raises(SearchLate):
-        PATTERNS.detect(line * (COURTEOUS // len(line) + 1), Allowance(until=PAST))
+        PATTERNS.detect(line, Allowance(until=PAST))
+
+
+class Counting(PatternDetector):
+    """asked: texts that it was to search. at: where to stop for `gate`, having told so."""
+
+    def __init__(self) -> None:
+        super().__init__({"EMAIL_ADDRESS": 0.4})
+        self.asked = 0
+        self.begun, self.gate = threading.Event(), threading.Event()
+
+    def detect(self, text: str, allowance: Allowance | None = None) -> tuple[Span, ...]:
+        self.asked += 1
+        self.begun.set()
+        assert self.gate.wait(30)
+        return super().detect(text, allowance)
+
+
+PARTS = [f"part {index} of the text is written to {index}@example.com" for index in range(400)]
+
+
+async def test_many_short_texts_are_given_up_together_when_their_time_is_over() -> None:
+    detector = Counting()
+    detector.gate.set()
+    verdict = await asked(MemoDetector(detector), *PARTS, timeout_ms=1)
+    assert isinstance(verdict, Reply) and verdict.reason == "pii.too_long"
+    assert detector.asked < len(PARTS)
+
+
+async def test_a_search_ends_when_its_caller_does_not_wait_any_longer() -> None:
+    detector, offload = Counting(), ThreadOffload(threads=1)
+    searcher = Searcher(MemoDetector(detector), Treatment("redact", "off"))
+    document = {**user(""), "messages": [{"role": "user", "content": part} for part in PARTS]}
+    scan = asyncio.create_task(searcher.scan(document, RULES[Endpoint.CHAT], offload))
+    assert await asyncio.to_thread(detector.begun.wait, 30)
+    scan.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await scan
+    detector.gate.set()
+    offload.close()
+    assert detector.asked == 1
 
 
 async def test_a_text_that_patterns_take_too_long_for_is_refused_as_too_long() -> None:
