@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
 from headrace.ext_proc.core.candidates import FIRST_TOKEN_KEY, answered, candidates_of
-from headrace.ext_proc.core.dialect import error_body
+from headrace.ext_proc.core.dialect import error_body, error_headers
 from headrace.ext_proc.core.effects import Cause
 from headrace.ext_proc.core.endpoint import Dialect, endpoint_of, with_deployment
 from headrace.ext_proc.core.errors import HeadraceError, ProtocolError
@@ -66,6 +66,7 @@ class AttemptStream:
         self._destination = destination
         self._finish = finish
         self._now_ms = now_ms
+        self._exchange = ""
         self._model: str | None = None
         self._translator: Translator | None = None
         self._passage: Passage | None = None
@@ -90,6 +91,7 @@ class AttemptStream:
         told = _told(message)
         headers = headers_of(message.request_headers)
         path = _path(told, headers)
+        self._exchange = str(told.get("exchange", ""))
         self._model = _other_model(told, self._destination.name)
         self._passage = FirstToken() if FIRST_TOKEN_KEY in told else None
         if "settle" in told:  # nothing else has been admitted
@@ -131,8 +133,8 @@ class AttemptStream:
         self.finished = True
         dialect = Dialect.ANTHROPIC if self._translator is TO_OPENAI else Dialect.OPENAI
         reply = Reply(400, "translate.unavailable", f"{error} {str(asked.get('model'))[:100]!r}.", param=error.param)
-        headers = {"content-type": "application/json", "x-should-retry": "false"}
-        return immediate(Refuse(reply.status, headers, error_body(reply, dialect, ""), reply.reason))
+        headers = error_headers(reply, self._exchange)
+        return immediate(Refuse(reply.status, headers, error_body(reply, dialect, self._exchange), reply.reason))
 
     def _end_request(self, *, body_follows: bool) -> None:
         self.finished = self._passage is None and not body_follows

@@ -138,12 +138,24 @@ async def test_another_dialect_has_another_path_and_another_body_and_its_answer_
 
 async def test_what_the_other_api_has_not_is_refused_in_the_callers_dialect() -> None:
     talk = Conversation(CLAUDE)
-    await talk.head()
+    await talk.head({**ADMITTED, "exchange": "hx1"})
     [refused] = await talk.say(request_body(json.dumps({**ASKED, "n": 2}).encode()))
     reply = refused.immediate_response
     assert reply.status.code == 400
+    headers = headers_set(reply.headers)
+    assert (headers["x-headrace-reason"], headers["x-headrace-exchange"]) == ("translate.unavailable", "hx1")
+    assert headers["x-should-retry"] == "false"
     assert json.loads(reply.body)["error"]["code"] == "translate.unavailable"
     assert talk.stream.finished
+
+
+async def test_a_refusal_of_anthropics_callers_names_the_exchange() -> None:
+    path = "/v1/messages"
+    talk = Conversation(CLOUD)
+    await talk.head({**ADMITTED, "path": path, "exchange": "hx1"}, path)
+    [refused] = await talk.say(request_body(json.dumps({**ASKED, "container": "c"}).encode()))
+    document = json.loads(refused.immediate_response.body)
+    assert (document["error"]["code"], document["request_id"]) == ("translate.unavailable", "hx1")
 
 
 async def test_a_first_token_that_may_be_late_is_watched() -> None:

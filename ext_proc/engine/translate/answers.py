@@ -60,6 +60,8 @@ def to_anthropic(document: Mapping[str, Any]) -> Document:
     choice = next(iter(mappings(document.get("choices"))), {})
     message = mapping(choice.get("message"))
     content: list[Document] = []
+    if thought := string(message.get("reasoning_content")):
+        content.append({"type": "thinking", "thinking": thought, "signature": ""})
     if said := texts(message.get("content")) or string(message.get("refusal")):
         content.append({"type": "text", "text": said})
     for call in mappings(message.get("tool_calls")):

@@ -246,11 +246,16 @@ def test_an_answer_with_a_tools_call_cached_tokens_and_thought() -> None:
     counts = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
     assert answer["usage"] == counts | {"prompt_tokens_details": {"cached_tokens": 4}}
     back = TO_OPENAI.answer(answer, 9)
-    assert back["content"] == message["content"][1:]
+    assert back["content"] == [{"type": "thinking", "thinking": "hm", "signature": ""}, *message["content"][1:]]
     assert back["stop_reason"] == "tool_use"
     assert back["usage"] == {
         "input_tokens": 5, "output_tokens": 5, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 0
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", ["max_tokens", "model_context_window_exceeded"])
+def test_an_answer_without_room_for_more_is_cut_by_its_length(reason: str) -> None:
+    assert TO_ANTHROPIC.answer({"stop_reason": reason}, 9)["choices"][0]["finish_reason"] == "length"
 
 
 @pytest.mark.parametrize(("status", "kind"), [(400, "invalid_request_error"), (429, "rate_limit_error"), (529, "overloaded_error")])
