@@ -21,7 +21,8 @@ from headrace.ext_proc.stores.line import Line
 WAITING_MAX = 10_000
 """Calls that may wait at once, written or not: half a second of the server's time. More are refused."""
 COOL_DOWN_S = 0.1
-"""After a failed connect calls are refused at once for so long: a server that is down costs one attempt, not one a call."""
+"""After a failed connect, and after a silence, calls are refused at once for so long: a server that is down or hangs costs one
+attempt, not one a call, and a caller who makes two calls waits for one of them."""
 
 Reply = Any
 
@@ -112,10 +113,16 @@ class Link:
             while not line.over.done():
                 await asyncio.wait([line.over], timeout=self._timeout_s / 4)
                 if self._sent and self._sent[0][0] <= asyncio.get_running_loop().time():
-                    return StoreUnavailable(f"the store did not answer within {self._timeout_s} s")
+                    return self._silent()
             return ConnectionLost(line.over.result())
         finally:
             self._line = None
+
+    def _silent(self) -> StoreUnavailable:
+        """The server may hold the connection and answer nothing. What has not been written is refused, too."""
+        why = f"the store did not answer within {self._timeout_s} s"
+        self._refuse(why, until=asyncio.get_running_loop().time() + COOL_DOWN_S)
+        return StoreUnavailable(why)
 
     def _write(self) -> None:
         """What has gathered, but for calls whose callers gave up; those written wait for their replies now."""

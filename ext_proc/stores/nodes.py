@@ -67,16 +67,27 @@ def _looked_at(future: "asyncio.Future[Reply]") -> None:
 
 
 class OneServer:
-    """A server that is found by its URL, or by Sentinels at each connect; `sentinels` are clients of theirs, to be closed."""
+    """A server that is found by its URL, or by Sentinels at each connect; `sentinels` are clients of theirs, to be closed.
 
-    def __init__(self, link: Link, copies: Copies, sentinels: Sequence[Redis] = ()) -> None:
-        self._link, self._copies, self._sentinels = link, copies, sentinels
+    A call whose connection broke is made once more, in what is left of timeout_s; one that was not answered in time is not.
+    """
+
+    def __init__(self, link: Link, copies: Copies, *, timeout_s: float, sentinels: Sequence[Redis] = ()) -> None:
+        self._link, self._copies, self._timeout_s, self._sentinels = link, copies, timeout_s, sentinels
 
     async def call(self, key: str, command: bytes) -> Reply:
+        until = asyncio.get_running_loop().time() + self._timeout_s
         try:
             return await carried(self._link, command, self._copies)
-        except ConnectionLost:
-            return await carried(self._link, command, self._copies)
+        except ConnectionLost as lost:
+            return await self._again(command, until, lost)
+
+    async def _again(self, command: bytes, until: float, lost: ConnectionLost) -> Reply:
+        try:
+            async with asyncio.timeout_at(until):
+                return await carried(self._link, command, self._copies)
+        except TimeoutError:
+            raise StoreUnavailable(f"{lost}, and within {self._timeout_s} s another one had no answer") from None
 
     async def close(self) -> None:
         await self._link.close()
@@ -215,14 +226,14 @@ def nodes_of(url: str, *, timeout_s: float) -> Nodes:
     parts = parts._replace(query=urlencode(options))
     scheme, _, kind = parts.scheme.partition("+")
     if not kind:
-        return OneServer(link_to(urlunsplit(parts) if copies.replicas else url, timeout_s=timeout_s), copies)
+        return OneServer(link_to(urlunsplit(parts) if copies.replicas else url, timeout_s=timeout_s), copies, timeout_s=timeout_s)
     credentials, at, hosts = parts.netloc.rpartition("@")
     addresses = [_parsed(host) for host in hosts.split(",")]
     query = f"?{parts.query}" if parts.query else ""
     if kind == "cluster":
         return Cluster(addresses, (scheme, credentials + at, query), copies, timeout_s=timeout_s)
     link, sentinels = _by_sentinel(addresses, parts.path.strip("/"), credentials + at, scheme, timeout_s)
-    return OneServer(link, copies, sentinels)
+    return OneServer(link, copies, timeout_s=timeout_s, sentinels=sentinels)
 
 
 def _number(text: str) -> int:

@@ -37,7 +37,7 @@ with absent(*UNUSED):
     from headrace.ext_proc.stores.nodes import nodes_of
 
 TIMEOUT_S = 0.5
-"""Bounds one attempt to connect and one reply; well below the 1 s a filter may take."""
+"""Bounds one attempt to connect and one reply; well below the 1 s a filter may take, so that the filter says what happens then."""
 SOURCE = Path(__file__).with_name("functions.lua").read_bytes()
 VERSION = hashlib.sha256(SOURCE).hexdigest()[:12].encode()
 LIBRARY = SOURCE.replace(b"VERSION", VERSION)

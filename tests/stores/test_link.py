@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 
 from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.stores.link import ConnectionLost, Link
-from headrace.ext_proc.stores.nodes import link_to
+from headrace.ext_proc.stores.nodes import Copies, OneServer, link_to
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 PING = pack_command(("PING",))
@@ -128,6 +128,57 @@ async def test_a_server_that_falls_silent_is_given_up(tmp_path: Path) -> None:
     async with linked(tmp_path, serve, timeout_s=0.05) as link:
         with pytest.raises(StoreUnavailable, match="did not answer"):
             await link.call(PING)
+
+
+async def test_after_a_silence_calls_are_refused_at_once_and_one_has_a_new_connection_soon(tmp_path: Path) -> None:
+    """A caller who makes two calls, one after the other, waits for a server that hangs once."""
+    silent, asked = True, 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        while await reader.readuntil(b"PING\r\n"):
+            asked += 1
+            writer.write(b"" if silent else b"+PONG\r\n")
+
+    async with linked(tmp_path, serve, timeout_s=0.05) as link:
+        with pytest.raises(StoreUnavailable, match="did not answer"):
+            await link.call(PING)
+        with pytest.raises(StoreUnavailable, match="did not answer"):
+            link.call(PING)
+        assert asked == 1
+        silent = False
+        assert await _eventually(link) == b"PONG"
+
+
+async def _eventually(link: Link) -> object:
+    async with asyncio.timeout(30.0):
+        while True:
+            try:
+                return await link.call(PING)
+            except StoreUnavailable:
+                await asyncio.sleep(0.01)
+
+
+class _Broken(Link):
+    """Its connection breaks under the first call; nobody answers the second."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def call(self, command: bytes) -> asyncio.Future[object]:
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        if not self.calls:
+            future.set_exception(ConnectionLost("it broke"))
+        self.calls += 1
+        return future
+
+
+async def test_a_call_that_is_repeated_has_no_longer_for_it_than_one_that_is_not() -> None:
+    link = _Broken()
+    server = OneServer(link, Copies(), timeout_s=0.05)
+    with pytest.raises(StoreUnavailable, match="it broke, and within"):
+        await server.call("key", PING)
+    assert link.calls == 2
 
 
 def test_a_call_to_a_connection_that_is_being_closed_is_told_so_and_nothing_else_is(tmp_path: Path) -> None:
