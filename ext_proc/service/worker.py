@@ -48,6 +48,7 @@ from headrace.ext_proc.telemetry.auditing import AuditMeters
 from headrace.ext_proc.telemetry.counting import Metrics
 from headrace.ext_proc.telemetry.decisions import DecisionLog
 from headrace.ext_proc.telemetry.measured_store import MeasuredStore
+from headrace.ext_proc.telemetry.outages import Outages
 
 if TYPE_CHECKING:
     from headrace.ext_proc.telemetry.tracing import Tracing
@@ -79,9 +80,10 @@ class Worker:
         self._settings = settings
         self._channel = channel
         server = open_store(settings.store)
-        self._clock = clock = SharedClock(server.time_ms)
+        outages = Outages()
+        self._clock = clock = SharedClock(lambda: outages.watched("time", server.time_ms()))
         self._metrics = Metrics(self._is_model, clock)
-        self._store = LocalAllowance(MeasuredStore(server, self._metrics.store, self._metrics.store_errors))
+        self._store = LocalAllowance(MeasuredStore(server, self._metrics.store, self._metrics.store_errors, outages))
         self._offload = ThreadOffload()
         board = Board(METRICS_MS)
         self._scraper = Scraper(board, clock)

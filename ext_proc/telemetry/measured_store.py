@@ -1,4 +1,4 @@
-"""A store that is timed: each call's latency and failure, by operation."""
+"""A store that is timed: each call's latency and failure, by operation; its outages are logged."""
 
 from collections.abc import Coroutine, Sequence
 from time import perf_counter
@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from headrace.ext_proc.core.ledger import EMPTY, Admitted, Charge, Closed, Closing, Entry, Exhausted, Record, Spent
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
 from headrace.ext_proc.core.roster import Changes, Listed, Seen
+from headrace.ext_proc.telemetry.outages import Outages
 from headrace.ext_proc.telemetry.tally import Counter, Histogram
 
 Result = TypeVar("Result")
@@ -16,15 +17,16 @@ Called = Coroutine[Any, Any, Result]
 class MeasuredStore:
     """`store`, observed. Raises what it raises."""
 
-    def __init__(self, store: Store, durations: Histogram, errors: Counter) -> None:
+    def __init__(self, store: Store, durations: Histogram, errors: Counter, outages: Outages) -> None:
         self._store = store
         self._durations = durations
         self._errors = errors
+        self._outages = outages
 
     async def _timed(self, operation: str, call: Called[Result]) -> Result:
         started = perf_counter()
         try:
-            return await call
+            return await self._outages.watched(operation, call)
         except StoreUnavailable:
             self._errors.add((operation,))
             raise

@@ -8,13 +8,14 @@ from headrace.ext_proc.core.roster import Listed, Seen
 from headrace.ext_proc.stores.memory import MemoryStore
 from headrace.ext_proc.telemetry import metrics
 from headrace.ext_proc.telemetry.measured_store import MeasuredStore
+from headrace.ext_proc.telemetry.outages import Outages
 from headrace.ext_proc.telemetry.tally import Counter, Histogram
 
 
 class Measured:
     def __init__(self) -> None:
         self.durations, self.errors = Histogram(metrics.STORE_DURATION), Counter(metrics.STORE_ERRORS)
-        self.store = MeasuredStore(MemoryStore(), self.durations, self.errors)
+        self.store = MeasuredStore(MemoryStore(), self.durations, self.errors, Outages())
 
     def calls(self) -> dict[str, float]:
         name = f"{metrics.STORE_DURATION.name}_count"
