@@ -65,6 +65,10 @@ class PatternDetector:
         """Has the recognizers of these names search `text`, whatever the gate says; they load what they need."""
         self._found(text, names)
 
+    def places(self, text: str, most: int) -> int | None:
+        """As Detector: what opens a gate."""
+        return 0 if self._gate is None else self._gate.count(text, most)
+
     def prepare(self, texts: Iterable[str], allowance: Allowance) -> None:
         """Nothing has to be asked beforehand."""
 

@@ -119,6 +119,15 @@ class Gate:
         ends = self._scanner.ends(encoded, _most(text))
         return ends and list(_characters(encoded, ends))
 
+    def count(self, text: str, most: int) -> int | None:
+        """How many places of `text` open a gate; None for more than `most`, and where every gate is open anyway."""
+        if not self._is_ready:
+            self.ready()
+        if _folds(text):
+            return None
+        ends = self._scanner.ends(_utf8(text), most)
+        return None if ends is None else len(ends)
+
 
 _NOTHING: frozenset[str] = frozenset()
 CHARACTERS_A_PLACE = 24

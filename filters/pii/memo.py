@@ -77,6 +77,10 @@ class MemoDetector:
         """The findings in `text` if it was searched lately, else None."""
         return self._memory.get(self._memory.name(text))
 
+    def places(self, text: str, most: int) -> int | None:
+        """As Detector."""
+        return self._detector.places(text, most)
+
     def prepare(self, texts: Sequence[str], allowance: Allowance) -> None:
         """Before several texts are searched by a detector that waits: asks other processes once for what is new in all of them.
 

@@ -33,6 +33,10 @@ class NamingDetector:
         """As Detector; of the models nothing is said."""
         self._patterns.ready()
 
+    def places(self, text: str, most: int) -> int | None:
+        """As Detector; of what models may find nothing is said."""
+        return self._patterns.places(text, most)
+
     def prepare(self, texts: Iterable[str], allowance: Allowance) -> None:
         """Has the models read what is new to them in all of `texts`, so that every process has work.
 

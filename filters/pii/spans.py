@@ -39,6 +39,10 @@ class Detector(Protocol):
         """Waits until patterns can be searched for; who searches earlier waits then."""
         ...
 
+    def places(self, text: str, most: int) -> int | None:
+        """How many places of `text` look as a finding may, at a fraction of what a search costs; None for more than `most`."""
+        ...
+
     def prepare(self, texts: Iterable[str], allowance: "Allowance") -> None:
         """Before several texts are searched: whoever asks other processes asks once for all of them. Raises DetectionTimeout."""
         ...
