@@ -30,9 +30,10 @@ class Cause(Enum):
 class Outcome(Struct, frozen=True):
     """How it ended, for the sessions' `close`.
 
-    status: of the upstream's answer, None when none was seen. usage: what the provider reported to us, None when it did not or when
-    the answer did not pass through us. streamed: the words of the answer that passed through us. forwarded: the request was sent
-    on to the gateway's upstream. server: who answered, as ip:port, where the gateway says so.
+    status: of the upstream's answer, None when none was seen. usage: what the provider reported to us of the whole call, None when
+    it did not or when the answer did not pass through us. streamed: the words of the answer that passed through us. forwarded: the
+    request was sent on to the gateway's upstream. server: who answered, as ip:port, where the gateway says so. input_tokens: what
+    the provider reported of the prompt, be it without the answer's part; else 0.
     """
 
     cause: Cause
@@ -41,6 +42,7 @@ class Outcome(Struct, frozen=True):
     streamed: str = ""
     forwarded: bool = False
     server: str = ""
+    input_tokens: int = 0
 
 
 class Settle(Struct, frozen=True):

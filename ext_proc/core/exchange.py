@@ -91,7 +91,9 @@ class Exchange(RequestHalf, AnswerHalf):
         return [*effects, self.decision.record(outcome)]
 
     def _outcome(self, cause: Cause) -> Outcome:
-        return Outcome(self._cause or cause, self._status, self._meter.usage, self._meter.text, self._forwarded, self._server)
+        meter = self._meter
+        how = self._cause or cause
+        return Outcome(how, self._status, meter.usage, meter.text, self._forwarded, self._server, meter.input_tokens)
 
     def _advance(self, resolution: Resolution | None) -> None:
         assert self._flow is not None, "an ask is resolved once"

@@ -97,6 +97,12 @@ def usage_in(document: Any) -> Usage | None:
     return usage_of(holder.get("usage"), holder.get("service_tier"))
 
 
+def tells_answer(document: Any) -> bool:
+    """Whether its usage is of the answer, too: what Anthropic's first event has in `message` is of one that has only begun."""
+    members = _mapping(document)
+    return bool(members.get("usage") or _mapping(members.get("response")).get("usage"))
+
+
 _TEXT_MEMBERS = ("content", "refusal", "reasoning_content", "reasoning", "text", "thinking", "partial_json")
 
 
@@ -130,23 +136,36 @@ class UsageMeter:
     """Characters kept for counting a stream that ends without usage; words beyond them are not counted."""
 
     def __init__(self) -> None:
-        self.usage: Usage | None = None
+        self._told: Usage | None = None
+        self._is_sum = False
         self._words: list[str] = []
         self._size = 0
+
+    @property
+    def usage(self) -> Usage | None:
+        """Of the whole call; None until the answer's part was told, too."""
+        return self._told if self._is_sum else None
+
+    @property
+    def input_tokens(self) -> int:
+        """Of the prompt, which some tell before the answer; 0 until then."""
+        return self._told.input_tokens if self._told else 0
 
     @property
     def text(self) -> str:
         return "".join(self._words)
 
     def whole(self, document: Any) -> None:
-        self.usage = usage_in(document)
+        self._told = usage_in(document)
+        self._is_sum = tells_answer(document)
 
     def event(self, event: SseEvent) -> None:
         document = event.json
         if not isinstance(document, dict):
             return
         if (found := usage_in(document)) is not None:
-            self.usage = found if self.usage is None else _later(self.usage, found)
+            self._told = found if self._told is None else _later(self._told, found)
+            self._is_sum = self._is_sum or tells_answer(document)
         words = text_of(document)
         self._size += len(words)
         if words and self._size <= self.MAX_TEXT:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.ext_proc.core.effects import Cause, Effect, Outcome, Release, Settle
-from headrace.ext_proc.core.endpoint import Dialect
 from headrace.ext_proc.core.facts import ASKED, MODEL, ROUTE, Fact
 from headrace.ext_proc.core.ledger import Admitted, Exhausted
 from headrace.ext_proc.core.needs import Needs
@@ -149,19 +148,12 @@ class BudgetSession(Session):
 
     def _used(self, lease: Lease, outcome: Outcome) -> Usage | None:
         """What the answer used, as far as it came through here; None where what was reserved must stand."""
-        reported = outcome.usage
-        if reported and self._is_sum(reported, outcome):
-            return reported
+        if outcome.usage is not None:
+            return outcome.usage
         if not outcome.streamed or self._request.facts.get(KEEPS_RESERVED):
             return None
         counted = self._books.tokens.of_answer(outcome.streamed, lease.model)
-        return Usage(reported.input_tokens if reported else lease.usage.input_tokens, counted)
-
-    def _is_sum(self, reported: Usage, outcome: Outcome) -> bool:
-        """Anthropic reports usage from a stream's first event on: of one cut short, or that says no more, it is the prompt's."""
-        if self._request.dialect is not Dialect.ANTHROPIC:
-            return True
-        return outcome.cause is Cause.COMPLETED and (reported.output_tokens > 0 or not self._request.call.stream)
+        return Usage(outcome.input_tokens or lease.usage.input_tokens, counted)
 
     def _context(self, outcome: Outcome) -> dict[str, Any]:
         """What the settlement's record shows besides, as one from the access log does."""

@@ -87,7 +87,7 @@ async def test_a_whole_answer_is_the_same_wherever_its_chunks_are_cut(cuts: Sequ
     assert answers[1:-1] == [Hold()] * len(cuts)
     assert answers[-1] == Deliver(data, end=True, headers=Edits(), same=True)
     assert seen == [ANSWER]
-    assert outcome(exchange, filter) == Outcome(Cause.COMPLETED, 200, Usage(3, 4), "", forwarded=True)
+    assert outcome(exchange, filter) == Outcome(Cause.COMPLETED, 200, Usage(3, 4), "", forwarded=True, input_tokens=3)
 
 
 async def test_a_whole_answer_may_end_in_trailers() -> None:
@@ -147,7 +147,7 @@ async def test_a_reply_takes_the_place_of_an_answer() -> None:
     answer = await last(exchange, answer_head(), whole(ANSWER))
     assert isinstance(answer, Refuse)
     assert answer.reason == "test.denied"
-    assert outcome(exchange, filter) == Outcome(Cause.REFUSED, 200, Usage(3, 4), "", forwarded=True)
+    assert outcome(exchange, filter) == Outcome(Cause.REFUSED, 200, Usage(3, 4), "", forwarded=True, input_tokens=3)
 
 
 @pytest.mark.parametrize("script", [{"on_response": ValueError()}, {"on_response": None}, {"on_response": EndStream(DENIED)}])

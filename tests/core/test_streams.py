@@ -54,7 +54,7 @@ async def test_a_stream_passes_unchanged_however_it_is_cut(size: int) -> None:
     out, answers = await through(exchange, data, size)
     assert out == data
     assert [answer.end for answer in answers] == [False] * (len(answers) - 1) + [True]
-    assert outcome(exchange, filter) == Outcome(Cause.COMPLETED, 200, Usage(3, 4), "Hello", forwarded=True)
+    assert outcome(exchange, filter) == Outcome(Cause.COMPLETED, 200, Usage(3, 4), "Hello", forwarded=True, input_tokens=3)
 
 
 async def test_the_content_length_of_a_stream_is_taken_away() -> None:

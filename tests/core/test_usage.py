@@ -141,6 +141,21 @@ def test_anthropics_usage_is_joined_from_its_first_and_last_event() -> None:
     assert metered(start, {"delta": {"text": "hi"}}, end).usage == Usage(30, 15, 5)
 
 
+START = {"type": "message_start", "message": {"usage": {"input_tokens": 25, "output_tokens": 1}}}
+
+
+@pytest.mark.parametrize(
+    "events", [[START], [START, {"type": "error", "error": {}}], [START, {"type": "message_delta", "delta": {}}], [{"usage": {}}]]
+)
+def test_usage_without_the_answers_part_is_none(events: list[Any]) -> None:
+    assert metered(*events).usage is None
+    assert metered(*events).input_tokens == (25 if START in events else 0)
+
+
+def test_an_answer_of_no_tokens_is_told_by_its_last_event() -> None:
+    assert metered(START | {"message": {"usage": {"input_tokens": 25}}}, {"usage": {"output_tokens": 0}}).usage == Usage(25, 0)
+
+
 def test_a_later_report_never_lowers_an_earlier_one() -> None:
     more = {"usage": {"prompt_tokens": 5, "completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 3}}}
     less = {"usage": {"prompt_tokens": 4, "completion_tokens": 8}}

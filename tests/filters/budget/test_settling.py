@@ -157,6 +157,39 @@ async def test_an_anthropic_stream_that_never_says_what_its_answer_used_is_not_f
     assert await rig.used("user-day:research/ann") == (held if on_hang_up == "reserved" else 9 + 3)
 
 
+def events_of(*documents: dict[str, Any]) -> bytes:
+    return b"".join(b"data: " + json.dumps(document).encode() + b"\n\n" for document in documents)
+
+
+BEGUN = {"type": "message_start", "message": {"usage": {"input_tokens": 9, "output_tokens": 1}}}
+SAID = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "one two three"}}
+OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+
+
+@pytest.mark.parametrize("on_hang_up", ["reserved", "count"])
+@pytest.mark.parametrize("end", [OVERLOADED, {"type": "message_stop"}], ids=lambda end: str(end["type"]))
+async def test_an_anthropic_stream_that_breaks_off_is_not_nearly_free(rig: Rig, end: dict[str, Any], on_hang_up: str) -> None:
+    rig.usage = {"on_hang_up": on_hang_up}
+    rig.capabilities = Capability.NOTHING
+    exchange, _ = await rig.ask({**BODY, "stream": True}, "/v1/messages")
+    held = await rig.used("user-day:research/ann")
+    await rig.send(exchange, ResponseHeaders(200, SSE))
+    await rig.send(exchange, ResponseBody(events_of(BEGUN, SAID, end), end=True))
+    await rig.carry_out(exchange.close(Cause.COMPLETED))
+    assert await rig.used("user-day:research/ann") == (held if on_hang_up == "reserved" else 9 + 3)
+
+
+@pytest.mark.parametrize("cause", [Cause.COMPLETED, Cause.ABORTED])
+async def test_an_anthropic_stream_that_has_told_its_sum_costs_that(rig: Rig, cause: Cause) -> None:
+    rig.capabilities = Capability.NOTHING
+    exchange, _ = await rig.ask({**BODY, "stream": True}, "/v1/messages")
+    await rig.send(exchange, ResponseHeaders(200, SSE))
+    told = {"type": "message_delta", "usage": {"output_tokens": 40}}
+    await rig.send(exchange, ResponseBody(events_of(BEGUN, SAID, told), end=cause is Cause.COMPLETED))
+    await rig.carry_out(exchange.close(cause))
+    assert await rig.used("user-day:research/ann") == 49
+
+
 async def test_a_stream_that_reports_its_usage_is_settled_by_it(rig: Rig) -> None:
     rig.capabilities = Capability.NOTHING
     exchange, _ = await rig.ask({**BODY, "stream": True})
