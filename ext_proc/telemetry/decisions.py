@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -48,6 +49,8 @@ class DecisionLog:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decisions")
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Future[None] | None = None
+        self._is_cut = False
+        """Whether the file may end in the middle of a line."""
 
     def write(self, record: Record) -> None:
         """On the event loop."""
@@ -65,7 +68,7 @@ class DecisionLog:
         except DecisionLogError as error:
             log.error("decision log not reopened", extra={"detail": str(error)})
             return
-        old, self._file = self._file, fresh
+        old, self._file, self._is_cut = self._file, fresh, False
         self._thread.submit(_close, old)  # after what is being written to it
 
     async def close(self) -> None:
@@ -84,12 +87,14 @@ class DecisionLog:
         self._timer = None
         batch, self._waiting = self._waiting, []
         if batch:
-            loop = asyncio.get_running_loop()
-            self._writing = loop.run_in_executor(self._thread, _write, self._file, batch)
-            self._writing.add_done_callback(lambda done: self._written(done, len(batch)))
+            loop, file = asyncio.get_running_loop(), self._file
+            self._writing = loop.run_in_executor(self._thread, _write, file, batch, self._is_cut)
+            self._writing.add_done_callback(lambda done: self._written(done, file, len(batch)))
 
-    def _written(self, done: "asyncio.Future[None]", count: int) -> None:
+    def _written(self, done: "asyncio.Future[None]", file: int, count: int) -> None:
         self._writing = None
+        if file == self._file:
+            self._is_cut = done.exception() is not None
         if (error := done.exception()) is not None:
             log.error("decision log not written", extra={"detail": str(error), "records": count})
             for _ in range(count):
@@ -112,10 +117,11 @@ def _close(file: int) -> None:
         os.close(file)
 
 
-def _write(file: int, batch: Sequence[tuple[int, Record]]) -> None:
-    """Raises OSError."""
+def _write(file: int, batch: Sequence[tuple[int, Record]], after_cut: bool) -> None:
+    """after_cut: what was written before may lack its end, and must not take the first record with it. Raises OSError."""
     piece = WAITING * PIPE_BUF if stat.S_ISREG(os.fstat(file).st_mode) else PIPE_BUF
-    for lines in _pieces((_line(at_ms, record) for at_ms, record in batch), piece):
+    end = [b"\n"] if after_cut else []
+    for lines in _pieces(chain(end, (_line(at_ms, record) for at_ms, record in batch)), piece):
         rest = memoryview(lines)
         while rest:
             rest = rest[os.write(file, rest) :]

@@ -1,6 +1,7 @@
 """The decision log: whole lines, in order, without waiting; lost records are counted."""
 
 import asyncio
+import errno
 import json
 import os
 import stat
@@ -105,6 +106,43 @@ async def test_a_full_disk_loses_records_and_counts_them(lost: Lost) -> None:
         written.write(decision())
     await written.close()
     assert lost.count == 4
+
+
+async def test_a_line_that_a_full_disk_cut_takes_no_other_with_it(
+    tmp_path: Path, lost: Lost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, room, real = tmp_path / "decisions.jsonl", [100], os.write
+
+    def write(file: int, data: bytes) -> int:
+        """As a disk with so much room."""
+        if not room:
+            return real(file, data)
+        if left := room[0]:
+            room[0] = 0
+            return real(file, data[:left])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", write)
+    written = DecisionLog(str(path), FixedClock(), lost)
+    for exchange in ("cut", "lost"):
+        written.write(decision(exchange=exchange))
+        await written_out(written)
+    room.clear()
+    for exchange in ("first", "second"):
+        written.write(decision(exchange=exchange))
+        await written_out(written)
+    await written.close()
+    cut, *whole = path.read_text().splitlines()
+    assert len(cut) == 100
+    assert [json.loads(line)["exchange"] for line in whole] == ["first", "second"]
+    assert lost.count == 2
+
+
+async def written_out(log: DecisionLog) -> None:
+    """Returns when what waits was tried."""
+    log._flush()
+    assert log._writing is not None
+    await asyncio.wait([log._writing])
 
 
 def test_a_file_that_cannot_be_opened_is_said_at_once(tmp_path: Path, lost: Lost) -> None:
