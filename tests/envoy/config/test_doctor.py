@@ -1,5 +1,6 @@
 """Every silent mistake is named with its line; what `config` and `patch` make is found in order."""
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from headrace.ext_proc.envoy.config.access_log import access_log
 from headrace.ext_proc.envoy.config.bootstrap import bootstrap, render_bootstrap
 from headrace.ext_proc.envoy.config.doctor import RULES, Finding, examine
 from headrace.ext_proc.envoy.config.doctor.processor import MODES
@@ -57,6 +59,19 @@ class Parts:
         config = {"@type": "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute", **settings}
         place["typed_per_filter_config"] = {"headrace.ext_proc": config}
 
+    def filter_config(self, place: Tree, name: str = "headrace.ext_proc", **settings: Any) -> None:
+        config = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", **settings}
+        place["typed_per_filter_config"] = {name: config}
+
+    def default_chain(self) -> None:
+        """A chain for what no other one matches, with the same routes and without Headrace."""
+        manager = {"@type": self.manager["@type"], "stat_prefix": "bare", "http_filters": [self.filters[-1]]}
+        manager["route_config"] = {
+            "virtual_hosts": [{"name": "bare", "domains": ["*"], "routes": [copy.deepcopy(self.routes[-1])]}]
+        }
+        chain = {"filters": [{"name": "bare", "typed_config": manager}]}
+        self.listener["default_filter_chain"] = chain
+
     def can_fail_over(self) -> None:
         """Says so, and lacks what it takes."""
         self.processor["grpc_service"]["initial_metadata"][0]["value"] += ",failover"
@@ -78,6 +93,15 @@ def words(*capabilities: str) -> Callable[[Parts], Any]:
     return lambda parts: parts.processor["grpc_service"]["initial_metadata"][0].update(value=",".join(capabilities))
 
 
+def enabled_on_one_route(parts: Parts) -> None:
+    parts.filters[0]["disabled"] = True
+    parts.filter_config(parts.routes[0], config={})
+
+
+FAILURES = {"status_code_filter": {"comparison": {"op": "GE", "value": {"default_value": 500, "runtime_key": "none"}}}}
+ENTRIES = tree(access_log())["filter"]
+PER_ROUTE = {"@type": "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute", "disabled": True}
+SSE = "headrace.usage.sse"
 WEBSOCKET = [{"upgrade_type": "websocket"}]
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 NAMED = "- name: envoy.filters.http."
@@ -135,6 +159,15 @@ CASES = [
     ),
     Case("usage-filters", lambda parts: parts.filters.pop(1), "http_filters:"),
     Case("usage-filters", lambda parts: parts.filters.pop(2), "http_filters:"),
+    Case(
+        "access-log",
+        lambda parts: parts.manager["access_log"][0].update(filter={"and_filter": {"filters": [ENTRIES, FAILURES]}}),
+        "filter:",
+    ),
+    Case("access-log", lambda parts: parts.manager["access_log"][0].update(filter=FAILURES), "filter:"),
+    Case("usage-disabled", lambda parts: parts.filters[1].update(disabled=True), "disabled: true"),
+    Case("usage-disabled", lambda parts: parts.filters[2].update(disabled=True), "disabled: true"),
+    Case("usage-disabled", lambda parts: parts.filter_config(parts.host, SSE, disabled=True), "disabled: true"),
     Case("usage-order", lambda parts: parts.filters.insert(0, parts.filters.pop(2)), "- name: headrace.usage.sse"),
     Case("usage-matcher", lambda parts: unwrap(parts.filters[1]), "typed_config:"),
     Case("usage-matcher", lambda parts: unwrap(parts.filters[2]), "typed_config:"),
@@ -174,6 +207,8 @@ CASES = [
     ),
     Case("route-header", lambda parts: parts.removed.remove("x-headrace-route"), "- name: routed to a"),
     Case("accept-encoding", lambda parts: parts.removed.remove("accept-encoding"), "- name: routed to a"),
+    Case("route-timeout", lambda parts: parts.routes[-1]["route"].pop("timeout"), "cluster: a"),
+    Case("route-timeout", lambda parts: parts.routes[-1]["route"].update(timeout="10s"), "timeout: 10s"),
     Case("retry-policy", streamed_with_retries, "retry_policy:"),
     Case("websocket", lambda parts: parts.manager.update(upgrade_configs=WEBSOCKET), "- name: routed to a"),
     Case("websocket", lambda parts: parts.routes[1]["route"].update(upgrade_configs=WEBSOCKET), "- name: routed to b"),
@@ -195,6 +230,11 @@ CASES = [
         lambda parts: parts.override(parts.host, overrides={"grpc_service": {"envoy_grpc": {"cluster_name": "other"}}}),
         "grpc_service:",
     ),
+    Case("route-override", lambda parts: parts.filter_config(parts.routes[0], disabled=True), "disabled: true"),
+    Case("route-override", lambda parts: parts.filter_config(parts.host, config=PER_ROUTE), "disabled: true"),
+    Case("disabled", lambda parts: parts.filters[0].update(disabled=True), "disabled: true"),
+    Case("disabled", enabled_on_one_route, "- name: default"),
+    Case("unasked", lambda parts: parts.default_chain(), "- name: default"),
     Case("failover", lambda at: at.can_fail_over(), "metadata_options:"),
     Case("failover", lambda at: at.can_fail_over(), "mutation_rules:"),
     Case("failover-routes", lambda at: at.can_fail_over(), "- name: routed to a"),
@@ -314,3 +354,29 @@ def test_a_finding_says_where_what_and_the_mend() -> None:
     line = 1 + next(index for index, one in enumerate(text.splitlines()) if "failure_mode_allow" in one)
     [finding] = examined(text)
     assert str(finding) == f"envoy.yaml:{line}: without the service every request passes unchecked; set failure_mode_allow: false"
+
+
+def test_a_second_listener_to_a_model_is_unasked() -> None:
+    root = good()
+    parts = Parts(root)
+    parts.default_chain()
+    chain = parts.listener.pop("default_filter_chain")
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": 10001}}
+    root["static_resources"]["listeners"].append({"name": "inside", "address": address, "filter_chains": [chain]})
+    [finding] = examined(render(root))
+    assert (finding.rule, finding.what) == ("unasked", "listener inside leads to the cluster a without asking Headrace")
+
+
+def test_a_filter_that_every_route_enables_is_in_order() -> None:
+    root = good()
+    parts = Parts(root)
+    parts.filters[0]["disabled"] = True
+    parts.filter_config(parts.table, config={})
+    assert examined(render(root)) == []
+
+
+def test_an_access_log_that_takes_more_than_our_exchanges_is_in_order() -> None:
+    root = good()
+    parts = Parts(root)
+    parts.manager["access_log"][0]["filter"] = {"or_filter": {"filters": [ENTRIES, FAILURES]}}
+    assert examined(render(root)) == []

@@ -32,7 +32,7 @@ def generated(routes: dict[str, Any]) -> dict[str, Any]:
 
 
 def table() -> dict[str, Any]:
-    routes = [{"match": {"prefix": "/"}, "route": {"cluster": "headrace"}}]
+    routes = [{"match": {"prefix": "/"}, "route": {"cluster": "headrace", "timeout": "0s"}}]
     return {"name": "default/eg/http", "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from headrace.ext_proc.envoy.config.doctor import chain, cluster, processor, routes, usage
+from headrace.ext_proc.envoy.config.doctor import bypass, chain, cluster, processor, routes, usage
 from headrace.ext_proc.envoy.config.doctor.rule import Rule
 from headrace.ext_proc.envoy.config.doctor.wanted import Wanted, rules_of
 from headrace.ext_proc.envoy.config.doctor.wiring import wirings
@@ -14,7 +14,7 @@ from headrace.ext_proc.envoy.config.rules import Finding
 
 __all__ = ["RULES", "Finding", "Wanted", "examine"]
 
-RULES: Final[tuple[Rule, ...]] = (*processor.RULES, *usage.RULES, *chain.RULES, *cluster.RULES, *routes.RULES)
+RULES: Final[tuple[Rule, ...]] = (*processor.RULES, *usage.RULES, *chain.RULES, *cluster.RULES, *routes.RULES, *bypass.RULES)
 
 
 def examine(

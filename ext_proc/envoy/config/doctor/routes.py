@@ -1,18 +1,19 @@
 """Rules on listeners and route tables."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from headrace.ext_proc.envoy.config.doctor.processor import mode, wrong_modes
 from headrace.ext_proc.envoy.config.doctor.rule import Rules, Wrong
-from headrace.ext_proc.envoy.config.doctor.wiring import Wiring
+from headrace.ext_proc.envoy.config.doctor.wiring import Wiring, override, per_route, switched_off
 from headrace.ext_proc.envoy.config.elsewhere import asks_others, chosen_routes
 from headrace.ext_proc.envoy.config.names import FAILOVER, NAMESPACE, ROUTE_HEADER
-from headrace.ext_proc.envoy.config.nodes import Node, field, items, number
+from headrace.ext_proc.envoy.config.nodes import Node, field, items, number, seconds
 
 RULES = Rules()
 
 ENVOY_BUFFER: Final = 1024 * 1024
+ENVOY_TIMEOUT: Final = 15.0
 
 
 @RULES.rule("buffer-limit", "set per_connection_buffer_limit_bytes: 16777216 (or request_body_buffer_limit on the routes)")
@@ -34,7 +35,7 @@ def _raised_by_routes(wiring: Wiring) -> bool:
 
 @RULES.rule("request-buffer-limit", "raise per_request_buffer_limit_bytes to 16777216 or remove it")
 def request_buffer_limit(wiring: Wiring) -> Iterator[Wrong]:
-    for place in _each(wiring):
+    for place in wiring.places():
         limit = number(field(place, "per_request_buffer_limit_bytes"), wiring.body_limit)
         if limit < wiring.body_limit:
             yield Wrong(place, "per_request_buffer_limit_bytes", f"prompts over {limit:g} bytes are refused with 413")
@@ -62,11 +63,19 @@ def _removes(place: Node, header: str) -> bool:
     return header in (str(name).lower() for name in items(place, "request_headers_to_remove"))
 
 
+@RULES.rule("route-timeout", "set timeout: 0s on the route")
+def route_timeout(wiring: Wiring) -> Iterator[Wrong]:
+    for _, route in wiring.routes():
+        action = field(route, "route")
+        if 0 < (found := seconds(field(action, "timeout"), ENVOY_TIMEOUT)) <= ENVOY_TIMEOUT:
+            yield Wrong(action, "timeout", f"an answer that takes longer than {found:g} s ends as 504")
+
+
 @RULES.rule("retry-policy", "set request_body_mode: BUFFERED, or remove retry_policy")
 def retry_policy(wiring: Wiring) -> Iterator[Wrong]:
     if mode(field(wiring.processor, "processing_mode"), "request_body_mode") == "BUFFERED":
         return
-    for place in _each(wiring):
+    for place in wiring.places():
         for around in (place, field(place, "route")):
             if field(around, "retry_policy") is not None:
                 what = "the upstream gets a streamed prompt twice where the client sends trailers"
@@ -87,7 +96,7 @@ def websocket(wiring: Wiring) -> Iterator[Wrong]:
     for _, route in wiring.routes():
         here = _upgrades(field(route, "route"))
         enabled = here if here is not None else everywhere
-        if enabled and not _disabled(_override(wiring, route)):
+        if enabled and switched_off(override(route, wiring.name)) is None:
             yield Wrong(route, "", "a websocket upgrade on this route hangs, for it never has the body Headrace waits for")
 
 
@@ -101,12 +110,12 @@ def _upgrades(place: Node) -> bool | None:
 
 @RULES.rule("route-override", "remove the override from typed_per_filter_config")
 def route_override(wiring: Wiring) -> Iterator[Wrong]:
-    for place in _each(wiring):
-        override = _override(wiring, place)
+    for place in wiring.places():
+        found = override(place, wiring.name)
         realtime = _upgrades(field(place, "route")) or (_upgrades(wiring.manager.config) and field(place, "match") is not None)
-        if _disabled(override) and not realtime:
-            yield Wrong(override, "disabled", "requests that match here pass Headrace by")
-        yield from _weakened(wiring, field(override, "overrides"))
+        if (off := switched_off(found)) is not None and not realtime:
+            yield Wrong(off, "disabled", "requests that match here pass Headrace by")
+        yield from _weakened(wiring, field(per_route(found), "overrides"))
 
 
 def _weakened(wiring: Wiring, overrides: Node) -> Iterator[Wrong]:
@@ -120,21 +129,3 @@ def _weakened(wiring: Wiring, overrides: Node) -> Iterator[Wrong]:
     service = field(overrides, "grpc_service", "envoy_grpc", "cluster_name")
     if service not in (None, wiring.cluster_name):
         yield Wrong(overrides, "grpc_service", f"requests that match here go to the cluster {service} instead of the service")
-
-
-def _each(wiring: Wiring) -> Iterator[Node]:
-    """The route table, its virtual hosts and all of their routes."""
-    if wiring.table is not None:
-        yield wiring.table
-    for host in items(wiring.table, "virtual_hosts"):
-        yield host
-        yield from items(host, "routes")
-
-
-def _override(wiring: Wiring, place: Node) -> Node:
-    configs = field(place, "typed_per_filter_config")
-    return configs.get(wiring.name) if isinstance(configs, Mapping) else None
-
-
-def _disabled(override: Node) -> bool:
-    return field(override, "disabled") is True

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from headrace.ext_proc.envoy.config.doctor.rule import Rules, Wrong
-from headrace.ext_proc.envoy.config.doctor.wiring import Wiring
+from headrace.ext_proc.envoy.config.doctor.wiring import Wiring, override, switched_off
 from headrace.ext_proc.envoy.config.managers import calls_service, unwrapped
-from headrace.ext_proc.envoy.config.names import USAGE_NAMESPACE
+from headrace.ext_proc.envoy.config.names import NAMESPACE, USAGE_NAMESPACE
 from headrace.ext_proc.envoy.config.nodes import Node, field, is_a, items, number, walk
 
 RULES = Rules()
@@ -21,18 +21,56 @@ KINDS: Final = {"json_to_metadata": "JSON answers", "sse_to_metadata": "streams"
 
 @RULES.rule("access-log", "run `headrace envoy patch`, which adds envoy.access_loggers.http_grpc to access_log")
 def access_log(wiring: Wiring) -> Iterator[Wrong]:
-    logs = (field(log, "typed_config") for log in items(wiring.manager.config, "access_log"))
-    if _claimed(wiring) and not any(is_a(log, HTTP_LOG) and calls_service(log, wiring.cluster_name) for log in logs):
+    if not _claimed(wiring):
+        return
+    ours = [log for log in items(wiring.manager.config, "access_log") if _is_ours(field(log, "typed_config"), wiring)]
+    if not ours:
         what = "the service is told that the access log settles leases, but none is sent to it: every lease stays at its reserve"
         yield Wrong(wiring.manager.config, "access_log", what)
+    elif not any(_passes(field(log, "filter")) for log in ours):
+        what = "a filter keeps entries of the access log back: leases of requests it leaves out stay at their reserve"
+        yield Wrong(ours[0], "filter", what)
+
+
+def _is_ours(log: Node, wiring: Wiring) -> bool:
+    return is_a(log, HTTP_LOG) and calls_service(log, wiring.cluster_name)
+
+
+def _passes(log_filter: Node) -> bool:
+    """Whether an access log's filter lets every exchange of ours through."""
+    if log_filter is None:
+        return True
+    if found := items(log_filter, "and_filter", "filters"):
+        return all(map(_passes, found))
+    if found := items(log_filter, "or_filter", "filters"):
+        return any(map(_passes, found))
+    matcher = field(log_filter, "metadata_filter", "matcher")
+    exchange = [field(step, "key") for step in items(matcher, "path")] == ["exchange"]
+    present = field(matcher, "value", "present_match") is True and field(matcher, "invert") is not True
+    return field(matcher, "filter") == NAMESPACE and exchange and present
 
 
 @RULES.rule("usage-filters", "run `headrace envoy patch`, which adds them behind ext_proc")
 def usage_filters(wiring: Wiring) -> Iterator[Wrong]:
     for kind, answers in KINDS.items():
-        if _claimed(wiring) and not any(_reads_usage(one) for _, one in wiring.of_kind(kind)):
+        found = [one for _, one in wiring.of_kind(kind) if _reads_usage(one)]
+        if _claimed(wiring) and not found:
             what = f"no {kind} filter writes to {USAGE_NAMESPACE}: the usage of {answers} is never read"
             yield Wrong(wiring.manager.config, "http_filters", what)
+
+
+@RULES.rule("usage-disabled", "remove disabled")
+def usage_disabled(wiring: Wiring) -> Iterator[Wrong]:
+    for kind, answers in KINDS.items() if _claimed(wiring) else ():
+        for one in (one for _, one in wiring.of_kind(kind) if _reads_usage(one)):
+            if field(one, "disabled") is True:
+                yield Wrong(one, "disabled", f"{kind} is disabled: the usage of {answers} is never read")
+            for place in wiring.places():
+                off = switched_off(override(place, str(field(one, "name"))))
+                if off is not None and switched_off(override(place, wiring.name)) is None:
+                    yield Wrong(
+                        off, "disabled", f"{kind} is disabled for requests that match here: the usage of {answers} is not read"
+                    )
 
 
 @RULES.rule("usage-order", "move the usage filters behind ext_proc, towards the router")

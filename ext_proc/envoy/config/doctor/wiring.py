@@ -1,12 +1,12 @@
 """One place where a gateway calls the service, with everything the rules look at."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from headrace.ext_proc.envoy.config.managers import Manager, clusters, filter_kind, managers, unwrapped
 from headrace.ext_proc.envoy.config.names import CAPABILITIES_HEADER
-from headrace.ext_proc.envoy.config.nodes import Node, field, items, walk
+from headrace.ext_proc.envoy.config.nodes import Node, field, is_a, items, walk
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,16 @@ class Wiring:
 
     @cached_property
     def table(self) -> Node:
-        """The route table: inline, or the one of that name in the same file (a config_dump has it); else None."""
-        inline = field(self.manager.config, "route_config")
-        name = field(self.manager.config, "rds", "route_config_name")
-        if inline is not None or name is None:
-            return inline
-        return next((one for one in walk(self.root) if items(one, "virtual_hosts") and field(one, "name") == name), None)
+        """The route table, or None where this file has it not."""
+        return table_of(self.root, self.manager)
+
+    def places(self) -> Iterator[Node]:
+        """The route table, its virtual hosts and all of their routes."""
+        if self.table is not None:
+            yield self.table
+        for host in items(self.table, "virtual_hosts"):
+            yield host
+            yield from items(host, "routes")
 
     def routes(self) -> Iterator[tuple[Node, Node]]:
         """Every route to an upstream, with its virtual host."""
@@ -69,6 +73,31 @@ class Wiring:
             for route in items(host, "routes"):
                 if field(route, "route") is not None:
                     yield host, route
+
+
+def table_of(root: Node, manager: Manager) -> Node:
+    """The route table: inline, or the one of that name in the same file (a config_dump has it); else None."""
+    inline = field(manager.config, "route_config")
+    name = field(manager.config, "rds", "route_config_name")
+    if inline is not None or name is None:
+        return inline
+    return next((one for one in walk(root) if items(one, "virtual_hosts") and field(one, "name") == name), None)
+
+
+def override(place: Node, name: str) -> Node:
+    """What a route, a virtual host or a route table says of the filter of that name; None where it says nothing."""
+    configs = field(place, "typed_per_filter_config")
+    return configs.get(name) if isinstance(configs, Mapping) else None
+
+
+def per_route(found: Node) -> Node:
+    """An override's message for the filter itself, also where it is wrapped in a FilterConfig."""
+    return field(found, "config") if is_a(found, "FilterConfig") else found
+
+
+def switched_off(found: Node) -> Node:
+    """The message of an override that has `disabled: true`: the FilterConfig, or the filter's own; None where none has."""
+    return next((one for one in (found, per_route(found)) if field(one, "disabled") is True), None)
 
 
 def wirings(root: Node, cluster: str, body_limit: int) -> Iterator[Wiring]:
