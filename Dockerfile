@@ -14,7 +14,8 @@ COPY --from=build /opt/headrace /opt/headrace
 ENV PATH=/opt/headrace/bin:$PATH PYTHONUNBUFFERED=1
 RUN useradd --system --no-create-home headrace
 USER headrace
-# gRPC for Envoy; health, metrics and the policy in force. With HEADRACE_WORKERS=n the ports from 9470 on, n of them.
+# gRPC for Envoy; health, metrics and the policy in force. With HEADRACE_WORKERS=n the ports from 9470 on, n of them,
+# for a gateway that lists them all; Kubernetes takes one worker to a pod, and more pods.
 ENV HEADRACE_LISTEN=0.0.0.0:9470 HEADRACE_ADMIN=0.0.0.0:9464
 EXPOSE 9470 9464
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s \

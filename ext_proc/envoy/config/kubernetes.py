@@ -15,6 +15,7 @@ from headrace.ext_proc.envoy.config.usage import json_usage_filter, sse_usage_fi
 MANAGER: Final = "envoy.filters.network.http_connection_manager"
 MANAGER_TYPE: Final = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 MESSAGE_TIMEOUT: Final = 5.0
+ROUTER: Final = "$.default_filter_chain.filters[0].typed_config.http_filters[?(@.name == 'envoy.filters.http.router')]"
 
 
 def http_filters() -> list[Tree]:
@@ -75,19 +76,23 @@ def envoy_gateway(service: Address, gateway: str, listener: str) -> Tree:
 
 
 def _json_patches(service: Address, listener: str) -> Iterator[Tree]:
+    """Lists grow, none is replaced: Envoy Gateway makes a list that is missing (internal/utils/jsonpatch), and JSON Patch puts an
+    item in front of the one that is named.
+    """
     manager = "/default_filter_chain/filters/0/typed_config"
     cluster = tree(service_cluster((service,)))
-    yield _json_patch("cluster.v3.Cluster", cluster["name"], "", cluster)
-    for index, http_filter in enumerate(http_filters()):
-        yield _json_patch("listener.v3.Listener", listener, f"{manager}/http_filters/{index}", http_filter)
-    yield _json_patch("listener.v3.Listener", listener, f"{manager}/access_log/-", tree(access_log()))
-    early = [tree(own_headers_removed())]
-    yield _json_patch("listener.v3.Listener", listener, f"{manager}/early_header_mutation_extensions", early)
-    yield _json_patch("listener.v3.Listener", listener, "/per_connection_buffer_limit_bytes", BODY_LIMIT)
-    for name, value in table_headers().items():
-        yield _json_patch("route.v3.RouteConfiguration", listener, f"/{name}", value)
+    yield _json_patch("cluster.v3.Cluster", cluster["name"], {"path": ""}, cluster)
+    for http_filter in http_filters():  # each one is put right before the router, and so behind the one before it
+        yield _json_patch("listener.v3.Listener", listener, {"jsonPath": ROUTER}, http_filter)
+    yield _json_patch("listener.v3.Listener", listener, {"path": f"{manager}/access_log/-"}, tree(access_log()))
+    early = tree(own_headers_removed())
+    yield _json_patch("listener.v3.Listener", listener, {"path": f"{manager}/early_header_mutation_extensions/0"}, early)
+    yield _json_patch("listener.v3.Listener", listener, {"path": "/per_connection_buffer_limit_bytes"}, BODY_LIMIT)
+    for name, values in table_headers().items():
+        for value in values:
+            yield _json_patch("route.v3.RouteConfiguration", listener, {"path": f"/{name}/-"}, value)
 
 
-def _json_patch(kind: str, name: str, path: str, value: Any) -> Tree:
-    operation = {"op": "add", "path": path, "value": value}
+def _json_patch(kind: str, name: str, where: dict[str, str], value: Any) -> Tree:
+    operation = {"op": "add", **where, "value": value}
     return {"type": f"type.googleapis.com/envoy.config.{kind}", "name": name, "operation": operation}

@@ -14,9 +14,11 @@ ROOT = Path(__file__).parents[3]
 POLICY = ROOT / "policies" / "compose.yaml"
 COMPOSE = """Envoy with Headrace: the gateway of docker-compose.yml, rendered by
 headrace envoy config policies/compose.yaml --host 0.0.0.0 --socket headrace:9470"""
-ISTIO = "Headrace in Istio's ingress gateway; the service is headrace.headrace.svc, its route table is yours. See README.md."
+ISTIO = """Headrace in Istio's ingress gateway; the service is headrace.headrace.svc with one worker to a pod.
+Its route table is yours. See README.md."""
 GATEWAY = """Headrace in Envoy Gateway, for the listener `http` of the Gateway `eg` in the namespace `default`; the service is
-headrace.headrace.svc. EnvoyPatchPolicy has to be enabled (extensionApis.enableEnvoyPatchPolicy). See README.md."""
+headrace.headrace.svc with one worker to a pod. EnvoyPatchPolicy has to be enabled (extensionApis.enableEnvoyPatchPolicy).
+See README.md."""
 SERVICE = Address(host="headrace.headrace.svc.cluster.local", port=9470)
 
 
