@@ -162,7 +162,5 @@ class CandidateRunner:
 
     def _tell(self, recording: Recording, members: Mapping[str, Any]) -> None:
         real = recording.decision
-        known = {
-            name: real[name] for name in ("exchange", "revision", "start_ms", "principal", "endpoint", "model") if name in real
-        }
+        known = {name: real[name] for name in _KEPT if name in real}
         tell([self._observe], Record(KIND, {**known, "candidate": recording.candidate.revision, **members}))

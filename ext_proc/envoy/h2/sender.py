@@ -86,7 +86,7 @@ class Sender:
         return ended
 
     def _pump(self, stream: Stream) -> None:
-        """Sends what one stream may send now, unless others wait for the same window."""
+        """Sends what one stream may send now. Others wait only while the connection's window is empty, and then nothing is sent."""
         while stream.unsent and stream.window > 0 and self._window > 0:
             self._send_some(stream)
         self._queue(stream)
