@@ -10,7 +10,7 @@ from headrace.ext_proc.core.session import EndStream
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.core.verdict import PASS, Continue, Edits, Reply, SetMember, Verdict
 from headrace.filters.pii.actions import Blocked, Substitutes
-from headrace.filters.pii.answers import Beside, Then, Told, changes, logprobs_of, texts
+from headrace.filters.pii.answers import Beside, Piece, Then, Told, changes, logprobs_of, texts
 from headrace.filters.pii.channels import SHAPES
 from headrace.filters.pii.restore import Restorer, TextFlow, Tokens
 from headrace.filters.pii.rewriting import members
@@ -50,15 +50,18 @@ class Flows:
     def __init__(self, values: Mapping[str, str], scrubbing: Scrubbing | None, *, structured: bool) -> None:
         self._json = Tokens(values, json=True) if values else None
         self._plain = self._json if structured or not values else Tokens(values)
+        self._nothing = Tokens({})
         self._scrubbing = scrubbing
 
     # Restored values are not searched again: scrubbing comes first, and placeholders are no findings.
-    def new(self, json: bool) -> TextFlow:
-        tokens = self._json if json else self._plain
+    def new(self, piece: Piece) -> TextFlow:
+        tokens = self._json if piece.json else self._plain
+        if piece.sealed:
+            tokens = None if self._scrubbing else self._nothing
         if self._scrubbing is None:
             assert tokens is not None, "an answer is read in order to restore, to scrub, or both"
             return Restorer(tokens)
-        scrub = self._scrubbing.flow(json)
+        scrub = self._scrubbing.flow(piece.json)
         return Then(scrub, Restorer(tokens)) if tokens else scrub
 
 

@@ -4,15 +4,30 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from headrace.ext_proc.core.verdict import Json, Path, SetMember
 from headrace.filters.pii.encoded import is_readable
 from headrace.filters.pii.restore import TextFlow
-from headrace.filters.pii.strings import is_opaque, is_word, last_names
+from headrace.filters.pii.strings import is_opaque, is_signed, is_word, last_names
 
-NewFlow = Callable[[bool], TextFlow]
-"""A new flow for one text; True for text that is JSON."""
+
+class Piece(Protocol):
+    """A text of an answer, or the beginning of one."""
+
+    @property
+    def json(self) -> bool:
+        """Whether it is JSON."""
+        ...
+
+    @property
+    def sealed(self) -> bool:
+        """Whether a provider signed it: it must come back as it was, so that placeholders in it stay."""
+        ...
+
+
+NewFlow = Callable[[Piece], TextFlow]
+"""A new flow for one text."""
 
 # Members of answers that are words of the protocol; skipped while they look like one.
 _WORDS = frozenset(
@@ -28,6 +43,8 @@ _MEDIA = frozenset({"data", "b64_json", "partial_image_b64"})
 _MEDIA_URLS = frozenset({"url", "image_url"})
 _MEDIA_OF_TYPE = {"image_generation_call": "result", "response.audio.delta": "delta", "response.output_audio.delta": "delta"}
 _JSON_MEMBERS = frozenset({"arguments", "partial_json"})
+SEALED = frozenset({"thinking", "text", "summary"})
+"""Members that the signature beside them is for."""
 Document = dict[str, Any]
 WRITTEN = frozenset({"arguments", "input", "action"})
 """Members whose objects and lists a model wrote for a tool: no name in them is the protocol's."""
@@ -81,12 +98,13 @@ class Beside:
 
 
 class Told(NamedTuple):
-    """A text of an answer. json: it is JSON. value: at its place stands what that JSON says, and no string."""
+    """A Piece that is whole. value: at its place stands what its JSON says, and no string."""
 
     path: Path
     text: str
     json: bool
     value: bool = False
+    sealed: bool = False
 
 
 @dataclass(slots=True)
@@ -115,10 +133,12 @@ def _collect(value: Json, path: Path, name: str, found: Texts) -> None:
         elif not _is_protocol(name, value):
             found.told.append(Told(path, value, name in _JSON_MEMBERS))
     elif isinstance(value, dict):
-        media = _media_of(value)
+        media, signed = _media_of(value), is_signed(value)
         for key, item in value.items():
             if key == media and is_opaque(item):
                 _count_unread(item, (*path, key), found)
+            elif signed and key in SEALED and isinstance(item, str):
+                found.told.append(Told((*path, key), item, json=False, sealed=True))
             elif key in WRITTEN and isinstance(item, _HAS_MEMBERS):
                 if item:
                     found.told.append(Told((*path, key), json.dumps(item), json=True, value=True))
@@ -155,7 +175,7 @@ def changes(found: Iterable[Told], new_flow: NewFlow, skip: Iterable[Path] = ())
     left = frozenset(skip)
     changed: list[SetMember] = []
     for told in found:
-        if told.path not in left and (new := new_flow(told.json).whole(told.text)) != told.text:
+        if told.path not in left and (new := new_flow(told).whole(told.text)) != told.text:
             changed.append(SetMember(told.path, _said(new) if told.value else new))
     return changed
 

@@ -10,19 +10,21 @@ from typing import Any
 
 from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.verdict import Json, Path
-from headrace.filters.pii.answers import WRITTEN, Document
+from headrace.filters.pii.answers import SEALED, WRITTEN, Document
+from headrace.filters.pii.strings import is_signed
 
 Key = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A piece of a channel's text at `path` of an event's document. json: the channel's text is JSON."""
+    """A piece of a channel's text at `path` of an event's document. json and sealed: as answers.Piece, of the channel."""
 
     path: Path
     key: Key
     text: str
     json: bool = False
+    sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +90,24 @@ def _texts(value: Json, path: Path, key: Key) -> Iterator[Slot]:
     if isinstance(value, str):
         yield Slot(path, key, value, json=key[-1] in _JSON_TEXTS)
     elif isinstance(value, dict):
+        sealed = _may_be_signed(value, key)
         for name, item in value.items():
-            if name not in _NO_TEXT and name not in _WHOLE and (name not in WRITTEN or isinstance(item, str)):
+            if sealed and name in SEALED and isinstance(item, str):
+                yield Slot((*path, name), (*key, name), item, sealed=True)
+            elif name not in _NO_TEXT and name not in _WHOLE and (name not in WRITTEN or isinstance(item, str)):
                 yield from _texts(item, (*path, name), (*key, name))
     elif isinstance(value, list):
         for position, item in enumerate(value):
             number = _number(item, "index", position) if isinstance(item, dict) else position
             yield from _texts(item, (*path, position), (*key, number))
+
+
+def _may_be_signed(members: Document, key: Key) -> bool:
+    """Whether a signature may follow, which comes last. OpenRouter names the provider whose reasoning it passes on."""
+    if "reasoning_details" in key:
+        name = members.get("format")
+        return not isinstance(name, str) or name.startswith("anthropic") or is_signed(members)
+    return "thinking_blocks" in key
 
 
 def _chat_text(document: Document, slot: Slot, text: str) -> Document:
@@ -192,10 +205,14 @@ def _read_messages(document: Document) -> Reading:
         delta = document.get("delta")
         given = delta if isinstance(delta, dict) else {}
         texts = [(name, text) for name, text in given.items() if isinstance(text, str) and name not in _NO_BLOCK_TEXT]
-        return Reading([Slot(("delta", name), (block, name), text, json=name == "partial_json") for name, text in texts])
+        return Reading([_block_slot(block, name, text) for name, text in texts])
     if kind == "content_block_stop":
         return Reading(ends=[(block,)])
     return Reading(ends=[()] if kind in ("message_stop", "error") or _stops(document) else ())
+
+
+def _block_slot(block: int, name: str, text: str) -> Slot:
+    return Slot(("delta", name), (block, name), text, json=name == "partial_json", sealed=name == "thinking")
 
 
 def _stops(document: Document) -> bool:

@@ -11,7 +11,7 @@ from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.filters.pii.strings import OF_TYPE, OTHERS, Kind, Rule, Rules
 
 _WORD, _TEXT, _MEDIA, _JSON, _FREE, _FILE = Kind.WORD, Kind.TEXT, Kind.MEDIA, Kind.EMBEDDED, Kind.FREE, Kind.REFERENCE
-_LINK, _CREDENTIAL = Kind.LINK, Kind.CREDENTIAL
+_LINK, _CREDENTIAL, _SIGNED = Kind.LINK, Kind.CREDENTIAL, Kind.SIGNED
 
 
 def _words(*names: str) -> dict[str, Rule]:
@@ -69,6 +69,12 @@ _CHAT_PART: Rules = {
     "cache_control": _CACHE,
     "prompt_cache_breakpoint": _CACHE,
 }
+# OpenRouter's, and LiteLLM's: what Anthropic signed is the same there.
+_REASONING: Rules = {
+    **_words("type", "id", "format", "index"),
+    **dict.fromkeys(("text", "summary", "thinking"), _SIGNED),
+    **dict.fromkeys(("signature", "data"), _MEDIA),
+}
 _CHAT_MESSAGE: Rules = {
     **_words("role", "tool_call_id"),
     **_texts("name", "refusal", "reasoning", "reasoning_content"),
@@ -79,9 +85,9 @@ _CHAT_MESSAGE: Rules = {
         "custom": _CUSTOM,
         "extra_content": {"google": {"thought_signature": _MEDIA}},
     },
-    "reasoning_details": {**_words("type", "id", "format"), **_texts("text", "summary"), "data": _MEDIA, "signature": _MEDIA},
     "function_call": _FUNCTION,
     "audio": {"id": _FILE},
+    **dict.fromkeys(("reasoning_details", "thinking_blocks"), _REASONING),
     "annotations": {"type": _WORD, "url_citation": _ANNOTATION},
 }
 CHAT: Rules = {
@@ -163,8 +169,9 @@ RESPONSES: Rules = {
 _SOURCE: Rules = {**_words("type", "media_type"), "file_id": _FILE, "data": _MEDIA, "url": _MEDIA}
 _BLOCK: Rules = {
     **_words("type", "id", "tool_use_id", "name", "is_error", "file_id", "server_name"),
-    **_texts("text", "title", "context", "thinking", "url", "page_age", "stdout", "stderr"),
+    **_texts("text", "title", "context", "url", "page_age", "stdout", "stderr"),
     "caller": _words("type", "tool_id"),
+    "thinking": _SIGNED,
     "input": _FREE,
     **dict.fromkeys(("signature", "data", "encrypted_content", "encrypted_index"), _MEDIA),
     "cache_control": _CACHE,

@@ -108,7 +108,7 @@ class StreamRewriter:
         if channel is None:
             if len(self._channels) >= MAX_CHANNELS:
                 raise EndStream(TOO_MUCH)
-            channel = self._channels[slot.key] = Channel(self._new_flow(slot.json))
+            channel = self._channels[slot.key] = Channel(self._new_flow(slot))
         channel.document, channel.slot, channel.name = document, slot, event.name
         return channel.flow.feed(slot.text)
 

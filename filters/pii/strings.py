@@ -28,6 +28,8 @@ class Kind(Enum):
     """Where the upstream is to go, or not to: searched for everything but URLs."""
     EMBEDDED = "embedded"
     """JSON inside a string: its values are searched, decoded."""
+    SIGNED = "signed"
+    """What a provider wrote: not looked at, and counted, where its object has a signature; text elsewhere."""
     FREE = "free"
     """Values of the client's own making, numbers included."""
     UNKNOWN = "unknown"
@@ -120,6 +122,8 @@ def _members(found: Collected, members: dict[str, Any], path: Path, rule: Rule) 
         elif inner is Kind.TEXT:
             if value:
                 found.texts.append(Text((*path, name), value))
+        elif inner is Kind.SIGNED and value and is_signed(members):
+            found.count_unread((*path, name))
         elif inner is not Kind.WORD or not is_word(value):
             _string(found, value, (*path, name), inner)
 
@@ -162,6 +166,12 @@ def _media(found: Collected, value: str, path: Path) -> None:
 def is_word(value: str) -> bool:
     """Whether `value` may pass for a name, an id, or a model: it looks like one, and is no text in base64."""
     return _WORD.fullmatch(value) is not None and (len(value) < LEAST_RUN or not holds_text(value))
+
+
+def is_signed(members: dict[str, Any]) -> bool:
+    """Whether this object has a provider's signature, with which it must come back as it was."""
+    signature = members.get("signature")
+    return isinstance(signature, str) and signature != ""
 
 
 def is_opaque(value: str) -> bool:

@@ -171,7 +171,7 @@ def test_an_anthropic_stream_is_restored_block_by_block(restoring: Policy, size:
     talk, token = asked(restoring, "/v1/messages")
     raw = talk.stream(event(document) for document in messages_events(token, size))
     events = parsed(raw)
-    assert _anthropic_text(events, 0, "thinking") == f"hm {PLAIN}"
+    assert _anthropic_text(events, 0, "thinking") == f"hm {token}"
     assert _anthropic_text(events, 1, "text") == f"To {PLAIN} <EM"
     assert json.loads(_anthropic_text(events, 2, "partial_json")) == {"to": PLAIN}
     stops = [position for position, each in enumerate(events) if each["type"] == "content_block_stop"]
