@@ -18,7 +18,7 @@ from headrace.ext_proc.core.events import (
     ResponseHeaders,
     ResponseTrailers,
 )
-from headrace.ext_proc.core.json_body import parse_lenient, render
+from headrace.ext_proc.core.json_body import parse_lenient, render, written
 from headrace.ext_proc.core.needs import Needs
 from headrace.ext_proc.core.request import Response
 from headrace.ext_proc.core.seats import Ask, Resolution, Seated, drain, failure, through
@@ -87,13 +87,17 @@ class AnswerHalf(Course):
             ask = seat.on_response(response)
             if (reply := self._fold(ask, (yield ask))) is not None:
                 return self._refuse(reply)
-        members = self._pending.members
-        try:
-            body = render(response.body, members) if members else response.body
-        except BodyError:
-            return self._refuse(_BROKEN_ANSWER)
+        body = self._rewritten(response)
         self._end(Cause.COMPLETED)
         return Deliver(body, not trailers, self._pending.take(), trailers, same=body == self._body)
+
+    def _rewritten(self, response: Response) -> bytes:
+        """The body with the edits of its members, which its document has already."""
+        members = self._pending.members
+        try:
+            return render(response.body, members) if members else response.body
+        except BodyError:  # the document was read leniently
+            return written(response.document)
 
     def _on_chunk(self, event: ResponseBody) -> Answer | Flow:
         return self._pass_on(event.data, end=event.end, trailers=False)
@@ -188,4 +192,3 @@ class AnswerHalf(Course):
 
 _ENCODED_ANSWER = Reply(502, "response.encoded", "The upstream compressed an answer that the gateway must read.")
 _LARGE_ANSWER = Reply(502, "response.too_large", f"The upstream's answer is larger than {MAX_ANSWER} bytes.")
-_BROKEN_ANSWER = Reply(502, "response.unreadable", "The upstream's answer is no JSON that the gateway could write anew.")

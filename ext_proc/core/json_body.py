@@ -54,9 +54,9 @@ def parse_lenient(text: str | bytes) -> Json:
 
 
 def _parse_laxly(text: str | bytes) -> Json:
-    """As the SDKs of callers read it: halves of surrogate pairs and NaN included, and bytes that are no UTF-8 replaced."""
+    """As the SDKs of callers read it: halves of surrogate pairs and NaN included, other bytes than UTF-8 replaced, no BOM."""
     try:
-        return json.loads(text if isinstance(text, str) else text.decode("utf-8", "replace"))
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
         return None
 
@@ -123,14 +123,15 @@ Tree = dict[str | int, Any]
 def render(body: bytes, edits: Sequence[SetMember]) -> bytes:
     """`body` with the edits applied in order. Members that no edit touches keep their bytes, spellings and escapes included.
 
-    Raises BodyError (400) for a body with half of a surrogate pair in it: that is no Unicode text and cannot be written anew.
+    Raises BodyError (400) for a body with half of a surrogate pair in it: that is no Unicode text and cannot be written anew. The
+    same for what only `parse_lenient` reads.
     """
     wanted: Tree = {}
     for edit in edits:
         _plan(wanted, edit.path, edit.value)
     try:
         return _rewrite(body, wanted)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise BodyError("body.lone_surrogate", "the request body has an escape that is half of a surrogate pair") from None
 
 
@@ -170,6 +171,11 @@ def _member(old: msgspec.Raw | None, plan: Any) -> msgspec.Raw:
         return msgspec.Raw(encode(plan.value))
     assert old is not None, "the exchange applies edits to the parsed document first, where a missing parent is an error"
     return msgspec.Raw(_rewrite(old, plan))
+
+
+def written(document: Json) -> bytes:
+    """What `parse_lenient` read, as JSON: half of a surrogate pair is an escape, NaN stays what it is."""
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def encode(value: Json) -> bytes:

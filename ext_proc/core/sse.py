@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from headrace.ext_proc.core.errors import StreamError
-from headrace.ext_proc.core.json_body import encode, parse_lenient
+from headrace.ext_proc.core.json_body import encode, parse_lenient, written
 
 _END = rb"(?:\r\n|\n|\r(?!\n))"
 _BLANK_LINE = re.compile(_END + _END)
@@ -38,7 +38,8 @@ class SseEvent:
         """The same event (its name kept) with `document` as its data."""
         name = self.name
         head = f"event: {name}\n".encode("utf-8", "replace") if name else b""
-        return SseEvent(b"%bdata: %b\n\n" % (head, encode(document)))  # JSON is one line
+        lax = b"NaN" in self.raw or b"Infinity" in self.raw  # as words of a text they do no harm
+        return SseEvent(b"%bdata: %b\n\n" % (head, written(document) if lax else encode(document)))  # JSON is one line
 
     @cached_property
     def fields(self) -> dict[str, str]:

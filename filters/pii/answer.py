@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.ext_proc.core.endpoint import Endpoint
+from headrace.ext_proc.core.json_body import written
 from headrace.ext_proc.core.ports import Offload
 from headrace.ext_proc.core.request import Response
 from headrace.ext_proc.core.session import EndStream
 from headrace.ext_proc.core.sse import SseEvent
-from headrace.ext_proc.core.verdict import PASS, Continue, Edits, Reply, SetMember, Verdict
+from headrace.ext_proc.core.verdict import PASS, Continue, Edits, Json, Reply, SetMember, Verdict
 from headrace.filters.pii.actions import Blocked, Substitutes
-from headrace.filters.pii.answers import Beside, Piece, Then, Told, changes, logprobs_of, texts
+from headrace.filters.pii.answers import Beside, Piece, Then, Told, changes, json_lines, logprobs_of, texts, with_members
 from headrace.filters.pii.channels import SHAPES
 from headrace.filters.pii.restore import Restorer, TextFlow, Tokens
 from headrace.filters.pii.rewriting import members
@@ -103,8 +104,9 @@ class Answer:
 
     async def whole(self, response: Response, offload: Offload) -> Verdict:
         """The verdict on an answer that is no stream. Raises DetectionTimeout, and what `offload` raises."""
-        document = response.document
-        if document is None:
+        is_lines = response.document is None
+        document = json_lines(response.body) if is_lines else response.document
+        if is_lines and not document:
             return UNREADABLE if self._strict and response.body.strip() else PASS
         try:
             found = texts(document)
@@ -117,7 +119,9 @@ class Answer:
         except ArgumentsTooLong:
             return TOO_MUCH
         note = self._note(found.unread)
-        return Continue(Edits(members=edits), note=note) if edits or note else PASS
+        if not edits:
+            return Continue(note=note) if note else PASS
+        return Continue(_of_lines(document, edits) if is_lines else Edits(members=edits), note=note)
 
     def _edits(self, document: object, found: Sequence[Told]) -> Sequence[SetMember]:
         edits = changes(found, self._new_flow)
@@ -144,6 +148,10 @@ class Answer:
             raise EndStream(refusal(blocked.entity)) from None
         except ArgumentsTooLong:
             raise EndStream(TOO_MUCH) from None
+
+
+def _of_lines(documents: Json, edits: Sequence[SetMember]) -> Edits:
+    return Edits(body=b"".join(written(document) + b"\n" for document in with_members(documents, edits)))
 
 
 def refusal(entity: str) -> Reply:

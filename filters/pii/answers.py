@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from headrace.ext_proc.core.json_body import parse_lenient
 from headrace.ext_proc.core.verdict import Json, Path, SetMember
 from headrace.filters.pii.encoded import is_readable
 from headrace.filters.pii.restore import TextFlow
@@ -212,6 +213,12 @@ def with_members(document: Json, edits: Sequence[SetMember]) -> Json:
             at = inner
         at[path[-1]] = edit.value
     return copies[()]
+
+
+def json_lines(body: bytes) -> list[Json]:
+    """The objects of an answer that is JSON line by line; empty where a line is none."""
+    documents = [parse_lenient(line) for line in body.splitlines() if line.strip()]
+    return documents if all(isinstance(document, dict) for document in documents) else []
 
 
 def _depth(edit: SetMember) -> int:

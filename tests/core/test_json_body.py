@@ -172,6 +172,7 @@ LENIENT: dict[str, tuple[bytes, Any]] = {
     "a key twice": (b'{"a": 1, "a": 2}', {"a": 2}),
     "half a surrogate pair": (b'{"a": "\\ud83d"}', {"a": "\ud83d"}),
     "not UTF-8": (b'{"a": "\xff"}', {"a": "�"}),
+    "a BOM": (b'\xef\xbb\xbf{"a": 1}', {"a": 1}),
     "NaN is infinite here": (b'{"a": Infinity}', {"a": float("inf")}),
     "not JSON": (b"<html>", None),
     "empty": (b"", None),

@@ -1,17 +1,17 @@
 """Placeholders in streamed answers, put back wherever they are cut."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from headrace.ext_proc.core.events import Proceed
+from headrace.ext_proc.core.events import Deliver, Proceed
 from headrace.ext_proc.engine.policy.compile import Policy
 
 from .driver import Talk, arguments, delta, event, joined, parsed, policy, user
-from .streaming import FINISH, PLAIN, asked, called, in_pieces, messages_events, responses_events
+from .streaming import FINISH, OTHER, PLAIN, asked, called, in_pieces, messages_events, responses_events
 
 
 @pytest.mark.parametrize("size", range(1, 30))
@@ -134,6 +134,53 @@ def test_restore_off_leaves_the_placeholders_and_does_not_read_the_answer(tmp_pa
     answer = Talk(policy(tmp_path, "restore: false")).ask(user(PLAIN))
     assert isinstance(answer, Proceed) and answer.body is not None
     assert answer.last and b"<EMAIL_ADDRESS_" in answer.body
+
+
+def _answer(text: str) -> bytes:
+    return json.dumps({"choices": [{"index": 0, "message": {"content": text}}]}).encode()
+
+
+LAX: dict[str, tuple[Callable[[str], bytes], str]] = {
+    "half a surrogate pair": (lambda token: _answer(f"{token} cut \ud83d"), f"{PLAIN} cut \ud83d"),
+    "NaN": (lambda token: _answer(token).replace(b'"index": 0', b'"index": 0, "score": NaN'), PLAIN),
+    "a BOM": (lambda token: b"\xef\xbb\xbf" + _answer(token), PLAIN),
+    "no UTF-8 in a name": (lambda token: _answer(token).replace(b'"index"', b'"caf\xe9": 1, "index"'), PLAIN),
+    "no UTF-8 in a value": (lambda token: _answer(token).replace(b'"index"', b'"x": "caf\xe9", "index"'), PLAIN),
+}
+
+
+@pytest.mark.parametrize("case", LAX)
+def test_an_answer_that_only_callers_read_is_restored(restoring: Policy, case: str) -> None:
+    make, expected = LAX[case]
+    talk, token = asked(restoring)
+    told = talk.whole_raw(make(token))
+    assert isinstance(told, Deliver), told
+    answer = json.loads(told.data.decode("utf-8", "replace"))
+    assert answer["choices"][0]["message"]["content"] == expected
+    assert (b"NaN" in told.data) == (case == "NaN")
+
+
+def test_an_event_with_nan_keeps_it(restoring: Policy) -> None:
+    talk, token = asked(restoring)
+    out = talk.stream([event(delta(content=token)).replace(b'"index": 0', b'"index": 0, "score": NaN'), event("[DONE]")])
+    assert b'"score":NaN' in out and PLAIN.encode() in out
+
+
+def test_an_answer_of_json_lines_is_restored_and_searched_line_by_line(restoring: Policy, scrubbing: Policy) -> None:
+    for used, other in ((restoring, OTHER), (scrubbing, "<EMAIL_ADDRESS>")):
+        talk, token = asked(used)
+        told = talk.whole_raw(_answer(token) + b"\n\n" + _answer(OTHER) + b"\r\n")
+        assert isinstance(told, Deliver), told
+        said = [json.loads(line)["choices"][0]["message"]["content"] for line in told.data.splitlines()]
+        assert said == [PLAIN, other]
+
+
+def test_lines_of_which_one_is_no_json_stay_what_they_are(restoring: Policy, scrubbing: Policy) -> None:
+    talk, token = asked(restoring)
+    told = talk.whole_raw(_answer(token) + b"\nno json")
+    assert isinstance(told, Deliver) and told.same
+    talk, token = asked(scrubbing)
+    assert getattr(talk.whole_raw(_answer(token) + b"\nno json"), "reason", "") == "pii.unreadable_answer"
 
 
 # --- other dialects --------------------------------------------------------------------------------------------------------------
