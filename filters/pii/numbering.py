@@ -10,15 +10,21 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from functools import cache
 from typing import Any, NamedTuple
 
-from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata, country_code_for_region, region_code_for_country_code
+from phonenumbers import (
+    COUNTRY_CODE_TO_REGION_CODE,
+    REGION_CODE_FOR_NON_GEO_ENTITY,
+    PhoneMetadata,
+    country_code_for_region,
+    region_code_for_country_code,
+)
 from phonenumbers.phonenumberutil import _formatting_rule_has_first_group_only
 
 from headrace.filters.pii.gate import PHONE_MIN_DIGITS
 
-# What stands between a number's digits and is neither a letter, a plus nor the mark of an extension (tilde, comma, x, #): of such a
-# candidate the digits alone decide.
+# What stands between a number's digits and is neither a letter nor the mark of an extension (tilde, comma, x, #): of a candidate
+# without others, the digits alone decide, and whether a plus comes first.
 _MARKS_BETWEEN = " ().\\-/\\[\\]\u00a0\u00ad\u200b\u2010-\u2015\u2060\u2212\u3000\u30fc\uff08\uff09\uff0d-\uff0f\uff3b\uff3d"
-_PLAIN = re.compile(rf"[\d{_MARKS_BETWEEN}]+")
+_PLAIN = re.compile(rf"[{_MARKS_BETWEEN}]*\+?[\d{_MARKS_BETWEEN}]+")
 # Behind these the matcher reads all the rest of a candidate; apart at blanks, full stops and brackets it reads every part.
 _SEPARATORS = (re.compile("/"), re.compile(r"\s-|-\s"), re.compile("[\u2012-\u2015\uff0d]"))
 # A number has 17 at most; before it come prefixes for calls abroad, of countries, and of carriers, of 5 each at most.
@@ -27,7 +33,6 @@ _MOST_DIGITS = 40
 
 # Of a number written with its country's code, in a form of which the matcher has no doubt. The code's digits and the number's.
 _INTERNATIONAL = re.compile(r"\+[1-9][0-9]*(?:[ .-][0-9]+)*|\+[1-9][0-9]{0,2} \([0-9]{2,4}\) ?[0-9]+(?:[ .-][0-9]+)*")
-_ABROAD = re.compile(r"\+[1-9]")
 _CODE_DIGITS = 3
 _MARKS = str.maketrans("", "", "+ .-()")
 
@@ -61,16 +66,8 @@ def without_parts(candidate: str, regions: Iterable[str]) -> Iterator[str]:
         yield from (region for region in regions if not any(map(plan_of(region).may_be, parts)))
 
 
-def is_read_alike(candidate: str) -> bool:
-    """Whether every region reads it as the same number: it begins with a plus and a country's code."""
-    if not _ABROAD.match(candidate) or not _PLAIN.fullmatch(candidate, 1):
-        return False
-    digits = candidate[1:].translate(_DIGITS)
-    return any(int(digits[:length]) in COUNTRY_CODE_TO_REGION_CODE for length in range(1, _CODE_DIGITS + 1))
-
-
 def digits_of(candidate: str) -> str | None:
-    """Its digits, as ASCII; None where something besides may tell what number it is."""
+    """Its digits, as ASCII, behind its plus if it has one; None where something besides may tell what number it is."""
     return candidate.translate(_DIGITS) if _PLAIN.fullmatch(candidate) else None
 
 
@@ -88,7 +85,7 @@ def _readings(candidate: str) -> Set[str] | None:
 
 
 class _Digits(dict[int, str]):
-    """A table for `str.translate`: digits of any script as ASCII, nothing of what stands between them."""
+    """A table for `str.translate`: digits of any script as ASCII, a plus as it is, nothing of what stands between them."""
 
     def __missing__(self, code: int) -> str:
         digit = unicodedata.digit(chr(code), None)
@@ -96,7 +93,7 @@ class _Digits(dict[int, str]):
         return found
 
 
-_DIGITS = _Digits()
+_DIGITS = _Digits({ord("+"): "+"})
 
 
 _NOTHING = r"(?!)"
@@ -125,16 +122,34 @@ class NumberingPlan:
         main: Any = PhoneMetadata.metadata_for_region(region_code_for_country_code(code)) or own
         self._abroad = re.compile(own.international_prefix or _NOTHING)
         self._own, self._main = _NationalPrefix(own), _NationalPrefix(main)
+        prefixes = (self._code, own.national_prefix_for_parsing, main.national_prefix_for_parsing, own.international_prefix)
+        self._prefix = re.compile("|".join(f"(?:{each})" for each in dict.fromkeys(prefixes) if each))
         self._forms = _forms(main)
 
     def may_be(self, digits: str) -> bool:
-        """Whether digits, prefixes included, that the matcher reads as one number may be one.
+        """Whether digits, prefixes included, that the matcher reads as one number may be one; a plus may stand before them.
 
-        A number without any prefix must be one that is written so. One for calls abroad may be any country's.
+        A number without any prefix must be one that is written so.
         """
+        if digits.startswith("+"):
+            return self._may_be_behind_plus(digits[1:])
+        if self._prefix.match(digits) is None:
+            return self._is(digits) and self._is_written_without_prefix(digits)
         if self._is(digits) and (self._main.begins(digits) or self._is_written_without_prefix(digits)):
             return True
-        return any(map(self._is, self._stripped(digits))) or self._abroad.match(digits) is not None
+        if any(map(self._is, self._stripped(digits))):
+            return True
+        prefix = self._abroad.match(digits)
+        return prefix is not None and _may_be_abroad(digits[prefix.end() :]) is True
+
+    def may_be_a_line(self, number: str) -> bool:
+        """Whether what follows the country's code may be a number; the prefix that is dialled within the country may come first."""
+        return self._is(number) or any(map(self._is, self._main.without(number)))
+
+    def _may_be_behind_plus(self, digits: str) -> bool:
+        """Where no country's code follows, the matcher reads on as if there were no plus."""
+        found = _may_be_abroad(digits)
+        return found if found is not None else self._abroad.match(digits) is not None
 
     def _is(self, number: str) -> bool:
         if len(number) not in self._lengths:
@@ -244,6 +259,15 @@ def _any_of(regions: Sequence[Any], kinds: Sequence[str]) -> str:
 @cache
 def _lines_of(code: int) -> _Lines:
     return _Lines(code)
+
+
+def _may_be_abroad(digits: str) -> bool | None:
+    """Whether digits that begin with a country's code may be a number there; None where they begin with none."""
+    for length in range(1, _CODE_DIGITS + 1) if digits[:1] != "0" else ():
+        if (code := int(digits[:length] or "0")) in COUNTRY_CODE_TO_REGION_CODE:
+            region = region_code_for_country_code(code)
+            return region == REGION_CODE_FOR_NON_GEO_ENTITY or plan_of(region).may_be_a_line(digits[length:])
+    return None
 
 
 @cache

@@ -22,7 +22,7 @@ from phonenumbers import phonenumbermatcher as matcher
 from phonenumbers.phonenumberutil import _SECOND_NUMBER_START_PATTERN
 
 from headrace.filters.pii.gate import PHONE_MIN_DIGITS
-from headrace.filters.pii.numbering import digits_of, impossible, is_certainly_valid, is_read_alike, plan_of, without_parts
+from headrace.filters.pii.numbering import digits_of, impossible, is_certainly_valid, plan_of, without_parts
 
 LENIENCY = Leniency.VALID
 """What Presidio asks for (`leniency=1`)."""
@@ -149,26 +149,20 @@ class _Candidates:
 class _Matcher(PhoneNumberMatcher):
     """A region's, which parses only those parts of a candidate that may be numbers: of twenty groups of digits perhaps one."""
 
-    def __init__(self, text: str, region: str, refused: set[tuple[str, int]]) -> None:
-        """refused: what no region takes for a number, and where it stands; shared by the regions of one text."""
+    def __init__(self, text: str, region: str) -> None:
         super().__init__(text, region, leniency=LENIENCY, max_tries=sys.maxsize)
         self._plan = plan_of(region)
-        self._refused = refused
 
     def _parse_and_verify(self, candidate: str, offset: int) -> PhoneNumberMatch | None:
         digits = digits_of(candidate)
         if digits is not None and not self._plan.may_be(digits):
             return None
-        if (candidate, offset) in self._refused:
-            return None
         match: PhoneNumberMatch | None = super()._parse_and_verify(candidate, offset)
-        if match is None and is_read_alike(candidate):
-            self._refused.add((candidate, offset))
         return match
 
 
 def _matches_alone(candidate: str, region: str) -> bool:
-    alone = _Matcher(candidate, region, set())
+    alone = _Matcher(candidate, region)
     return alone._extract_match(candidate, 0) is not None
 
 
@@ -195,7 +189,6 @@ class _Search:
         self._regions = regions
         self._candidates = candidates
         self._matchers: dict[str, _Matcher] = {}
-        self._refused: set[tuple[str, int]] = set()
         self.found: set[tuple[int, int]] = set()
         left: list[tuple[int, Sequence[str]]] = [(0, regions)]
         while left:
@@ -253,5 +246,5 @@ class _Search:
     def _matcher(self, region: str) -> _Matcher:
         made = self._matchers.get(region)
         if made is None:
-            made = self._matchers[region] = _Matcher(self._text, region, self._refused)
+            made = self._matchers[region] = _Matcher(self._text, region)
         return made

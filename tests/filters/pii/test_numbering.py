@@ -113,7 +113,7 @@ def test_nothing_that_may_be_read_in_two_ways_is_certain() -> None:
 # --- candidates of many groups ---------------------------------------------------------------------------------------------------
 
 GAPS = (*" -./(", ") ", " - ", "  ", "//", "", "\u00a0", "\u3000", "\u2013", "\uff0d", "\uff0f", "~", " x", ",")
-BEFORE = (*PREFIXES, "+", "0 ", "0 0 ", "1 ", "0 15 ", "0021 ", "90 ", "(0)")
+BEFORE = (*PREFIXES, "+", "(+", "+0", "+00", "+49 ", "+39 0", "+800", "+999", "0 ", "0 0 ", "1 ", "0 15 ", "0021 ", "90 ", "(0)")
 OTHER_DIGITS = tuple({ord(str(digit)): chr(zero + digit) for digit in range(10)} for zero in (0xFF10, 0x660, 0x1D7CE))
 
 
@@ -156,7 +156,9 @@ def test_of_tables_the_matchers_of_all_regions_find_the_same() -> None:
         ("１２ 7 ４３ 88 / 0 5 ６１ 9 20 33 " * 40, 40),
         (" ".join(f"{number}.25" for number in range(20, 90)), 10),
         ("030 12345678, " * 40, 40),
-        ("+4930123456789012345 " * 20, 20),
+        ("+4930123456789012345 " * 20, 0),
+        ("+42412345678 " * 20, 0),
+        ("ATOM 00 67 -12.345 0.057 011 69\n" * 20, 20),
     ],
 )
 def test_of_a_table_hardly_anything_is_parsed(text: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
