@@ -80,7 +80,8 @@ class AnswerHalf(Course):
         response = self._response
         response.body = bytes(self._body)
         response.document = parse_lenient(response.body)
-        self._meter.whole(response.document)
+        endpoint = self._request.endpoint
+        self._meter.whole(response.document, has_answer=endpoint is None or endpoint.has_answer)
         for seat in reversed(self._seats):
             if not seat.answers_response:
                 continue

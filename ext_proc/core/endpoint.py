@@ -30,6 +30,11 @@ class Endpoint(Enum):
     def dialect(self) -> Dialect:
         return Dialect.ANTHROPIC if self is Endpoint.MESSAGES else Dialect.OPENAI
 
+    @property
+    def has_answer(self) -> bool:
+        """Whether a model writes tokens for it."""
+        return self is not Endpoint.EMBEDDINGS
+
 
 _SUFFIXES = {
     "/chat/completions": Endpoint.CHAT,

@@ -46,6 +46,8 @@ class Usage(Struct, frozen=True):
 
 _RARE = ("cache_write_tokens", "cache_write_1h_tokens", "service_tier")
 
+_ANSWER = ("completion_tokens", "output_tokens")
+
 _NUMBERS = (int, float)  # `int | float` would be made anew for every member
 
 
@@ -71,7 +73,7 @@ def usage_of(members: Any, service_tier: Any = None) -> Usage | None:
     """
     if not isinstance(members, dict):
         return None
-    taken, given = counted(members, "prompt_tokens", "input_tokens"), counted(members, "completion_tokens", "output_tokens")
+    taken, given = counted(members, "prompt_tokens", "input_tokens"), counted(members, *_ANSWER)
     if taken is None and given is None:
         return None
     details = _mapping(members.get("prompt_tokens_details") or members.get("input_tokens_details"))
@@ -89,6 +91,11 @@ def usage_of(members: Any, service_tier: Any = None) -> Usage | None:
     )
 
 
+def answer_tokens(usage: Any) -> int | None:
+    """Of a provider's `usage` member; None where it has no such count. Without one, no usage counts as reported but embeddings'."""
+    return counted(_mapping(usage), *_ANSWER)
+
+
 def usage_in(document: Any) -> Usage | None:
     """The usage in a whole answer, or in one event's document, where each dialect puts it."""
     members = _mapping(document)
@@ -100,7 +107,7 @@ def usage_in(document: Any) -> Usage | None:
 def tells_answer(document: Any) -> bool:
     """Whether its usage is of the answer, too: what Anthropic's first event has in `message` is of one that has only begun."""
     members = _mapping(document)
-    return bool(members.get("usage") or _mapping(members.get("response")).get("usage"))
+    return answer_tokens(members.get("usage") or _mapping(members.get("response")).get("usage")) is not None
 
 
 _TEXT_MEMBERS = ("content", "refusal", "reasoning_content", "reasoning", "text", "thinking", "partial_json")
@@ -155,9 +162,10 @@ class UsageMeter:
     def text(self) -> str:
         return "".join(self._words)
 
-    def whole(self, document: Any) -> None:
+    def whole(self, document: Any, *, has_answer: bool = True) -> None:
+        """has_answer: what was asked for has tokens of its own; embeddings have not."""
         self._told = usage_in(document)
-        self._is_sum = tells_answer(document)
+        self._is_sum = not has_answer or tells_answer(document)
 
     def event(self, event: SseEvent) -> None:
         document = event.json

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from headrace.ext_proc.core.effects import Cause, Effect, Record
+from headrace.ext_proc.core.endpoint import Endpoint, endpoint_of
 from headrace.ext_proc.core.events import (
     Answer,
     Deliver,
@@ -132,9 +133,11 @@ class _Play:
         self._runner = runner
         self._metadata: dict[str, Any] = {}
         self._meter = UsageMeter()
+        self._endpoint: Endpoint | None = None
 
     async def run(self, asked: Asked, answered: Answered | None) -> Played:
         """Without its record and its settlements, which the runner's observers have."""
+        self._endpoint = endpoint_of(asked.method, asked.path)
         request = await self._request(asked)
         if isinstance(request, Refuse):
             return self._refused(request, None)
@@ -215,7 +218,7 @@ class _Play:
     def _read_past(self, answered: Answered) -> None:
         """As the gateway reads the usage of an answer that stays in it."""
         if not answered.stream:
-            self._meter.whole(json_or_none(answered.body))
+            self._meter.whole(json_or_none(answered.body), has_answer=self._endpoint is None or self._endpoint.has_answer)
             return
         for event in SseParser().feed(answered.body):
             self._meter.event(event)

@@ -152,6 +152,21 @@ def test_usage_without_the_answers_part_is_none(events: list[Any]) -> None:
     assert metered(*events).input_tokens == (25 if START in events else 0)
 
 
+UNUSABLE = [None, -5, "5", 1e300, True, float("nan"), [5]]
+
+
+@pytest.mark.parametrize("count", UNUSABLE, ids=repr)
+@pytest.mark.parametrize("members", [("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")])
+def test_without_a_count_of_the_answer_no_usage_is_told(members: tuple[str, str], count: Any) -> None:
+    taken, given = members
+    meter = metered({"usage": {taken: 8, given: count}})
+    assert (meter.usage, meter.input_tokens) == (None, 8)
+    meter.whole({"usage": {taken: 8, given: count}})
+    assert meter.usage is None
+    meter.whole({"usage": {taken: 8}}, has_answer=False)
+    assert meter.usage == Usage(8, 0)
+
+
 def test_an_answer_of_no_tokens_is_told_by_its_last_event() -> None:
     assert metered(START | {"message": {"usage": {"input_tokens": 25}}}, {"usage": {"output_tokens": 0}}).usage == Usage(25, 0)
 

@@ -13,6 +13,7 @@ from headrace.ext_proc.core.needs import Capability
 from headrace.ext_proc.core.ports import Store
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import Session
+from headrace.ext_proc.core.settlement import Finished, settlement
 from headrace.ext_proc.core.terms import read
 from headrace.ext_proc.core.usage import Usage
 from headrace.ext_proc.core.verdict import Continue, Verdict
@@ -155,6 +156,41 @@ async def test_an_anthropic_stream_that_never_says_what_its_answer_used_is_not_f
     await rig.send(exchange, ResponseBody(events, end=True))
     await rig.carry_out(exchange.close(Cause.COMPLETED))
     assert await rig.used("user-day:research/ann") == (held if on_hang_up == "reserved" else 9 + 3)
+
+
+NO_COUNT: list[dict[str, Any]] = [
+    {"prompt_tokens": 8},
+    *({"prompt_tokens": 8, "completion_tokens": count} for count in (None, -5, "5", 1e300)),
+    {"total_tokens": 50},
+]
+
+
+@pytest.mark.parametrize("usage", NO_COUNT, ids=str)
+async def test_usage_without_a_count_of_the_answer_is_none_whoever_reads_it(rig: Rig, usage: dict[str, Any]) -> None:
+    rig.capabilities = Capability.NOTHING
+    exchange, answer = await rig.ask()
+    await rig.send(exchange, ResponseHeaders(200, JSON))
+    await rig.send(exchange, ResponseBody(json.dumps({"usage": usage}).encode(), end=True))
+    here = await rig.carry_out(exchange.close(Cause.COMPLETED))
+    assert await rig.used("user-day:research/ann") == 100
+    rig.capabilities = Capability.ACCESS_LOG
+    exchange, answer = await rig.ask()
+    assert isinstance(answer, Proceed)
+    exchange.close(Cause.HANDED_OFF)
+    read = {name: value for name, value in usage.items() if value is not None}
+    there = await rig.carry_out(settlement(Finished(answer.metadata, read, 200, True)))
+    assert await rig.used("user-day:research/ann") == 200
+    assert [one.members["outcome"] for one in (*here, *there) if one.kind == "settlement"] == ["kept", "kept"]
+
+
+async def test_a_stream_whose_usage_has_no_count_of_the_answer_costs_its_words(rig: Rig) -> None:
+    rig.capabilities = Capability.NOTHING
+    exchange, _ = await rig.ask({**BODY, "stream": True})
+    await rig.send(exchange, ResponseHeaders(200, SSE))
+    usage = events_of({"choices": [], "usage": {"prompt_tokens": 8, "completion_tokens": None}})
+    await rig.send(exchange, ResponseBody(chunk("one two three") + usage, end=True))
+    await rig.carry_out(exchange.close(Cause.COMPLETED))
+    assert await rig.used("user-day:research/ann") == 8 + 3
 
 
 def events_of(*documents: dict[str, Any]) -> bytes:
