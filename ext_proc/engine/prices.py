@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from headrace.ext_proc.core.ledger import Spent
+from headrace.ext_proc.core.ledger import AMOUNT_MAX, Spent
 from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.usage import Usage
 from headrace.ext_proc.engine.policy.models import Model
@@ -67,17 +67,23 @@ def _factor(price: Price, tier: str) -> Decimal:
 
 @lru_cache(4096)
 def nano_usd(usage: Usage, price: Price | None) -> int:
-    """Whole nano-USD, rounded up: a store's counters are integers, and a budget is never undercharged by rounding."""
+    """Whole nano-USD, rounded up: a store's counters are integers, and a budget is never undercharged by rounding.
+
+    AMOUNT_MAX at most.
+    """
     cost = usd(usage, price)
-    return 0 if cost is None else int((cost * NANO).to_integral_value(ROUND_CEILING))
+    return 0 if cost is None else min(int((cost * NANO).to_integral_value(ROUND_CEILING)), AMOUNT_MAX)
 
 
 def spent_of(usage: Usage, price: Price | None) -> Spent:
-    """`usage` in every unit a budget may have. Requests are left as reserved: the request took place."""
+    """`usage` in every unit a budget may have, each AMOUNT_MAX at most, so that a store takes it whatever a provider reports.
+
+    Requests are left as reserved: the request took place.
+    """
     spent: Spent = {
-        "tokens": usage.total_tokens,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
+        "tokens": min(usage.total_tokens, AMOUNT_MAX),
+        "input_tokens": min(usage.input_tokens, AMOUNT_MAX),
+        "output_tokens": min(usage.output_tokens, AMOUNT_MAX),
     }
     return spent if price is None else {**spent, "nano_usd": nano_usd(usage, price)}
 

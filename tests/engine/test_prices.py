@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.ext_proc.core.ledger import AMOUNT_MAX
 from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.usage import Usage
 from headrace.ext_proc.engine.policy.models import Model
@@ -71,6 +72,13 @@ def test_what_was_spent_in_every_unit() -> None:
     units = {"tokens": 3, "input_tokens": 1, "output_tokens": 2}
     assert spent_of(Usage(1, 2), None) == units
     assert spent_of(Usage(1, 2), Price("1", "1")) == units | {"nano_usd": 3000}
+
+
+@given(st.integers(0, 3 * AMOUNT_MAX), st.integers(0, AMOUNT_MAX), AMOUNTS)
+def test_whatever_a_provider_reports_every_amount_is_one_that_a_store_takes(taken: int, given: int, price: str) -> None:
+    spent = spent_of(Usage(taken, given), Price(price, price))
+    assert all(0 <= amount <= AMOUNT_MAX for amount in spent.values())
+    assert spent["tokens"] == min(taken + given, AMOUNT_MAX)
 
 
 def model(price: object, **more: object) -> Model:

@@ -9,6 +9,7 @@ import pytest
 from headrace.ext_proc.core.effects import Cause, Release, Settle
 from headrace.ext_proc.core.events import Proceed, Refuse, RequestBody, RequestHeaders, ResponseBody, ResponseHeaders
 from headrace.ext_proc.core.headers import Headers
+from headrace.ext_proc.core.ledger import AMOUNT_MAX, HELD
 from headrace.ext_proc.core.needs import Capability
 from headrace.ext_proc.core.ports import Store
 from headrace.ext_proc.core.request import Request
@@ -181,6 +182,21 @@ async def test_usage_without_a_count_of_the_answer_is_none_whoever_reads_it(rig:
     there = await rig.carry_out(settlement(Finished(answer.metadata, read, 200, True)))
     assert await rig.used("user-day:research/ann") == 200
     assert [one.members["outcome"] for one in (*here, *there) if one.kind == "settlement"] == ["kept", "kept"]
+
+
+@pytest.mark.parametrize("tokens", [10**13, 2**53 - 1])
+async def test_a_lease_ends_however_much_its_usage_says(rig: Rig, tokens: int) -> None:
+    rig.capabilities = Capability.NOTHING
+    at_once = {"name": "at-once", "per": ["team"], "limit": {"concurrency": 1}}
+    rig.budgets = [TOKENS_A_DAY, {"name": "cost", "per": ["team"], "limit": {"usd": 1}, "window": "day"}, at_once]
+    exchange, _ = await rig.ask()
+    await rig.send(exchange, ResponseHeaders(200, JSON))
+    usage = {"prompt_tokens": 8, "completion_tokens": tokens}
+    await rig.send(exchange, ResponseBody(json.dumps({"usage": usage}).encode(), end=True))
+    records = await rig.carry_out(exchange.close(Cause.COMPLETED))
+    assert [one.members["outcome"] for one in records if one.kind == "settlement"] == ["settled"]
+    assert await rig.used("at-once:research", "concurrency", HELD) == 0
+    assert await rig.used("cost:research", "nano_usd") == AMOUNT_MAX
 
 
 async def test_a_stream_whose_usage_has_no_count_of_the_answer_costs_its_words(rig: Rig) -> None:
