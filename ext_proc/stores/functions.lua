@@ -159,7 +159,7 @@ end
 -- A member lives as long as its lease; the set, as long as the last of them.
 local function draw_held(key, seen, now, member, amount, lapses)
   if #seen.lapsed > 0 then
-    redis.call('ZREM', key, unpack(seen.lapsed))
+    redis.call('ZREMRANGEBYSCORE', key, 0, now)
   end
   redis.call('ZADD', key, lapses, member, -1 - seen.used[1] - amount, TOTAL)
   if redis.call('PTTL', key) < lapses - now then

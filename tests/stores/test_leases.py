@@ -1,5 +1,7 @@
 """What every store does with leases that run, grow and end together: what runs at once, extensions, batches, thresholds."""
 
+import asyncio
+
 import pytest
 
 from headrace.ext_proc.core.ledger import (
@@ -17,6 +19,7 @@ from headrace.ext_proc.core.ledger import (
     Window,
 )
 from headrace.ext_proc.core.ports import Store
+from tests.patience import patient_store
 
 NOW = 1_795_000_000_000
 DAY = Fixed(NOW - 1_000, NOW + 10_000)
@@ -222,3 +225,14 @@ async def test_a_caller_whose_clock_lags_meets_the_counter_of_a_window_that_othe
     assert await reserve(store, "c", charge(30)) == Exhausted(0, (20,), DAY.end_ms)
     assert await store.settle(ORGANISATION, "a", {"tokens": 5}, now_ms=NOW)
     assert await used(store, charge(0)) == (5,)
+
+
+async def test_more_leases_than_luas_stack_holds_may_lapse_at_once(valkey: str, organisation: str) -> None:
+    store, limit, many = patient_store(valkey), 20_000, 8_200
+    for first in range(0, many, 1_000):
+        batch = range(first, min(first + 1_000, many))
+        await asyncio.gather(*(reserve(store, f"l{number}", running(limit), ttl=1_000) for number in batch))
+    assert await used(store, running(limit)) == (many,)
+    assert await reserve(store, "after", running(limit), at=NOW + 1_000) == Admitted((limit - 1,))
+    assert await used(store, running(limit), at=NOW + 1_000) == (1,)
+    await store.close()
