@@ -1,6 +1,7 @@
 """What Envoy refuses by itself, the callers' SDKs read as they read every other refusal."""
 
 import asyncio
+import contextlib
 import json
 from urllib.parse import urlsplit
 
@@ -38,6 +39,30 @@ async def test_a_body_over_the_limit(site: Site) -> None:
     message = "The request body is larger than this gateway accepts."
     error = {"type": "request_too_large", "message": message, "code": "body.too_large"}
     assert (answer.status_code, answer.json()["type"], answer.json()["error"]) == (413, "error", error)
+
+
+async def too_much(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A model server whose answers are larger than the gateway reads whole."""
+    with contextlib.suppress(ConnectionError):
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {17 * MIB + 2}\r\n\r\n"
+        writer.write(head.encode() + b'"' + b"a" * 17 * MIB + b'"')
+        await writer.drain()
+    writer.close()
+
+
+async def test_an_answer_over_the_limit_is_asked_for_once() -> None:
+    async with await asyncio.start_server(too_much, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with running_site(upstreams={"standard": f"http://127.0.0.1:{port}"}) as site:
+            caller = await site.caller()
+            answer = await site.post(caller, chat())
+            assert told(answer) == (502, "server_error", "response.too_large")
+            assert answer.headers["x-should-retry"] == "false"
+            claude = await site.client.post(
+                MESSAGES, json=CLAUDE | {"messages": [{"role": "user", "content": "hi"}]}, headers=caller.headers
+            )
+            assert (claude.status_code, claude.json()["error"]["code"]) == (502, "response.too_large")
 
 
 async def test_a_service_that_is_dead() -> None:

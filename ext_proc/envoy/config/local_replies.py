@@ -11,7 +11,7 @@ from typing import Final
 from headrace.ext_proc.core.dialect import error_document
 from headrace.ext_proc.core.endpoint import Dialect
 from headrace.ext_proc.core.verdict import Reply
-from headrace.ext_proc.envoy.config.names import NAMESPACE
+from headrace.ext_proc.envoy.config.names import NAMESPACE, REASON_HEADER
 from headrace.ext_proc.envoy.config.stubs import PackedAny, Struct, accesslog, cel, core, hcm
 
 EXCHANGE: Final = f"%DYNAMIC_METADATA({NAMESPACE}:exchange)%"
@@ -21,12 +21,16 @@ ANTHROPIC_PATH: Final = "request.path.startsWith('/v1/messages')"
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of refusal: `when` is the CEL expression that tells it. status: as Envoy gives it, for the error's type."""
+    """One kind of refusal: `when` is the CEL expression that tells it. status: as Envoy gives it, for the error's type.
+
+    is_final: to ask again does not help; `status` is then given in place of Envoy's.
+    """
 
     when: str
     status: int
     reason: str
     message: str
+    is_final: bool = False
 
 
 KINDS: Final = (
@@ -36,6 +40,13 @@ KINDS: Final = (
         500,
         "gateway.unavailable",
         "The gateway could not check your request, so it was not sent on. Please try again.",
+    ),
+    Kind(
+        "response.code_details == 'response_payload_too_large'",
+        502,
+        "response.too_large",
+        "The model server's answer is larger than this gateway can read whole.",
+        is_final=True,
     ),
     Kind("response.code_details == 'route_not_found'", 404, "path.unknown", "This gateway does not serve this path."),
     Kind("response.code == 408", 408, "request.timeout", "The request did not arrive in time. Please try again."),
@@ -68,7 +79,8 @@ def _mapper(kind: Kind, dialect: Dialect, when: str) -> hcm.ResponseMapper:
     return hcm.ResponseMapper(
         filter=accesslog.AccessLogFilter(extension_filter=_expression(when)),
         body_format_override=core.SubstitutionFormatString(json_format=Struct.from_dict(document)),
-        headers_to_add=[_header("x-headrace-reason", kind.reason)],
+        status_code=kind.status if kind.is_final else None,
+        headers_to_add=[_header(REASON_HEADER, kind.reason), *([_header("x-should-retry", "false")] if kind.is_final else [])],
     )
 
 
