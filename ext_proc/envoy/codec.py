@@ -191,7 +191,7 @@ def proceed(event: Event, answer: Proceed) -> pb.ProcessingResponse:
     common = _common(event, response)
     edits = answer.edits
     if edits is not NO_EDITS:
-        _mutate(common.header_mutation, edits)
+        mutate(common.header_mutation, edits)
         common.clear_route_cache = edits.reroute
     if answer.body is not None:
         common.body_mutation.body = answer.body
@@ -232,7 +232,7 @@ def _whole(answer: Deliver) -> pb.ProcessingResponse:
     message.response_body.SetInParent()
     common = message.response_body.response
     if answer.headers:
-        _mutate(common.header_mutation, answer.headers)
+        mutate(common.header_mutation, answer.headers)
     if not answer.same:
         common.body_mutation.body = answer.data
         common.header_mutation.set_headers.append(header_option("content-length", str(len(answer.data))))
@@ -276,7 +276,7 @@ def _streamed(data: bytes, *, end: bool, request: bool = False) -> pb.Processing
     return message
 
 
-def _mutate(mutation: pb.HeaderMutation, edits: Edits) -> None:
+def mutate(mutation: pb.HeaderMutation, edits: Edits) -> None:
     if edits.remove_headers:
         mutation.remove_headers.extend(edits.remove_headers)
     if edits.set_headers:

@@ -12,7 +12,7 @@ from headrace.ext_proc.core.errors import ProtocolError
 from headrace.ext_proc.core.events import Answer, Deliver, Event, Hold, Proceed, Reading, Refuse, RequestBody, ResponseHeaders
 from headrace.ext_proc.core.exchange import Exchange, State
 from headrace.ext_proc.engine.step import Steps, step
-from headrace.ext_proc.envoy.codec import decode, headers_answer, immediate, proceed, streamed_body, streamed_trailers
+from headrace.ext_proc.envoy.codec import decode, headers_answer, immediate, mutate, proceed, streamed_body, streamed_trailers
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 
 MAX_BODY: Final = 64 * 1024 * 1024
@@ -97,6 +97,8 @@ class Duplex:
         if said.request_body.response.HasField("body_mutation"):
             body = said.request_body.response.body_mutation.body
             said.request_body.response.ClearField("body_mutation")
+        _merge(head.request_headers.response.header_mutation, said.request_body.response.header_mutation)
+        said.request_body.response.ClearField("header_mutation")
         head.request_headers.response.MergeFrom(said.request_body.response)
         head.dynamic_metadata.MergeFrom(said.dynamic_metadata)
         return [head, *streamed_body(body, end=end, request=True)]
@@ -146,9 +148,20 @@ class Duplex:
             return []
         mutation = head.response_headers.response.header_mutation
         if answer.headers:
-            mutation.remove_headers.extend(answer.headers.remove_headers)
+            later = pb.HeaderMutation()
+            mutate(later, answer.headers)
+            _merge(mutation, later)
         mutation.remove_headers.append("content-length")
         return [head]
+
+
+def _merge(mutation: pb.HeaderMutation, later: pb.HeaderMutation) -> None:
+    """Adds the edits of a later phase, which win by name: Envoy carries removals out before sets, so a set that is undone goes."""
+    undone = {*later.remove_headers, *(option.header.key for option in later.set_headers)}
+    kept = [option for option in mutation.set_headers if option.header.key not in undone]
+    del mutation.set_headers[:]
+    mutation.set_headers.extend([*kept, *later.set_headers])
+    mutation.remove_headers.extend(later.remove_headers)
 
 
 def _told(event: Event, answer: Answer) -> pb.ProcessingResponse:

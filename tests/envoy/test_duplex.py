@@ -56,6 +56,43 @@ async def test_the_head_waits_for_the_verdict_on_the_body_and_carries_it() -> No
     assert "headrace" in answers[0].dynamic_metadata.fields
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "left"),
+    [
+        (Edits(set_headers={"x-a": "1"}), Edits(remove_headers=("x-a",)), {}),
+        (Edits(set_headers={"x-a": "1"}), Edits(set_headers={"x-a": "2"}), {"x-a": ["2"]}),
+        (Edits(remove_headers=("x-a",)), Edits(set_headers={"x-a": "2"}), {"x-a": ["2"]}),
+        (Edits(set_headers={"x-a": "1"}), Edits(set_headers={"x-b": "2"}), {"x-a": ["1"], "x-b": ["2"]}),
+    ],
+)
+async def test_of_the_edits_of_headers_and_body_the_later_wins(first: Edits, then: Edits, left: dict[str, list[str]]) -> None:
+    talk = gateway(filter_of(needs=Needs.REQUEST_BODY, on_headers=Continue(first), on_request=Continue(then)))
+    await talk.receive(request_head(PATH))
+    [head, _] = await talk.receive(request_body(PROMPT))
+    mutation = head.request_headers.response.header_mutation
+    assert left_by(mutation) == left
+    assert ("x-a" in mutation.remove_headers) == ("x-a" in {*first.remove_headers, *then.remove_headers})
+
+
+def left_by(mutation: pb.HeaderMutation) -> dict[str, list[str]]:
+    """What Envoy sets of the tests' headers, after the removals."""
+    found: dict[str, list[str]] = {}
+    for option in mutation.set_headers:
+        if option.header.key.startswith("x-"):
+            found.setdefault(option.header.key, []).append(option.header.raw_value.decode())
+    return found
+
+
+async def test_a_verdict_on_a_whole_answer_sets_and_removes_headers() -> None:
+    edits = Edits(set_headers={"x-checked": "yes"}, remove_headers=("x-secret",))
+    talk = await past_the_request(filter_of(needs=Needs.REQUEST_BODY | Needs.RESPONSE_BODY, on_response=Continue(edits)))
+    assert await talk.receive(answer_head(content_type="application/json")) == []
+    [head, *_] = await talk.receive(answer_body(json.dumps({"choices": []}).encode(), end=True))
+    mutation = head.response_headers.response.header_mutation
+    assert {"x-secret", "content-length"} <= set(mutation.remove_headers)
+    assert headers_set(mutation)["x-checked"] == "yes"
+
+
 async def test_a_body_that_nobody_changes_comes_back_byte_for_byte_in_pieces_envoy_takes() -> None:
     talk = gateway(filter_of(needs=Needs.REQUEST_BODY))
     await talk.receive(request_head(PATH))
