@@ -17,6 +17,7 @@ from headrace.ext_proc.envoy.h2.control import DRAIN, Control
 from headrace.ext_proc.envoy.h2.errors import ConnectionFault, ErrorCode, StreamFault
 from headrace.ext_proc.envoy.h2.events import Event
 from headrace.ext_proc.envoy.h2.frames import MAX_STREAM_ID, PREFACE, Flag, Frame, Kind
+from headrace.ext_proc.envoy.h2.limits import FRAMES_OF_MESSAGE, KIB
 from headrace.ext_proc.envoy.h2.settings import GREETING
 from headrace.ext_proc.envoy.h2.stream import Stream, Where
 from headrace.ext_proc.envoy.transport import Status
@@ -100,6 +101,7 @@ class Connection(Control):
     def message(self, stream_id: int, message: bytes) -> None:
         """Sends one gRPC message."""
         if (stream := self._streams.get(stream_id)) is not None:
+            self._patience.earn(FRAMES_OF_MESSAGE * (1 + len(message) // KIB))
             self._sender.message(stream, message)
 
     def unsent(self, stream_id: int) -> int:

@@ -36,6 +36,7 @@ class Control(Receiving):
 
     def _on_late(self, frame: Frame, _: Stream | None) -> None:
         """A reset or a window, on its way when we closed the stream."""
+        self._follow_up()
         _number(frame)
 
     def _on_settings(self, frame: Frame, _: Stream | None) -> None:
@@ -84,12 +85,14 @@ class Control(Receiving):
         self._takes_until = self._last
 
     def _on_window(self, frame: Frame, _: Stream | None) -> None:
+        self._follow_up()
         for ended in self._sender.widen(_increment(frame, ConnectionFault)):
             self._streams.pop(ended.id, None)
         self._tell_drained()
 
     def _on_stream_window(self, frame: Frame, stream: Stream | None) -> None:
         assert stream is not None
+        self._follow_up()
         self._widened(stream, _increment(frame, StreamFault))
         self._tell_drained()
 

@@ -4,6 +4,7 @@ from asyncio import Task
 
 from headrace.ext_proc.envoy.h2.errors import ConnectionFault, ErrorCode
 
+KIB = 1024
 MIB = 1024 * 1024
 
 MAX_STREAMS = 10_000
@@ -37,13 +38,30 @@ BURST, PER_SECOND = 10_000, 1_000
 """Frames that serve nobody: as many at once, and so many more with each second. All of a connection's streams may be reset at once
 by a proxy that loses patience; floods (CVE-2019-9512, 9515, 9518, 2023-44487) are a hundred times quicker."""
 
+FRAMES_OF_STREAM, FRAMES_OF_MESSAGE = 4, 2
+"""Resets and windows that come of serving a peer and cost it no patience: for each stream, and for each message of ours and each of
+its further kibibytes. A peer gives windows back for the connection and for the stream, at most once a DATA frame."""
+MOST_EARNED = FRAMES_OF_STREAM * MAX_STREAMS
+"""Of them at once: every stream of a connection may end while its frames are on their way."""
+
 
 class Patience:
-    """A bucket of what a connection's peer may still ask for in vain."""
+    """A bucket of what a connection's peer may still ask for in vain. What it was served earns it some frames beside that."""
 
     def __init__(self) -> None:
         self._left: float = BURST
         self._filled = 0.0
+        self._earned = 0
+
+    def earn(self, frames: int) -> None:
+        self._earned = min(self._earned + frames, MOST_EARNED)
+
+    def spend_earned(self, now: float) -> None:
+        """A frame that may come of what was served. Raises as `spend`."""
+        if self._earned:
+            self._earned -= 1
+        else:
+            self.spend(now)
 
     def spend(self, now: float, amount: float = 1) -> None:
         """now: seconds, monotonic. Raises ConnectionFault when there was too much."""

@@ -6,7 +6,7 @@ from headrace.ext_proc.envoy.h2.errors import ConnectionFault, ErrorCode, Stream
 from headrace.ext_proc.envoy.h2.events import Data, Ended, Event, Opened, Reset, Terminated
 from headrace.ext_proc.envoy.h2.frames import MAX_STREAM_ID, Flag, Frame, FrameReader, unpadded
 from headrace.ext_proc.envoy.h2.headers import HeaderDecoder, Request
-from headrace.ext_proc.envoy.h2.limits import CONNECTION_WINDOW, MAX_STREAMS, STREAM_WINDOW, Patience
+from headrace.ext_proc.envoy.h2.limits import CONNECTION_WINDOW, FRAMES_OF_STREAM, MAX_STREAMS, STREAM_WINDOW, Patience
 from headrace.ext_proc.envoy.h2.sender import Sender
 from headrace.ext_proc.envoy.h2.stream import Stream, Where
 
@@ -34,6 +34,10 @@ class Receiving:
 
     def _waste(self, amount: float = 1) -> None:
         self._patience.spend(self._now, amount)
+
+    def _follow_up(self) -> None:
+        """A reset or a window: wasted only where there are more than what was served explains."""
+        self._patience.spend_earned(self._now)
 
     def _fail(self, fault: ConnectionFault) -> None:
         self.over = True
@@ -98,6 +102,7 @@ class Receiving:
             self._sender.refuse(stream, answers.refusal(request.refused))
             return
         self._streams[stream_id] = stream
+        self._patience.earn(FRAMES_OF_STREAM)
         self._events.append(Opened(stream_id, request))
         if stream.where is Where.ENDED:
             self._end(stream)

@@ -22,6 +22,10 @@ FLOODS: dict[str, Callable[[int], bytes]] = {
     "GOAWAY": lambda _: frames.goaway(0, ErrorCode.NO_ERROR),
     "empty DATA": lambda _: data(1, b""),
     "DATA for a closed stream": lambda _: data(1_001, b"x"),
+    "resets of a closed stream": lambda _: frames.rst_stream(1_001, ErrorCode.CANCEL),
+    "windows of a closed stream": lambda _: frames.window_update(1_001, 1),
+    "windows of an open stream": lambda _: frames.window_update(1, 1),
+    "windows of the connection": lambda _: frames.window_update(0, 1),
     "padding": lambda _: frames.frame(Kind.DATA, Flag.PADDED, 1, b"\0"),
     "extensions": lambda _: frames.frame(0xEE, 0, 0),
     "rapid reset": lambda number: headers(2_001 + 2 * number) + frames.rst_stream(2_001 + 2 * number, ErrorCode.CANCEL),
@@ -114,6 +118,43 @@ def test_windows_of_one_byte_gain_the_peer_nothing() -> None:
     for _ in range(1_005):
         peer.say(frames.window_update(1, 1))
     assert len(peer.got(1)) == 1_005
+
+
+def test_a_large_message_a_byte_at_a_time_ends_the_connection() -> None:
+    peer = Peer({Setting.INITIAL_WINDOW_SIZE: 0})
+    peer.say(headers(1))
+    peer.connection.message(1, b"x" * 1_000_000)
+    for _ in range(30):
+        peer.say(frames.window_update(1, 1) * 500)
+        peer.heard.clear()
+    assert peer.connection.over
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_peer_that_gives_every_frame_back_and_resets_late_may_go_on_for_ever(size: int) -> None:
+    """Windows for the stream and the connection with every frame, and two frames after the end."""
+    peer = Peer()
+    for number in range(1, 2 * BURST, 2):
+        peer.say(headers(number))
+        peer.connection.message(number, b"x" * size)
+        given = 5 + size
+        while given:
+            more = min(given, frames.MAX_FRAME)
+            given -= more
+            peer.say(frames.window_update(0, more), frames.window_update(number, more))
+        peer.connection.end(number, Status.OK)
+        peer.say(frames.window_update(number, 1), frames.rst_stream(number, ErrorCode.NO_ERROR))
+        peer.heard.clear()
+    assert not peer.connection.over
+
+
+def test_the_frames_that_a_peer_has_earned_have_a_limit() -> None:
+    patience = limits.Patience()
+    patience.earn(2 * limits.MOST_EARNED)
+    for _ in range(limits.MOST_EARNED + BURST):
+        patience.spend_earned(1_000.0)
+    with pytest.raises(ConnectionFault):
+        patience.spend_earned(1_000.0)
 
 
 def test_a_stream_is_reset_once_however_often_it_offends() -> None:
