@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from secrets import token_hex
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,7 @@ from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.slot import Slot, StartError
 from headrace.ext_proc.service.standing_in import stand_in
 from headrace.ext_proc.service.starting import Starter
+from headrace.ext_proc.service.store_check import check
 from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.telemetry import metrics
 from headrace.ext_proc.telemetry.exposition import Key, Totals
@@ -47,7 +49,7 @@ class Service:
         """Returns when every worker is ready. Raises StartError with every reason, and leaves nothing running then."""
         try:
             self.starter.begin()
-            await self._ping()
+            await self._look_at_store()
             outcomes = await asyncio.gather(*(slot.start() for slot in self.slots), return_exceptions=True)
             _raise_first(outcomes)
             self._following = asyncio.create_task(self.clock.follow(), name="clock")
@@ -95,14 +97,12 @@ class Service:
             yield Sample(metrics.WORKERS_READY.name, labels, float(slot.ready))
             yield Sample(f"{metrics.WORKER_RESTARTS.name}_total", labels, float(slot.restarts))
 
-    async def _ping(self) -> None:
+    async def _look_at_store(self) -> None:
         if self.options.workers > 1 and self.options.store.startswith("memory:"):
             raise StartError(["a store in memory is one worker's own; give the URL of a server that all can reach"])
-        try:
-            await self.store.ping()
+        await check(self.store)
+        with suppress(StoreUnavailable):
             await self.clock.look()
-        except StoreUnavailable as error:
-            raise StartError([f"the store does not answer: {error}; is it running, and is --store right?"]) from None
 
     async def _close(self) -> None:
         if self._following is not None:

@@ -139,3 +139,23 @@ async def reconciled(running: Fleet, store: Server, requests: int) -> None:
     records = [entry.members for entry in await running.ledger("outage") if entry.members["outcome"] != "released"]
     held = sum(tokens_of(record) for record in [*records, *open_leases(store, "outage")])
     assert (await running.used("outage"))[1] == held
+
+
+@pytest.mark.parametrize(("mode", "status"), [("closed", 503), ("open", 200), ("local", 200)])
+async def test_a_service_that_starts_in_an_outage_does_what_its_policy_says_until_the_store_is_back(
+    tmp_path: Path, mode: str, status: int
+) -> None:
+    """And finds the store, which has none of its functions, as one that it met before."""
+    server = Server(tmp_path, free_ports(1)[0], *PLAIN)
+    async with fleet(f"redis://127.0.0.1:{server.port}", policy_of(BUDGETS, on_store_down=mode)) as running:
+        assert (await running.chat("early")).status_code == status
+        await asyncio.to_thread(server.start)
+        try:
+            await until(lambda: _counted(running), "a request that the store was asked for")
+        finally:
+            await asyncio.to_thread(server.kill)
+
+
+async def _counted(running: Fleet) -> bool:
+    answer = await running.chat("late")
+    return answer.status_code == 200 and (await running.used("late"))[0] > 0

@@ -16,6 +16,7 @@ import grpc.aio
 import httpx
 import pytest
 
+from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.envoy import processor
 from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.service import slot
@@ -23,7 +24,9 @@ from headrace.ext_proc.service.admin import Admin, AdminError
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.run import administered
 from headrace.ext_proc.service.slot import StartError
+from headrace.ext_proc.service.store_check import check
 from headrace.ext_proc.service.supervisor import Service
+from headrace.ext_proc.stores.memory import MemoryStore
 from headrace.ext_proc.telemetry.samples import Sample
 from tests.service.conftest import POLICY
 from tests.service.waiting import SERVING, health, lives, until
@@ -63,6 +66,11 @@ def inode(address: str) -> int:
 
 def listed(path: Path) -> list[Path]:
     return list(path.iterdir())
+
+
+def lead(place: Path, url: str) -> None:
+    """Make `place` lead to the server at `url`."""
+    place.symlink_to(url.removeprefix("unix://"))
 
 
 def make_directory(path: Path) -> None:
@@ -228,9 +236,43 @@ async def test_a_bad_policy_keeps_the_service_from_starting_and_is_said_once(opt
     assert failed.value.lines == [f"{policy}:4: models[0].prise: unknown key; did you mean 'price'?"]
 
 
-async def test_a_store_that_does_not_answer_keeps_the_service_from_starting(options: Options, folder: Path) -> None:
-    with pytest.raises(StartError, match="the store does not answer"):
-        await Service(replace(options, store=f"unix://{folder}/none")).start()
+async def test_a_service_starts_while_the_store_is_away_and_says_so(
+    options: Options, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = folder / "store"
+    async with running(replace(options, store=f"unix://{place}")) as (service, client):
+        assert await health(service.addresses[0]) == SERVING
+        assert (await client.get("/readyz")).status_code == 503
+        (line,) = [record for record in caplog.records if record.message == "starting without the store"]
+        assert vars(line)["detail"].startswith("cannot connect to the store: ")
+        lead(place, options.store)
+        await until(lambda: _is_ready(client), "the store was found")
+
+
+async def _is_ready(client: httpx.AsyncClient) -> bool:
+    return (await client.get("/readyz")).status_code == 200
+
+
+class Refusing(MemoryStore):
+    def __init__(self, reply: str) -> None:
+        super().__init__()
+        self._reply = reply
+
+    async def ping(self) -> None:
+        raise StoreUnavailable(f"the store refused: {self._reply}")
+
+
+@pytest.mark.parametrize(
+    "reply", ["OOM command not allowed when used memory > 'maxmemory'.", "READONLY You can't write against a read only replica."]
+)
+async def test_a_store_that_somebody_will_look_after_lets_the_service_start(reply: str) -> None:
+    await check(Refusing(reply))
+
+
+@pytest.mark.parametrize("reply", ["ERR unknown command 'FCALL'", "NOPERM this user has no permissions to run the 'fcall' command"])
+async def test_a_store_that_will_never_do_keeps_the_service_from_starting(reply: str) -> None:
+    with pytest.raises(StartError, match="is it new enough"):
+        await check(Refusing(reply))
 
 
 async def test_an_address_in_use_keeps_the_service_from_starting_and_its_workers_end(
