@@ -1,7 +1,9 @@
 """What the service says of its store when it starts."""
 
+import asyncio
 import logging
-from typing import Final
+from contextlib import suppress
+from typing import Final, Protocol, runtime_checkable
 
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
 from headrace.ext_proc.service.slot import StartError
@@ -10,7 +12,18 @@ log = logging.getLogger(__name__)
 
 PASSING: Final = ("OOM", "READONLY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "LOADING", "BUSY")
 """How the error replies of servers begin that will take our calls when somebody has looked after them."""
+AGAIN_S: Final = 1.0
+"""Between two questions to a store that is away."""
 _REFUSED: Final = "the store refused: "
+
+
+@runtime_checkable
+class Server(Protocol):
+    """A store that may be told to drop what it holds."""
+
+    async def evicts(self) -> str:
+        """By which policy; empty for none. Raises StoreUnavailable."""
+        ...
 
 
 async def check(store: Store) -> None:
@@ -28,3 +41,17 @@ async def check(store: Store) -> None:
 
 def _is_lasting(why: str) -> bool:
     return why.startswith(_REFUSED) and not why.removeprefix(_REFUSED).startswith(PASSING)
+
+
+async def warn_of_eviction(store: Store) -> None:
+    """A warning, once the store answers, where it may drop counters: every budget that it drops begins anew."""
+    if not isinstance(store, Server):
+        return
+    while True:
+        with suppress(StoreUnavailable):
+            policy = await store.evicts()
+            break
+        await asyncio.sleep(AGAIN_S)
+    if policy:
+        message = "the store drops budgets and keys when it is full: set its maxmemory-policy to noeviction"
+        log.warning(message, extra={"policy": policy})

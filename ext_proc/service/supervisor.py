@@ -17,7 +17,7 @@ from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.slot import Slot, StartError
 from headrace.ext_proc.service.standing_in import stand_in
 from headrace.ext_proc.service.starting import Starter
-from headrace.ext_proc.service.store_check import check
+from headrace.ext_proc.service.store_check import check, warn_of_eviction
 from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.telemetry import metrics
 from headrace.ext_proc.telemetry.exposition import Key, Totals
@@ -35,7 +35,7 @@ class Service:
         self.leaving = False
         self.store: Store = open_store(options.store)
         self.clock = SharedClock(self.store.time_ms)
-        self._following: asyncio.Task[None] | None = None
+        self._beside: list[asyncio.Task[None]] = []
         self.starter = starter or Starter(options.policy, options.gateway, options.transport, options.log)
         self._totals = Totals()
         self.slots = [Slot(settings, self._totals, self.starter, self._stand_in) for settings in _settings(options)]
@@ -52,7 +52,7 @@ class Service:
             await self._look_at_store()
             outcomes = await asyncio.gather(*(slot.start() for slot in self.slots), return_exceptions=True)
             _raise_first(outcomes)
-            self._following = asyncio.create_task(self.clock.follow(), name="clock")
+            self._beside = [asyncio.create_task(task) for task in (self.clock.follow(), warn_of_eviction(self.store))]
         except BaseException:
             await self.kill()
             raise
@@ -105,9 +105,9 @@ class Service:
             await self.clock.look()
 
     async def _close(self) -> None:
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait([self._following])
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
         await self.store.close()
         self.starter.close()
 

@@ -139,6 +139,19 @@ class RedisStore:
     async def ping(self) -> None:
         await self._plain(b"read", [], (0, []))
 
+    async def evicts(self) -> str:
+        """By which policy the server drops keys when its memory is full; empty where it drops none, or does not say.
+
+        Of a cluster, the node that has slot 0. Raises StoreUnavailable.
+        """
+        try:
+            told = await self._nodes.call("", _packed(b"INFO", b"memory"))
+        except ResponseError:  # managed servers may not let us ask
+            return ""
+        lines = dict(line.split(":", 1) for line in told.decode().splitlines() if ":" in line)
+        policy = lines.get("maxmemory_policy", "noeviction")
+        return "" if policy == "noeviction" or lines.get("maxmemory", "0") == "0" else policy
+
     async def close(self) -> None:
         await self._nodes.close()
 

@@ -19,12 +19,12 @@ import pytest
 from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.envoy import processor
 from headrace.ext_proc.envoy.config.settings import Address
-from headrace.ext_proc.service import slot
+from headrace.ext_proc.service import slot, store_check
 from headrace.ext_proc.service.admin import Admin, AdminError
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.run import administered
 from headrace.ext_proc.service.slot import StartError
-from headrace.ext_proc.service.store_check import check
+from headrace.ext_proc.service.store_check import check, warn_of_eviction
 from headrace.ext_proc.service.supervisor import Service
 from headrace.ext_proc.stores.memory import MemoryStore
 from headrace.ext_proc.telemetry.samples import Sample
@@ -273,6 +273,38 @@ async def test_a_store_that_somebody_will_look_after_lets_the_service_start(repl
 async def test_a_store_that_will_never_do_keeps_the_service_from_starting(reply: str) -> None:
     with pytest.raises(StartError, match="is it new enough"):
         await check(Refusing(reply))
+
+
+class Evicting(MemoryStore):
+    """Says what is in `says`, one after the other."""
+
+    def __init__(self, *says: str | None) -> None:
+        super().__init__()
+        self._says = list(says)
+
+    async def evicts(self) -> str:
+        if (told := self._says.pop(0)) is None:
+            raise StoreUnavailable("cannot connect to the store")
+        return told
+
+
+@pytest.mark.parametrize(
+    ("store", "told"),
+    [
+        (Evicting("allkeys-lru"), ["allkeys-lru"]),
+        (Evicting(None, None, "volatile-lru"), ["volatile-lru"]),
+        (Evicting(""), []),
+        (MemoryStore(), []),
+    ],
+    ids=["it may", "it is away at first", "it may not", "a store in memory"],
+)
+async def test_a_store_that_may_drop_budgets_is_warned_of(
+    store: MemoryStore, told: list[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_check, "AGAIN_S", 0.0)
+    await warn_of_eviction(store)
+    assert [vars(record)["policy"] for record in caplog.records] == told
+    assert all("maxmemory-policy" in record.message for record in caplog.records)
 
 
 async def test_an_address_in_use_keeps_the_service_from_starting_and_its_workers_end(

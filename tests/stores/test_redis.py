@@ -166,6 +166,28 @@ async def test_a_full_server_refuses_and_what_it_holds_stays_right(store: RedisS
     assert await reserve(store, "b") == Admitted((80,))
 
 
+@pytest.mark.parametrize(
+    ("memory", "policy", "told"),
+    [
+        ("100mb", "allkeys-lru", "allkeys-lru"),
+        ("100mb", "volatile-ttl", "volatile-ttl"),
+        ("100mb", "noeviction", ""),
+        ("0", "allkeys-lru", ""),
+    ],
+)
+async def test_a_server_that_drops_keys_when_it_is_full_is_known(
+    store: RedisStore, admin: "redis.Redis", memory: str, policy: str, told: str
+) -> None:
+    admin.config_set("maxmemory", memory)
+    admin.config_set("maxmemory-policy", policy)
+    assert await store.evicts() == told
+
+
+async def test_a_server_that_does_not_say_whether_it_drops_keys_is_believed(store: RedisStore, admin: "redis.Redis") -> None:
+    admin.acl_setuser("default", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-info"])
+    assert await store.evicts() == ""
+
+
 async def test_a_password_is_used_and_never_told(place: Path, admin: "redis.Redis") -> None:
     admin.config_set("requirepass", "sesame")
     right, wrong = RedisStore(f"unix://:sesame@{place}"), RedisStore(f"unix://:secret@{place}")
