@@ -10,6 +10,8 @@ from headrace.ext_proc.core.errors import HeadraceError
 if TYPE_CHECKING:
     import ssl
 
+    from headrace.ext_proc.envoy.certificate import Certificate
+
 MAX_MESSAGE = 256 * 1024 * 1024
 """Bytes. A buffered body is one message: this must exceed the gateway's buffer limit; grpcio's default of 4 MiB makes a 500."""
 
@@ -63,9 +65,13 @@ Methods = Mapping[str, Handler]
 
 
 class Server(Protocol):
-    """Listens from when it is made. port: the one that it listens on, 0 on a Unix socket."""
+    """Listens from when it is made. port: the one that it listens on, 0 on a Unix socket.
+
+    certificate: of its connections; None without TLS, and where it is read once.
+    """
 
     port: int
+    certificate: "Certificate | None"
 
     async def start(self) -> None:
         """Takes calls."""

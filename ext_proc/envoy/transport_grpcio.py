@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from headrace.ext_proc.envoy.certificate import Certificate
 from headrace.ext_proc.envoy.transport import MAX_MESSAGE, Aborted, Handler, ListenError, Methods, Tls
 
 _OPTIONS: Sequence[tuple[str, int]] = (
@@ -28,6 +29,7 @@ class GrpcioServer:
         self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers((_Handlers(methods),))
         self.port = self._listen(address, tls)
+        self.certificate: Certificate | None = None
 
     def _listen(self, address: str, tls: Tls | None) -> int:
         try:

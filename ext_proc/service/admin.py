@@ -30,6 +30,7 @@ from headrace.ext_proc.audit.deeds import Deeds
 from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.engine.imports import deferred
+from headrace.ext_proc.envoy.certificate import Certificate
 from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.envoy.transport import Tls
 from headrace.ext_proc.service.console import ConsoleOf
@@ -73,6 +74,8 @@ class Admin:
         self._answers = _Answers(service, api(site) if self._private else no_api(NO_API), self._console)
         self._socket: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
+        self._certificate: Certificate | None = None
+        self._following: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -94,6 +97,8 @@ class Admin:
             log.warning("the admin API is off", extra={"address": str(self._address), "detail": NO_API})
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="admin")
+        if self._certificate is not None:
+            self._following = asyncio.create_task(self._certificate.follow(), name="certificate")
         if self._console is not None:
             self._console.start()
 
@@ -102,10 +107,14 @@ class Admin:
         config = Config(self._answers.app(), lifespan="off", log_config=None, access_log=False, server_header=False,
                                 timeout_graceful_shutdown=1)  # fmt: skip
         config.load()
-        config.ssl = _context(self._tls) if self._tls else None
+        if self._tls is not None:
+            self._certificate = _certificate(self._tls)
+            config.ssl = self._certificate.context
         return config
 
     async def stop(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
         if self._task is not None:
             self._server.should_exit = True
             await self._task
@@ -118,14 +127,18 @@ def _family(address: Address) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in str(address.host) else socket.AF_INET
 
 
-def _context(tls: Tls) -> ssl.SSLContext:
+def _certificate(tls: Tls) -> Certificate:
     """Raises AdminError."""
-    try:
+
+    def made() -> ssl.SSLContext:
         context = tls.context()
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+    try:
+        return Certificate(tls, made)
     except OSError as error:  # an SSLError is one
         raise AdminError(f"the admin interface cannot use its certificate: {error.strerror or error}") from None
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def _is_loopback(address: Address) -> bool:

@@ -161,6 +161,8 @@ class Worker:
         gc.set_threshold(20_000, 10, 100)  # a request makes hundreds of objects and no cycles: look for those seldom
         gc.freeze()  # a full collection over the 190,000 objects that start-up made would stop everything for 50 ms
         beside = [asyncio.create_task(task) for task in (self._reloader.run(), self._scraper.run(), self._clock.follow())]
+        if self._server.certificate is not None:
+            beside.append(asyncio.create_task(self._server.certificate.follow()))
         await self._until_over()
         for task in beside:
             task.cancel()
@@ -207,6 +209,8 @@ class Worker:
     async def _reload(self) -> None:
         if self._decisions is not None:
             self._decisions.reopen()
+        if self._server.certificate is not None:
+            self._server.certificate.look()
         await self._reloader.look()
 
     def _report(self) -> None:

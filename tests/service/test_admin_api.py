@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from headrace.ext_proc.admin.tokens import ROSTER, Role, fresh_token
-from headrace.ext_proc.envoy import processor
+from headrace.ext_proc.envoy import certificate, processor
 from headrace.ext_proc.envoy.config.names import CAPABILITIES, CAPABILITIES_HEADER
 from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
@@ -144,6 +144,28 @@ async def test_over_tls_it_is_served_anywhere(options: Options, folder: Path) ->
             assert (await client.get("/api/v1/caller")).status_code == 401
             assert (await client.get("/healthz")).text == "ok\n"
             assert (await client.get("/api/v1")).status_code == (await client.get("/healthz/")).status_code == 404
+    await service.kill()
+
+
+async def test_a_certificate_that_is_renewed_is_served_without_a_restart(
+    options: Options, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificate, "LOOK_S", 0.01)
+    authority = Authority(folder)
+    service = Service(replace(options, admin_tls=Tls(*authority.issue("admin"))))
+    async with administered(service) as admin:
+        assert admin is not None
+        at = ("127.0.0.1", int(admin.url.rpartition(":")[2]))
+
+        async def shown() -> str:
+            return await asyncio.to_thread(ssl.get_server_certificate, at)
+
+        async def renewed() -> bool:
+            return await shown() != before
+
+        before = await shown()
+        authority.issue("admin")
+        await until(renewed, "the certificate that is in the files now")
     await service.kill()
 
 

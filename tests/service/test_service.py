@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,6 +20,7 @@ import pytest
 from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.envoy import processor
 from headrace.ext_proc.envoy.config.settings import Address
+from headrace.ext_proc.envoy.transport import Tls
 from headrace.ext_proc.service import slot, store_check
 from headrace.ext_proc.service.admin import Admin, AdminError
 from headrace.ext_proc.service.options import Options
@@ -28,6 +30,7 @@ from headrace.ext_proc.service.store_check import check, warn_of_eviction
 from headrace.ext_proc.service.supervisor import Service
 from headrace.ext_proc.stores.memory import MemoryStore
 from headrace.ext_proc.telemetry.samples import Sample
+from tests.envoy.h2.certificates import Authority
 from tests.service.conftest import POLICY
 from tests.service.waiting import SERVING, health, lives, until
 
@@ -219,6 +222,25 @@ async def test_a_bad_policy_is_reported_and_the_last_good_one_stays(options: Opt
         service.reload()
         await until(lambda: _revision_changed(client, before), "the good policy was taken")
         assert (await json_of(client, "/policy"))["problems"] == []
+
+
+async def test_a_workers_certificate_is_read_anew_on_reload(options: Options, folder: Path) -> None:
+    authority = Authority(folder)
+    listen = Address(host="127.0.0.1", port=0)
+    async with running(replace(options, listen=listen, tls=Tls(*authority.issue("worker")))) as (service, _):
+        at = ("127.0.0.1", int(service.addresses[0].rpartition(":")[2]))
+
+        async def shown() -> str:
+            return await asyncio.to_thread(ssl.get_server_certificate, at)
+
+        async def renewed() -> bool:
+            return await shown() != before
+
+        before, pid = await shown(), service.slots[0].pid
+        authority.issue("worker")
+        service.reload()
+        await until(renewed, "the certificate that is in the files now")
+        assert service.slots[0].pid == pid
 
 
 async def _has_problems(client: httpx.AsyncClient) -> bool:

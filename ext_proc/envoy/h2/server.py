@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from headrace.ext_proc.envoy.certificate import Certificate
 from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.envoy.h2.limits import MAX_CONNECTIONS, Load
 from headrace.ext_proc.envoy.h2.protocol import H2Protocol, Lines
@@ -23,7 +24,7 @@ class H2Server:
         self._lines = Lines()
         self._server: asyncio.Server | None = None
         try:
-            self._context = tls.context() if tls is not None else None
+            self.certificate = Certificate(tls, tls.context) if tls is not None else None
             self._socket = _bound(Address.parse(address))
         except (OSError, ValueError) as error:
             raise ListenError(f"cannot listen on {address}: {error}") from error
@@ -33,7 +34,8 @@ class H2Server:
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
         make: Any = loop.create_unix_server if self._file else loop.create_server
-        self._server = await make(self._accepted, sock=self._socket, ssl=self._context, backlog=BACKLOG)
+        context = self.certificate and self.certificate.context
+        self._server = await make(self._accepted, sock=self._socket, ssl=context, backlog=BACKLOG)
 
     def _accepted(self) -> asyncio.Protocol:
         if len(self._lines.open) >= MAX_CONNECTIONS:

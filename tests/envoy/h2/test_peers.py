@@ -11,6 +11,8 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from headrace.ext_proc.envoy.h2.messages import framed
 from headrace.ext_proc.envoy.transport import Call, ListenError, Methods, Tls, Transport, listen
@@ -125,6 +127,56 @@ async def test_under_tls_who_does_not_ask_for_h2_is_not_served(authority: Author
             assert not await asyncio.wait_for(reader.read(), WAIT)
             raise ConnectionResetError
         writer.close()
+
+
+async def shown(port: int) -> str:
+    """The name in the certificate that a new connection is shown, by a client that names no server."""
+    pem = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port), timeout=WAIT)
+    (name,) = x509.load_pem_x509_certificate(pem.encode()).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(name.value)
+
+
+async def test_a_certificate_that_is_replaced_is_shown_to_those_who_come(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Junk is not, nor a certificate whose key has not been written yet; and connections that there are go on."""
+    certificate, key = map(Path, authority.issue("first"))
+    other_certificate, other_key = map(Path, authority.issue("second"))
+    async with served(tls=Tls(str(certificate), str(key), "")) as run:
+        following = run.server.certificate
+        assert following is not None
+        credentials = grpc.ssl_channel_credentials(_read(authority.path))
+        async with grpc.aio.secure_channel(f"127.0.0.1:{run.server.port}", credentials) as channel:
+            assert await greet(channel) == b"hello"
+            for data in (b"junk", other_certificate.read_bytes()):
+                certificate.write_bytes(data)
+                following.look()
+                assert await shown(run.server.port) == "first"
+            key.write_bytes(other_key.read_bytes())
+            following.look()
+            assert await shown(run.server.port) == "second"
+            assert await greet(channel) == b"hello"
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        "certificate refused, the last good one stays in force"
+    ] * 2
+
+
+async def test_clients_certificates_are_those_of_the_authority_that_is_there_now(authority: Authority, tmp_path: Path) -> None:
+    client = authority.issue("client")
+    clients = tmp_path / "clients.pem"
+    clients.write_bytes(_read(Authority(tmp_path).path))  # another one
+    server = listen(Transport.H2, METHODS, "127.0.0.1:0", Tls(*authority.issue("server"), str(clients)))
+    await server.start()
+    assert server.certificate is not None
+    credentials = grpc.ssl_channel_credentials(_read(authority.path), *map(_read, reversed(client)))
+    async with grpc.aio.secure_channel(f"127.0.0.1:{server.port}", credentials) as channel:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await greet(channel)
+    clients.write_bytes(_read(authority.path))
+    server.certificate.look()
+    async with grpc.aio.secure_channel(f"127.0.0.1:{server.port}", credentials, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        assert await greet(channel) == b"hello"
+    await server.stop(0)
 
 
 @pytest.mark.parametrize("transport", Transport)

@@ -1,0 +1,67 @@
+"""A server's certificate, followed: connections that come have what is in its files by then."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import ssl
+
+    from headrace.ext_proc.envoy.transport import Tls
+
+log = logging.getLogger(__name__)
+
+LOOK_S: Final = 10.0
+"""Between two looks at the files, which are small. File systems need give no notices for it."""
+
+
+class Certificate:
+    """context: for the listening socket. Each connection is given the one that is in force when its client says hello.
+
+    A context of its own for each certificate: one that is given another certificate keeps the first where the keys differ in kind.
+    """
+
+    def __init__(self, tls: "Tls", make: "Callable[[], ssl.SSLContext]") -> None:
+        """make: a context from the files of `tls`. Raises OSError where they cannot be used."""
+        self._make, self._files = make, [tls.certificate, tls.key, *filter(None, [tls.client_ca])]
+        self._seen = self._signatures()
+        self.context = self._current = make()
+        self.context.sni_callback = self._chosen
+
+    def _signatures(self) -> list[bytes]:
+        return [_signature(Path(file)) for file in self._files]
+
+    def _chosen(self, connection: "ssl.SSLObject", name: str | None, context: "ssl.SSLContext") -> None:
+        """Called for every hello, with a name or without."""
+        connection.context = self._current
+
+    async def follow(self) -> None:
+        """Look now and then, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self.look()
+
+    def look(self) -> None:
+        """Where the files have changed, go by them; where they cannot be used, by what they were."""
+        seen = self._signatures()
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._current = self._make()
+        except OSError as error:  # an SSLError is one
+            detail = error.strerror or str(error)
+            log.warning("certificate refused, the last good one stays in force", extra={"files": self._files, "detail": detail})
+        else:
+            log.info("certificate in force", extra={"files": self._files})
+
+
+def _signature(file: Path) -> bytes:
+    """Of what is in it; empty where it cannot be read."""
+    try:
+        return sha256(file.read_bytes()).digest()
+    except OSError:
+        return b""
