@@ -17,9 +17,14 @@ class Rule:
     what: str
 
 
+CALLS: Final = 'endpoint!="other"'
+"""Of requests to no LLM endpoint, and of those another filter of the gateway answered, the endpoint is other."""
+
 REFUSED: Final = (
-    'sum by (job) (rate(headrace_requests_total{outcome="refused"}[10m])) / sum by (job) (rate(headrace_requests_total[10m])) > 0.2'
+    f'sum by (job) (rate(headrace_requests_total{{{CALLS}, outcome="refused"}}[10m]))'
+    f" / sum by (job) (rate(headrace_requests_total{{{CALLS}}}[10m])) > 0.2"
 )
+SLOW: Final = f"histogram_quantile(0.99, sum by (job, le) (rate(headrace_added_duration_seconds_bucket{{{CALLS}}}[5m]))) > 0.25"
 
 RULES: Final = (
     Rule(
@@ -29,6 +34,22 @@ RULES: Final = (
         "1m",
         "Worker {{ $labels.worker }} of {{ $labels.instance }} does not serve",
         "Requests go to the other workers; with none left the gateway refuses them. The service's log says why it ended.",
+    ),
+    Rule(
+        "HeadraceDown",
+        "critical",
+        "absent(headrace_worker_ready)",
+        "2m",
+        "No Headrace is there to be asked",
+        "Every instance is down, or Prometheus does not reach --admin. Without the service the gateway refuses every request.",
+    ),
+    Rule(
+        "HeadraceInstanceDown",
+        "critical",
+        "up == 0 and on (job, instance) last_over_time(headrace_worker_ready[1h])",
+        "2m",
+        "{{ $labels.instance }} is down",
+        "It was there an hour ago at most, and Prometheus does not reach its --admin now. The gateway asks the other instances.",
     ),
     Rule(
         "HeadraceRestarts",
@@ -89,7 +110,7 @@ RULES: Final = (
     Rule(
         "HeadraceSlow",
         "warning",
-        "histogram_quantile(0.99, sum by (job, le) (rate(headrace_added_duration_seconds_bucket[5m]))) > 0.25",
+        SLOW,
         "10m",
         "Headrace adds {{ $value | humanizeDuration }} to one request in a hundred",
         "headrace_filter_duration_seconds says which filter, headrace_store_duration_seconds whether it is the store.",

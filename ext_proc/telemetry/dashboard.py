@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from headrace.ext_proc.telemetry.alert_rules import CALLS
+
 JOB: Final = 'job=~"$job"'
 _WIDTH, _HEIGHT = 8, 8
 """Of a panel, in Grafana's units: three in a row of 24."""
@@ -24,14 +26,19 @@ def _rate(metric: str, by: str, condition: str = "") -> str:
     return f"sum by ({by}) (rate({metric}{{{JOB}{condition}}}[$__rate_interval]))"
 
 
-def _quantile(share: float, metric: str, by: str = "") -> str:
+def _quantile(share: float, metric: str, by: str = "", condition: str = "") -> str:
     labels = f"le, {by}" if by else "le"
-    return f"histogram_quantile({share}, {_rate(f'{metric}_bucket', labels)})"
+    return f"histogram_quantile({share}, {_rate(f'{metric}_bucket', labels, condition)})"
 
 
 ROWS: Final[Mapping[str, Sequence[Panel]]] = {
     "Requests": (
-        Panel("Requests", "reqps", {_rate("headrace_requests_total", "outcome"): "{{outcome}}"}),
+        Panel(
+            "Requests",
+            "reqps",
+            {_rate("headrace_requests_total", "outcome", f", {CALLS}"): "{{outcome}}"},
+            "To LLM endpoints. aborted: the gateway or the caller ended them first.",
+        ),
         Panel(
             "Refusals by reason",
             "reqps",
@@ -41,8 +48,11 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
         Panel(
             "Time Headrace adds",
             "s",
-            {_quantile(share, "headrace_added_duration_seconds"): f"p{share * 100:g}" for share in (0.5, 0.95, 0.99)},
-            "Over all phases of one exchange.",
+            {
+                _quantile(share, "headrace_added_duration_seconds", condition=f", {CALLS}"): f"p{share * 100:g}"
+                for share in (0.5, 0.95, 0.99)
+            },
+            "Over all phases of one exchange with an LLM endpoint.",
         ),
     ),
     "Models": (

@@ -78,6 +78,59 @@ def test_promtool_takes_the_rules(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+UNIT_TESTS = {
+    "HeadraceDown": (
+        [{"series": 'up{job="headrace", instance="a"}', "values": "0x20"}],
+        [{"severity": "critical"}],
+    ),
+    "HeadraceInstanceDown": (
+        [
+            {"series": 'up{job="headrace", instance="a"}', "values": "1x5 0x15"},
+            {"series": 'headrace_worker_ready{job="headrace", instance="a", worker="0"}', "values": "1x5 stale"},
+            {"series": 'headrace_worker_ready{job="headrace", instance="b", worker="0"}', "values": "1x20"},
+            {"series": 'up{job="node", instance="c"}', "values": "0x20"},
+        ],
+        [{"severity": "critical", "job": "headrace", "instance": "a"}],
+    ),
+    "HeadraceSlow": (
+        [
+            {"series": 'headrace_added_duration_seconds_bucket{job="headrace", endpoint="chat", le="0.5"}', "values": "0+1x30"},
+            {"series": 'headrace_added_duration_seconds_bucket{job="headrace", endpoint="chat", le="+Inf"}', "values": "0+1x30"},
+            {"series": 'headrace_added_duration_seconds_bucket{job="headrace", endpoint="other", le="0.1"}', "values": "0+999x30"},
+            {"series": 'headrace_added_duration_seconds_bucket{job="headrace", endpoint="other", le="0.5"}', "values": "0+999x30"},
+            {"series": 'headrace_added_duration_seconds_bucket{job="headrace", endpoint="other", le="+Inf"}', "values": "0+999x30"},
+        ],
+        [{"severity": "warning", "job": "headrace"}],
+    ),
+    "HeadraceRefusesMuch": (
+        [
+            {"series": 'headrace_requests_total{job="headrace", endpoint="chat", outcome="refused"}', "values": "0+1x30"},
+            {"series": 'headrace_requests_total{job="headrace", endpoint="other", outcome="aborted"}', "values": "0+99x30"},
+        ],
+        [{"severity": "info", "job": "headrace"}],
+    ),
+}
+"""Alert → series, one value a minute, and what fires after twenty."""
+
+
+@needs_prometheus
+@pytest.mark.parametrize("alert", UNIT_TESTS)
+def test_an_alert_fires(alert: str, tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(headrace("metrics", "alerts", cwd=tmp_path).stdout)
+    series, expected = UNIT_TESTS[alert]
+    firing = f'count by (job, instance, severity) (ALERTS{{alertname="{alert}", alertstate="firing"}})'
+    fired = [{"labels": _labelled(labels), "value": 1} for labels in expected]
+    asked = {"expr": firing, "eval_time": "20m", "exp_samples": fired}
+    case = {"interval": "1m", "input_series": series, "promql_expr_test": [asked]}
+    (tmp_path / "test.yaml").write_text(json.dumps({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [case]}))
+    done = subprocess.run(["promtool", "test", "rules", "test.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _labelled(labels: dict[str, str]) -> str:
+    return f"{{{', '.join(f'{name}={json.dumps(value)}' for name, value in labels.items())}}}"
+
+
 @asynccontextmanager
 async def prometheus(folder: Path, target: str) -> AsyncIterator[httpx.AsyncClient]:
     """A real one that scrapes `target` four times a second."""
