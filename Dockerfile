@@ -4,8 +4,8 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE requirements.lock ./
 COPY ext_proc ext_proc
 COPY filters filters
-# The lock's versions, without the tools of development.
-RUN sed -n 's/^\([A-Za-z0-9._-]*==[^ ;\\]*\).*/\1/p' requirements.lock > constraints.txt \
+# The lock's versions with their markers and without hashes; installed is what pyproject.toml asks for.
+RUN sed -n 's/^\([A-Za-z0-9._-]*==[^\\]*\).*/\1/p' requirements.lock > constraints.txt \
  && python -m venv /opt/headrace \
  && /opt/headrace/bin/pip install --no-cache-dir --constraint constraints.txt .
 
@@ -18,6 +18,5 @@ USER headrace
 # for a gateway that lists them all; Kubernetes takes one worker to a pod, and more pods.
 ENV HEADRACE_LISTEN=0.0.0.0:9470 HEADRACE_ADMIN=0.0.0.0:9464
 EXPOSE 9470 9464
-HEALTHCHECK --interval=5s --timeout=3s --start-period=20s \
-  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9464/readyz', timeout=2)"]
+HEALTHCHECK --interval=5s --timeout=3s --start-period=20s CMD ["python", "-m", "headrace.ext_proc.service.healthy"]
 ENTRYPOINT ["headrace", "serve"]

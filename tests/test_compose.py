@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from headrace.ext_proc.cli.lazy import load as load_command
 from headrace.ext_proc.envoy.config.managers import clusters
 from headrace.ext_proc.envoy.config.nodes import field, walk
 from headrace.ext_proc.service.stack import read_document
@@ -81,3 +82,8 @@ def test_the_policy_offers_the_model_that_is_served(compose: Any) -> None:
 def test_only_loopback_ports_are_published(compose: Any) -> None:
     ports = [port for service in compose["services"].values() for port in service.get("ports", ())]
     assert len(ports) == 2 and all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_it_is_not_killed_before_open_streams_had_their_time(compose: Any) -> None:
+    (drain,) = [param.default for param in load_command("serve").params if param.name == "drain_seconds"]
+    assert int(compose["services"]["headrace"]["stop_grace_period"].removesuffix("s")) >= drain + 15

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from headrace.ext_proc.admin.console.rendering import HTMX
 
@@ -20,10 +21,19 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 
 
 def constraints(target: Path) -> Path:
-    """The lock's versions without its hashes: pip refuses hashes beside a wheel that has none."""
-    lock = (ROOT / "requirements.lock").read_text("utf-8")
-    target.write_text("\n".join(re.findall(r"^[a-z0-9._-]+==[^\s;\\]+", lock, re.MULTILINE)), "utf-8")
+    """The lock's versions without its hashes, as the Dockerfile writes them: pip refuses hashes beside a wheel that has none."""
+    (program,) = re.findall(r"sed -n '(.*)' requirements.lock", (ROOT / "Dockerfile").read_text("utf-8"))
+    target.write_text(run("sed", "-n", program, "requirements.lock"), "utf-8")
     return target
+
+
+def test_no_constraint_contradicts_another(tmp_path: Path) -> None:
+    asked = [Requirement(line) for line in constraints(tmp_path / "constraints.txt").read_text("utf-8").splitlines()]
+    assert len(asked) > 100
+    for version in ("3.11.9", "3.12.9", "3.13.9"):
+        here = {"python_full_version": version, "python_version": version.rpartition(".")[0]}
+        names = [one.name for one in asked if one.marker is None or one.marker.evaluate(here)]
+        assert sorted(set(names)) == sorted(names)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 from headrace.ext_proc.envoy.transport import Tls
 from headrace.ext_proc.service.admin import Admin, AdminError
+from headrace.ext_proc.service.healthy import ready
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.run import administered
 from headrace.ext_proc.service.supervisor import Service
@@ -167,6 +168,20 @@ async def test_a_certificate_that_is_renewed_is_served_without_a_restart(
         authority.issue("admin")
         await until(renewed, "the certificate that is in the files now")
     await service.kill()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_the_image_knows_whether_the_service_is_ready(tls: bool, options: Options, folder: Path) -> None:
+    files = Tls(*Authority(folder).issue("admin")) if tls else None
+    service = Service(replace(options, admin=Address(host="0.0.0.0", port=0), admin_tls=files))
+    async with administered(service) as admin:
+        assert admin is not None
+        seen = {"HEADRACE_ADMIN": admin.url.rpartition("/")[2], "HEADRACE_ADMIN_TLS_CERT": "there" if tls else ""}
+        assert not await asyncio.to_thread(ready, seen)
+        async with service:
+            assert await asyncio.to_thread(ready, seen)
+    assert not await asyncio.to_thread(ready, seen)
+    assert ready({"HEADRACE_ADMIN": "off"})
 
 
 async def test_a_certificate_that_cannot_be_used_is_said(options: Options, folder: Path) -> None:
