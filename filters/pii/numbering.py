@@ -33,6 +33,8 @@ _MOST_DIGITS = 40
 
 # Of a number written with its country's code, in a form of which the matcher has no doubt. The code's digits and the number's.
 _INTERNATIONAL = re.compile(r"\+[1-9][0-9]*(?:[ .-][0-9]+)*|\+[1-9][0-9]{0,2} \([0-9]{2,4}\) ?[0-9]+(?:[ .-][0-9]+)*")
+# The same of one written as within its country.
+_NATIONAL = re.compile(r"[0-9]+(?:[ .-][0-9]+)*")
 _CODE_DIGITS = 3
 _MARKS = str.maketrans("", "", "+ .-()")
 
@@ -49,6 +51,11 @@ def is_certainly_valid(candidate: str) -> bool:
         if (code := int(digits[:length])) in COUNTRY_CODE_TO_REGION_CODE:
             return _lines_of(code).are(digits[length:])
     return False
+
+
+def is_certainly_valid_in(candidate: str, region: str) -> bool:
+    """Whether it is a usual number of the region as it is dialled within the country. False says nothing."""
+    return _NATIONAL.fullmatch(candidate) is not None and plan_of(region).is_certain(candidate.translate(_MARKS))
 
 
 def impossible(candidate: str, regions: Iterable[str]) -> Iterator[str]:
@@ -125,6 +132,7 @@ class NumberingPlan:
         prefixes = (self._code, own.national_prefix_for_parsing, main.national_prefix_for_parsing, own.international_prefix)
         self._prefix = re.compile("|".join(f"(?:{each})" for each in dict.fromkeys(prefixes) if each))
         self._forms = _forms(main)
+        self._is_main, self._lines = own.id == main.id, _lines_of(code)
 
     def may_be(self, digits: str) -> bool:
         """Whether digits, prefixes included, that the matcher reads as one number may be one; a plus may stand before them.
@@ -141,6 +149,14 @@ class NumberingPlan:
             return True
         prefix = self._abroad.match(digits)
         return prefix is not None and _may_be_abroad(digits[prefix.end() :]) is True
+
+    def is_certain(self, digits: str) -> bool:
+        """Whether they are a line or a mobile of the code's main region, without any prefix, or behind a 0 that is the prefix."""
+        if self._prefix.match(digits) is None:
+            return self._lines.are(digits) and self._is_written_without_prefix(digits)
+        if not self._is_main or self._main.digits != "0" or digits[:1] != "0" or self._abroad.match(digits):
+            return False
+        return not self._is(digits) and self._lines.are(digits[1:])
 
     def may_be_a_line(self, number: str) -> bool:
         """Whether what follows the country's code may be a number; the prefix that is dialled within the country may come first."""
@@ -178,6 +194,7 @@ class _NationalPrefix:
     def __init__(self, metadata: Any) -> None:
         self._pattern = re.compile(metadata.national_prefix_for_parsing or _NOTHING)
         self._rule = metadata.national_prefix_transform_rule
+        self.digits = "" if self._rule else metadata.national_prefix
 
     def begins(self, digits: str) -> bool:
         """Whether digits begin with it."""

@@ -22,7 +22,7 @@ from phonenumbers import phonenumbermatcher as matcher
 from phonenumbers.phonenumberutil import _SECOND_NUMBER_START_PATTERN
 
 from headrace.filters.pii.gate import PHONE_MIN_DIGITS
-from headrace.filters.pii.numbering import digits_of, impossible, is_certainly_valid, plan_of, without_parts
+from headrace.filters.pii.numbering import digits_of, impossible, is_certainly_valid, is_certainly_valid_in, plan_of, without_parts
 
 LENIENCY = Leniency.VALID
 """What Presidio asks for (`leniency=1`)."""
@@ -216,10 +216,10 @@ class _Search:
             self.found.add((candidate.start, candidate.end))
             return {}
         known, asked = candidate.known, self._asked(candidate, regions)
+        settled = self._settled(candidate, asked)
         if not known.hopeless:
-            known.hopeless = dict.fromkeys(impossible(candidate.text, asked), True)
+            known.hopeless = dict.fromkeys(impossible(candidate.text, [each for each in asked if each not in settled]), True)
         parted: dict[str, int] = {}
-        settled: Collection[str] = ()
         for region in asked:
             match = None if known.hopeless.get(region) or region in settled else self._accepted(candidate, region)
             if match is None:
@@ -232,6 +232,13 @@ class _Search:
             elif match.raw_string == candidate.text and not settled:
                 settled = set(without_parts(candidate.text, asked))  # there it is the same finding, or none
         return parted
+
+    def _settled(self, candidate: Candidate, asked: Sequence[str]) -> Collection[str]:
+        """The regions that need not be asked: the whole candidate is found for certain, and they take no part of it."""
+        if not self._candidates.stands_apart(candidate) or not any(is_certainly_valid_in(candidate.text, each) for each in asked):
+            return ()
+        self.found.add((candidate.start, candidate.end))
+        return set(without_parts(candidate.text, asked))
 
     def _accepted(self, candidate: Candidate, region: str) -> PhoneNumberMatch | None:
         """The number; what was not known of the candidate in the region then is."""
