@@ -72,7 +72,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 class PolicyState(msgspec.Struct, frozen=True, tag="policy"):
     """The policy in force. problems: of the policy that was offered last and refused; empty when it is the one in force.
 
-    files: those the policy names, in order. audit: where its audit log is; empty where it has none.
+    loaded_ms: since when it is in force. files: those the policy names, in order. audit: where its audit log is; empty for none.
     """
 
     revision: str

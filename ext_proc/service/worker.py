@@ -77,6 +77,7 @@ class Worker:
         self._drain_order: asyncio.Future[Drain] = asyncio.get_running_loop().create_future()
         self._reloading: asyncio.Task[None] | None = None  # a task that nobody refers to may vanish
         self._models: frozenset[str] = frozenset()
+        self._loaded = "", 0  # the revision in force, and since when
         self._settings = settings
         self._channel = channel
         server = open_store(settings.store)
@@ -238,7 +239,9 @@ class Worker:
         problems = tuple(map(str, holder.problems))
         files = tuple(map(str, sorted(holder.current.files)))
         audit = str(holder.current.audit.directory) if holder.current.audit else ""
-        self._channel.send(PolicyState(holder.current.revision, self._clock.now_ms(), problems, files, audit))
+        if holder.current.revision != self._loaded[0]:
+            self._loaded = holder.current.revision, self._clock.now_ms()
+        self._channel.send(PolicyState(*self._loaded, problems, files, audit))
 
     async def _drain(self, order: Drain) -> None:
         await self._draining.run(self._server, order)

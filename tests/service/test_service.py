@@ -216,12 +216,14 @@ async def test_a_bad_policy_is_reported_and_the_last_good_one_stays(options: Opt
         await until(lambda: _has_problems(client), "the problem was reported")
         after = await json_of(client, "/policy")
         assert after["revisions"] == before["revisions"]
+        assert after["workers"]["0"]["loaded_at"] == before["workers"]["0"]["loaded_at"]
         assert after["problems"] == [f"{policy}:4: models[0].prise: unknown key; did you mean 'price'?"]
         assert "headrace_policy_reload_failures_total 1.0" in (await client.get("/metrics")).text
         write(policy, POLICY.replace("0.60", "0.70"))
         service.reload()
         await until(lambda: _revision_changed(client, before), "the good policy was taken")
         assert (await json_of(client, "/policy"))["problems"] == []
+        assert (await json_of(client, "/policy"))["workers"]["0"]["loaded_at"] > before["workers"]["0"]["loaded_at"]
 
 
 async def test_a_workers_certificate_is_read_anew_on_reload(options: Options, folder: Path) -> None:
