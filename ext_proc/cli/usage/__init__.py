@@ -52,13 +52,13 @@ def export(
     end: End = None,
     organisation: Organisation = "default",
 ) -> None:
-    """Write every record to a Parquet file, one row each. Needs pyarrow: pip install 'headrace[reports]'."""
+    """Write every record to a Parquet file, one row each. Needs the extra `reports`."""
     from headrace.ext_proc.cli.files import FileError, replaced
 
     try:
         from headrace.ext_proc.cli.usage.parquet import write
     except ImportError:
-        typer.echo("writing Parquet needs pyarrow: pip install 'headrace[reports]'", err=True)
+        typer.echo("writing Parquet needs pyarrow: pip install '.[reports]' in a checkout of Headrace", err=True)
         raise typer.Exit(1) from None
     bounds = _instant(start, "--from", 0), _instant(end, "--to", _now())
     try:

@@ -160,7 +160,7 @@ async def _exported(files: Sequence[Path], start: int, end: int) -> Records:
     try:
         from headrace.ext_proc.cli.usage.parquet import read
     except ImportError:
-        raise _unusable("reading Parquet needs pyarrow: pip install 'headrace[reports]'") from None
+        raise _unusable("reading Parquet needs pyarrow: pip install '.[reports]' in a checkout of Headrace") from None
     try:
         for record in read(files, start, end):
             yield record

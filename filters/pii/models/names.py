@@ -17,8 +17,8 @@ _RAMPART_FILES = Path("models", "rampart")
 _RUNTIME = ("numpy", "onnxruntime", "tokenizers")
 _PACKAGE = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*")
 
-INSTALL = "pip install 'headrace[ner]'"
-INSTALL_SPACY = "pip install 'headrace[spacy]'"
+INSTALL = "pip install '.[ner]' in a checkout of Headrace"
+INSTALL_SPACY = "pip install '.[spacy]' in a checkout of Headrace"
 
 
 class UnknownModel(ValueError):

@@ -35,9 +35,9 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("model", "command"),
     [
-        ("rampart", "rampart needs onnxruntime, tokenizers; pip install 'headrace[ner]'"),
-        ("onnx:here", "pip install 'headrace[ner]'"),
-        ("spacy:en_core_web_lg", "spacy:en_core_web_lg needs spacy; pip install 'headrace[spacy]'"),
+        ("rampart", "rampart needs onnxruntime, tokenizers; pip install '.[ner]'"),
+        ("onnx:here", "pip install '.[ner]'"),
+        ("spacy:en_core_web_lg", "spacy:en_core_web_lg needs spacy; pip install '.[spacy]'"),
     ],
 )
 @pytest.mark.usefixtures("bare")

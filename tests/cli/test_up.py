@@ -1,0 +1,39 @@
+"""`headrace up` where it cannot start: a line and status 1. What it does is tested by the demo and with real Envoy."""
+
+import errno
+import sys
+from pathlib import Path
+
+import pytest
+
+from headrace.ext_proc.service.stack import Stack, StackOptions
+from tests.cli.in_process import headrace
+
+POLICY = """version: 1
+models: []
+filters: []
+upstreams: {a: {url: "http://127.0.0.1:1"}}
+"""
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "headrace.ext_proc.service.stack", None)
+    done = headrace("up", "policy.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "is not installed: pip install '.[stack]' in a checkout of Headrace" in done.stderr
+
+
+def test_without_a_place_for_temporary_files_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def unwritable(**_: str) -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    monkeypatch.setattr("tempfile.mkdtemp", unwritable)
+    done = headrace("up", "policy.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "No usable temporary directory" in done.stderr and "TMPDIR" in done.stderr
+
+
+@pytest.mark.parametrize(("host", "url"), [("::1", "http://[::1]:0"), ("127.0.0.1", "http://127.0.0.1:0")])
+def test_its_url_is_one(host: str, url: str) -> None:
+    assert Stack(Path("policy.yaml"), StackOptions(host=host)).url == url
