@@ -42,7 +42,12 @@ _OPAQUE = frozenset({"signature", "encrypted_content", "obfuscation", "embedding
 # Images and sound that a model made, in base64: by the name of the member, or by the type of its object as well.
 _MEDIA = frozenset({"data", "b64_json", "partial_image_b64"})
 _MEDIA_URLS = frozenset({"url", "image_url"})
-_MEDIA_OF_TYPE = {"image_generation_call": "result", "response.audio.delta": "delta", "response.output_audio.delta": "delta"}
+_MEDIA_OF_TYPE = {
+    "image_generation_call": ("result", "image_generation_call.result"),
+    "response.audio.delta": ("delta", "response.audio.delta"),
+    "response.output_audio.delta": ("delta", "response.output_audio.delta"),
+}
+"""Type of an object → its member that is media, and what that is counted as."""
 _JSON_MEMBERS = frozenset({"arguments", "partial_json"})
 SEALED = frozenset({"thinking", "text", "summary"})
 """Members that the signature beside them is for."""
@@ -50,6 +55,7 @@ Document = dict[str, Any]
 WRITTEN = frozenset({"arguments", "input", "action"})
 """Members whose objects and lists a model wrote for a tool: no name in them is the protocol's."""
 LOGPROBS = "logprobs"
+_NO_MEDIA = (None, "")
 _HAS_MEMBERS = (dict, list)
 _HAS_TEXT = (str, dict, list)
 
@@ -130,14 +136,15 @@ def _collect(value: Json, path: Path, name: str, found: Texts) -> None:
     """name: of the member that `value` is, or is in a list of. An event is walked for each word that a model writes."""
     if isinstance(value, str):
         if _may_be_media(name, value) and is_opaque(value):
-            _count_unread(value, path, found)
+            if value:
+                found.unread[last_names(path)] += 1
         elif not _is_protocol(name, value):
             found.told.append(Told(path, value, name in _JSON_MEMBERS))
     elif isinstance(value, dict):
-        media, signed = _media_of(value), is_signed(value)
+        (media, counted), signed = _media_of(value), is_signed(value)
         for key, item in value.items():
-            if key == media and is_opaque(item):
-                _count_unread(item, (*path, key), found)
+            if item and key == media and isinstance(item, str) and is_opaque(item):
+                found.unread[counted] += 1
             elif signed and key in SEALED and isinstance(item, str):
                 found.told.append(Told((*path, key), item, json=False, sealed=True))
             elif key in WRITTEN and isinstance(item, _HAS_MEMBERS):
@@ -151,20 +158,14 @@ def _collect(value: Json, path: Path, name: str, found: Texts) -> None:
                 _collect(item, (*path, index), name, found)
 
 
-def _media_of(members: Document) -> str | None:
-    """The name of the member in which the type of this object has media."""
+def _media_of(members: Document) -> tuple[str | None, str]:
+    """The member in which the type of this object has media, and what it is counted as; nothing where it has none."""
     kind = members.get("type")
-    name = _MEDIA_OF_TYPE.get(kind) if isinstance(kind, str) else None
-    return name if name and isinstance(members.get(name), str) else None
+    return _MEDIA_OF_TYPE.get(kind, _NO_MEDIA) if isinstance(kind, str) else _NO_MEDIA
 
 
 def _may_be_media(name: str, value: str) -> bool:
     return name in _MEDIA or (name in _MEDIA_URLS and value.startswith("data:") and not is_readable(value))
-
-
-def _count_unread(value: str, path: Path, found: Texts) -> None:
-    if value:
-        found.unread[last_names(path)] += 1
 
 
 def _is_protocol(name: str, text: str) -> bool:

@@ -43,7 +43,7 @@ def _noted(talk: Talk) -> Any:
 
 
 WHOLE: Sequence[tuple[str, Any, str]] = [
-    ("/v1/responses", {"output": [_image(IMAGE)]}, "output.result"),
+    ("/v1/responses", {"output": [_image(IMAGE)]}, "image_generation_call.result"),
     (CHAT, {"choices": [{"message": _drawn(IMAGE)}]}, "image_url.url"),
     ("/v1/responses", {"data": [{"b64_json": IMAGE}]}, "data.b64_json"),
 ]
@@ -79,7 +79,7 @@ def test_sound_of_a_responses_stream_stays_event_by_event(scrubbing: Policy, kin
     talk, _ = asked(scrubbing, "/v1/responses")
     said = [{"type": kind, "sequence_number": number, "delta": piece} for number, piece in enumerate(PIECES)]
     assert talk.events([*said, COMPLETED]) == [*said, COMPLETED]
-    assert _recorded(talk) == {"unread": {"delta": len(said)}}
+    assert _recorded(talk) == {"unread": {kind: len(said)}}
 
 
 def test_images_of_a_responses_stream_stay(scrubbing: Policy) -> None:
@@ -90,12 +90,12 @@ def test_images_of_a_responses_stream_stay(scrubbing: Policy) -> None:
         {"type": "response.completed", "response": {"output": [_image(IMAGE)]}},
     ]
     assert talk.events(said) == said
-    assert _recorded(talk) == {"unread": {"partial_image_b64": 1, "item.result": 1, "output.result": 1}}
+    assert _recorded(talk) == {"unread": {"partial_image_b64": 1, "image_generation_call.result": 2}}
 
 
 def test_what_is_no_base64_is_text_where_media_belong(scrubbing: Policy) -> None:
     talk, _ = asked(scrubbing, "/v1/responses")
-    document = {"output": [_image(OTHER), {"type": "function_call_output", "result": "4111111111111111"}]}
+    document = {"output": [_image(OTHER), {"type": "function_call_output", "result": "4111111111111111", "": "4111111111111111"}]}
     out = json.dumps(talk.whole(document))
     assert OTHER not in out and "4111111111111111" not in out
 
