@@ -69,7 +69,7 @@ def usage_of(members: Any, service_tier: Any = None) -> Usage | None:
 
     service_tier: what stands beside it; Anthropic's stands within.
 
-    Anthropic counts cache reads and writes beside `input_tokens`, OpenAI within them; here they are within.
+    Anthropic counts cache reads and writes beside `input_tokens`, OpenAI within `prompt_tokens`; here they are within.
     """
     if not isinstance(members, dict):
         return None
@@ -79,11 +79,13 @@ def usage_of(members: Any, service_tier: Any = None) -> Usage | None:
     details = _mapping(members.get("prompt_tokens_details") or members.get("input_tokens_details"))
     answer = _mapping(members.get("completion_tokens_details") or members.get("output_tokens_details"))
     read, written = counted(members, "cache_read_input_tokens") or 0, counted(members, "cache_creation_input_tokens") or 0
+    beside = 0 if counted(members, "prompt_tokens") is not None else read + written
+    cached = counted(details, "cached_tokens") or 0
     tier = members.get("service_tier", service_tier)
     return Usage(
-        input_tokens=(taken or 0) + read + written,
+        input_tokens=(taken or 0) + beside,
         output_tokens=given or 0,
-        cached_tokens=(counted(details, "cached_tokens") or 0) + read,
+        cached_tokens=cached + read if beside else max(cached, read),
         reasoning_tokens=counted(answer, "reasoning_tokens") or 0,
         cache_write_tokens=written,
         cache_write_1h_tokens=counted(_mapping(members.get("cache_creation")), "ephemeral_1h_input_tokens") or 0,

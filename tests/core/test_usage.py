@@ -30,6 +30,8 @@ READ: list[tuple[Any, Usage | None]] = [
     ({"prompt_tokens": 8, "total_tokens": 8}, Usage(8, 0)),
     (RESPONSES, Usage(36, 87, 3, 2)),
     (ANTHROPIC, Usage(21 + 188 + 5, 393, 5, cache_write_tokens=188)),
+    ({"prompt_tokens": 30, "completion_tokens": 2, **HOUR}, Usage(30, 2, cache_write_tokens=10, cache_write_1h_tokens=6)),
+    ({**OPENAI_CHAT, "cache_read_input_tokens": 8}, Usage(19, 10, 8, 4)),
     ({"input_tokens": 5, **HOUR, "output_tokens": 2}, Usage(15, 2, cache_write_tokens=10, cache_write_1h_tokens=6)),
     ({"input_tokens": 5, "service_tier": "batch"}, Usage(5, 0, service_tier="batch")),
     ({"input_tokens": 5, "service_tier": 7}, Usage(5, 0)),

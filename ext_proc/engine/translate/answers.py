@@ -40,11 +40,20 @@ def to_openai(document: Mapping[str, Any], created: int) -> Document:
         "model": string(document.get("model")),
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
         "usage": usage_to_openai(mapping(document.get("usage"))),
-    }
+    } | tier_to_openai(mapping(document.get("usage")))
+
+
+def tier_to_openai(usage: Mapping[str, Any]) -> Document:
+    """Anthropic says within its usage which tier served a request, OpenAI beside it."""
+    tier = string(usage.get("service_tier"))
+    return {"service_tier": tier} if tier else {}
 
 
 def usage_to_openai(usage: Mapping[str, Any]) -> Document:
-    """Anthropic counts what its cache read and wrote beside the input, OpenAI within it."""
+    """Anthropic counts what its cache read and wrote beside the input, OpenAI within it.
+
+    What OpenAI has no word for and a settlement prices, cache writes, is kept as Anthropic says it.
+    """
     read, written = count(usage.get("cache_read_input_tokens")), count(usage.get("cache_creation_input_tokens"))
     prompt, answer = count(usage.get("input_tokens")) + read + written, count(usage.get("output_tokens"))
     return {
@@ -52,7 +61,15 @@ def usage_to_openai(usage: Mapping[str, Any]) -> Document:
         "completion_tokens": answer,
         "total_tokens": prompt + answer,
         "prompt_tokens_details": {"cached_tokens": read},
-    }
+    } | _writes(written, mapping(usage.get("cache_creation")))
+
+
+def _writes(written: int, by_time: Mapping[str, Any]) -> Document:
+    if not written:
+        return {}
+    hour = count(by_time.get("ephemeral_1h_input_tokens"))
+    kept = {"cache_creation": {"ephemeral_1h_input_tokens": hour}} if hour else {}
+    return {"cache_creation_input_tokens": written, **kept}
 
 
 def to_anthropic(document: Mapping[str, Any]) -> Document:
@@ -76,11 +93,15 @@ def to_anthropic(document: Mapping[str, Any]) -> Document:
         "content": content,
         "stop_reason": STOP.get(string(choice.get("finish_reason")), "end_turn"),
         "stop_sequence": None,
-        "usage": usage_to_anthropic(mapping(document.get("usage"))),
+        "usage": usage_to_anthropic(mapping(document.get("usage")), document.get("service_tier")),
     }
 
 
-def usage_to_anthropic(usage: Mapping[str, Any]) -> Document:
+def usage_to_anthropic(usage: Mapping[str, Any], service_tier: Any = None) -> Document:
+    """service_tier: what stands beside OpenAI's usage.
+
+    What Anthropic has no word for and a settlement prices, reasoning, is kept as OpenAI says it.
+    """
     cached = count(mapping(usage.get("prompt_tokens_details")).get("cached_tokens"))
     prompt = count(usage.get("prompt_tokens"))
     return {
@@ -88,7 +109,12 @@ def usage_to_anthropic(usage: Mapping[str, Any]) -> Document:
         "output_tokens": count(usage.get("completion_tokens")),
         "cache_read_input_tokens": min(cached, prompt),
         "cache_creation_input_tokens": 0,
-    }
+    } | _priced(count(mapping(usage.get("completion_tokens_details")).get("reasoning_tokens")), string(service_tier))
+
+
+def _priced(reasoning: int, tier: str) -> Document:
+    thought = {"completion_tokens_details": {"reasoning_tokens": reasoning}} if reasoning else {}
+    return thought | ({"service_tier": tier} if tier else {})
 
 
 def error_to_openai(document: Mapping[str, Any]) -> Document:

@@ -5,7 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from headrace.ext_proc.core.sse import SseEvent
-from headrace.ext_proc.engine.translate.answers import error_to_anthropic, error_to_openai, usage_to_anthropic, usage_to_openai
+from headrace.ext_proc.engine.translate.answers import (
+    error_to_anthropic,
+    error_to_openai,
+    tier_to_openai,
+    usage_to_anthropic,
+    usage_to_openai,
+)
 from headrace.ext_proc.engine.translate.calls import Call, Calls
 from headrace.ext_proc.engine.translate.values import FINISH, STOP, Document, mapping, mappings, string, text_of
 
@@ -94,8 +100,11 @@ class ToOpenAI:
         if self._done:
             return []
         self._done = True
-        usage = [_data({**self._head, "choices": [], "usage": usage_to_openai(self._usage)})] if self._with_usage else []
-        return [*usage, SseEvent.of("[DONE]")]
+        done = SseEvent.of("[DONE]")
+        if not self._with_usage:
+            return [done]
+        usage = {"usage": usage_to_openai(self._usage), **tier_to_openai(self._usage)}
+        return [_data({**self._head, "choices": [], **usage}), done]
 
     def _chunk(self, delta: Document, finish: str | None = None) -> SseEvent:
         return _data({**self._head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
@@ -128,7 +137,7 @@ class ToAnthropic:
             self._started = True
             yield self._start(document)
         if usage := mapping(document.get("usage")):
-            self._usage = usage_to_anthropic(usage)
+            self._usage = usage_to_anthropic(usage, document.get("service_tier"))
         for choice in mappings(document.get("choices"))[:1]:
             yield from self._delta(mapping(choice.get("delta")))
             if isinstance(finish := choice.get("finish_reason"), str):

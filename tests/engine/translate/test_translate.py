@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from headrace.ext_proc.core.endpoint import Dialect, Endpoint
 from headrace.ext_proc.core.errors import ProtocolError
 from headrace.ext_proc.core.sse import SseEvent, SseParser
+from headrace.ext_proc.core.usage import Usage, UsageMeter, usage_in
 from headrace.ext_proc.engine.translate import TO_ANTHROPIC, TO_OPENAI, Translator, Untranslatable, translator_for
 from headrace.ext_proc.engine.translate.calls import MAX_HELD, Calls
 from headrace.ext_proc.engine.translate.streams import Stream
@@ -244,7 +245,7 @@ def test_an_answer_with_a_tools_call_cached_tokens_and_thought() -> None:
     assert choice["message"]["reasoning_content"] == "hm"
     assert json.loads(choice["message"]["tool_calls"][0]["function"]["arguments"]) == {"at": "it"}
     counts = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
-    assert answer["usage"] == counts | {"prompt_tokens_details": {"cached_tokens": 4}}
+    assert answer["usage"] == counts | {"prompt_tokens_details": {"cached_tokens": 4}, "cache_creation_input_tokens": 2}
     back = TO_OPENAI.answer(answer, 9)
     assert back["content"] == [{"type": "thinking", "thinking": "hm", "signature": ""}, *message["content"][1:]]
     assert back["stop_reason"] == "tool_use"
@@ -256,6 +257,47 @@ def test_an_answer_with_a_tools_call_cached_tokens_and_thought() -> None:
 @pytest.mark.parametrize("reason", ["max_tokens", "model_context_window_exceeded"])
 def test_an_answer_without_room_for_more_is_cut_by_its_length(reason: str) -> None:
     assert TO_ANTHROPIC.answer({"stop_reason": reason}, 9)["choices"][0]["finish_reason"] == "length"
+
+
+THOUGHT = {
+    "prompt_tokens": 100, "completion_tokens": 200, "prompt_tokens_details": {"cached_tokens": 30},
+    "completion_tokens_details": {"reasoning_tokens": 150},
+}  # fmt: skip
+WRITTEN = {
+    "input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 7,
+    "cache_creation": {"ephemeral_1h_input_tokens": 6, "ephemeral_5m_input_tokens": 1}, "service_tier": "priority",
+}  # fmt: skip
+TOLD: list[tuple[Translator, dict[str, Any], Usage]] = [
+    (TO_OPENAI, {"usage": THOUGHT, "service_tier": "priority"}, Usage(100, 200, 30, 150, service_tier="priority")),
+    (TO_OPENAI, {"usage": {"prompt_tokens": 1, "completion_tokens": 2}}, Usage(1, 2)),
+    (TO_ANTHROPIC, {"usage": WRITTEN}, Usage(21, 5, 4, 0, 7, 6, "priority")),
+    (TO_ANTHROPIC, {"usage": {"input_tokens": 1, "output_tokens": 2}}, Usage(1, 2)),
+]
+
+
+@pytest.mark.parametrize(("translator", "said", "usage"), TOLD)
+def test_a_settlement_reads_of_a_translated_answer_what_the_upstream_said(
+    translator: Translator, said: dict[str, Any], usage: Usage
+) -> None:
+    assert usage_in(said) == usage
+    assert usage_in(translator.answer(said, 5)) == usage
+
+
+@pytest.mark.parametrize(("translator", "said", "usage"), TOLD)
+def test_a_settlement_reads_of_a_translated_stream_what_the_upstream_said(
+    translator: Translator, said: dict[str, Any], usage: Usage
+) -> None:
+    events: list[Any] = [{"choices": [], **said}, "[DONE]"]
+    if translator is TO_ANTHROPIC:
+        begun = {**said["usage"], "output_tokens": 1}
+        last = {"output_tokens": said["usage"]["output_tokens"]}
+        events = [{"type": "message_start", "message": {"usage": begun}}, {"type": "message_delta", "usage": last}]
+        events.append({"type": "message_stop"})
+    stream, meter = translator.stream({"stream_options": {"include_usage": True}}, 5), UsageMeter()
+    for one in events:
+        for event in stream.event(SseEvent.of(one if isinstance(one, str) else json.dumps(one))):
+            meter.event(event)
+    assert meter.usage == usage
 
 
 @pytest.mark.parametrize(("status", "kind"), [(400, "invalid_request_error"), (429, "rate_limit_error"), (529, "overloaded_error")])
