@@ -7,7 +7,7 @@ here, the answer is that it may find something.
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence, Set
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 from phonenumbers import (
@@ -131,8 +131,12 @@ class NumberingPlan:
         self._own, self._main = _NationalPrefix(own), _NationalPrefix(main)
         prefixes = (self._code, own.national_prefix_for_parsing, main.national_prefix_for_parsing, own.international_prefix)
         self._prefix = re.compile("|".join(f"(?:{each})" for each in dict.fromkeys(prefixes) if each))
-        self._forms = _forms(main)
-        self._is_main, self._lines = own.id == main.id, _lines_of(code)
+        self._is_main = own.id == main.id
+        self._of_main = main
+
+    @cached_property
+    def _forms(self) -> Sequence["_Form"]:
+        return _forms(self._of_main)
 
     def may_be(self, digits: str) -> bool:
         """Whether digits, prefixes included, that the matcher reads as one number may be one; a plus may stand before them.
@@ -153,10 +157,10 @@ class NumberingPlan:
     def is_certain(self, digits: str) -> bool:
         """Whether they are a line or a mobile of the code's main region, without any prefix, or behind a 0 that is the prefix."""
         if self._prefix.match(digits) is None:
-            return self._lines.are(digits) and self._is_written_without_prefix(digits)
+            return _lines_of(int(self._code)).are(digits) and self._is_written_without_prefix(digits)
         if not self._is_main or self._main.digits != "0" or digits[:1] != "0" or self._abroad.match(digits):
             return False
-        return not self._is(digits) and self._lines.are(digits[1:])
+        return not self._is(digits) and _lines_of(int(self._code)).are(digits[1:])
 
     def may_be_a_line(self, number: str) -> bool:
         """Whether what follows the country's code may be a number; the prefix that is dialled within the country may come first."""
