@@ -86,7 +86,8 @@ def patch(
     in_place: Annotated[bool, typer.Option("--in-place", help="Change the file instead of printing the result.")] = False,
 ) -> None:
     """Put Headrace into a bootstrap you already have: the service's cluster, the filters, the access log, limits and headers.
-    Comments and order stay; running it twice changes nothing. Routes to upstreams, failover and upstreams' credentials are yours to
+    Comments and order stay, and so does a transport_socket of the cluster; running it twice changes nothing. Blanks within {} and
+    indents that differ within the file are written alike. Routes to upstreams, failover and upstreams' credentials are yours to
     write. What was changed, and what is left for you, goes to standard error.
     """
     with told():

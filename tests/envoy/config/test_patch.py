@@ -78,6 +78,19 @@ def test_other_endpoints_replace_the_cluster_and_nothing_else() -> None:
     assert patched(again, other) == (again, Report(notes=report.notes))
 
 
+@pytest.mark.parametrize("key", ["transport_socket", "transportSocket"])
+def test_tls_towards_the_service_stays(key: str) -> None:
+    once, _ = patched(EDGE)
+    tls = "{name: envoy.transport_sockets.tls, typed_config: {'@type': type.googleapis.com/x.UpstreamTlsContext, sni: h}}"
+    with_tls = once.replace("  - name: headrace\n    type:", f"  - name: headrace\n    {key}: {tls}\n    type:")
+    assert with_tls != once
+    assert patched(with_tls)[1].changes == []
+    text, report = patched(with_tls, Attachment((Address(host="10.0.0.7", port=9000),)))
+    assert report.changes == ["cluster headrace"]
+    [ours] = [one for one in YAML(typ="safe").load(text)["static_resources"]["clusters"] if one["name"] == "headrace"]
+    assert ours[key]["typed_config"]["sni"] == "h" and "10.0.0.7" in text
+
+
 def test_a_filter_of_ours_that_somebody_weakened_is_mended_under_its_own_name() -> None:
     once, _ = patched(EDGE)
     weakened = once.replace("failure_mode_allow: false", "failure_mode_allow: true").replace("headrace.ext_proc", "llm")

@@ -6,7 +6,7 @@ from headrace.ext_proc.envoy.config.document import Document
 from headrace.ext_proc.envoy.config.managers import Manager, managers
 from headrace.ext_proc.envoy.config.names import CLUSTER
 from headrace.ext_proc.envoy.config.network import service_cluster
-from headrace.ext_proc.envoy.config.nodes import Node, field, items, line_of
+from headrace.ext_proc.envoy.config.nodes import Node, field, items, key_of, line_of, plain
 from headrace.ext_proc.envoy.config.patch.edit import Editor
 from headrace.ext_proc.envoy.config.patch.listed import ensure
 from headrace.ext_proc.envoy.config.patch.manager import patch_manager
@@ -19,17 +19,30 @@ __all__ = ["Attachment", "Report", "patch"]
 def patch(document: Document, attachment: Attachment) -> Report:
     """Edit the document in place. Twice is the same as once: what is there and as it should be is not touched.
 
-    The cluster and the filters called after Headrace belong to this command; where they differ they are replaced.
+    The cluster and the filters called after Headrace belong to this command; where they differ they are replaced,
+    but for the cluster's transport_socket.
     Raises ConfigError where there is no HTTP connection manager, or one without a router.
     """
     report, editor = Report(), Editor(document)
     for manager in _chosen(document, attachment.listeners):
         patch_manager(document, editor, manager, attachment, report)
     resources = field(document.root, "static_resources")
-    wanted: Any = tree(service_cluster(attachment.service))
-    if ensure(editor, resources, "clusters", wanted, lambda cluster: field(cluster, "name") == CLUSTER):
+    if ensure(editor, resources, "clusters", _cluster(resources, attachment), _is_ours):
         report.changes.append(f"cluster {CLUSTER}")
     return report
+
+
+def _cluster(resources: Node, attachment: Attachment) -> Any:
+    """The service's cluster; a transport_socket that it has stays, for TLS towards the service is the operator's."""
+    wanted: dict[str, Any] = tree(service_cluster(attachment.service))
+    there = next(filter(_is_ours, items(resources, "clusters")), None)
+    if (key := key_of(there, "transport_socket")) is not None:
+        wanted[key] = plain(field(there, "transport_socket"))
+    return wanted
+
+
+def _is_ours(cluster: Node) -> bool:
+    return bool(field(cluster, "name") == CLUSTER)
 
 
 def _chosen(document: Document, names: frozenset[str]) -> list[Manager]:
