@@ -169,7 +169,11 @@ class Desk:
         return change.until_ms
 
     async def _in_force(self, adjustment: Adjustment) -> Adjustment:
-        """From now on; a reset adds to the limit what has been used by now, and ends with the window."""
+        """From now on; a reset adds to the limit what has been used by now, and ends with the window.
+
+        Running requests count as they are reserved, for counters do not tell the two apart. Without them the reset would give less
+        than the limit once they settle; with them it gives besides what they leave unused.
+        """
         now_ms = self._clock.now_ms()
         begun = structs.replace(adjustment, state="in_force", from_ms=now_ms)
         if adjustment.kind != "reset":

@@ -155,6 +155,14 @@ async def test_a_reset_gives_back_what_was_used_and_no_more_when_it_is_done_agai
     assert await office.standing() == (1900, 2900)
 
 
+async def test_a_reset_gives_the_whole_limit_and_what_running_requests_leave_unused(office: Office) -> None:
+    await office.draw("running", 900)
+    await office.desk.request(raised("0", kind="reset"))
+    assert await office.standing() == (900, 1900)
+    assert await office.store.settle("default", "running", {"tokens": 10}, now_ms=office.clock.now)
+    assert await office.standing() == (10, 1900)
+
+
 async def test_thresholds_stay_the_same_share_of_a_raised_limit(office: Office) -> None:
     limit = next(limit for limit in office.desk._limits if limit.name == "team-day")
     slot = limit.slot(Principal(team="blue"), "m", NOON_MS // MINUTE_MS)
