@@ -61,6 +61,29 @@ def _parse_laxly(text: str | bytes) -> Json:
         return None
 
 
+def names_twice(body: bytes) -> bool:
+    """Whether an object in a JSON body names a key twice: what `parse_lenient` reads of it is then not all that stands there."""
+    try:
+        _DISTINCT.decode(body.decode("utf-8-sig", "replace"))
+    except _NamedTwice:
+        return True
+    except (ValueError, RecursionError):
+        pass
+    return False
+
+
+class _NamedTwice(Exception):
+    pass
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise _NamedTwice
+
+
+_DISTINCT = json.JSONDecoder(object_pairs_hook=_distinct)
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     names = "".join(found)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.ext_proc.core.endpoint import Endpoint
-from headrace.ext_proc.core.json_body import written
+from headrace.ext_proc.core.json_body import names_twice, written
 from headrace.ext_proc.core.ports import Offload
 from headrace.ext_proc.core.request import Response
 from headrace.ext_proc.core.session import EndStream
@@ -119,6 +119,8 @@ class Answer:
         except ArgumentsTooLong:
             return TOO_MUCH
         note = self._note(found.unread)
+        if self._strict and not is_lines and names_twice(response.body):
+            return Continue(Edits(body=written(with_members(document, edits) if edits else document)), note=note)
         if not edits:
             return Continue(note=note) if note else PASS
         return Continue(_of_lines(document, edits) if is_lines else Edits(members=edits), note=note)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.ext_proc.core.errors import BodyError
-from headrace.ext_proc.core.json_body import MAX_DEPTH, encode, parse, parse_lenient, put, render
+from headrace.ext_proc.core.json_body import MAX_DEPTH, encode, names_twice, parse, parse_lenient, put, render
 from headrace.ext_proc.core.verdict import SetMember
 
 REFUSED: dict[str, tuple[bytes, str, str]] = {
@@ -195,3 +195,17 @@ def test_an_answer_is_read_as_deep_as_a_request(opening: str, closing: str, made
     assert parse_lenient(nested(MAX_DEPTH)) == json.loads(nested(MAX_DEPTH))
     for depth in (MAX_DEPTH + 1, 900, 3_000, 100_000):  # decoders give up at different depths
         assert parse_lenient(nested(depth)) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "twice"),
+    [
+        (b'{"a": 1, "b": [{"a": 1}]}', False),
+        (b'{"b": [{"a": 1, "\\u0061": NaN}]}', True),
+        (b'\xef\xbb\xbf{"a": 1, "a": 1}', True),
+        (b"no", False),
+        (b"[" * 100_000, False),
+    ],
+)
+def test_a_name_that_comes_twice_is_seen(body: bytes, twice: bool) -> None:
+    assert names_twice(body) is twice

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.ext_proc.core.events import Deliver
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.engine.policy.compile import Policy
 from headrace.ext_proc.engine.warming import warm
@@ -229,6 +230,14 @@ def test_of_a_streams_reasoning_only_the_text_is_in_pieces(scrubbing: Policy) ->
     assert "".join(each.get("text", "") for each in details) == "ask <EMAIL_ADDRESS> now"
     assert all(each | {"text": ""} == {**shared, "text": ""} for each in details[: len(pieces)])
     assert events[len(pieces) : len(pieces) + 2] == sealed
+
+
+@pytest.mark.parametrize("last", ["hi", OTHER])
+def test_what_a_whole_answer_hides_under_a_second_key_is_not_given_out(scrubbing: Policy, last: str) -> None:
+    talk, _ = asked(scrubbing)
+    raw = f'{{"choices": [{{"message": {{"content": "{OTHER}", "content": "{last}"}}}}]}}'.encode()
+    answer = talk.whole_raw(raw)
+    assert isinstance(answer, Deliver) and OTHER.encode() not in answer.data
 
 
 def test_members_that_a_server_adds_are_read_as_streaming(scrubbing: Policy) -> None:
