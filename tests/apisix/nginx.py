@@ -49,11 +49,11 @@ def _configuration(
     """
     location = """
             client_max_body_size 64m; client_body_buffer_size 1m;
-            set $backend '';
+            set $backend ''; set $upstream_uri '';
             access_by_lua_block { plays.%s(conf, servers) }
             header_filter_by_lua_block { plays.header_filter() }
             log_by_lua_block { plays.log() }
-            proxy_http_version 1.1; proxy_buffering off; proxy_pass http://$backend;
+            proxy_http_version 1.1; proxy_buffering off; proxy_pass http://$backend$upstream_uri;
     """
     return f"""
 daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log warn;

@@ -33,7 +33,10 @@ USAGE = {"prompt_tokens": 8, "completion_tokens": 2}
 POLICY = {
     "version": 1,
     "upstreams": {"standard": {"url": "http://127.0.0.1:9001"}},
-    "models": [{"name": "llama-3.3-70b", "price": {"input": 1, "output": 1}, "pools": [{"upstream": "standard"}]}],
+    "models": [
+        {"name": "llama-3.3-70b", "price": {"input": 1, "output": 1}, "pools": [{"upstream": "standard"}]},
+        {"name": "gpt-4o", "pools": [{"upstream": "standard", "model": "gpt 4o eu"}]},
+    ],
     "identity": [{"gateway": {}}],
     "filters": [{"identity": {}}, {"routing": {}}],
 }
@@ -142,6 +145,15 @@ async def test_without_a_consumer_nobody_is_vouched_for(tmp_path: Path) -> None:
         answer = await it.chat(headers={"x-consumer-username": "ada", "headrace.identity": "ada"})
         assert (answer.status_code, answer.headers["x-headrace-reason"]) == (401, "auth.missing")
         assert it.received == 0
+
+
+async def test_a_model_that_takes_the_place_of_azures_deployment_is_in_the_path(tmp_path: Path) -> None:
+    async with gateway(tmp_path, stands=CONSUMER) as it:
+        path = "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21"
+        assert (await it.plain.post(path, json=CHAT)).status_code == 200
+        [received] = it.stand.upstreams[0].received
+        assert received.path == path.replace("gpt-4o", "gpt%204o%20eu")
+        assert json.loads(received.body)["model"] == "gpt 4o eu"
 
 
 LOGS = ["exchange", "route", "reason", "organisation", "model", "ratelimit_limit_tokens"]

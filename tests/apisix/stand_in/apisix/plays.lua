@@ -45,6 +45,7 @@ function _M.plain(conf, servers)
     exit_with(plugin.access(conf, ctx))
     ctx.picked_server = servers[ctx.upstream_id or "standard"]
     ngx.var.backend = ctx.picked_server.host .. ":" .. ctx.picked_server.port
+    ngx.var.upstream_uri = rawget(ctx.var, "upstream_uri") or ""
     exit_with(plugin.before_proxy(conf, ctx))
 end
 
