@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from headrace.ext_proc.stores.link import COOL_DOWN_S
 from tests.e2e.chaos import open_leases, tokens_of
 from tests.e2e.fleet import Fleet, fleet, policy_of
 from tests.e2e.site import until
@@ -97,6 +99,7 @@ def standing_still(store: Server) -> Iterator[None]:
         yield
     finally:
         os.kill(store.pid, signal.SIGCONT)
+        time.sleep(2 * COOL_DOWN_S)  # what a worker holds against a silent store is over then
 
 
 async def test_while_the_store_is_away_workers_admit_their_allowance_and_a_dead_ones_is_lost(running: Fleet, store: Server) -> None:
