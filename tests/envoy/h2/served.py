@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from hpack import Decoder
@@ -109,6 +109,14 @@ class Served:
         return len(self.server._load.tasks), self.server._load.held
 
 
+async def stopped(server: H2Server) -> None:
+    """Under TLS a connection that is closed waits for its peer's last word; who does not say it is not waited for."""
+    await server.stop(0)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            await server._lines.none.wait()
+
+
 @asynccontextmanager
 async def served(handler: Handler = echo, tls: Tls | None = None) -> AsyncIterator[Served]:
     """Nothing may be left of any call when it is over."""
@@ -117,5 +125,5 @@ async def served(handler: Handler = echo, tls: Tls | None = None) -> AsyncIterat
     try:
         yield found
     finally:
-        await found.server.stop(0)
+        await stopped(found.server)
     assert found.load == (0, 0)

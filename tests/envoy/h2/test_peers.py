@@ -15,9 +15,10 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from headrace.ext_proc.envoy.h2.messages import framed
+from headrace.ext_proc.envoy.h2.server import H2Server
 from headrace.ext_proc.envoy.transport import Call, ListenError, Methods, Tls, Transport, listen
 from tests.envoy.h2.certificates import Authority
-from tests.envoy.h2.served import PATH, echo, served
+from tests.envoy.h2.served import PATH, echo, served, stopped
 from tests.transcripts.site import WAIT
 
 GRPC = ("-H", "content-type: application/grpc", "-H", "te: trailers", "-H", "headrace-capabilities: access-log")
@@ -165,7 +166,7 @@ async def test_clients_certificates_are_those_of_the_authority_that_is_there_now
     client = authority.issue("client")
     clients = tmp_path / "clients.pem"
     clients.write_bytes(_read(Authority(tmp_path).path))  # another one
-    server = listen(Transport.H2, METHODS, "127.0.0.1:0", Tls(*authority.issue("server"), str(clients)))
+    server = H2Server(METHODS, "127.0.0.1:0", Tls(*authority.issue("server"), str(clients)))
     await server.start()
     assert server.certificate is not None
     credentials = grpc.ssl_channel_credentials(_read(authority.path), *map(_read, reversed(client)))
@@ -176,7 +177,7 @@ async def test_clients_certificates_are_those_of_the_authority_that_is_there_now
     server.certificate.look()
     async with grpc.aio.secure_channel(f"127.0.0.1:{server.port}", credentials, [("grpc.use_local_subchannel_pool", 1)]) as channel:
         assert await greet(channel) == b"hello"
-    await server.stop(0)
+    await stopped(server)
 
 
 @pytest.mark.parametrize("transport", Transport)
