@@ -105,7 +105,7 @@ async def test_tls_with_a_clients_certificate_and_without(authority: Authority, 
         credentials = grpc.ssl_channel_credentials(_read(authority.path), *(map(_read, reversed(shown)) if shown else ()))
         async with grpc.aio.secure_channel(f"127.0.0.1:{server.port}", credentials) as channel:
             assert await greet(channel) == b"hello"
-        await server.stop(0)
+        await stopped(server)
 
 
 @pytest.mark.parametrize("transport", Transport)
@@ -117,7 +117,7 @@ async def test_without_the_certificate_that_is_asked_for_nobody_is_served(author
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await greet(channel)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-    await server.stop(0)
+    await stopped(server)
 
 
 async def test_under_tls_who_does_not_ask_for_h2_is_not_served(authority: Authority) -> None:
