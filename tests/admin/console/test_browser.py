@@ -11,7 +11,7 @@ from playwright.async_api import Page, expect
 
 from headrace.ext_proc.admin.tokens import Role
 from tests.admin.console.site import CHROMIUM, HOSTILE, Seen, Watched, watched
-from tests.e2e.site import chat
+from tests.e2e.site import chat, until
 
 pytestmark = [
     pytest.mark.e2e,
@@ -80,6 +80,11 @@ async def test_a_prompt_that_is_markup_is_text_in_the_playground(on: Watched) ->
 
 async def test_the_overview_refreshes_itself_and_counts_what_came(on: Watched) -> None:
     async with on.page(Role.VIEWER) as (page, seen):
+
+        async def counted() -> bool:
+            return "model.not_allowed" in await (await page.request.get(f"{on.url}/")).text()
+
+        await until(counted, "the workers' report of the traffic, and a reading of it")
         await page.clock.install()
         await page.goto(f"{on.url}/")
         await page.evaluate("document.querySelector('#live').dataset.old = 'yes'")
