@@ -68,7 +68,7 @@ def is_readable(value: str) -> bool:
     if not base64:
         return True
     end = start + _SAMPLE
-    return BASE64.fullmatch(value, start, end) is not None and bool(_decoded(value[start:end], final=len(value) <= end))
+    return BASE64.fullmatch(value, start) is not None and bool(_decoded(value[start:end], final=len(value) <= end))
 
 
 def _decoded(data: str, *, final: bool = True) -> str | None:

@@ -232,6 +232,13 @@ def test_a_data_url_may_have_any_parameters(redacting: Policy, head: str, blanks
     assert b64decode(data.removeprefix(url)).decode() == long.replace(EMAIL, "<EMAIL_ADDRESS>")
 
 
+@pytest.mark.parametrize("head", ["", "data:text/plain;base64,", "data:text/plain;name=a b;base64,"])
+def test_what_stands_behind_the_base64_of_a_text_is_searched(redacting: Policy, head: str) -> None:
+    url = f"{head}{_b64('lorem ipsum dolor sit ' * 400)}! mail {EMAIL}"
+    sent = Talk(redacting).sent(user([{"type": "file", "file": {"file_data": url}}]))
+    assert EMAIL not in json.dumps(sent)
+
+
 def test_parameters_of_a_data_url_are_searched(redacting: Policy) -> None:
     files = [
         f"data:text/plain;name={EMAIL};base64,{_b64('no')}",
