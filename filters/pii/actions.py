@@ -13,8 +13,15 @@ from headrace.filters.pii.treatment import Treatment
 Substitute = Callable[[Span, str], str]
 """What stands in place of a finding, given the value."""
 
+Step = Callable[[], object]
+"""Called before each substitute: in a thread, it lets others in."""
+
 HASH_BYTES = 8
 """Of an HMAC-SHA256: a million values share one with a chance of one in thirty million."""
+
+
+def nothing() -> None:
+    """The step of the event loop's own work, which is short."""
 
 
 class Blocked(Exception):
@@ -31,13 +38,15 @@ class Substitutes:
     key: of the organisation. Raises Blocked where the finding is to be blocked.
     """
 
-    def __init__(self, treatment: Treatment, placeholders: Placeholders, key: bytes) -> None:
+    def __init__(self, treatment: Treatment, placeholders: Placeholders, key: bytes, step: Step = nothing) -> None:
+        self._step = step
         self._treatment = treatment
         self._placeholders = placeholders
         self._key = key
         self.counts: Counter[str] = Counter()
 
     def __call__(self, span: Span, value: str) -> str:
+        self._step()
         self.counts[span.entity] += 1
         return self._instead(self._treatment.of(span.entity), span.entity, value)
 

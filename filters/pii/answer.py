@@ -67,7 +67,7 @@ class Flows:
 
 
 class Answer:
-    """values: placeholder → value, of this exchange's request. scrubbing: None where answers are not searched.
+    """values: name of a placeholder → value, of this exchange's request. scrubbing: None where answers are not searched.
 
     structured: the request asked for JSON, so the answer's text is JSON, too.
     """

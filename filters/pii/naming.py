@@ -78,8 +78,13 @@ class NamingDetector:
 
     def _read(self, texts: Sequence[str], allowance: Allowance) -> tuple[dict[str, Sequence[Span]], Sequence[str]]:
         """What the models find in `texts`, from memory or the pool, which is asked once; the texts they had no time for."""
-        names = {text: self._memory.name(text) for text in texts if _has_words(text)}
-        known = {text: spans for text, name in names.items() if (spans := self._memory.get(name)) is not None}
+        names: dict[str, bytes] = {}
+        known: dict[str, Sequence[Span]] = {}
+        for text in filter(_has_words, texts):
+            allowance.step()
+            names[text] = name = self._memory.name(text)
+            if (spans := self._memory.get(name)) is not None:
+                known[text] = spans
         unknown = [text for text in names if text not in known]
         try:
             for indices, found in self._pool.batches(unknown, allowance.models_until):

@@ -37,20 +37,20 @@ class Placeholders:
         self._key = key
         self._avoid = avoid
         self._tokens: dict[tuple[str, str], str] = {}
-        self._taken: set[str] = set()
+        self._values: dict[str, str] = {}
 
     def of(self, entity: str, value: str) -> str:
         """The placeholder for `value`; the same one every time."""
         token = self._tokens.get((entity, value))
         if token is None:
             token = self._tokens[entity, value] = self._free(entity, value)
-            self._taken.add(token.lower())
+            self._values[name_of(token)] = value
         return token
 
     def _free(self, entity: str, value: str) -> str:
         for attempt in range(_TRIES):
             token = f"<{entity}_{self._suffix(entity, value, attempt)}>"
-            if token.lower() not in self._avoid and token.lower() not in self._taken:
+            if token.lower() not in self._avoid and name_of(token) not in self._values:
                 return token
         raise RuntimeError("no free placeholder: the request consists of them")
 
@@ -60,11 +60,16 @@ class Placeholders:
 
     @property
     def values(self) -> Mapping[str, str]:
-        """Placeholder → value: what may be restored in this exchange's answer."""
-        return {token: value for (_, value), token in self._tokens.items()}
+        """The name of a placeholder → its value: what may be restored in this exchange's answer."""
+        return self._values
 
     def __len__(self) -> int:
         return len(self._tokens)
+
+
+def name_of(token: str) -> str:
+    """A placeholder without its brackets, in lower case."""
+    return token[1:-1].lower()
 
 
 def tenant_key(secret: bytes, organisation: str) -> bytes:

@@ -6,7 +6,8 @@ with HTML's entities for its brackets; JSON doubles the backslashes, and some se
 
 import json
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Protocol
 
 import regex  # type: ignore[import-untyped]
@@ -45,13 +46,19 @@ _OPENING = regex.compile(r"^(?:\\\\|\\)?(?:<|&lt;|u003c)", _FLAGS)
 
 
 class Tokens:
-    """The placeholders of one exchange, prepared for search: shared by all its channels. json: for text that is JSON."""
+    """The placeholders of one exchange, shared by all its channels. values: name → value. json: for text that is JSON.
+
+    There may be thousands, of which an answer has a few: nothing is prepared for each.
+    """
 
     def __init__(self, values: Mapping[str, str], *, json: bool = False) -> None:
-        self._values = {token[1:-1].lower(): _in_json(value) if json else value for token, value in values.items()}
-        self._sorted = sorted(self._values)
+        self._values = values
         self._spelled = _JSON if json else _PLAIN
         self.json = json
+
+    @cached_property
+    def _sorted(self) -> Sequence[str]:
+        return sorted(self._values)
 
     def at(self, text: str, index: int) -> tuple[int, str] | None:
         """The end and the value of the token that starts at `index`."""
@@ -59,6 +66,8 @@ class Tokens:
         value = self._values.get(_name(match[2])) if match else None
         if match is None or value is None:
             return None
+        if self.json:
+            value = _in_json(value)
         # A backslash before the token alone is not Markdown's: it ends a path.
         return match.end(), value if match[3] else match[1] + value
 
@@ -70,7 +79,7 @@ class Tokens:
         tail = text[index:]
         opening = _OPENING.match(tail)
         if opening is None:
-            return bool(self._sorted)
+            return bool(self._values)
         name = _name(_CUT_ESCAPE.sub("", tail[opening.end() :]))
         place = bisect_left(self._sorted, name)
         return place < len(self._sorted) and self._sorted[place].startswith(name)

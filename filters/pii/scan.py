@@ -20,6 +20,8 @@ from headrace.filters.pii.treatment import Treatment
 # 0.05 ms, and places in it that look as a finding may, which take up to 0.1 ms each.
 INLINE = 8 * 1024
 INLINE_PLACES = 64
+INLINE_FINDINGS = 100
+"""Findings that are replaced on the event loop, at some 6 µs each."""
 SHORT = 200
 """Characters that have no more places than that, nearly: counting them would cost as much as the search of clean ones."""
 
@@ -46,6 +48,11 @@ class Scan:
     def is_empty(self) -> bool:
         """Whether there is nothing to say of the body."""
         return not (self.found or self.in_names or self.undeclared or self.unread or self.unnamed)
+
+    @property
+    def has_many(self) -> bool:
+        """Whether there are more findings than can be dealt with on the event loop."""
+        return sum(len(each.spans) for each in self.found) > INLINE_FINDINGS
 
     @property
     def counts(self) -> Mapping[str, int]:

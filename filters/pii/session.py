@@ -13,8 +13,8 @@ from headrace.ext_proc.core.request import Request, Response
 from headrace.ext_proc.core.session import Session
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.core.verdict import PASS, Reply, Verdict
-from headrace.filters.pii.actions import Substitutes
-from headrace.filters.pii.allowance import ModelsLate, SearchLate
+from headrace.filters.pii.actions import Step, Substitutes, nothing
+from headrace.filters.pii.allowance import ModelsLate, SearchLate, unlimited
 from headrace.filters.pii.answer import Answer, Scrubbing
 from headrace.filters.pii.lateness import allowance_of, too_late
 from headrace.filters.pii.paths import RULES, TOKEN_LISTS
@@ -76,18 +76,22 @@ class PiiSession(Session):
             return too_late(late, self._settings)
         if found.is_empty:
             return PASS
-        reply = refusal(found, searcher.treatment, refuse_undeclared=self._settings.unknown == "refuse")
-        return reply if reply is not None else self._passed(found, request)
-
-    def _passed(self, found: Scan, request: Request) -> Verdict:
-        # What is never restored need not avoid what looks like a placeholder: the client may quote an earlier answer of ours.
-        key, treatment = self._key, self._equipment.requests.treatment
-        placeholders = Placeholders(key, found.look_alikes if self._settings.restore else frozenset())
-        verdict = passed(found, treatment, Substitutes(treatment, placeholders, key), request)
+        if found.has_many:
+            verdict, placeholders = await self._equipment.offload.run(self._decided, found, request, unlimited().step)
+        else:
+            verdict, placeholders = self._decided(found, request)
         if self._settings.restore and placeholders and self._endpoint is not Endpoint.EMBEDDINGS:
             self._placeholders = placeholders
             self.needs |= _ANSWER
         return verdict
+
+    def _decided(self, found: Scan, request: Request, step: Step = nothing) -> tuple[Verdict, Placeholders]:
+        """The verdict, and what stands for values in it. Changes nothing of the session: it may run in a thread."""
+        key, treatment = self._key, self._equipment.requests.treatment
+        # What is never restored need not avoid what looks like a placeholder: the client may quote an earlier answer of ours.
+        placeholders = Placeholders(key, found.look_alikes if self._settings.restore else frozenset())
+        reply = refusal(found, treatment, refuse_undeclared=self._settings.unknown == "refuse")
+        return reply or passed(found, treatment, Substitutes(treatment, placeholders, key, step), request), placeholders
 
     # --- the answer --------------------------------------------------------------------------------------------------------
 

@@ -155,8 +155,7 @@ CHANNELS: Mapping[str, Channel] = {
 
 
 def _answer() -> Answer:
-    values = {TOKEN: RESTORED}
-    return Answer(values, Scrubbing(SEARCHER, Substitutes(SEARCHER.treatment, Placeholders(KEY), KEY)))
+    return Answer(PLACEHOLDERS.values, Scrubbing(SEARCHER, Substitutes(SEARCHER.treatment, Placeholders(KEY), KEY)))
 
 
 def _streamed(channel: Channel, pieces: Sequence[str], cuts: Callable[[bytes], Iterator[bytes]]) -> tuple[str, bytes]:

@@ -8,22 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.filters.pii.placeholders import Placeholders, look_alikes, tenant_key
+from headrace.filters.pii.placeholders import Placeholders, look_alikes, name_of, tenant_key
 from headrace.filters.pii.restore import Restorer, Tokens
 
 KEY = tenant_key(b"secret", "acme")
 
 
-def _holding(*values: tuple[str, str]) -> Placeholders:
-    placeholders = Placeholders(KEY)
-    for entity, value in values:
-        placeholders.of(entity, value)
-    return placeholders
-
-
-HELD = _holding(("EMAIL_ADDRESS", 'jane"\\@example.com'), ("PHONE_NUMBER", "+1 415 555 2671"), ("URL", "http://é.com\n"))
-VALUES = dict(HELD.values)
-TOKENS = list(VALUES)
+HELD = Placeholders(KEY)
+VALUES = HELD.values
+TOKENS = [
+    HELD.of("EMAIL_ADDRESS", 'jane"\\@example.com'),
+    HELD.of("PHONE_NUMBER", "+1 415 555 2671"),
+    HELD.of("URL", "http://é.com\n"),
+]
 _SPELLINGS: list[Callable[[str], str]] = [
     str,
     str.lower,
@@ -105,14 +102,14 @@ def test_without_tokens_everything_passes_at_once() -> None:
 
 def test_a_token_of_another_tenant_is_not_restored() -> None:
     other = Placeholders(tenant_key(b"secret", "other")).of("EMAIL_ADDRESS", 'jane"\\@example.com')
-    assert other not in VALUES
+    assert name_of(other) not in VALUES
     assert restored(Tokens(VALUES), other) == other
 
 
 @pytest.mark.parametrize("value", ['quote " and \\ and \n', "é\u2028", "\ud800", "</script>"])
 def test_arguments_stay_valid_json_when_a_value_is_put_into_them(value: str) -> None:
-    values = _holding(("SECRET", value)).values
-    (token,) = values
+    placeholders = Placeholders(KEY)
+    token, values = placeholders.of("SECRET", value), placeholders.values
     for spelling in (token, token.replace("<", "\\u003c").replace(">", "\\u003e")):
         arguments = restored(Tokens(values, json=True), f'{{"to": "x {spelling}", "path": "C:\\\\u003c"}}')
         assert json.loads(arguments) == {"to": f"x {value}", "path": "C:\\u003c"}
@@ -157,7 +154,7 @@ def test_values_whose_hashes_collide_get_different_placeholders(monkeypatch: pyt
     placeholders = Placeholders(KEY)
     made = [placeholders.of("URL", f"http://{n}.com") for n in range(20)]
     assert len(set(made)) == 20
-    assert [placeholders.values[token] for token in made] == [f"http://{n}.com" for n in range(20)]
+    assert [placeholders.values[name_of(token)] for token in made] == [f"http://{n}.com" for n in range(20)]
 
 
 @given(st.text(max_size=20), st.sampled_from(["URL", "US_SSN", "PHONE_NUMBER"]))
