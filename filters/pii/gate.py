@@ -73,6 +73,7 @@ class Gate:
         self._everything = frozenset(each.key for each in flat)
         self._beyond_ascii = frozenset(own)
         self._scanner = Scanner(flat)
+        self._counted: tuple[str, Places] | None = None
         self._error: hs.error | None = None
         self._is_ready = False
         self._compiling = threading.Thread(target=self._compile, name="headrace-gate")
@@ -111,22 +112,35 @@ class Gate:
         """
         if not self._is_ready:
             self.ready()
-        if text.isascii():
-            return self._scanner.ends(text.encode(), _most(text))
-        if self._beyond_ascii or _folds(text):
+        ends = self._taken(text)
+        if not text.isascii() and (self._beyond_ascii or _folds(text)):
             return None
         encoded = _utf8(text)
-        ends = self._scanner.ends(encoded, _most(text))
-        return ends and list(_characters(encoded, ends))
+        if ends is None:
+            ends = self._scanner.ends(encoded, _most(text))
+        return list(_characters(encoded, ends)) if ends and len(encoded) > len(text) else ends
 
     def count(self, text: str, most: int) -> int | None:
-        """How many places of `text` open a gate; None for more than `most`, and where every gate is open anyway."""
+        """How many places of `text` open a gate; None for more than `most`, and where every gate is open anyway.
+
+        Whoever asks for the places of the same text next is told what was found.
+        """
         if not self._is_ready:
             self.ready()
         if _folds(text):
             return None
         ends = self._scanner.ends(_utf8(text), most)
-        return None if ends is None else len(ends)
+        if ends is None:
+            return None
+        self._counted = text, ends
+        return len(ends)
+
+    def _taken(self, text: str) -> Places | None:
+        """The places of `text` if it was the last to be counted, and has few; what was counted is forgotten: no text is kept."""
+        counted, self._counted = self._counted, None
+        if counted is None or counted[0] is not text or len(counted[1]) > _most(text):
+            return None
+        return counted[1]
 
 
 _NOTHING: frozenset[str] = frozenset()

@@ -2,6 +2,7 @@
 
 import random
 import re
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -62,6 +63,21 @@ def test_where_gates_open_nearly_everywhere_no_places_are_told() -> None:
     assert gate.places(f"{PROSE[0] * 10}123") == [(10 * len(PROSE[0]) + 3, "number")]
     assert gate.places(PROSE[0]) == []
     assert Lookout(gate, "1234" * 1000, None).open(8, 11) == {"number"}
+
+
+_COUNTED = [f"{PROSE[0]}123 456", "Stra\u00dfe 123 \u20ac 456 \ud800 789", PROSE[0], "1234" * 15, "1234" * 1000]
+
+
+@pytest.mark.parametrize("text", _COUNTED)
+def test_places_that_were_counted_are_the_same_and_the_text_is_forgotten(text: str) -> None:
+    gate = _german(r"stra[\x{df}]e")
+    expected = gate.places(text)
+    for counted in (text, f"{text} 777"):
+        gate.count(counted, 10_000)
+        held = sys.getrefcount(text)
+        assert gate.places(text) == expected
+        assert sys.getrefcount(text) == held - (counted is text)
+    assert gate.places(text) == expected
 
 
 # --- patterns that are gates of their own ----------------------------------------------------------------------------------------
