@@ -85,8 +85,8 @@ def _print_json(detector: "MemoDetector", file: str) -> None:
     from headrace.filters.pii.samples import as_json, searched, text_of
 
     lines = _content(file).split("\n")
-    texts = (text_of(line, f"{file}:{number}") for number, line in enumerate(lines[: -1 if not lines[-1] else None], 1))
-    for _, spans in searched(detector, texts):
+    numbered = enumerate(lines[: -1 if not lines[-1] else None], 1)
+    for spans in searched(detector, (text_of(line, f"{file}:{number}") for number, line in numbered)):
         typer.echo(as_json(spans))
 
 

@@ -19,6 +19,7 @@ from headrace.filters.pii.scan import Searcher
 from headrace.filters.pii.segments import ArgumentsTooLong, JsonScrubber, Scrubber
 from headrace.filters.pii.spans import Span
 from headrace.filters.pii.stream import TOO_MUCH, UNREADABLE, StreamRewriter
+from headrace.filters.pii.strings import Text
 
 
 class Scrubbing:
@@ -110,7 +111,7 @@ class Answer:
             return UNREADABLE if self._strict and response.body.strip() else PASS
         try:
             found = texts(document)
-            if self._scrubbing and self._scrubbing.searcher.is_heavy([told.text for told in found.told]):
+            if self._scrubbing and self._scrubbing.searcher.is_heavy([Text(told.path, told.text) for told in found.told]):
                 edits = await offload.run(self._edits, document, found.told)
             else:
                 edits = self._edits(document, found.told)

@@ -3,6 +3,9 @@
 Presidio raises the score of a finding by 0.35, to 0.4 at least, where one of the five words before it, or the one it stands in,
 contains a context word of its recognizer. It takes words from a language model; here a word is a run of letters and digits, and
 those of fewer than three are passed over.
+
+What stands in JSON has the names of its members before it, which count for all of it, as in Presidio's `analyze_dict`; but a
+context word of up to three letters must be a word of a name: `us` is none of `customer_id`.
 """
 
 import re
@@ -16,6 +19,9 @@ LEAST = 0.4
 WORDS_BEFORE = 5
 LEAST_LETTERS = 3
 _WORD = re.compile(r"\w+")
+# A name's words: customer_id, customerId, CUSTOMER-ID, HTTPProxy, staffSSNs.
+_WORD_OF_NAME = re.compile(r"[^\W\d_A-Z]+|[A-Z]+s?(?![^\W\d_A-Z])|[A-Z][^\W\d_A-Z]*")
+_LONG = 4
 
 
 def raised(score: float) -> float:
@@ -24,10 +30,12 @@ def raised(score: float) -> float:
 
 
 class Surroundings:
-    """The words of one segment; read when they are first needed."""
+    """The words of one segment, and of the names of the members that hold it; read when they are first needed."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, about: str = "") -> None:
         self._text = text
+        self._about = about
+        self._names: Sequence[str] | None = None
         self._lower: str | None = None
         self._ends: list[int] | None = None
         self._words: list[str] = []
@@ -37,14 +45,23 @@ class Surroundings:
         if not context:
             return spans
         found = list(spans)
+        if found and self._is_named(context):
+            return [span._replace(score=raised(span.score)) for span in found]
         words = self._present(context) if found else ()
         if not words:
             return found
         return [span._replace(score=raised(span.score)) if self._supports(span.start, words) else span for span in found]
 
     def may_support(self, context: Sequence[str]) -> bool:
-        """Whether one of these words, in lower case, stands in the segment."""
-        return bool(self._present(context))
+        """Whether one of these words, in lower case, stands in the segment, or in a name."""
+        return self._is_named(context) or bool(self._present(context))
+
+    def _is_named(self, context: Sequence[str]) -> bool:
+        if not self._about:
+            return False
+        if self._names is None:
+            self._names = [word.lower() for word in _WORD_OF_NAME.findall(self._about)]
+        return any(word in name if len(word) >= _LONG else word == name for name in self._names for word in context)
 
     def _present(self, context: Sequence[str]) -> Sequence[str]:
         """Without those that stand nowhere in the segment. Beyond ASCII a small letter may depend on the word it stands in."""

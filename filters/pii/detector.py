@@ -72,7 +72,7 @@ class PatternDetector:
     def prepare(self, texts: Iterable[str], allowance: Allowance) -> None:
         """Nothing has to be asked beforehand."""
 
-    def detect(self, text: str, allowance: Allowance | None = None) -> tuple[Span, ...]:
+    def detect(self, text: str, allowance: Allowance | None = None, about: str = "") -> tuple[Span, ...]:
         """Findings by place in the text; they may overlap. Raises DetectionTimeout."""
         if self._gate is None or (places := self._gate.places(text)) == []:
             return ()
@@ -82,32 +82,32 @@ class PatternDetector:
         def search(text: str, start: int, end: int) -> Sequence[Span]:
             allowed.step()
             opened = lookout.open(start, end)
-            return self._found(text[start:end], opened) if opened else ()
+            return self._found(text[start:end], opened, about) if opened else ()
 
         return tuple(findings(text, search, self.size, lookout.last))
 
-    def segment(self, text: str) -> tuple[Span, ...]:
-        return self._found(text, self._gate.open(text)) if self._gate is not None else ()
+    def segment(self, text: str, about: str = "") -> tuple[Span, ...]:
+        return self._found(text, self._gate.open(text), about) if self._gate is not None else ()
 
-    def _found(self, text: str, opened: frozenset[str]) -> tuple[Span, ...]:
+    def _found(self, text: str, opened: frozenset[str], about: str = "") -> tuple[Span, ...]:
         """What the recognizers whose gates are open find in one segment."""
         if not opened:
             return ()
-        found = self._search(text, opened)
+        found = self._search(text, opened, about)
         if _VIEWS in opened:
-            meant = list(self._behind(text))
+            meant = list(self._behind(text, about))
             found = [*outside_escapes(text, found, meant), *meant]
         return through(self._layers, text, without_duplicates(found)) if found else ()
 
-    def _behind(self, text: str) -> Iterator[Span]:
+    def _behind(self, text: str, about: str) -> Iterator[Span]:
         """What is found in the text as it is meant, at its places in the text as it is written."""
         assert self._gate is not None, "only a gate sends here"
         for view in views(text):
-            for span in self._search(view.text, self._gate.open(view.text)):
+            for span in self._search(view.text, self._gate.open(view.text), about):
                 yield view.original(span)
 
-    def _search(self, text: str, opened: frozenset[str]) -> Sequence[Span]:
-        surroundings = Surroundings(text)
+    def _search(self, text: str, opened: frozenset[str], about: str) -> Sequence[Span]:
+        surroundings = Surroundings(text, about)
         kept: list[Span] = []
         for recognizer, least in self._chosen(opened):
             if recognizer.best < least and not surroundings.may_support(recognizer.context):

@@ -1,7 +1,7 @@
 """Findings remembered per text: a chat resends its whole history with every turn."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from os import urandom
@@ -24,9 +24,13 @@ class Memory:
         self._key = urandom(32)
         self._known: OrderedDict[bytes, Sequence[Span]] = OrderedDict()
 
-    def name(self, text: str) -> bytes:
-        """What `text` is remembered under."""
-        return blake2b(text.encode("utf-8", "surrogatepass"), key=self._key, digest_size=16).digest()
+    def name(self, text: str, about: str = "") -> bytes:
+        """What `text` is remembered under, where these names hold it."""
+        data = text.encode("utf-8", "surrogatepass")
+        if not about:
+            return blake2b(data, key=self._key, digest_size=16).digest()
+        names = about.encode("utf-8", "surrogatepass")
+        return blake2b(b"%d:%b%b" % (len(names), names, data), key=self._key, digest_size=16, person=b"named").digest()
 
     def get(self, name: bytes) -> Sequence[Span] | None:
         spans = self._known.get(name)
@@ -73,29 +77,29 @@ class MemoDetector:
         """As Detector."""
         return self._detector.beginnings
 
-    def recall(self, text: str) -> Sequence[Span] | None:
-        """The findings in `text` if it was searched lately, else None."""
-        return self._memory.get(self._memory.name(text))
+    def recall(self, text: str, about: str = "") -> Sequence[Span] | None:
+        """The findings in `text` if it was searched lately, else None. about: as Detector."""
+        return self._memory.get(self._memory.name(text, about))
 
     def places(self, text: str, most: int) -> int | None:
         """As Detector."""
         return self._detector.places(text, most)
 
-    def prepare(self, texts: Sequence[str], allowance: Allowance) -> None:
+    def prepare(self, texts: Iterable[tuple[str, str]], allowance: Allowance) -> None:
         """Before several texts are searched by a detector that waits: asks other processes once for what is new in all of them.
 
-        Raises DetectionTimeout.
+        texts: each with the names that hold it. Raises DetectionTimeout.
         """
-        self._detector.prepare([text for text in texts if self.recall(text) is None], allowance)
+        self._detector.prepare([text for text, about in texts if self.recall(text, about) is None], allowance)
 
-    def detect(self, text: str, allowance: Allowance | None = None) -> Sequence[Span]:
-        """Findings by place in the text; they may overlap. Raises DetectionTimeout."""
-        name = self._memory.name(text)
+    def detect(self, text: str, allowance: Allowance | None = None, about: str = "") -> Sequence[Span]:
+        """Findings by place in the text; they may overlap. about: as Detector. Raises DetectionTimeout."""
+        name = self._memory.name(text, about)
         spans = self._memory.get(name)
         if spans is None:
             allowed = allowance or unlimited()
             before = allowed.unnamed
-            spans = self._detector.detect(text, allowed)
+            spans = self._detector.detect(text, allowed, about)
             if allowed.unnamed == before:
                 self._memory.keep(name, spans)
         return spans

@@ -46,27 +46,27 @@ class NamingDetector:
         if left and not allowance.lenient:  # else they are counted where they are searched without
             raise ModelsLate
 
-    def detect(self, text: str, allowance: Allowance | None = None) -> tuple[Span, ...]:
+    def detect(self, text: str, allowance: Allowance | None = None, about: str = "") -> tuple[Span, ...]:
         """Raises DetectionTimeout, ModelUnusable."""
         allowed = allowance or unlimited()
         named = self._named(windows(text, self.size, allowed.step), allowed)
 
         def search(window: str) -> Sequence[Span]:
             allowed.step()
-            return self._fused(window, named, allowed)
+            return self._fused(window, named, allowed, about)
 
         return tuple(findings(text, searching(search), self.size))
 
-    def segment(self, text: str) -> tuple[Span, ...]:
+    def segment(self, text: str, about: str = "") -> tuple[Span, ...]:
         """Raises DetectionTimeout, ModelUnusable."""
-        return self._fused(text, {}, unlimited())
+        return self._fused(text, {}, unlimited(), about)
 
-    def _fused(self, text: str, named: Mapping[str, Sequence[Span]], allowance: Allowance) -> tuple[Span, ...]:
+    def _fused(self, text: str, named: Mapping[str, Sequence[Span]], allowance: Allowance, about: str) -> tuple[Span, ...]:
         found = named.get(text)
         if found is None:
             found = self._named([text], allowance).get(text, ())
         wanted = [span for span in found if span.score >= self._thresholds.get(span.entity, _NEVER)]
-        fused = fuse(text, self._patterns.segment(text), wanted, places=PLACE in self._thresholds)
+        fused = fuse(text, self._patterns.segment(text, about), wanted, places=PLACE in self._thresholds)
         return through(self._layers, text, fused)
 
     def _named(self, texts: Sequence[str], allowance: Allowance) -> dict[str, Sequence[Span]]:

@@ -163,7 +163,7 @@ RESPONSES: Rules = {
     "tool_choice": _TOOL,
     "text": {"format": {**_words("type", "name", "strict"), "description": _TEXT, "schema": _SCHEMA}, "verbosity": _WORD},
     "reasoning": _words("effort", "summary", "generate_summary"),
-    "prompt": {"id": _FILE, "version": _WORD, "variables": {OTHERS: _RESPONSES_PART}},
+    "prompt": {"id": _FILE, "version": _WORD, "variables": {OTHERS: {**_RESPONSES_PART, "": _FREE}}},
 }
 
 _SOURCE: Rules = {**_words("type", "media_type"), "file_id": _FILE, "data": _MEDIA, "url": _MEDIA}

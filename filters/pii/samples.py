@@ -1,7 +1,7 @@
 """What a policy's detector finds in samples: plain text, JSON, JSON lines."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from headrace.filters.pii.memo import MemoDetector
 from headrace.filters.pii.plan import Plan, detector_for, plan, warm
 from headrace.filters.pii.settings import PiiSettings
 from headrace.filters.pii.spans import Span
-from headrace.filters.pii.strings import Kind, collect, spelled
+from headrace.filters.pii.strings import Kind, Text, collect, spelled
 
 AT_ONCE = 4
 """Texts searched at once: enough to keep two models' processes busy."""
@@ -50,28 +50,28 @@ def detector_of(plan: Plan) -> MemoDetector:
     return detector_for(plan)
 
 
-def text_of(line: str, where: str) -> str:
+def text_of(line: str, where: str) -> Text:
     """The member `text` of a line; `where` names it in errors. Raises BadLine."""
     document = _document(line, where)
     if not isinstance(document, dict) or not isinstance(document.get("text"), str):
         raise BadLine(f'{where}: no object with a text, such as {{"text": "write to jane@example.com"}}')
-    return str(document["text"])
+    return Text((), str(document["text"]))
 
 
-def searched(detector: MemoDetector, texts: Iterator[str]) -> Iterator[tuple[str, Sequence[Span]]]:
-    """Each text with its findings, in order; some at once. Raises DetectionTimeout, ModelUnusable."""
+def searched(detector: MemoDetector, texts: Iterable[Text]) -> Iterator[Sequence[Span]]:
+    """The findings in each text, in order; some are searched at once. Raises DetectionTimeout, ModelUnusable."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield from pool.map(lambda text: (text, detector.detect(text)), texts)
+        yield from pool.map(lambda each: detector.detect(each.text, about=each.about), texts)
 
 
 def samples(detector: MemoDetector, content: str, name: str) -> Iterator[Sample]:
     """Every text of a file: the strings of JSON (by its name's ending), else the lines' text as one. Raises BadLine."""
     places = list(_texts(content, name))
-    for (place, _), (text, spans) in zip(places, searched(detector, iter([text for _, text in places])), strict=True):
-        yield Sample(place, text, spans)
+    for (place, text), spans in zip(places, searched(detector, [text for _, text in places]), strict=True):
+        yield Sample(place, text.text, spans)
 
 
-def _texts(content: str, name: str) -> Iterator[tuple[str, str]]:
+def _texts(content: str, name: str) -> Iterator[tuple[str, Text]]:
     if name.endswith(".jsonl"):
         for number, line in enumerate(content.splitlines(), 1):
             if line.strip():
@@ -79,7 +79,7 @@ def _texts(content: str, name: str) -> Iterator[tuple[str, str]]:
     elif name.endswith(".json"):
         yield from _strings(_document(content, name), "")
     else:
-        yield "", content
+        yield "", Text((), content)
 
 
 def _document(text: str, where: str) -> Any:
@@ -89,9 +89,9 @@ def _document(text: str, where: str) -> Any:
         raise BadLine(f"{where}: {error}") from None
 
 
-def _strings(document: Any, prefix: str) -> Iterator[tuple[str, str]]:
+def _strings(document: Any, prefix: str) -> Iterator[tuple[str, Text]]:
     for each in collect(document, Kind.FREE).texts:
-        yield f"{prefix}{spelled(each.path)}", each.text
+        yield f"{prefix}{spelled(each.path)}", each
 
 
 def as_json(spans: Sequence[Span]) -> str:

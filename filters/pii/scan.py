@@ -82,18 +82,18 @@ class Searcher:
         collected = collect(document, rules)
         pieces = list(_pieces(collected))
         names = "\n".join(collected.names)
-        if self.is_heavy([names, *[text.text for text, _ in pieces]]):
+        if self.is_heavy([Text((), names), *[text for text, _ in pieces]]):
             try:
                 return await offload.run(self._search, collected, pieces, names, allowed)
             finally:
                 allowed.end()
         return self._search(collected, pieces, names, Allowance(courteous=False))
 
-    def is_heavy(self, texts: Sequence[str]) -> bool:
+    def is_heavy(self, texts: Sequence[Text]) -> bool:
         """Whether searching what is not remembered of `texts` would hold up the event loop."""
-        if not self.detector.waits and sum(map(len, texts)) <= SHORT:
+        if not self.detector.waits and sum(len(each.text) for each in texts) <= SHORT:
             return False
-        new = [text for text in texts if self.detector.recall(text) is None]
+        new = [each.text for each in texts if self.detector.recall(each.text, each.about) is None]
         if self.detector.waits:
             return any(new)
         size = sum(map(len, new))
@@ -117,7 +117,7 @@ class Searcher:
 
     def _search(self, collected: Collected, pieces: Sequence[Piece], names: str, allowance: Allowance) -> Scan:
         if self.detector.waits:
-            self.detector.prepare([names, *(text.text for text, _ in pieces)], allowance)
+            self.detector.prepare([(names, ""), *((text.text, text.about) for text, _ in pieces)], allowance)
         found = list(self._found(pieces, allowance))
         in_names = list(self._in_names(collected, names, allowance)) if names else []
         scan = Scan(found, in_names, collected.undeclared, collected.unread, unnamed=allowance.unnamed)
@@ -133,7 +133,7 @@ class Searcher:
                 yield Found(text, spans, outer)
 
     def _spans(self, text: Text, allowance: Allowance) -> Sequence[Span]:
-        spans = self.detector.detect(text.text, allowance)
+        spans = self.detector.detect(text.text, allowance, text.about)
         if not spans and text.kind is not Kind.EMBEDDED:
             return ()
         if text.kind is Kind.LINK:

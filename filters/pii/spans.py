@@ -47,11 +47,14 @@ class Detector(Protocol):
         """Before several texts are searched: whoever asks other processes asks once for all of them. Raises DetectionTimeout."""
         ...
 
-    def detect(self, text: str, allowance: "Allowance | None" = None) -> tuple[Span, ...]:
-        """Findings by place in the text; they may overlap. allowance: absent, there is no limit. Raises DetectionTimeout."""
+    def detect(self, text: str, allowance: "Allowance | None" = None, about: str = "") -> tuple[Span, ...]:
+        """Findings by place in the text; they may overlap. Raises DetectionTimeout.
+
+        allowance: absent, there is no limit. about: the names of the members that hold the text.
+        """
         ...
 
-    def segment(self, text: str) -> tuple[Span, ...]:
+    def segment(self, text: str, about: str = "") -> tuple[Span, ...]:
         """Findings in one segment, as a stream cuts them. Raises DetectionTimeout."""
         ...
 

@@ -48,6 +48,7 @@ OTHERS, OF_TYPE = "**", "?"
 _NO_RULES: Rules = {}
 # What no name, id or model needs a second look for. Longer, or with other characters, it is text, wherever it stands.
 _WORD = re.compile(r"[A-Za-z0-9_.:/#$\-]{0,256}")
+_READ_AS = {Kind.EMBEDDED: Kind.EMBEDDED, Kind.LINK: Kind.LINK, Kind.FREE: Kind.FREE, Kind.UNKNOWN: Kind.FREE}
 # A number below a million has six digits or fewer; it is nobody's card, and seldom a telephone number.
 _LEAST_NUMBER = 1_000_000
 # Shorter, base64 is searched as it stands, too: a card's number is base64 as well.
@@ -55,11 +56,16 @@ _LEAST_BYTES = 64
 
 
 class Text(Struct, frozen=True, gc=False):  # a prompt has hundreds
-    """A string (or a number, spelled) at `path`. `kind`: TEXT, LINK, EMBEDDED, or MEDIA for one to be searched decoded."""
+    """A string (or a number, spelled) at `path`. `kind`: TEXT, LINK, EMBEDDED, MEDIA for one to be searched decoded, or FREE."""
 
     path: Path
     text: str
     kind: Kind = Kind.TEXT
+
+    @property
+    def about(self) -> str:
+        """The names that whoever wrote the text gave to what holds it; they say what it is, as words before it do in prose."""
+        return last_names(self.path) if self.kind is Kind.FREE else ""
 
 
 @dataclass(slots=True)
@@ -100,7 +106,7 @@ def _visit(found: Collected, value: Any, path: Path, rule: Rule) -> None:
             else:
                 _visit(found, item, (*path, index), rule)
     elif rule is Kind.FREE and kind is int and abs(value) >= _LEAST_NUMBER:
-        found.texts.append(Text(path, str(value)))
+        found.texts.append(Text(path, str(value), Kind.FREE))
 
 
 def _members(found: Collected, members: dict[str, Any], path: Path, rule: Rule) -> None:
@@ -146,7 +152,7 @@ def _string(found: Collected, value: str, path: Path, rule: Rule) -> None:
     elif kind is Kind.CREDENTIAL or (kind is Kind.REFERENCE and is_word(value)):
         found.count_unread(path)
     else:
-        found.texts.append(Text(path, value, kind if kind in (Kind.EMBEDDED, Kind.LINK) else Kind.TEXT))
+        found.texts.append(Text(path, value, _READ_AS.get(kind, Kind.TEXT) if isinstance(kind, Kind) else Kind.TEXT))
 
 
 def _media(found: Collected, value: str, path: Path) -> None:

@@ -171,11 +171,11 @@ class Counting(PatternDetector):
         self.asked = 0
         self.begun, self.gate = threading.Event(), threading.Event()
 
-    def detect(self, text: str, allowance: Allowance | None = None) -> tuple[Span, ...]:
+    def detect(self, text: str, allowance: Allowance | None = None, about: str = "") -> tuple[Span, ...]:
         self.asked += 1
         self.begun.set()
         assert self.gate.wait(30)
-        return super().detect(text, allowance)
+        return super().detect(text, allowance, about)
 
 
 PARTS = [f"part {index} of the text is written to {index}@example.com" for index in range(400)]
@@ -205,7 +205,7 @@ async def test_a_search_ends_when_its_caller_does_not_wait_any_longer() -> None:
 
 async def test_a_text_that_patterns_take_too_long_for_is_refused_as_too_long() -> None:
     class Late(PatternDetector):
-        def detect(self, text: str, allowance: Allowance | None = None) -> tuple[Span, ...]:
+        def detect(self, text: str, allowance: Allowance | None = None, about: str = "") -> tuple[Span, ...]:
             raise SearchLate
 
     verdict = await asked(MemoDetector(Late({"EMAIL_ADDRESS": 0.4})), "hi", timeout_ms=2500)
@@ -216,7 +216,7 @@ async def test_a_text_that_patterns_take_too_long_for_is_refused_as_too_long() -
 
 async def test_any_other_failure_is_the_guards() -> None:
     class Broken(PatternDetector):
-        def detect(self, text: str, allowance: Allowance | None = None) -> tuple[Span, ...]:
+        def detect(self, text: str, allowance: Allowance | None = None, about: str = "") -> tuple[Span, ...]:
             raise DetectionTimeout
 
     with pytest.raises(DetectionTimeout):
