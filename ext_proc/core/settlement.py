@@ -20,6 +20,7 @@ class Finished(Struct, frozen=True):
 
     metadata: what we returned under the namespace `headrace`. usage: what the gateway read of the provider's `usage`, flat.
     status: what the caller got, 0 for nothing. reached_upstream: an upstream had the request, whatever became of it then.
+    discarded: an upstream had answered, and the gateway put a reply of its own in the answer's place.
     start_ms: epoch milliseconds. upstream: who answered; empty where the gateway does not say. answer_bytes: of the answer's body
     that went to the caller; 0 also where the gateway does not say.
     """
@@ -33,6 +34,7 @@ class Finished(Struct, frozen=True):
     start_ms: int = 0
     upstream: str = ""
     answer_bytes: int = 0
+    discarded: bool = False
 
 
 READ = ("exchange", "settle", "lease", "route", CANDIDATES)
@@ -58,7 +60,7 @@ def _effects(entry: Finished, sizes: StreamSizes) -> Sequence[Effect]:
     context = _context(exchange, terms, entry) | how
     if terms.most is None:
         return [Settle("", None, usage, terms.price, context=context)]
-    if usage is None and costs_nothing(entry.status, reached_upstream=entry.reached_upstream):
+    if usage is None and not entry.discarded and costs_nothing(entry.status, reached_upstream=entry.reached_upstream):
         return [Release(terms.organisation, exchange, context)]
     return [Settle(terms.organisation, exchange, usage, terms.price, terms.most, context)]
 

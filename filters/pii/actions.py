@@ -14,7 +14,7 @@ Substitute = Callable[[Span, str], str]
 """What stands in place of a finding, given the value."""
 
 Step = Callable[[], object]
-"""Called before each substitute: in a thread, it lets others in."""
+"""Called before each substitute, or each segment: in a thread, it lets others in."""
 
 HASH_BYTES = 8
 """Of an HMAC-SHA256: a million values share one with a chance of one in thirty million."""

@@ -1,6 +1,7 @@
 """The answer's side of one exchange: restores what the request's placeholders stand for, scrubs what the model came up with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from headrace.ext_proc.core.endpoint import Endpoint
@@ -11,6 +12,7 @@ from headrace.ext_proc.core.session import EndStream
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.core.verdict import PASS, Continue, Edits, Json, Reply, SetMember, Verdict
 from headrace.filters.pii.actions import Blocked, Substitutes
+from headrace.filters.pii.allowance import Allowance, unlimited
 from headrace.filters.pii.answers import Beside, Piece, Then, Told, changes, json_lines, logprobs_of, texts, with_members
 from headrace.filters.pii.channels import SHAPES
 from headrace.filters.pii.restore import Restorer, TextFlow, Tokens
@@ -23,22 +25,38 @@ from headrace.filters.pii.strings import Text
 
 
 class Scrubbing:
-    """What happens to findings in an answer."""
+    """What happens to findings in an answer. within: what a search that leaves the event loop may take."""
 
-    def __init__(self, searcher: Searcher, substitute: Substitutes, *, closed: bool = True) -> None:
+    def __init__(
+        self, searcher: Searcher, substitute: Substitutes, *, closed: bool = True, within: Callable[[], Allowance] = unlimited
+    ) -> None:
         self.searcher = searcher
         self.substitute = substitute
+        self._within = within
+        self._allowance = Allowance(courteous=False)
         self.strict = searcher.treatment.changes
         """Whether a finding may be replaced, or stop the answer: then nothing goes out that was not searched."""
         self.closed = closed
         """Whether events that the API does not define end a stream."""
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """While a thread searches: it lets others in, and stops when its time is over or nobody waits for it any longer."""
+        self._allowance = self._within()
+        try:
+            yield
+        finally:
+            self._allowance.end()
+
     def flow(self, json: bool) -> TextFlow:
-        flow = JsonScrubber(self._json) if json else Scrubber(self.searcher, self.substitute)
+        flow = JsonScrubber(self._json) if json else Scrubber(self.searcher, self.substitute, self._step)
         return flow if self.strict else Beside(flow)
 
+    def _step(self) -> None:
+        self._allowance.step()
+
     def _json(self, text: str) -> str:
-        found, in_names = self.searcher.json(text)
+        found, in_names = self.searcher.json(text, self._allowance)
         named = [Span(0, len(text), entity, 1.0) for entity, _ in in_names]
         if any(not self.searcher.treatment.leaves(span.entity) for span in named):  # where a name cannot be replaced, all of it is
             return self.substitute.whole(text, named)
@@ -112,7 +130,8 @@ class Answer:
         try:
             found = texts(document)
             if self._scrubbing and self._scrubbing.searcher.is_heavy([Text(told.path, told.text) for told in found.told]):
-                edits = await offload.run(self._edits, document, found.told)
+                with self._scrubbing.away():
+                    edits = await offload.run(self._edits, document, found.told)
             else:
                 edits = self._edits(document, found.told)
         except Blocked as blocked:

@@ -108,11 +108,11 @@ class Searcher:
             left -= found
         return False
 
-    def json(self, text: str) -> tuple[Sequence[Found], Sequence[tuple[str, Path]]]:
+    def json(self, text: str, allowance: Allowance) -> tuple[Sequence[Found], Sequence[tuple[str, Path]]]:
         """Findings in JSON that a model wrote, and entities in names of its members. Raises DetectionTimeout."""
         collected = Collected([Text((), text, Kind.EMBEDDED)])
         pieces = list(_pieces(collected))
-        result = self._search(collected, pieces, "\n".join(collected.names), unlimited())
+        result = self._search(collected, pieces, "\n".join(collected.names), allowance)
         return result.found, result.in_names
 
     def _search(self, collected: Collected, pieces: Sequence[Piece], names: str, allowance: Allowance) -> Scan:

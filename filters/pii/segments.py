@@ -1,22 +1,27 @@
 """Text of an answer that comes in pieces, scrubbed segment by segment: the same however it was cut."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from headrace.filters.pii.actions import Substitute
+from headrace.filters.pii.actions import Step, Substitute, nothing
 from headrace.filters.pii.cutter import Cutter, Segment, searching
 from headrace.filters.pii.rewriting import substituted
 from headrace.filters.pii.scan import Searcher
+from headrace.filters.pii.spans import Span
 
 
 class Scrubber:
     """A TextFlow that replaces findings. Holds back one segment, as long as the detector's are; of that, the words before the first
     with which a finding may begin are given out, where the detector knows them.
 
-    Where a finding stops the answer, nothing of its segment is given out, however the text is cut.
+    Where a finding stops the answer, nothing of its segment is given out, however the text is cut. step: called before each segment.
     """
 
-    def __init__(self, searcher: Searcher, substitute: Substitute) -> None:
-        self._cutter = Cutter(searching(searcher.detector.segment), searcher.detector.size)
+    def __init__(self, searcher: Searcher, substitute: Substitute, step: Step = nothing) -> None:
+        def search(segment: str) -> Sequence[Span]:
+            step()
+            return searcher.detector.segment(segment)
+
+        self._cutter = Cutter(searching(search), searcher.detector.size)
         self._apart = searcher.treatment.apart
         self._substitute = substitute
         self._beginnings = None if searcher.treatment.blocks else searcher.detector.beginnings

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from headrace.ext_proc.core.effects import Effect, Outcome, Record
@@ -129,7 +130,8 @@ class PiiSession(Session):
         searcher, key = self._equipment.answers, self._key
         # Its own placeholders, which nothing restores: the model came up with the value, or it would stand for itself.
         substitute = Substitutes(searcher.treatment, Placeholders(key), key)
-        return Scrubbing(searcher, substitute, closed=self._settings.unknown_events == "refuse")
+        closed = self._settings.unknown_events == "refuse"
+        return Scrubbing(searcher, substitute, closed=closed, within=partial(allowance_of, self._settings))
 
 
 def asks_for_json(document: Any) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from anthropic import APIStatusError, AsyncAnthropic
 from openai import AsyncOpenAI
 
-from tests.e2e.site import CHAT, MESSAGES, Site, chat, running_site
+from tests.e2e.site import CHAT, MESSAGES, WATCHED, Site, chat, running_site
 from tests.e2e.test_upstream_failures import closed_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
@@ -59,6 +59,10 @@ async def test_an_answer_over_the_limit_is_asked_for_once() -> None:
             answer = await site.post(caller, chat())
             assert told(answer) == (502, "server_error", "response.too_large")
             assert answer.headers["x-should-retry"] == "false"
+            watched = await site.caller(WATCHED)
+            for paying, answered in ((caller, answer), (watched, await site.post(watched, chat()))):
+                assert (await site.settlement(answered))["outcome"] == "kept"
+                assert await site.spent(paying) > 0
             claude = await site.client.post(
                 MESSAGES, json=CLAUDE | {"messages": [{"role": "user", "content": "hi"}]}, headers=caller.headers
             )

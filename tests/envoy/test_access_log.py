@@ -24,7 +24,7 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 4}
 
 def entry(
     *, told: dict[str, Any] | None = TOLD, usage: dict[str, Any] | None = USAGE, status: int | None = 200, reached: bool = True,
-    flags: Any = None, first_byte: bool = True,
+    flags: Any = None, first_byte: bool = True, details: str = "via_upstream",
 ) -> Any:  # fmt: skip
     spaces = {"headrace": told, "headrace.usage": usage, "envoy.other": {"x": 1}}
     structs = {name: EnvoyStruct.from_dict(values) for name, values in spaces.items() if values is not None}
@@ -37,7 +37,7 @@ def entry(
         response_flags=flags,
         upstream_cluster="standard",
     )
-    response = log_data.HttpResponseProperties(response_code=status, response_code_details="via_upstream")
+    response = log_data.HttpResponseProperties(response_code=status, response_code_details=details)
     return log_data.HttpAccessLogEntry(common_properties=common, response=response)
 
 
@@ -69,6 +69,25 @@ def test_an_entry_of_a_request_that_nobody_answered() -> None:
 def test_an_empty_entry() -> None:
     found = finished(pb.HTTPAccessLogEntry())
     assert (found.metadata, found.status, found.reached_upstream, found.start_ms) == ({}, 0, False, 0)
+
+
+@pytest.mark.parametrize(
+    ("details", "reached", "discarded"),
+    [
+        ("response_payload_too_large", True, True),
+        ("ext_proc_error_gRPC_error_14{connection_termination}", True, True),
+        ("ext_proc_error_per-message_timeout_exceeded", False, False),
+        ("upstream_reset_before_response_started{connection_termination}", True, False),
+        ("response_timeout", True, False),
+        ("via_upstream", True, False),
+    ],
+)
+def test_an_answer_that_the_gateway_threw_away_is_paid_for(details: str, reached: bool, discarded: bool) -> None:
+    built = entry(usage=None, status=500, reached=reached, details=details)
+    assert read(built).discarded is discarded
+    (effect,) = received(built)
+    assert isinstance(effect, Settle if discarded else Release)
+    assert not isinstance(effect, Settle) or effect.usage is None
 
 
 FLAGS = [

@@ -1,16 +1,29 @@
-"""Thousands of findings in one request: what is made of them holds up no other request."""
+"""Thousands of findings in one request or answer: what is made of them holds up no other request."""
 
 import asyncio
+import json
 import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import pytest
 
+from headrace.ext_proc.core.headers import Headers
+from headrace.ext_proc.core.request import Response
+from headrace.ext_proc.core.verdict import Continue
+from headrace.ext_proc.engine.offload import ThreadOffload
 from headrace.filters.pii.actions import Substitutes
-from headrace.filters.pii.scan import INLINE_FINDINGS
+from headrace.filters.pii.allowance import Allowance, SearchLate, unlimited
+from headrace.filters.pii.answer import Answer, Scrubbing
+from headrace.filters.pii.detector import PatternDetector
+from headrace.filters.pii.memo import MemoDetector
+from headrace.filters.pii.placeholders import Placeholders
+from headrace.filters.pii.scan import INLINE_FINDINGS, Searcher
 from headrace.filters.pii.spans import Span
+from headrace.filters.pii.treatment import Treatment
 from tests.filters.compiled import Inline
 
 from .driver import Talk, policy, user
@@ -48,11 +61,76 @@ def test_many_are_replaced_in_a_thread(tmp_path: Path, threads: set[bool], numbe
     assert threads == {on_the_loop}
     tokens = TOKEN.findall(sent)
     assert len(set(tokens)) == number and sent == ", ".join(tokens)
-    answer = {"choices": [{"index": 0, "message": {"role": "assistant", "content": f"{tokens[-1]} and {tokens[0].lower()}"}}]}
-    told = talk.whole(answer)["choices"][0]["message"]["content"]
+    told = talk.whole(_answer(f"{tokens[-1]} and {tokens[0].lower()}"))["choices"][0]["message"]["content"]
     assert told == f"{addresses[-1]} and {addresses[0]}"
 
 
 def test_so_is_refused_what_may_not_leave(tmp_path: Path) -> None:
     refused = Talk(policy(tmp_path, "request: block")).refused(user(", ".join(_addresses(INLINE_FINDINGS + 1))))
     assert refused.status == 400 and b"EMAIL_ADDRESS" in refused.body
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------------------
+
+
+def _answer(text: str) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]}
+
+
+def _response(text: str) -> Response:
+    document = _answer(text)
+    response = Response(200, Headers([]), is_stream=False)
+    response.body, response.document = json.dumps(document).encode(), document
+    return response
+
+
+@pytest.mark.parametrize(("number", "away"), [(2, False), (2_000, True)])
+async def test_a_long_answer_is_searched_in_a_thread_that_lets_others_in(
+    monkeypatch: pytest.MonkeyPatch, number: int, away: bool
+) -> None:
+    stepped: set[bool] = set()
+    usual = Allowance.step
+
+    def step(self: Allowance) -> None:
+        stepped.add(self.courteous)
+        usual(self)
+
+    monkeypatch.setattr(Allowance, "step", step)
+    verdict = await Answer({}, _scrubbing()).whole(_response(", ".join(_addresses(number))), ThreadOffload())
+    assert isinstance(verdict, Continue) and verdict.note == {"findings": {"EMAIL_ADDRESS": number}}
+    assert stepped == {away}
+
+
+async def test_its_search_ends_with_its_time() -> None:
+    late = Answer({}, _scrubbing(lambda: Allowance(until=monotonic())))
+    with pytest.raises(SearchLate):
+        await late.whole(_response(", ".join(_addresses(2_000))), ThreadOffload())
+
+
+async def test_its_search_ends_when_nobody_waits_for_it_any_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, gate, ended = threading.Event(), threading.Event(), threading.Event()
+    usual = Allowance.step
+
+    def step(self: Allowance) -> None:
+        begun.set()
+        gate.wait(30)
+        try:
+            usual(self)
+        except SearchLate:
+            ended.set()
+            raise
+
+    monkeypatch.setattr(Allowance, "step", step)
+    search = asyncio.create_task(Answer({}, _scrubbing()).whole(_response(", ".join(_addresses(2_000))), ThreadOffload()))
+    assert await asyncio.to_thread(begun.wait, 30)
+    search.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await search
+    gate.set()
+    assert await asyncio.to_thread(ended.wait, 30)
+
+
+def _scrubbing(within: Callable[[], Allowance] = unlimited) -> Scrubbing:
+    treatment = Treatment("redact", "off")
+    searcher = Searcher(MemoDetector(PatternDetector({"EMAIL_ADDRESS": 0.4})), treatment)
+    return Scrubbing(searcher, Substitutes(treatment, Placeholders(b"k" * 32), b"k" * 32), within=within)
