@@ -13,7 +13,7 @@ class Scrubber:
     """A TextFlow that replaces findings. Holds back one segment, as long as the detector's are; of that, the words before the first
     with which a finding may begin are given out, where the detector knows them.
 
-    Where a finding stops the answer, nothing of its segment is given out, however the text is cut. step: called before each segment.
+    Where a finding stops the answer, nothing of its segment is given out, however the text is cut. step: called for each segment.
     """
 
     def __init__(self, searcher: Searcher, substitute: Substitute, step: Step = nothing) -> None:
