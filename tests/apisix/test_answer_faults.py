@@ -93,7 +93,7 @@ async def test_the_rest_of_a_stream_passes_where_it_may(name: str, ai: bool, fau
 async def test_a_whole_answer_is_a_503(name: str, ai: bool, faulty: Stand) -> None:
     faulty.upstream.answer, faulty.peer.play = answers, failing(Reading.WHOLE, FAULTS[name])
     answer = await faulty.post(ai=ai)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "gateway.unavailable")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "gateway.unchecked")
 
 
 @NAMES

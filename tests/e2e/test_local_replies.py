@@ -11,7 +11,7 @@ import pytest
 from anthropic import APIStatusError, AsyncAnthropic
 from openai import AsyncOpenAI
 
-from tests.e2e.site import CHAT, MESSAGES, WATCHED, Site, chat, running_site
+from tests.e2e.site import CHAT, MESSAGES, WATCHED, Site, chain, chat, running_site
 from tests.e2e.test_upstream_failures import closed_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
@@ -79,6 +79,21 @@ async def test_a_service_that_is_dead() -> None:
                 await claude.messages.create(model="claude-opus-4", max_tokens=5, messages=[{"role": "user", "content": "hi"}])
         assert refused.value.status_code == 500
         assert isinstance(refused.value.body, dict) and refused.value.body["error"]["code"] == "gateway.unavailable"
+
+
+async def test_a_service_that_dies_while_the_model_server_answers() -> None:
+    """Nobody may say that the request was not sent on: it was, and it is paid for."""
+    async with running_site(workers=2, filters=chain(pii={"response": "redact"})) as site:
+        caller = await site.caller()
+        asked = asyncio.create_task(site.post(caller, chat(), x_simulate="delay=2500"))
+        await site.standard.books.until(lambda books: bool(books.running))
+        for slot in site.stack.service.slots:
+            await slot.kill()
+        answer = await asked
+        assert told(answer) == (500, "server_error", "gateway.unchecked")
+        assert "not passed on" in answer.json()["error"]["message"]
+        await site.pools_idle()
+        assert await site.spent(caller) > 0
 
 
 async def test_an_upstream_that_is_down_tells_its_exchange() -> None:

@@ -14,6 +14,7 @@ WHEN_BROKEN = frozenset(
         "budget.failed",
         "budget.unavailable",
         "gateway.unavailable",
+        "gateway.unchecked",
         "identity.failed",
         "pii.failed",
         "pii.too_long",

@@ -82,7 +82,7 @@ local function first_piece(conf, ctx, headers)
     if type(reading) == "table" then
         return refuse(ctx, reading)
     elseif not fine and not passes_on(conf, ctx, err) then
-        return failed(ctx, "gateway.unavailable")
+        return failed(ctx, "gateway.unchecked")
     end
     ctx.headrace_reading = reading
     if reading == nil then
@@ -97,7 +97,7 @@ local function whole(conf, ctx, body)
         if passes_on(conf, ctx, err) then
             return nil, body
         end
-        return failed(ctx, "gateway.unavailable")
+        return failed(ctx, "gateway.unchecked")
     elseif answer.refusal then
         return refuse(ctx, answer.refusal)
     end

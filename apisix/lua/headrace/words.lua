@@ -4,6 +4,7 @@ local _M = {}
 
 local MESSAGES = {
     ["gateway.unavailable"] = "The gateway could not check your request, so it was not sent on. Please try again.",
+    ["gateway.unchecked"] = "The gateway could not check the model server's answer, so it was not passed on. Please try again.",
     ["gateway.cut"] = "The gateway could not check the rest of this answer, so it ends here.",
     ["body.too_large"] = "The request body is larger than this gateway accepts.",
     ["gateway.misconfigured"] = "The gateway's configuration would let this answer pass unchecked, so the request was not sent on.",

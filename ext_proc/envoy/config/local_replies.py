@@ -36,6 +36,12 @@ class Kind:
 KINDS: Final = (
     Kind("response.code == 413", 413, "body.too_large", "The request body is larger than this gateway accepts."),
     Kind(
+        "response.code_details.startsWith('ext_proc_error') && has(upstream.address)",
+        500,
+        "gateway.unchecked",
+        "The gateway could not check the model server's answer, so it was not passed on. Please try again.",
+    ),
+    Kind(
         "response.code_details.startsWith('ext_proc_error')",
         500,
         "gateway.unavailable",
