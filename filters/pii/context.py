@@ -4,8 +4,8 @@ Presidio raises the score of a finding by 0.35, to 0.4 at least, where one of th
 contains a context word of its recognizer. It takes words from a language model; here a word is a run of letters and digits, and
 those of fewer than three are passed over.
 
-What stands in JSON has the names of its members before it, which count for all of it, as in Presidio's `analyze_dict`; but a
-context word of up to three letters must be a word of a name: `us` is none of `customer_id`.
+What stands in JSON has the names of its members before it, as in Presidio's `analyze_dict`; but a context word of up to three
+letters must be a word of a name (`us` is none of `customer_id`), and names are as far from a finding as other words before it.
 """
 
 import re
@@ -45,12 +45,11 @@ class Surroundings:
         if not context:
             return spans
         found = list(spans)
-        if found and self._is_named(context):
-            return [span._replace(score=raised(span.score)) for span in found]
+        named = bool(found) and self._is_named(context)
         words = self._present(context) if found else ()
-        if not words:
+        if not (words or named):
             return found
-        return [span._replace(score=raised(span.score)) if self._supports(span.start, words) else span for span in found]
+        return [span._replace(score=raised(span.score)) if self._supports(span.start, words, named) else span for span in found]
 
     def may_support(self, context: Sequence[str]) -> bool:
         """Whether one of these words, in lower case, stands in the segment, or in a name."""
@@ -71,8 +70,9 @@ class Surroundings:
             self._lower = self._text.lower()
         return [word for word in context if word in self._lower]
 
-    def _supports(self, start: int, context: Sequence[str]) -> bool:
-        return any(word in near for near in self._near(start) for word in context)
+    def _supports(self, start: int, context: Sequence[str], named: bool) -> bool:
+        near = list(self._near(start))
+        return (named and len(near) <= WORDS_BEFORE) or any(word in each for each in near for word in context)
 
     def _near(self, start: int) -> Iterator[str]:
         """The word at `start`, or the one behind it, and those before; from there backwards."""

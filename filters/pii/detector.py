@@ -82,7 +82,7 @@ class PatternDetector:
         def search(text: str, start: int, end: int) -> Sequence[Span]:
             allowed.step()
             opened = lookout.open(start, end)
-            return self._found(text[start:end], opened, about) if opened else ()
+            return self._found(text[start:end], opened, about if start == 0 else "") if opened else ()
 
         return tuple(findings(text, search, self.size, lookout.last))
 

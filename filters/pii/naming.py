@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from headrace.filters.pii.allowance import Allowance, ModelsLate, unlimited
-from headrace.filters.pii.cutter import findings, searching, windows
+from headrace.filters.pii.cutter import findings, windows
 from headrace.filters.pii.fusion import fuse
 from headrace.filters.pii.layers import Layer, through
 from headrace.filters.pii.memo import Memory
@@ -51,11 +51,11 @@ class NamingDetector:
         allowed = allowance or unlimited()
         named = self._named(windows(text, self.size, allowed.step), allowed)
 
-        def search(window: str) -> Sequence[Span]:
+        def search(text: str, start: int, end: int) -> Sequence[Span]:
             allowed.step()
-            return self._fused(window, named, allowed, about)
+            return self._fused(text[start:end], named, allowed, about if start == 0 else "")
 
-        return tuple(findings(text, searching(search), self.size))
+        return tuple(findings(text, search, self.size))
 
     def segment(self, text: str, about: str = "") -> tuple[Span, ...]:
         """Raises DetectionTimeout, ModelUnusable."""

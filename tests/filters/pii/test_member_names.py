@@ -153,6 +153,22 @@ def test_a_name_is_read_word_by_word(name: str, words: list[str]) -> None:
     assert not surroundings.may_support(("us", "ice"))
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (f"{ACCOUNT}", 1),
+        (f"it is {ACCOUNT}, or {PASSPORT}", 2),
+        (f"the number they wrote: {ACCOUNT}", 1),
+        (f"nobody could tell what number they wrote down: {ACCOUNT}", 0),
+        (f"{ACCOUNT}. " + "The mill stood still all winter, and nobody asked why it did. " * 3 + ACCOUNT, 1),
+    ],
+)
+def test_a_name_is_as_far_away_as_other_words_before_a_finding(text: str, found: int) -> None:
+    spans = [span for span in CONTEXT.detect(text, about="account") if span.entity == "US_BANK_NUMBER"]
+    assert len(spans) == found
+    assert len(spans) == len([span for span in CONTEXT.detect(f"account: {text}") if span.entity == "US_BANK_NUMBER"])
+
+
 def test_what_is_remembered_is_remembered_by_its_name() -> None:
     memo = MemoDetector(CONTEXT)
     assert memo.detect(SSN) == () == memo.detect(SSN, about="order")
