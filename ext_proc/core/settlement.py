@@ -20,7 +20,7 @@ class Finished(Struct, frozen=True):
 
     metadata: what we returned under the namespace `headrace`. usage: what the gateway read of the provider's `usage`, flat.
     status: what the caller got, 0 for nothing. reached_upstream: an upstream had the request, whatever became of it then.
-    discarded: a reply of the gateway's own stands in the place of an answer that it could not read, or check.
+    discarded: the upstream's answer was more than the gateway reads whole; the status is that of its own reply.
     start_ms: epoch milliseconds. upstream: who answered; empty where the gateway does not say. answer_bytes: of the answer's body
     that went to the caller; 0 also where the gateway does not say.
     """

@@ -17,8 +17,8 @@ METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 USAGE_NAMESPACE = "headrace.usage"
 """Where our Envoy configuration has json_to_metadata and sse_to_metadata write the provider's usage."""
 
-# An answer that was too large for Envoy to read whole; one whose ext_proc stream broke, or was not answered in time.
-_DISCARDING = ("response_payload_too_large", "ext_proc_error")
+_TOO_LARGE = "response_payload_too_large"
+"""Envoy's word for an answer that a filter of its own wanted to read whole, as `json_to_metadata` does for its usage."""
 
 USAGE = (
     "prompt_tokens",
@@ -56,19 +56,18 @@ class AccessLog:
 def finished(entry: pb.HTTPAccessLogEntry) -> Finished:
     """The entry in the core's terms."""
     common, response = entry.common_properties, entry.response
-    reached = _reached_upstream(common, response.response_code.value)
     metadata = common.metadata.filter_metadata
     return Finished(
         metadata=_texts(metadata[NAMESPACE]) if NAMESPACE in metadata else {},
         usage=_values(metadata[USAGE_NAMESPACE]) if USAGE_NAMESPACE in metadata else {},
         status=response.response_code.value,
-        reached_upstream=reached,
+        reached_upstream=_reached_upstream(common, response.response_code.value),
         duration_ms=_milliseconds(common.duration),
         first_byte_ms=_first_byte(common),
         start_ms=common.start_time.seconds * 1000 + common.start_time.nanos // 1_000_000,
         upstream=common.upstream_cluster,
         answer_bytes=response.response_body_bytes,
-        discarded=reached and response.response_code_details.startswith(_DISCARDING),
+        discarded=response.response_code_details == _TOO_LARGE,
     )
 
 

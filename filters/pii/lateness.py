@@ -27,10 +27,18 @@ WAITERS = 8
 
 
 def allowance_of(settings: PiiSettings) -> Allowance:
-    """What a search that begins now may take."""
+    """What a search of a request that begins now may take."""
     now = monotonic()
-    until = now + settings.timeout_ms / 1000 * WITHIN
-    return Allowance(until, now + _models_ms(settings) / 1000, settings.on_model_timeout == "patterns")
+    return Allowance(now + _seconds(settings), now + _models_ms(settings) / 1000, settings.on_model_timeout == "patterns")
+
+
+def answers_allowance_of(settings: PiiSettings) -> Allowance:
+    """The same for an answer, in which models read everything or the search fails: no record says what they had no time for."""
+    return Allowance(monotonic() + _seconds(settings))
+
+
+def _seconds(settings: PiiSettings) -> float:
+    return settings.timeout_ms / 1000 * WITHIN
 
 
 def _models_ms(settings: PiiSettings) -> float:

@@ -91,7 +91,7 @@ class Searcher:
 
     def is_heavy(self, texts: Sequence[Text]) -> bool:
         """Whether searching what is not remembered of `texts` would hold up the event loop."""
-        if not self.detector.waits and sum(len(each.text) for each in texts) <= SHORT:
+        if not self.detector.waits and sum([len(each.text) for each in texts]) <= SHORT:
             return False
         new = [each.text for each in texts if self.detector.recall(each.text, each.about) is None]
         if self.detector.waits:

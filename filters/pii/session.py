@@ -17,7 +17,7 @@ from headrace.ext_proc.core.verdict import PASS, Reply, Verdict
 from headrace.filters.pii.actions import Step, Substitutes, nothing
 from headrace.filters.pii.allowance import ModelsLate, SearchLate, unlimited
 from headrace.filters.pii.answer import Answer, Scrubbing
-from headrace.filters.pii.lateness import allowance_of, too_late
+from headrace.filters.pii.lateness import allowance_of, answers_allowance_of, too_late
 from headrace.filters.pii.paths import RULES, TOKEN_LISTS
 from headrace.filters.pii.placeholders import Placeholders, tenant_key
 from headrace.filters.pii.scan import Scan, Searcher
@@ -131,7 +131,7 @@ class PiiSession(Session):
         # Its own placeholders, which nothing restores: the model came up with the value, or it would stand for itself.
         substitute = Substitutes(searcher.treatment, Placeholders(key), key)
         closed = self._settings.unknown_events == "refuse"
-        return Scrubbing(searcher, substitute, closed=closed, within=partial(allowance_of, self._settings))
+        return Scrubbing(searcher, substitute, closed=closed, within=partial(answers_allowance_of, self._settings))
 
 
 def asks_for_json(document: Any) -> bool:

@@ -19,7 +19,7 @@ from headrace.ext_proc.engine.policy.problems import PolicyErrors
 from headrace.filters.pii import PiiFilter, allowance
 from headrace.filters.pii.allowance import Allowance, ModelsLate, SearchLate
 from headrace.filters.pii.detector import PatternDetector
-from headrace.filters.pii.lateness import allowance_of, waiting_room
+from headrace.filters.pii.lateness import allowance_of, answers_allowance_of, waiting_room
 from headrace.filters.pii.memo import MemoDetector
 from headrace.filters.pii.models.batches import cut, sizes
 from headrace.filters.pii.models.desk import Desk, NoneFree
@@ -352,3 +352,11 @@ def test_a_short_text_is_read_while_long_ones_have_every_worker_they_may() -> No
         assert len(made.find([NAME] * 200)) == 200
     finally:
         made.close()
+
+
+def test_an_answer_s_models_read_everything_or_its_search_fails() -> None:
+    """What they had no time for would be in no record, whatever the policy says of requests."""
+    settings = PiiSettings.model_validate({"timeout_ms": 3000, "model_timeout_ms": 10, "on_model_timeout": "patterns"})
+    asked, answered = allowance_of(settings), answers_allowance_of(settings)
+    assert asked.lenient and asked.models_until < asked.until <= answered.until < answered.models_until
+    assert not answered.lenient

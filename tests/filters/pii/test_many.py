@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -84,9 +84,16 @@ def _response(text: str) -> Response:
     return response
 
 
+@pytest.fixture
+def offload() -> Iterator[ThreadOffload]:
+    made = ThreadOffload()
+    yield made
+    made.close()
+
+
 @pytest.mark.parametrize(("number", "away"), [(2, False), (2_000, True)])
 async def test_a_long_answer_is_searched_in_a_thread_that_lets_others_in(
-    monkeypatch: pytest.MonkeyPatch, number: int, away: bool
+    monkeypatch: pytest.MonkeyPatch, offload: ThreadOffload, number: int, away: bool
 ) -> None:
     stepped: set[bool] = set()
     usual = Allowance.step
@@ -96,18 +103,18 @@ async def test_a_long_answer_is_searched_in_a_thread_that_lets_others_in(
         usual(self)
 
     monkeypatch.setattr(Allowance, "step", step)
-    verdict = await Answer({}, _scrubbing()).whole(_response(", ".join(_addresses(number))), ThreadOffload())
+    verdict = await Answer({}, _scrubbing()).whole(_response(", ".join(_addresses(number))), offload)
     assert isinstance(verdict, Continue) and verdict.note == {"findings": {"EMAIL_ADDRESS": number}}
     assert stepped == {away}
 
 
-async def test_its_search_ends_with_its_time() -> None:
+async def test_its_search_ends_with_its_time(offload: ThreadOffload) -> None:
     late = Answer({}, _scrubbing(lambda: Allowance(until=monotonic())))
     with pytest.raises(SearchLate):
-        await late.whole(_response(", ".join(_addresses(2_000))), ThreadOffload())
+        await late.whole(_response(", ".join(_addresses(2_000))), offload)
 
 
-async def test_its_search_ends_when_nobody_waits_for_it_any_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_its_search_ends_when_nobody_waits_for_it_any_longer(monkeypatch: pytest.MonkeyPatch, offload: ThreadOffload) -> None:
     begun, gate, ended = threading.Event(), threading.Event(), threading.Event()
     usual = Allowance.step
 
@@ -121,7 +128,7 @@ async def test_its_search_ends_when_nobody_waits_for_it_any_longer(monkeypatch: 
             raise
 
     monkeypatch.setattr(Allowance, "step", step)
-    search = asyncio.create_task(Answer({}, _scrubbing()).whole(_response(", ".join(_addresses(2_000))), ThreadOffload()))
+    search = asyncio.create_task(Answer({}, _scrubbing()).whole(_response(", ".join(_addresses(2_000))), offload))
     assert await asyncio.to_thread(begun.wait, 30)
     search.cancel()
     with pytest.raises(asyncio.CancelledError):
