@@ -18,7 +18,7 @@ from headrace.filters.pii.lookout import Lookout
 from headrace.filters.pii.parts import parts
 from headrace.filters.pii.presidio import finders
 from headrace.filters.pii.recognizers import Finder, best_of
-from headrace.filters.pii.spans import Span, without_duplicates
+from headrace.filters.pii.spans import LongTexts, Named, Span, without_duplicates
 from headrace.filters.pii.views import HINTS, outside_escapes, views
 
 
@@ -26,7 +26,7 @@ class PatternDetector:
     """Finds what `recognizers` do (by default Presidio's own) for `thresholds`: entity to the score a finding must reach.
 
     context: whether context words raise scores. decode: whether encoded text is searched decoded, too. layers: what findings go
-    through at the end. size: how long segments are.
+    through at the end. size: how long segments are. long_texts: who searches several texts that are long together.
     """
 
     waits = False
@@ -40,8 +40,10 @@ class PatternDetector:
         decode: bool = False,
         layers: Sequence[Layer] = (),
         size: Size = USUAL,
+        long_texts: LongTexts | None = None,
     ) -> None:
         self.size = size
+        self._long_texts = long_texts
         self._context = context
         self._layers = layers
         known = finders() if recognizers is None else recognizers
@@ -69,8 +71,21 @@ class PatternDetector:
         """As Detector: what opens a gate."""
         return 0 if self._gate is None else self._gate.count(text, most)
 
-    def prepare(self, texts: Iterable[str], allowance: Allowance) -> None:
-        """Nothing has to be asked beforehand."""
+    def detect_all(self, texts: Sequence[Named], allowance: Allowance) -> Iterator[Sequence[Span]]:
+        """As Detector."""
+        found = self._long_texts.find(texts, allowance, whole=True) if self._long_texts and is_long(texts) else None
+        if found is not None:
+            yield from found
+            return
+        for text, about in texts:
+            allowance.step()
+            yield self.detect(text, allowance, about)
+
+    def segments(self, texts: Sequence[str], allowance: Allowance) -> Mapping[str, Sequence[Span]]:
+        """Findings in texts that are segments each, of those for which they are had at once. Raises DetectionTimeout."""
+        named = [(text, "") for text in texts]
+        found = self._long_texts.find(named, allowance, whole=False) if self._long_texts and is_long(named) else None
+        return {} if found is None else dict(zip(texts, found, strict=True))
 
     def detect(self, text: str, allowance: Allowance | None = None, about: str = "") -> tuple[Span, ...]:
         """Findings by place in the text; they may overlap. Raises DetectionTimeout."""
@@ -121,6 +136,15 @@ class PatternDetector:
     def _choose(self, opened: frozenset[str]) -> Sequence[tuple[Finder, float]]:
         """The recognizers of these names, in order, each with the score that its findings must reach."""
         return [(recognizer, least) for name, recognizer, least in self._running if name in opened]
+
+
+LONG = 16 * 1024
+"""Characters, beyond which texts are long: dense personal data takes some 50 ms then."""
+
+
+def is_long(texts: Sequence[Named]) -> bool:
+    """Whether a search of them all would hold up others."""
+    return sum([len(text) for text, _ in texts]) > LONG
 
 
 _NEVER = 2.0

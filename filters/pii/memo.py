@@ -1,7 +1,7 @@
 """Findings remembered per text: a chat resends its whole history with every turn."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from os import urandom
@@ -9,7 +9,7 @@ from os import urandom
 from headrace.filters.pii.allowance import Allowance, unlimited
 from headrace.filters.pii.beginnings import Beginnings
 from headrace.filters.pii.cutter import Size
-from headrace.filters.pii.spans import Detector, Span
+from headrace.filters.pii.spans import Detector, Named, Span
 
 # Entries and findings together, of about 200 bytes each: some 10 megabytes a worker.
 SIZE = 65_536
@@ -85,12 +85,24 @@ class MemoDetector:
         """As Detector."""
         return self._detector.places(text, most)
 
-    def prepare(self, texts: Iterable[tuple[str, str]], allowance: Allowance) -> None:
-        """Before several texts are searched by a detector that waits: asks other processes once for what is new in all of them.
-
-        texts: each with the names that hold it. Raises DetectionTimeout.
-        """
-        self._detector.prepare([text for text, about in texts if self.recall(text, about) is None], allowance)
+    def detect_all(self, texts: Sequence[Named], allowance: Allowance) -> Mapping[Named, Sequence[Span]]:
+        """The findings in each text; what is new in all of them is searched together. Raises DetectionTimeout."""
+        known: dict[Named, Sequence[Span]] = {}
+        new: dict[Named, bytes] = {}
+        for each in texts:
+            name = self._memory.name(*each)
+            spans = self._memory.get(name)
+            if spans is None:
+                new[each] = name
+            else:
+                known[each] = spans
+        before = allowance.unnamed
+        for (each, name), spans in zip(new.items(), self._detector.detect_all(list(new), allowance), strict=True):
+            known[each] = spans
+            if allowance.unnamed == before:
+                self._memory.keep(name, spans)
+            before = allowance.unnamed
+        return known
 
     def detect(self, text: str, allowance: Allowance | None = None, about: str = "") -> Sequence[Span]:
         """Findings by place in the text; they may overlap. about: as Detector. Raises DetectionTimeout."""

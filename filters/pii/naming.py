@@ -1,15 +1,19 @@
 """Patterns and models together: the detector of a policy that asks for names, places or organisations."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from headrace.filters.pii.allowance import Allowance, ModelsLate, unlimited
 from headrace.filters.pii.cutter import findings, windows
+from headrace.filters.pii.detector import PatternDetector
 from headrace.filters.pii.fusion import fuse
 from headrace.filters.pii.layers import Layer, through
 from headrace.filters.pii.memo import Memory
 from headrace.filters.pii.models.pool import ModelPool
 from headrace.filters.pii.places import PLACE
-from headrace.filters.pii.spans import Detector, Span
+from headrace.filters.pii.spans import Named, Span
+
+Found = Mapping[str, Sequence[Span]]
+"""Text of a segment → its findings."""
 
 
 class NamingDetector:
@@ -21,7 +25,9 @@ class NamingDetector:
     waits = True
     beginnings = None
 
-    def __init__(self, patterns: Detector, pool: ModelPool, thresholds: Mapping[str, float], layers: Sequence[Layer] = ()) -> None:
+    def __init__(
+        self, patterns: PatternDetector, pool: ModelPool, thresholds: Mapping[str, float], layers: Sequence[Layer] = ()
+    ) -> None:
         self._patterns = patterns
         self._pool = pool
         self._thresholds = dict(thresholds)
@@ -37,37 +43,51 @@ class NamingDetector:
         """As Detector; of what models may find nothing is said."""
         return self._patterns.places(text, most)
 
-    def prepare(self, texts: Iterable[str], allowance: Allowance) -> None:
-        """Has the models read what is new to them in all of `texts`, so that every process has work.
-
-        Raises ModelsLate, DetectionTimeout, ModelUnusable.
-        """
-        left = self._read([window for text in texts for window in windows(text, self.size, allowance.step)], allowance)[1]
-        if left and not allowance.lenient:  # else they are counted where they are searched without
+    def detect_all(self, texts: Sequence[Named], allowance: Allowance) -> Iterator[Sequence[Span]]:
+        """As Detector: the models are asked once for all, so that every process has work. Raises ModelsLate, ModelUnusable, too."""
+        cut = [windows(text, self.size, allowance.step) for text, _ in texts]
+        named, left = self._read([window for each in cut for window in each], allowance)
+        if left and not allowance.lenient:
             raise ModelsLate
+        known = {**dict.fromkeys(left, ()), **named}
+        searched = self._patterns.segments([window for each in cut for window in each], allowance)
+        unread = frozenset(left)
+        for each, own in zip(texts, cut, strict=True):
+            if unread:
+                allowance.unread(sum(len(window) for window in own if window in unread))
+            yield self._detect(each, known, searched, allowance)
 
     def detect(self, text: str, allowance: Allowance | None = None, about: str = "") -> tuple[Span, ...]:
         """Raises DetectionTimeout, ModelUnusable."""
         allowed = allowance or unlimited()
         named = self._named(windows(text, self.size, allowed.step), allowed)
+        return self._detect((text, about), named, {}, allowed)
+
+    def _detect(self, named: Named, known: Found, searched: Found, allowance: Allowance) -> tuple[Span, ...]:
+        """known: what models find in windows; searched: what patterns do, where no names hold them."""
 
         def search(text: str, start: int, end: int) -> Sequence[Span]:
-            allowed.step()
-            return self._fused(text[start:end], named, allowed, about if start == 0 else "")
+            allowance.step()
+            window, names = text[start:end], about if start == 0 else ""
+            found = None if names else searched.get(window)
+            if found is None:
+                found = self._patterns.segment(window, names)
+            return self._fused(window, found, known, allowance)
 
+        text, about = named
         return tuple(findings(text, search, self.size))
 
     def segment(self, text: str, about: str = "") -> tuple[Span, ...]:
         """Raises DetectionTimeout, ModelUnusable."""
-        return self._fused(text, {}, unlimited(), about)
+        return self._fused(text, self._patterns.segment(text, about), {}, unlimited())
 
-    def _fused(self, text: str, named: Mapping[str, Sequence[Span]], allowance: Allowance, about: str) -> tuple[Span, ...]:
-        found = named.get(text)
-        if found is None:
-            found = self._named([text], allowance).get(text, ())
-        wanted = [span for span in found if span.score >= self._thresholds.get(span.entity, _NEVER)]
-        fused = fuse(text, self._patterns.segment(text, about), wanted, places=PLACE in self._thresholds)
-        return through(self._layers, text, fused)
+    def _fused(self, text: str, found: Sequence[Span], known: Found, allowance: Allowance) -> tuple[Span, ...]:
+        """found: by patterns, in this one segment. known: what models find in some."""
+        named = known.get(text)
+        if named is None:
+            named = self._named([text], allowance).get(text, ())
+        wanted = [span for span in named if span.score >= self._thresholds.get(span.entity, _NEVER)]
+        return through(self._layers, text, fuse(text, found, wanted, places=PLACE in self._thresholds))
 
     def _named(self, texts: Sequence[str], allowance: Allowance) -> dict[str, Sequence[Span]]:
         """What the models find in each of `texts`. Raises ModelsLate."""

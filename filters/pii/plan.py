@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headrace.ext_proc.engine.policy.problems import Where, suggestion
 from headrace.filters.pii.cutter import WORDS, Size
@@ -12,7 +13,10 @@ from headrace.filters.pii.memo import MemoDetector
 from headrace.filters.pii.models.names import NONE, Model, UnknownModel, default_models, entities_of, model_of
 from headrace.filters.pii.models.pool import ModelUnusable, pool_for
 from headrace.filters.pii.settings import PiiSettings, Recognizer
-from headrace.filters.pii.spans import DetectionTimeout
+from headrace.filters.pii.spans import DetectionTimeout, LongTexts
+
+if TYPE_CHECKING:
+    from headrace.filters.pii.detector import PatternDetector
 
 Report = Callable[[Where, str], None]
 """Takes a place in the settings and what is wrong there, and what would be right."""
@@ -88,23 +92,34 @@ _WARMED = frozenset({"EmailRecognizer", "UrlRecognizer", "PHONE_NUMBER"})
 @lru_cache(maxsize=8)
 def detector_for(plan: Plan) -> MemoDetector:
     """Shared by policy revisions, and by overrides that change something else: building one takes a quarter of a second."""
-    from headrace.filters.pii.detector import PatternDetector  # imports Presidio
     from headrace.filters.pii.layers import layers_of
+    from headrace.filters.pii.long_texts.patterns import PatternsOfLongTexts, search_process
     from headrace.filters.pii.naming import NamingDetector
-    from headrace.filters.pii.offer import finders_of
 
-    context, decode = "context" in plan.layers, "decode" in plan.layers
-    layers = layers_of(plan.layers, plan.allowed)
-    own = () if plan.models else layers
-    of = finders_of(plan)
-    patterns = PatternDetector(dict(plan.thresholds), of, context=context, decode=decode, layers=own, size=Size(plan.words))
-    if plan.recognizers:  # whether they compile all together is not known before
-        patterns.ready()
-    patterns.rehearse(_WARM_UP, _WARMED)
+    patterns = patterns_of(plan, PatternsOfLongTexts(plan, search_process()))
     if not plan.models:
         return MemoDetector(patterns)
     named = {entity: least for entity, least in plan.thresholds if entity in plan.named}
+    layers = layers_of(plan.layers, plan.allowed)
     return MemoDetector(NamingDetector(patterns, pool_for(plan.models, plan.processes), named, layers))
+
+
+def patterns_of(plan: Plan, long_texts: LongTexts | None = None) -> "PatternDetector":
+    """The plan's patterns; where it has models, without what is done to all findings at the end."""
+    from headrace.filters.pii.detector import PatternDetector  # imports Presidio
+    from headrace.filters.pii.layers import layers_of
+    from headrace.filters.pii.offer import finders_of
+
+    context, decode = "context" in plan.layers, "decode" in plan.layers
+    layers = () if plan.models else layers_of(plan.layers, plan.allowed)
+    of, size = finders_of(plan), Size(plan.words)
+    patterns = PatternDetector(
+        dict(plan.thresholds), of, context=context, decode=decode, layers=layers, size=size, long_texts=long_texts
+    )
+    if plan.recognizers:  # whether they compile all together is not known before
+        patterns.ready()
+    patterns.rehearse(_WARM_UP, _WARMED)
+    return patterns
 
 
 def warm(plan: Plan) -> None:

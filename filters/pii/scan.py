@@ -12,7 +12,7 @@ from headrace.filters.pii.encoded import opened as decoded
 from headrace.filters.pii.memo import MemoDetector
 from headrace.filters.pii.placeholders import look_alikes
 from headrace.filters.pii.rewriting import Encoding, Found, JsonString
-from headrace.filters.pii.spans import Span
+from headrace.filters.pii.spans import Named, Span
 from headrace.filters.pii.strings import Collected, Kind, Rule, Text, collect, spelled
 from headrace.filters.pii.treatment import Treatment
 
@@ -116,24 +116,30 @@ class Searcher:
         return result.found, result.in_names
 
     def _search(self, collected: Collected, pieces: Sequence[Piece], names: str, allowance: Allowance) -> Scan:
-        if self.detector.waits:
-            self.detector.prepare([(names, ""), *((text.text, text.about) for text, _ in pieces)], allowance)
-        found = list(self._found(pieces, allowance))
-        in_names = list(self._in_names(collected, names, allowance)) if names else []
+        texts = [(text.text, text.about) for text, _ in pieces]
+        known = self._known([(names, ""), *texts] if names else texts, allowance)
+        found = list(self._found(pieces, known, allowance))
+        in_names = list(self._in_names(collected, known.get((names, "")), allowance)) if names else []
         scan = Scan(found, in_names, collected.undeclared, collected.unread, unnamed=allowance.unnamed)
         if found:
-            texts = [names, *(text.text for text, _ in pieces)]
-            scan.look_alikes = frozenset(token for text in texts for token in look_alikes(text))
+            scan.look_alikes = frozenset(token for text in (names, *(text for text, _ in texts)) for token in look_alikes(text))
         return scan
 
-    def _found(self, pieces: Sequence[Piece], allowance: Allowance) -> Iterator[Found]:
+    def _known(self, texts: Sequence[Named], allowance: Allowance) -> Mapping[Named, Sequence[Span]]:
+        """What is found in all of them, searched together. On the event loop nothing: each is searched when its turn comes."""
+        return self.detector.detect_all(texts, allowance) if self.detector.waits or allowance.courteous else {}
+
+    def _found(self, pieces: Sequence[Piece], known: Mapping[Named, Sequence[Span]], allowance: Allowance) -> Iterator[Found]:
         for text, outer in pieces:
             allowance.step()
-            if spans := self._spans(text, allowance):
+            spans = known.get((text.text, text.about))
+            if spans is None:
+                spans = self.detector.detect(text.text, allowance, text.about)
+            if spans := self._counted(text, spans, allowance):
                 yield Found(text, spans, outer)
 
-    def _spans(self, text: Text, allowance: Allowance) -> Sequence[Span]:
-        spans = self.detector.detect(text.text, allowance, text.about)
+    def _counted(self, text: Text, spans: Sequence[Span], allowance: Allowance) -> Sequence[Span]:
+        """What counts as a finding."""
         if not spans and text.kind is not Kind.EMBEDDED:
             return ()
         if text.kind is Kind.LINK:
@@ -146,14 +152,16 @@ class Searcher:
     def _hidden(self, text: str, seen: Sequence[Span], allowance: Allowance) -> Sequence[Span]:
         """JSON that cannot be read strictly may be read leniently: where that shows other values, the whole string is a finding."""
         plain = unescaped(text)
-        behind = self.treatment.apart(self.detector.detect(plain, allowance))
+        found = self._known([(plain, "")], allowance).get((plain, ""))
+        behind = self.treatment.apart(self.detector.detect(plain, allowance) if found is None else found)
         if _values(plain, behind) == _values(text, seen):
             return ()
         named = self.treatment.strictest([*behind, *seen])
         return [Span(0, len(text), named.entity, named.score)]
 
-    def _in_names(self, collected: Collected, names: str, allowance: Allowance) -> Iterator[tuple[str, Path]]:
-        if not self.detector.detect(names, allowance):
+    def _in_names(self, collected: Collected, found: Sequence[Span] | None, allowance: Allowance) -> Iterator[tuple[str, Path]]:
+        """found: in all names together, if that is known."""
+        if not (self.detector.detect("\n".join(collected.names), allowance) if found is None else found):
             return
         for name, path in collected.names.items():
             allowance.step()

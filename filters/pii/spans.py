@@ -1,6 +1,6 @@
 """What a detector finds, and how findings that overlap are reduced."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -16,6 +16,21 @@ class Span(NamedTuple):
     end: int
     entity: str
     score: float
+
+
+Named = tuple[str, str]
+"""A text, and the names of the members that hold it."""
+
+
+class LongTexts(Protocol):
+    """Who searches long texts in another process, so that this one's interpreter is free for others."""
+
+    def find(self, texts: Sequence[Named], allowance: "Allowance", *, whole: bool) -> Sequence[Sequence[Span]] | None:
+        """The findings in each text; None where nobody there can tell now. Raises DetectionTimeout.
+
+        whole: the texts are; else each is one segment.
+        """
+        ...
 
 
 class Detector(Protocol):
@@ -43,8 +58,8 @@ class Detector(Protocol):
         """How many places of `text` look as a finding may, at a fraction of what a search costs; None for more than `most`."""
         ...
 
-    def prepare(self, texts: Iterable[str], allowance: "Allowance") -> None:
-        """Before several texts are searched: whoever asks other processes asks once for all of them. Raises DetectionTimeout."""
+    def detect_all(self, texts: Sequence[Named], allowance: "Allowance") -> Iterator[Sequence[Span]]:
+        """`detect` for each text, in order. Whoever asks other processes asks once for all of them. Raises DetectionTimeout."""
         ...
 
     def detect(self, text: str, allowance: "Allowance | None" = None, about: str = "") -> tuple[Span, ...]:

@@ -3,7 +3,7 @@
 import re
 import struct
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import Protocol
 
 import msgspec
 
@@ -13,6 +13,16 @@ _LENGTH = struct.Struct("<I")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
+class Source(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Sink(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+
+    def flush(self) -> object: ...
+
+
 class Loaded(msgspec.Struct):
     """The answer to the models' names. problem: why they cannot be loaded."""
 
@@ -20,13 +30,13 @@ class Loaded(msgspec.Struct):
     problem: str | None = None
 
 
-def write_frame(out: BinaryIO, data: bytes) -> None:
+def write_frame(out: Sink, data: bytes) -> None:
     """Raises OSError when nobody reads any more."""
     out.write(_LENGTH.pack(len(data)) + data)
     out.flush()
 
 
-def read_frame(source: BinaryIO) -> bytes | None:
+def read_frame(source: Source) -> bytes | None:
     """The next frame; None at the end, or where it ends in the middle of one."""
     head = source.read(_LENGTH.size)
     if len(head) < _LENGTH.size:

@@ -1,0 +1,195 @@
+"""The process that searches long texts, as its owner sees it: begun when it is first wanted, and again when it has ended."""
+
+import logging
+import select
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from collections import OrderedDict
+from time import monotonic
+
+import msgspec
+
+from headrace.filters.pii.allowance import Allowance, SearchLate
+from headrace.filters.pii.long_texts.lines import PLANS, Answer, Question
+from headrace.filters.pii.models.frames import read_frame, write_frame
+
+PROGRAM = "headrace.filters.pii.long_texts.worker"
+AGAIN_S = 10.0
+"""Seconds from one beginning to the next, at least: one that cannot live must not take the time of those that search meanwhile."""
+LOOK_S = 0.02
+"""Seconds between two looks whether the time is over, or the caller gone."""
+GRACE_S = 0.5
+"""Seconds in which a process whose time is over, or that is written to, does something. One that does not hangs."""
+
+log = logging.getLogger(__name__)
+
+
+class NotThere(Exception):
+    """No process can be asked now."""
+
+
+class Begun:
+    """One process, and the plans it has, or is making ready. Used by one thread at a time. Raises OSError when it cannot begin."""
+
+    def __init__(self) -> None:
+        self._plans: OrderedDict[bytes, socket.socket | None] = OrderedDict()
+        """Each with the line on which its being ready is told; None once that has been."""
+        self._calls, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = (sys.executable, "-m", PROGRAM, str(theirs.fileno()))
+        try:
+            with theirs:
+                self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        except BaseException:
+            self._calls.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def line(self) -> socket.socket:
+        """For one question. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        ours.settimeout(GRACE_S)
+        try:
+            with theirs:
+                socket.send_fds(self._calls, [b"."], [theirs.fileno()], socket.MSG_DONTWAIT)
+        except BaseException:
+            ours.close()
+            raise
+        return ours
+
+    def is_ready(self, plan: bytes) -> bool:
+        """Whether it has the plan; else it is told to make it ready. Raises OSError."""
+        if plan not in self._plans:
+            self._plans[plan] = self._told(plan)
+            if len(self._plans) > PLANS:
+                _close(self._plans.popitem(last=False)[1])
+        self._plans.move_to_end(plan)
+        telling = self._plans[plan]
+        if telling is not None and _is_readable(telling, 0):
+            telling.close()
+            telling = self._plans[plan] = None
+        return telling is None
+
+    def _told(self, plan: bytes) -> socket.socket:
+        """The line on which the process will say that it has the plan. Raises OSError."""
+        line = self.line()
+        try:
+            with line.makefile("wb") as stream:
+                write_frame(stream, msgspec.msgpack.encode(Question(plan)))
+        except BaseException:
+            line.close()
+            raise
+        return line
+
+    def end(self) -> None:
+        """Kills it: whoever waits for it searches by himself."""
+        self._process.kill()
+        self._process.wait()
+        self._calls.close()
+        while self._plans:
+            _close(self._plans.popitem()[1])
+
+
+class SearchProcess:
+    """The process, whichever it is. Used by threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begun: list[Begun] = []
+        self._next = 0.0
+        weakref.finalize(self, _end_all, self._begun)
+
+    @property
+    def pid(self) -> int | None:
+        return self._begun[0].pid if self._begun else None
+
+    def ask(self, question: Question, allowance: Allowance) -> Answer:
+        """Raises NotThere: also until the plan is ready. Raises SearchLate when time is over or the search has been ended."""
+        try:
+            with self._line(question.plan) as line, line.makefile("rwb") as stream:
+                write_frame(stream, msgspec.msgpack.encode(question))
+                _wait(line, allowance)
+                frame = read_frame(stream)
+        except (TimeoutError, Hangs) as error:
+            self.end()
+            raise SearchLate if isinstance(error, Hangs) else NotThere from None
+        except OSError:
+            raise NotThere from None
+        finally:
+            allowance.waited()
+        if frame is None:
+            raise NotThere
+        return msgspec.msgpack.decode(frame, type=Answer)
+
+    def end(self) -> None:
+        """Ends a process that hangs."""
+        with self._lock:
+            log.warning("the process that searches long texts hangs, and is ended")
+            _end_all(self._begun)
+
+    def _line(self, plan: bytes) -> socket.socket:
+        """Raises NotThere, OSError."""
+        with self._lock:
+            if self._begun and self._begun[0].has_ended:
+                log.warning("the process that searches long texts has ended")
+                _end_all(self._begun)
+            if not self._begun:
+                self._begin()
+            if not self._begun[0].is_ready(plan):
+                raise NotThere
+            return self._begun[0].line()
+
+    def _begin(self) -> None:
+        now = monotonic()
+        if now < self._next:
+            raise NotThere
+        self._next = now + AGAIN_S
+        try:
+            self._begun.append(Begun())
+        except OSError as error:
+            log.warning("no process can be begun to search long texts", extra={"why": str(error)})
+            raise
+
+
+class Hangs(Exception):
+    """The process does not say that its time is over."""
+
+
+def _wait(line: socket.socket, allowance: Allowance) -> None:
+    """Until there is an answer, or the end of the line. Raises SearchLate, Hangs."""
+    until = None
+    while not _is_readable(line, LOOK_S):
+        now = monotonic()
+        if until is not None and now > until:
+            raise Hangs
+        if until is None and now > allowance.until:
+            until = now + GRACE_S
+            line.shutdown(socket.SHUT_WR)
+    if until is not None:
+        raise SearchLate
+
+
+def _is_readable(line: socket.socket, seconds: float) -> bool:
+    """By poll: select knows no descriptor above 1,023."""
+    poll = select.poll()
+    poll.register(line, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _close(line: socket.socket | None) -> None:
+    if line is not None:
+        line.close()
+
+
+def _end_all(begun: list[Begun]) -> None:
+    while begun:
+        begun.pop().end()

@@ -1,0 +1,115 @@
+"""The process that searches long texts: `python -m headrace.filters.pii.long_texts.worker FD`.
+
+FD is a socket on which it takes one socket for each question (`lines`). It ends with its owner. It keeps no text, and writes
+nothing of one anywhere.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from math import inf
+from time import monotonic
+
+import msgspec
+
+from headrace.filters.pii.allowance import Allowance, SearchLate
+from headrace.filters.pii.detector import PatternDetector
+from headrace.filters.pii.long_texts.lines import PLANS, Answer, Question, decoded, unpacked
+from headrace.filters.pii.models.frames import read_frame, write_frame
+from headrace.filters.pii.plan import patterns_of
+from headrace.filters.pii.spans import DetectionTimeout
+
+NICENESS = 5
+"""A third of the processor's time beside one process of the usual priority, such as the owner and a gateway."""
+THREADS = 4
+"""Questions at once: a short one waits for no long one."""
+LOOK_S = 0.01
+"""Seconds between two looks whether somebody still waits for the answer."""
+
+
+class Gone(Exception):
+    """Nobody waits for the answer."""
+
+
+class Watched(Allowance):
+    """An allowance that ends with whoever asked on `line`. Raises Gone in a step."""
+
+    def __init__(self, until: float, line: socket.socket) -> None:
+        super().__init__(until)
+        self._line = select.poll()
+        self._line.register(line, select.POLLRDHUP)
+        self._next = monotonic() + LOOK_S
+
+    def step(self) -> None:
+        super().step()
+        if (now := monotonic()) > self._next:
+            self._next = now + LOOK_S
+            if self._line.poll(0):
+                raise Gone
+
+
+def answer(line: socket.socket) -> None:
+    """Reads a question, and answers it."""
+    with line, line.makefile("rwb") as stream, contextlib.suppress(OSError):
+        frame = read_frame(stream)
+        if frame is None:
+            return
+        question = msgspec.msgpack.decode(frame, type=Question)
+        with contextlib.suppress(Gone):
+            write_frame(stream, msgspec.msgpack.encode(_answered(question, line)))
+
+
+def _answered(question: Question, line: socket.socket) -> Answer:
+    """Raises Gone."""
+    try:
+        return _searched(question, Watched(inf if question.until is None else question.until, line))
+    except Gone:
+        raise
+    except SearchLate:
+        return Answer(late=True)
+    except DetectionTimeout as error:
+        return Answer(unsearched=str(error))
+    except Exception as error:  # noqa: BLE001  whatever a recognizer raises: the owner searches by itself then
+        return Answer(problem=f"{type(error).__name__}: {error}")
+
+
+def _searched(question: Question, allowance: Allowance) -> Answer:
+    """Raises DetectionTimeout, and whatever a recognizer raises."""
+    patterns = _patterns(question.plan)
+    texts = [(decoded(text), decoded(about)) for text, about in question.texts]
+    if question.whole:
+        return Answer([patterns.detect(text, allowance, about) for text, about in texts])
+    spans = []
+    for text, about in texts:
+        allowance.step()
+        spans.append(patterns.segment(text, about))
+    return Answer(spans)
+
+
+@lru_cache(maxsize=PLANS)
+def _patterns(plan: bytes) -> PatternDetector:
+    patterns = patterns_of(unpacked(plan))
+    patterns.ready()
+    return patterns
+
+
+def main() -> None:
+    os.nice(NICENESS)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the owner's to hear
+    pool = ThreadPoolExecutor(THREADS)
+    with socket.socket(fileno=int(sys.argv[1])) as owner:
+        while True:
+            said, lines, _, _ = socket.recv_fds(owner, 1, 1)
+            if not said:
+                os._exit(0)  # whatever its threads do
+            for line in lines:
+                pool.submit(answer, socket.socket(fileno=line))
+
+
+if __name__ == "__main__":
+    main()
