@@ -120,6 +120,7 @@ class SearchProcess:
                 _wait(line, allowance)
                 frame = read_frame(stream)
         except (TimeoutError, Hangs) as error:
+            log.warning("the process that searches long texts hangs, and is ended")
             self.end()
             raise SearchLate if isinstance(error, Hangs) else NotThere from None
         except OSError:
@@ -131,9 +132,8 @@ class SearchProcess:
         return msgspec.msgpack.decode(frame, type=Answer)
 
     def end(self) -> None:
-        """Ends a process that hangs."""
+        """Ends the process; whoever asks begins another."""
         with self._lock:
-            log.warning("the process that searches long texts hangs, and is ended")
             _end_all(self._begun)
 
     def _line(self, plan: bytes) -> socket.socket:
