@@ -113,7 +113,7 @@ class AnswerHalf(Course):
                 events += self._parser.finish()
         except StreamError as error:
             return self._cut([], Reply(502, "response.unreadable", f"The upstream's stream could not be read: {error}."))
-        if self._may_wait or any(seat.session.away for seat in self._watchers):
+        if self._may_wait or self._away_for(max([len(event.raw) for event in events], default=0)):
             return self._paced(events, end=end, trailers=trailers)
         out: list[bytes] = []
         try:
@@ -135,16 +135,23 @@ class AnswerHalf(Course):
                         ask = seat.catch_up()
                         if (reply := self._waited(ask, (yield ask))) is not None:
                             return self._cut(out, reply)
-                yield from self._elsewhere(partial(self._put_through, event, out))
+                yield from self._elsewhere(len(event.raw), partial(self._put_through, event, out))
             if end:
-                yield from self._elsewhere(partial(self._drain, out))
+                yield from self._elsewhere(0, partial(self._drain, out))
             return self._delivered(out, end=end, trailers=trailers)
         except EndStream as cut:
             return self._cut(out, cut.reply)
 
-    def _elsewhere(self, work: Callable[[], None]) -> Generator[Ask, Resolution, None]:
-        """Does `work` where a session wants it done, or here. Raises EndStream."""
-        seat = next((seat for seat in self._watchers if seat.session.away is not None), None)
+    def _away_for(self, size: int) -> Seated | None:
+        """A seat that wants an event of so many bytes to be dealt with elsewhere."""
+        for seat in self._watchers:
+            if seat.session.away is not None and size >= seat.session.away_from:
+                return seat
+        return None
+
+    def _elsewhere(self, size: int, work: Callable[[], None]) -> Generator[Ask, Resolution, None]:
+        """Does `work`, for an event of so many bytes, where a session wants it done, or here. Raises EndStream."""
+        seat = self._away_for(size)
         if seat is None:
             work()
             return

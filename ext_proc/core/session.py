@@ -34,7 +34,10 @@ class Session:
 
     away: Callable[[Callable[[], None]], Awaitable[None]] | None = None
     """Where the hooks of a stream are run, those of other sessions as well, if not on the event loop: a thread, because this one
-    waits for another process. None: they never wait."""
+    waits for another process, or has much to do. None: they are always run on the event loop."""
+
+    away_from: int = 0
+    """The least event, in bytes, for which they are run there; read before each. 0: for all, and for the end of the stream."""
 
     async def on_headers(self, request: Request) -> Verdict:
         """The request headers have come; the body has not."""

@@ -38,6 +38,8 @@ class Scrubbing:
         """Whether a finding may be replaced, or stop the answer: then nothing goes out that was not searched."""
         self.closed = closed
         """Whether events that the API does not define end a stream."""
+        self.held = 0
+        """Characters of tools' arguments that are held until they can be searched."""
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -45,12 +47,17 @@ class Scrubbing:
         self._allowance = self._within()
         try:
             yield
-        finally:
+        except BaseException:
             self._allowance.end()
+            raise
+        self._allowance = Allowance(courteous=False)
 
     def flow(self, json: bool) -> TextFlow:
-        flow = JsonScrubber(self._json) if json else Scrubber(self.searcher, self.substitute, self._step)
+        flow = JsonScrubber(self._json, self._hold) if json else Scrubber(self.searcher, self.substitute, self._step)
         return flow if self.strict else Beside(flow)
+
+    def _hold(self, characters: int) -> None:
+        self.held += characters
 
     def _step(self) -> None:
         self._allowance.step()
@@ -152,6 +159,17 @@ class Answer:
         return edits
 
     # --- streamed --------------------------------------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> int:
+        """Characters that are held until they can be searched."""
+        return self._scrubbing.held if self._scrubbing is not None else 0
+
+    async def away(self, work: Callable[[], None], offload: Offload) -> None:
+        """Has hooks of the stream run in a thread. Raises what `offload` raises."""
+        assert self._scrubbing is not None, "only searches have much to do"
+        with self._scrubbing.away():
+            await offload.run(work)
 
     def on_event(self, event: SseEvent, endpoint: Endpoint) -> Sequence[SseEvent]:
         """Raises EndStream, DetectionTimeout."""

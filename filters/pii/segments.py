@@ -72,8 +72,10 @@ class ArgumentsTooLong(Exception):
 class JsonScrubber:
     """A TextFlow for arguments of tool calls: holds them all, because only whole JSON says what its escapes and names mean."""
 
-    def __init__(self, scrub: Callable[[str], str]) -> None:
+    def __init__(self, scrub: Callable[[str], str], hold: Callable[[int], object]) -> None:
+        """hold: told how many characters more are held; less, where it is negative."""
         self._scrub = scrub
+        self._hold = hold
         self._held: list[str] = []
         self._size = 0
 
@@ -81,6 +83,7 @@ class JsonScrubber:
         """Raises ArgumentsTooLong."""
         self._held.append(text)
         self._size += len(text)
+        self._hold(len(text))
         if self._size > MAX_JSON:
             raise ArgumentsTooLong
         return ""
@@ -91,6 +94,7 @@ class JsonScrubber:
 
     def flush(self) -> str:
         held = "".join(self._held)
+        self._hold(-self._size)
         self._held, self._size = [], 0
         return self._scrub(held) if held else ""
 

@@ -1,6 +1,6 @@
 """One exchange: the request searched and rewritten, the answer restored and scrubbed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from headrace.filters.pii.answer import Answer, Scrubbing
 from headrace.filters.pii.lateness import allowance_of, answers_allowance_of, too_late
 from headrace.filters.pii.paths import RULES, TOKEN_LISTS
 from headrace.filters.pii.placeholders import Placeholders, tenant_key
-from headrace.filters.pii.scan import Scan, Searcher
+from headrace.filters.pii.scan import INLINE, Scan, Searcher
 from headrace.filters.pii.settings import PiiSettings
 from headrace.filters.pii.verdicts import actions_of, passed, refusal
 
@@ -54,8 +54,8 @@ class PiiSession(Session):
         self.needs = Needs.REQUEST_BODY if equipment.requests.treatment.searches else Needs.NOTHING
         if watches_answer:
             self.needs |= _ANSWER
-            if equipment.answers.detector.waits:
-                self.away = equipment.offload.run
+            self.away = self._away
+            self.away_from = self._least
 
     # --- the request -------------------------------------------------------------------------------------------------------
 
@@ -100,7 +100,18 @@ class PiiSession(Session):
         return await self._opened().whole(response, self._equipment.offload)
 
     def on_event(self, event: SseEvent) -> Sequence[SseEvent]:
-        return self._opened().on_event(event, self._endpoint)
+        answer = self._opened()
+        passed = answer.on_event(event, self._endpoint)
+        self.away_from = self._least if answer.held <= INLINE else 0  # they may be searched with the next event
+        return passed
+
+    @property
+    def _least(self) -> int:
+        """Bytes of an event whose search would hold up the event loop."""
+        return 0 if self._equipment.answers.detector.waits else INLINE
+
+    async def _away(self, work: Callable[[], None]) -> None:
+        await self._opened().away(work, self._equipment.offload)
 
     def on_stream_end(self) -> Sequence[SseEvent]:
         return self._answer.on_stream_end() if self._answer else ()

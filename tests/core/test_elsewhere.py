@@ -78,3 +78,25 @@ async def test_where_the_hooks_cannot_run_nothing_more_goes_out(fail_open: bool)
     text, record = await said(Slow(fails=True), words("a", "b"), fail_open=fail_open)
     assert '"b"' not in text and "slow.failed" in text
     assert record["outcome"] == "cut"
+
+
+@pytest.mark.parametrize(("least", "elsewhere"), [(0, "aza-"), (200, "aa"), (10_000, "")])
+async def test_only_what_is_large_enough_for_it_is_done_elsewhere(least: int, elsewhere: str) -> None:
+    here, done = threading.get_ident(), list[str]()
+
+    class Choosy(Slow):
+        away_from = least
+
+        def on_event(self, event: SseEvent) -> Sequence[SseEvent]:
+            if threading.get_ident() != here:
+                done.append(event.json["choices"][0]["delta"]["content"][0])
+            return super().on_event(event)
+
+        def on_stream_end(self) -> Sequence[SseEvent]:
+            if threading.get_ident() != here:
+                done.append("-")
+            return super().on_stream_end()
+
+    text, record = await said(Choosy(), words("a" * 300, "z"), words("a" * 300, end=True))
+    assert "rest" in text and record["outcome"] == "completed"
+    assert "".join(done) == elsewhere

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.headers import Headers
 from headrace.ext_proc.core.request import Response
+from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.core.verdict import Continue
 from headrace.ext_proc.engine.offload import ThreadOffload
 from headrace.filters.pii.actions import Substitutes
@@ -26,7 +28,8 @@ from headrace.filters.pii.spans import Span
 from headrace.filters.pii.treatment import Treatment
 from tests.filters.compiled import Inline
 
-from .driver import Talk, policy, user
+from .driver import Talk, delta, joined, policy, user
+from .streaming import FINISH, called, in_pieces
 
 TOKEN = re.compile(r"<EMAIL_ADDRESS_[a-z2-7]{8}>")
 
@@ -141,3 +144,69 @@ def _scrubbing(within: Callable[[], Allowance] = unlimited) -> Scrubbing:
     treatment = Treatment("redact", "off")
     searcher = Searcher(MemoDetector(PatternDetector({"EMAIL_ADDRESS": 0.4})), treatment)
     return Scrubbing(searcher, Substitutes(treatment, Placeholders(b"k" * 32), b"k" * 32), within=within)
+
+
+# --- streams ---------------------------------------------------------------------------------------------------------------------
+
+
+def _redacting(directory: Path) -> Talk:
+    talk = Talk(policy(directory, "request: off, response: redact"))
+    talk.ask(user("hi"))
+    return talk
+
+
+@pytest.mark.parametrize(("number", "on_the_loop"), [(20, True), (2_000, False)])
+def test_long_arguments_of_a_tool_are_searched_in_a_thread(
+    tmp_path: Path, threads: set[bool], number: int, on_the_loop: bool
+) -> None:
+    addresses = _addresses(number)
+    written = json.dumps({"text": ", ".join(addresses), "number": 7})
+    told = _redacting(tmp_path).events([*map(called, in_pieces(written, 97)), *FINISH])
+    calls = [choice["delta"].get("tool_calls", []) for each in told if isinstance(each, dict) for choice in each["choices"]]
+    arguments = "".join(call["function"]["arguments"] for made in calls for call in made)
+    assert json.loads(arguments) == {"text": ", ".join(["<EMAIL_ADDRESS>"] * number), "number": 7}
+    assert threads == {on_the_loop}
+
+
+def test_so_they_are_when_the_stream_ends_without_saying_so(tmp_path: Path, threads: set[bool]) -> None:
+    written = json.dumps({"text": ", ".join(_addresses(2_000))})
+    told = json.dumps(_redacting(tmp_path).events([called(piece) for piece in in_pieces(written, 97)]))
+    assert told.count("<EMAIL_ADDRESS>") == 2_000 and "@example.com" not in told
+    assert threads == {False}
+
+
+@pytest.mark.parametrize(("number", "on_the_loop"), [(20, True), (2_000, False)])
+def test_an_event_that_repeats_a_long_answer_is_searched_in_a_thread(
+    tmp_path: Path, threads: set[bool], number: int, on_the_loop: bool
+) -> None:
+    item = {"type": "message", "content": [{"type": "output_text", "text": ", ".join(_addresses(number))}]}
+    talk = Talk(policy(tmp_path, "request: off, response: redact"), "/v1/responses")
+    talk.ask({"model": "m", "input": "hi"})
+    told = json.dumps(talk.events([{"type": "response.completed", "response": {"id": "r", "output": [item]}}]))
+    assert told.count("<EMAIL_ADDRESS>") == number and "@example.com" not in told
+    assert threads == {on_the_loop}
+
+
+def test_short_events_behind_a_long_one_are_searched_where_they_come(tmp_path: Path, threads: set[bool]) -> None:
+    written = json.dumps({"text": ", ".join(_addresses(2_000))})
+    talk = _redacting(tmp_path)
+    long = [*map(called, in_pieces(written, 97)), delta(finish="tool_calls")]
+    told = talk.events([*long, delta(content="write to late@example.org. "), *FINISH])
+    assert joined(told) == "write to <EMAIL_ADDRESS>. "
+    assert threads == {False, True}
+
+
+async def test_a_search_of_a_stream_ends_with_its_time(offload: ThreadOffload) -> None:
+    answer = Answer({}, _scrubbing(lambda: Allowance(until=monotonic())))
+
+    def through() -> None:
+        for each in _events(2_000):
+            answer.on_event(each, Endpoint.CHAT)
+
+    with pytest.raises(SearchLate):
+        await answer.away(through, offload)
+
+
+def _events(number: int) -> list[SseEvent]:
+    pieces = in_pieces(json.dumps({"text": ", ".join(_addresses(number))}), 97)
+    return [SseEvent.of(json.dumps(each)) for each in (*map(called, pieces), FINISH[0])]
