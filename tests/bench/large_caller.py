@@ -16,6 +16,8 @@ from .pii import named
 from .processes import tied
 
 LARGE, PREPARED = 400_000, 50
+AT_MOST = 100_000
+"""Prompts of one caller."""
 _READY, _GIVEN_UP = b"ready\n", "refused"
 
 
@@ -28,9 +30,12 @@ class Caller:
 
 
 @contextlib.asynccontextmanager
-async def large_prompts(url: str, model: str) -> AsyncIterator[Caller]:
-    """Runs while a caller asks; the result is filled when that has been ended. Raises RuntimeError where it ended by itself."""
-    command = tied(sys.executable, "-m", __name__, url, model)
+async def large_prompts(url: str, model: str, salt: int = 0) -> AsyncIterator[Caller]:
+    """Runs while a caller asks; the result is filled when that has been ended. Raises RuntimeError where it ended by itself.
+
+    salt: callers with different ones ask different prompts.
+    """
+    command = tied(sys.executable, "-m", __name__, url, model, str(salt))
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
     caller = Caller()
@@ -51,17 +56,17 @@ async def large_prompts(url: str, model: str) -> AsyncIterator[Caller]:
         caller.seconds = [float(each) for each in told if each != _GIVEN_UP]
 
 
-def _body(model: str, number: int) -> bytes:
-    text = named(LARGE, 1_000_000 + number * 10_000)
+def _body(model: str, number: int, salt: int) -> bytes:
+    text = named(LARGE, 1_000_000 + (salt * AT_MOST + number) * 10_000)
     return msgspec.json.encode({"model": model, "messages": [{"role": "user", "content": text}]})
 
 
-def _ask(url: str, bodies: Sequence[bytes], model: str) -> None:
+def _ask(url: str, bodies: Sequence[bytes], model: str, salt: int) -> None:
     """Until the process is killed; asks again, as SDKs do, while models are late."""
     headers = {"content-type": "application/json"}
     with httpx.Client(base_url=url, timeout=120, headers=headers) as client:
         for number in itertools.count():
-            body = bodies[number] if number < len(bodies) else _body(model, number)
+            body = bodies[number] if number < len(bodies) else _body(model, number, salt)
             began = time.perf_counter()
             while client.post("/v1/chat/completions", content=body).status_code != httpx.codes.OK:
                 print(_GIVEN_UP, flush=True)
@@ -69,8 +74,8 @@ def _ask(url: str, bodies: Sequence[bytes], model: str) -> None:
 
 
 if __name__ == "__main__":
-    _, _url, _model = sys.argv
-    _bodies = [_body(_model, number) for number in range(PREPARED)]
+    _, _url, _model, _salt = sys.argv
+    _bodies = [_body(_model, number, int(_salt)) for number in range(PREPARED)]
     print(_READY.decode(), end="", flush=True)
     sys.stdin.readline()
-    _ask(_url, _bodies, _model)
+    _ask(_url, _bodies, _model, int(_salt))

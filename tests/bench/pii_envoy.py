@@ -4,8 +4,9 @@ Streams: a model that sends its next event when the caller has the last one. A c
 passes at its place, so it comes when the event has been searched, whatever of its text is held back. The same stream through bare
 Envoy, through Headrace with a filter that reads every event, and with `pii`.
 
-Small requests: one new message of 240 characters with a name at a time, some 20 a second, alone and then while prompts of 400 KB
-that the worker has not seen are searched; those come from a process of their own, and the answers to all from nginx. The same
+Small requests: one new message of 240 characters with a name at a time, some 20 a second: alone; beside a process that has nothing
+to do with them and computes all the time, at the priority of those that search; and while prompts of 400 KB that the worker has
+not seen are searched, which come from a process of their own. In turn, in rounds. The answers to all come from nginx. The same
 through bare Envoy and a no-op processor. Prints one JSON document.
 """
 
@@ -16,7 +17,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from .gateways import LOOPBACK, UPSTREAMS, Plan, plan_bare, plan_noop, run
 from .large_caller import large_prompts
 from .pii import named
 from .pii_streams import EMAIL, PROSE
+from .processes import tied
 from .rounds import Gateway
 from .upstream import free_port, upstream
 
@@ -50,8 +52,12 @@ models: [{{name: {MODEL}}}]
 filters:
   - pii: {{request: replace, model: %s, timeout_ms: 30000}}
 """
-EVENTS, ROUNDS = 600, 5
-SMALL, EVERY_S = 300, 0.05
+EVENTS, ROUNDS, SMALL_ROUNDS = 600, 5, 8
+SMALL, EVERY_S = 100, 0.05
+"""Of one round."""
+SETTLED_S = 6.0
+"""Until a process that searches has been begun, for the first of the prompts."""
+BUSY = "import os; os.nice(5)\nwhile True: sum(range(10_000))"
 MESSAGE_TIMEOUT_S = 90.0
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
@@ -162,24 +168,42 @@ async def _post(client: httpx.AsyncClient, text: str) -> float:
 async def _small(client: httpx.AsyncClient, salt: int) -> Sequence[float]:
     times = []
     for number in range(SMALL):
-        times.append(await _post(client, named(240, salt + number)))
+        times.append(await _post(client, named(240, salt * SMALL + number)))
         await asyncio.sleep(EVERY_S)
     return times
 
 
+@contextlib.asynccontextmanager
+async def _busy() -> AsyncIterator[None]:
+    """While it runs, a process computes."""
+    process = await asyncio.create_subprocess_exec(*tied(sys.executable, "-c", BUSY))
+    try:
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
 async def beside(directory: Path, name: str, planned: Callable[[str, Path], Plan]) -> Mapping[str, Any]:
     """planned: the gateway, from the upstream's URL and a folder."""
+    times: dict[str, list[float]] = {"alone": [], "beside_a_busy_process": [], "beside_400_kb": []}
+    large: list[float] = []
     async with contextlib.AsyncExitStack() as stack:
         folder = new_folder(directory, f"small-{name}")
         _, url = await stack.enter_async_context(upstream(new_folder(folder, "upstream")))
         gateway = await stack.enter_async_context(run(planned(url, folder), new_folder(folder, "envoy")))
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=gateway.url, timeout=120))
-        await _small(client, 90_000)
-        alone = await _small(client, 10_000)
-        async with large_prompts(gateway.url, MODEL) as caller:
-            meanwhile = await _small(client, 20_000)
-        told = {"large_requests": len(caller.seconds), "large_s": _few(caller.seconds), "asked_again": caller.refused}
-        return {"alone": spread(alone), "beside_400_kb": spread(meanwhile), **told}
+        async with large_prompts(gateway.url, MODEL):
+            await asyncio.sleep(SETTLED_S)
+        await _small(client, 0)
+        for number in range(1, 3 * SMALL_ROUNDS, 3):
+            times["alone"] += await _small(client, number)
+            async with _busy():
+                times["beside_a_busy_process"] += await _small(client, number + 1)
+            async with large_prompts(gateway.url, MODEL, number) as caller:
+                times["beside_400_kb"] += await _small(client, number + 2)
+            large += caller.seconds
+    return {**{how: spread(each) for how, each in times.items()}, "large_requests": len(large), "large_s": _few(large)}
 
 
 def _few(seconds: Sequence[float]) -> Sequence[float]:
