@@ -1,5 +1,6 @@
 """The process that searches long texts, as its owner sees it: begun when it is first wanted, and again when it has ended."""
 
+import contextlib
 import logging
 import select
 import socket
@@ -21,8 +22,10 @@ AGAIN_S = 10.0
 """Seconds from one beginning to the next, at least: one that cannot live must not take the time of those that search meanwhile."""
 LOOK_S = 0.02
 """Seconds between two looks whether the time is over, or the caller gone."""
-GRACE_S = 0.5
-"""Seconds in which a process whose time is over, or that is written to, does something. One that does not hangs."""
+WRITE_S = 1.0
+"""Seconds without a byte taken, in which a question is written."""
+HANGS_S = 2.0
+"""Seconds in which a process closes a line that its owner has left. One that does not hangs."""
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,8 @@ class Begun:
     def __init__(self) -> None:
         self._plans: OrderedDict[bytes, socket.socket | None] = OrderedDict()
         """Each with the line on which its being ready is told; None once that has been."""
+        self._left: list[tuple[socket.socket, float]] = []
+        """Lines whose end the process has not seen yet, and since when."""
         self._calls, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = (sys.executable, "-m", PROGRAM, str(theirs.fileno()))
         try:
@@ -57,7 +62,7 @@ class Begun:
     def line(self) -> socket.socket:
         """For one question. Raises OSError."""
         ours, theirs = socket.socketpair()
-        ours.settimeout(GRACE_S)
+        ours.settimeout(WRITE_S)
         try:
             with theirs:
                 socket.send_fds(self._calls, [b"."], [theirs.fileno()], socket.MSG_DONTWAIT)
@@ -65,6 +70,20 @@ class Begun:
             ours.close()
             raise
         return ours
+
+    def leave(self, line: socket.socket) -> None:
+        """Nobody waits for the answer on `line`."""
+        with contextlib.suppress(OSError):  # the process has left before
+            line.shutdown(socket.SHUT_WR)
+        self._left.append((line, monotonic()))
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it does not see what has been left."""
+        for each in [each for each in self._left if _is_readable(each[0], 0)]:
+            each[0].close()
+            self._left.remove(each)
+        return any(monotonic() - since > HANGS_S for _, since in self._left)
 
     def is_ready(self, plan: bytes) -> bool:
         """Whether it has the plan; else it is told to make it ready. Raises OSError."""
@@ -95,8 +114,10 @@ class Begun:
         self._process.kill()
         self._process.wait()
         self._calls.close()
-        while self._plans:
-            _close(self._plans.popitem()[1])
+        for line in (*self._plans.values(), *(line for line, _ in self._left)):
+            _close(line)
+        self._plans.clear()
+        self._left.clear()
 
 
 class SearchProcess:
@@ -114,68 +135,69 @@ class SearchProcess:
 
     def ask(self, question: Question, allowance: Allowance) -> Answer:
         """Raises NotThere: also until the plan is ready. Raises SearchLate when time is over or the search has been ended."""
+        begun, line = self._line(question.plan)
         try:
-            with self._line(question.plan) as line, line.makefile("rwb") as stream:
+            with line.makefile("rwb") as stream:
                 write_frame(stream, msgspec.msgpack.encode(question))
                 _wait(line, allowance)
                 frame = read_frame(stream)
-        except (TimeoutError, Hangs) as error:
-            log.warning("the process that searches long texts hangs, and is ended")
-            self.end()
-            raise SearchLate if isinstance(error, Hangs) else NotThere from None
+        except (SearchLate, TimeoutError) as error:
+            self._leave(begun, line)
+            raise error if isinstance(error, SearchLate) else NotThere from None
         except OSError:
+            line.close()
             raise NotThere from None
         finally:
             allowance.waited()
+        line.close()
         if frame is None:
             raise NotThere
         return msgspec.msgpack.decode(frame, type=Answer)
+
+    def _leave(self, begun: Begun, line: socket.socket) -> None:
+        with self._lock:
+            if begun in self._begun:
+                begun.leave(line)
+            else:
+                line.close()
 
     def end(self) -> None:
         """Ends the process; whoever asks begins another."""
         with self._lock:
             _end_all(self._begun)
 
-    def _line(self, plan: bytes) -> socket.socket:
-        """Raises NotThere, OSError."""
+    def _line(self, plan: bytes) -> tuple[Begun, socket.socket]:
+        """A line for one question, and the process that it leads to. Raises NotThere."""
         with self._lock:
-            if self._begun and self._begun[0].has_ended:
-                log.warning("the process that searches long texts has ended")
-                _end_all(self._begun)
-            if not self._begun:
-                self._begin()
-            if not self._begun[0].is_ready(plan):
-                raise NotThere
-            return self._begun[0].line()
+            for begun in self._begun[:]:
+                if begun.has_ended or begun.hangs:
+                    log.warning(
+                        "the process that searches long texts %s", "has ended" if begun.has_ended else "hangs, and is ended"
+                    )
+                    _end_all(self._begun)
+            try:
+                begun = self._begun[0] if self._begun else self._begin()
+                if begun.is_ready(plan):
+                    return begun, begun.line()
+            except OSError as error:
+                log.warning("long texts are searched where others wait", extra={"why": str(error)})
+            raise NotThere
 
-    def _begin(self) -> None:
+    def _begin(self) -> Begun:
+        """Raises NotThere, OSError."""
         now = monotonic()
         if now < self._next:
             raise NotThere
         self._next = now + AGAIN_S
-        try:
-            self._begun.append(Begun())
-        except OSError as error:
-            log.warning("no process can be begun to search long texts", extra={"why": str(error)})
-            raise
-
-
-class Hangs(Exception):
-    """The process does not say that its time is over."""
+        self._begun.append(Begun())
+        return self._begun[0]
 
 
 def _wait(line: socket.socket, allowance: Allowance) -> None:
-    """Until there is an answer, or the end of the line. Raises SearchLate, Hangs."""
-    until = None
+    """Until there is an answer, or the end of the line. Raises SearchLate."""
     while not _is_readable(line, LOOK_S):
-        now = monotonic()
-        if until is not None and now > until:
-            raise Hangs
-        if until is None and now > allowance.until:
-            until = now + GRACE_S
-            line.shutdown(socket.SHUT_WR)
-    if until is not None:
-        raise SearchLate
+        if monotonic() > allowance.until:
+            raise SearchLate
 
 
 def _is_readable(line: socket.socket, seconds: float) -> bool:

@@ -26,8 +26,8 @@ from headrace.filters.pii.spans import DetectionTimeout
 
 NICENESS = 5
 """A third of the processor's time beside one process of the usual priority, such as the owner and a gateway."""
-THREADS = 4
-"""Questions at once: a short one waits for no long one."""
+THREADS = 16
+"""Questions at once, more than its owner has threads: a short one waits for no long one, and each is read when it is asked."""
 LOOK_S = 0.01
 """Seconds between two looks whether somebody still waits for the answer."""
 

@@ -237,6 +237,7 @@ def test_where_none_can_begin_texts_are_searched_here(monkeypatch: pytest.Monkey
 
 
 def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "HANGS_S", 0.1)
     process = SearchProcess()
     ready(process)
     pid = process.pid
@@ -244,11 +245,25 @@ def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     os.kill(pid, signal.SIGSTOP)
     with pytest.raises(SearchLate):
         PatternsOfLongTexts(PLAN, process).find([("a", "")], Allowance(until=monotonic() + 0.1), whole=True)
+    sleep(0.2)
+    assert PatternsOfLongTexts(PLAN, process).find([("a", "")], unlimited(), whole=True) is None
     assert process.pid is None
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_one_that_does_not_read_is_ended_and_texts_are_searched_here() -> None:
+def test_a_process_that_only_takes_its_time_lives_on(process: SearchProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "HANGS_S", 0.3)
+    pid, long_texts = process.pid, PatternsOfLongTexts(PLAN, process)
+    for salt in range(5):
+        with pytest.raises(SearchLate):
+            long_texts.find([(dense(1_000_000, salt * 10_000), "")], Allowance(until=monotonic() + 0.1), whole=True)
+    sleep(0.5)
+    assert long_texts.find([("a@example.com", "")], unlimited(), whole=True) is not None
+    assert process.pid == pid
+
+
+def test_where_one_does_not_read_texts_are_searched_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "HANGS_S", 0.1)
     process = SearchProcess()
     ready(process)
     pid = process.pid
@@ -256,7 +271,8 @@ def test_one_that_does_not_read_is_ended_and_texts_are_searched_here() -> None:
     os.kill(pid, signal.SIGSTOP)
     there = patterns_of(PLAN, PatternsOfLongTexts(PLAN, process))
     text = dense(1_000_000)
-    assert next(there.detect_all([(text, "")], unlimited())) == patterns_of(PLAN).detect(text)
+    for _ in range(2):
+        assert next(there.detect_all([(text, "")], unlimited())) == patterns_of(PLAN).detect(text)
     assert process.pid is None
 
 
