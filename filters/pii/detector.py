@@ -18,7 +18,7 @@ from headrace.filters.pii.lookout import Lookout
 from headrace.filters.pii.parts import parts
 from headrace.filters.pii.presidio import finders
 from headrace.filters.pii.recognizers import Finder, best_of
-from headrace.filters.pii.spans import LongTexts, Named, Span, without_duplicates
+from headrace.filters.pii.spans import LongTexts, Named, Read, Span, without_duplicates
 from headrace.filters.pii.views import HINTS, outside_escapes, views
 
 
@@ -73,7 +73,7 @@ class PatternDetector:
 
     def detect_all(self, texts: Sequence[Named], allowance: Allowance) -> Iterator[Sequence[Span]]:
         """As Detector."""
-        found = self._long_texts.find(texts, allowance, whole=True) if self._long_texts and is_long(texts) else None
+        found = self.elsewhere(texts, allowance)
         if found is not None:
             yield from found
             return
@@ -81,11 +81,11 @@ class PatternDetector:
             allowance.step()
             yield self.detect(text, allowance, about)
 
-    def segments(self, texts: Sequence[str], allowance: Allowance) -> Mapping[str, Sequence[Span]]:
-        """Findings in texts that are segments each, of those for which they are had at once. Raises DetectionTimeout."""
-        named = [(text, "") for text in texts]
-        found = self._long_texts.find(named, allowance, whole=False) if self._long_texts and is_long(named) else None
-        return {} if found is None else dict(zip(texts, found, strict=True))
+    def elsewhere(self, texts: Sequence[Named], allowance: Allowance, read: Read | None = None) -> Sequence[Sequence[Span]] | None:
+        """As LongTexts; None, too, where the texts are short. Raises DetectionTimeout, and what `read` raises."""
+        if self._long_texts is None or sum([len(text) for text, _ in texts]) <= LONG:
+            return None
+        return self._long_texts.find(texts, allowance, read)
 
     def detect(self, text: str, allowance: Allowance | None = None, about: str = "") -> tuple[Span, ...]:
         """Findings by place in the text; they may overlap. Raises DetectionTimeout."""
@@ -139,12 +139,7 @@ class PatternDetector:
 
 
 LONG = 16 * 1024
-"""Characters, beyond which texts are long: dense personal data takes some 50 ms then."""
-
-
-def is_long(texts: Sequence[Named]) -> bool:
-    """Whether a search of them all would hold up others."""
-    return sum([len(text) for text, _ in texts]) > LONG
+"""Characters of all texts, beyond which they are long: dense personal data takes some 50 ms then."""
 
 
 _NEVER = 2.0

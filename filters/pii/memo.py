@@ -101,7 +101,6 @@ class MemoDetector:
             known[each] = spans
             if allowance.unnamed == before:
                 self._memory.keep(name, spans)
-            before = allowance.unnamed
         return known
 
     def detect(self, text: str, allowance: Allowance | None = None, about: str = "") -> Sequence[Span]:

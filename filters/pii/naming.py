@@ -45,49 +45,53 @@ class NamingDetector:
 
     def detect_all(self, texts: Sequence[Named], allowance: Allowance) -> Iterator[Sequence[Span]]:
         """As Detector: the models are asked once for all, so that every process has work. Raises ModelsLate, ModelUnusable, too."""
+
+        def read(segments: Sequence[str]) -> Sequence[Sequence[Span]]:
+            named = self._named(segments, allowance)
+            return [named[segment] for segment in segments]
+
+        found = self._patterns.elsewhere(texts, allowance, read)
+        yield from self._together(texts, allowance) if found is None else found
+
+    def _together(self, texts: Sequence[Named], allowance: Allowance) -> Iterator[Sequence[Span]]:
+        """Here, the models being asked once for all."""
         cut = [windows(text, self.size, allowance.step) for text, _ in texts]
         named, left = self._read([window for each in cut for window in each], allowance)
         if left and not allowance.lenient:
             raise ModelsLate
-        known = {**dict.fromkeys(left, ()), **named}
-        searched = self._patterns.segments([window for each in cut for window in each], allowance)
-        unread = frozenset(left)
+        known, unread = {**dict.fromkeys(left, ()), **named}, frozenset(left)
         for each, own in zip(texts, cut, strict=True):
             if unread:
                 allowance.unread(sum(len(window) for window in own if window in unread))
-            yield self._detect(each, known, searched, allowance)
+            yield self.detect_known(each, known, allowance)
 
     def detect(self, text: str, allowance: Allowance | None = None, about: str = "") -> tuple[Span, ...]:
         """Raises DetectionTimeout, ModelUnusable."""
         allowed = allowance or unlimited()
         named = self._named(windows(text, self.size, allowed.step), allowed)
-        return self._detect((text, about), named, {}, allowed)
+        return self.detect_known((text, about), named, allowed)
 
-    def _detect(self, named: Named, known: Found, searched: Found, allowance: Allowance) -> tuple[Span, ...]:
-        """known: what models find in windows; searched: what patterns do, where no names hold them."""
+    def detect_known(self, named: Named, known: Found, allowance: Allowance) -> tuple[Span, ...]:
+        """As `detect`. known: what models find in segments; those of which it has nothing are read, each by itself."""
 
         def search(text: str, start: int, end: int) -> Sequence[Span]:
             allowance.step()
-            window, names = text[start:end], about if start == 0 else ""
-            found = None if names else searched.get(window)
-            if found is None:
-                found = self._patterns.segment(window, names)
-            return self._fused(window, found, known, allowance)
+            return self._fused(text[start:end], known, allowance, about if start == 0 else "")
 
         text, about = named
         return tuple(findings(text, search, self.size))
 
     def segment(self, text: str, about: str = "") -> tuple[Span, ...]:
         """Raises DetectionTimeout, ModelUnusable."""
-        return self._fused(text, self._patterns.segment(text, about), {}, unlimited())
+        return self._fused(text, {}, unlimited(), about)
 
-    def _fused(self, text: str, found: Sequence[Span], known: Found, allowance: Allowance) -> tuple[Span, ...]:
-        """found: by patterns, in this one segment. known: what models find in some."""
+    def _fused(self, text: str, known: Found, allowance: Allowance, about: str) -> tuple[Span, ...]:
         named = known.get(text)
         if named is None:
             named = self._named([text], allowance).get(text, ())
         wanted = [span for span in named if span.score >= self._thresholds.get(span.entity, _NEVER)]
-        return through(self._layers, text, fuse(text, found, wanted, places=PLACE in self._thresholds))
+        fused = fuse(text, self._patterns.segment(text, about), wanted, places=PLACE in self._thresholds)
+        return through(self._layers, text, fused)
 
     def _named(self, texts: Sequence[str], allowance: Allowance) -> dict[str, Sequence[Span]]:
         """What the models find in each of `texts`. Raises ModelsLate."""

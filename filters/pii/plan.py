@@ -17,6 +17,7 @@ from headrace.filters.pii.spans import DetectionTimeout, LongTexts
 
 if TYPE_CHECKING:
     from headrace.filters.pii.detector import PatternDetector
+    from headrace.filters.pii.naming import NamingDetector
 
 Report = Callable[[Where, str], None]
 """Takes a place in the settings and what is wrong there, and what would be right."""
@@ -92,16 +93,22 @@ _WARMED = frozenset({"EmailRecognizer", "UrlRecognizer", "PHONE_NUMBER"})
 @lru_cache(maxsize=8)
 def detector_for(plan: Plan) -> MemoDetector:
     """Shared by policy revisions, and by overrides that change something else: building one takes a quarter of a second."""
-    from headrace.filters.pii.layers import layers_of
     from headrace.filters.pii.long_texts.patterns import PatternsOfLongTexts, search_process
+
+    return MemoDetector(detector_of(plan, PatternsOfLongTexts(plan, search_process())))
+
+
+def detector_of(plan: Plan, long_texts: LongTexts | None = None) -> "PatternDetector | NamingDetector":
+    """The plan's, without a memory. Its models are loaded when they are first asked."""
+    from headrace.filters.pii.layers import layers_of
     from headrace.filters.pii.naming import NamingDetector
 
-    patterns = patterns_of(plan, PatternsOfLongTexts(plan, search_process()))
+    patterns = patterns_of(plan, long_texts)
     if not plan.models:
-        return MemoDetector(patterns)
+        return patterns
     named = {entity: least for entity, least in plan.thresholds if entity in plan.named}
     layers = layers_of(plan.layers, plan.allowed)
-    return MemoDetector(NamingDetector(patterns, pool_for(plan.models, plan.processes), named, layers))
+    return NamingDetector(patterns, pool_for(plan.models, plan.processes), named, layers)
 
 
 def patterns_of(plan: Plan, long_texts: LongTexts | None = None) -> "PatternDetector":

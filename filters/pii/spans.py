@@ -22,13 +22,17 @@ Named = tuple[str, str]
 """A text, and the names of the members that hold it."""
 
 
+Read = Callable[[Sequence[str]], Sequence[Sequence[Span]]]
+"""What models find in some segments."""
+
+
 class LongTexts(Protocol):
     """Who searches long texts in another process, so that this one's interpreter is free for others."""
 
-    def find(self, texts: Sequence[Named], allowance: "Allowance", *, whole: bool) -> Sequence[Sequence[Span]] | None:
-        """The findings in each text; None where nobody there can tell now. Raises DetectionTimeout.
+    def find(self, texts: Sequence[Named], allowance: "Allowance", read: Read | None = None) -> Sequence[Sequence[Span]] | None:
+        """The findings in each text; None where nobody there can tell now. Raises DetectionTimeout, and what `read` raises.
 
-        whole: the texts are; else each is one segment.
+        read: asked for what models find, where they are to be asked.
         """
         ...
 

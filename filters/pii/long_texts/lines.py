@@ -1,5 +1,6 @@
-"""What the process that searches and its owner say to each other: one question and one answer on a socket of its own, in msgpack.
+"""What the process that searches and its owner say to each other: a question on a socket of its own, answers in msgpack.
 
+Where a plan has models, the process asks for what they find, in `Answer.unknown`, and is told in a list of findings for each.
 Whoever does not want to know any more shuts the socket down for writing, or closes it.
 """
 
@@ -16,24 +17,24 @@ PLANS = 8
 
 
 class Question(msgspec.Struct, array_like=True):
-    """plan: as `packed`. whole: the texts are whole, else each is one segment. until: as in Allowance; None for no end.
+    """plan: as `packed`. until: as in Allowance; None for no end.
 
     texts: each with the names that hold it, as `encoded`. Without any, the plan is made ready.
     """
 
     plan: bytes
     texts: Sequence[tuple[bytes, bytes]] = ()
-    whole: bool = True
     until: float | None = None
 
 
 class Answer(msgspec.Struct, array_like=True):
-    """spans: the findings in each text. late: the time was over before. unsearched: why a text could not be searched at all.
+    """spans: the findings in each text. unknown: segments of which models have to tell first, as `encoded`.
 
-    problem: what else was in the way.
+    late: the time was over before. unsearched: why a text could not be searched at all. problem: what else was in the way.
     """
 
     spans: Sequence[Sequence[Span]] = ()
+    unknown: Sequence[bytes] = ()
     late: bool = False
     unsearched: str | None = None
     problem: str | None = None

@@ -9,7 +9,7 @@ from headrace.filters.pii.allowance import Allowance, SearchLate
 from headrace.filters.pii.long_texts.lines import Question, encoded, packed
 from headrace.filters.pii.long_texts.process import NotThere, SearchProcess
 from headrace.filters.pii.plan import Plan
-from headrace.filters.pii.spans import DetectionTimeout, Named, Span
+from headrace.filters.pii.spans import DetectionTimeout, Named, Read, Span
 
 log = logging.getLogger(__name__)
 
@@ -21,12 +21,12 @@ class PatternsOfLongTexts:
         self._plan = packed(plan)
         self._process = process
 
-    def find(self, texts: Sequence[Named], allowance: Allowance, *, whole: bool) -> Sequence[Sequence[Span]] | None:
+    def find(self, texts: Sequence[Named], allowance: Allowance, read: Read | None = None) -> Sequence[Sequence[Span]] | None:
         """As LongTexts."""
         until = None if allowance.until == inf else allowance.until
-        question = Question(self._plan, [(encoded(text), encoded(about)) for text, about in texts], whole, until)
+        question = Question(self._plan, [(encoded(text), encoded(about)) for text, about in texts], until)
         try:
-            answer = self._process.ask(question, allowance)
+            answer = self._process.ask(question, allowance, read)
         except NotThere:
             return None
         if answer.late:

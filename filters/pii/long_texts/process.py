@@ -14,8 +14,9 @@ from time import monotonic
 import msgspec
 
 from headrace.filters.pii.allowance import Allowance, SearchLate
-from headrace.filters.pii.long_texts.lines import PLANS, Answer, Question
-from headrace.filters.pii.models.frames import read_frame, write_frame
+from headrace.filters.pii.long_texts.lines import PLANS, Answer, Question, decoded
+from headrace.filters.pii.models.frames import Stream, read_frame, write_frame
+from headrace.filters.pii.spans import Read
 
 PROGRAM = "headrace.filters.pii.long_texts.worker"
 AGAIN_S = 10.0
@@ -133,26 +134,26 @@ class SearchProcess:
     def pid(self) -> int | None:
         return self._begun[0].pid if self._begun else None
 
-    def ask(self, question: Question, allowance: Allowance) -> Answer:
-        """Raises NotThere: also until the plan is ready. Raises SearchLate when time is over or the search has been ended."""
+    def ask(self, question: Question, allowance: Allowance, read: Read | None = None) -> Answer:
+        """Raises NotThere: also until the plan is ready. Raises SearchLate when time is over or the search has been ended.
+
+        read: as in LongTexts; what it raises is raised.
+        """
         begun, line = self._line(question.plan)
         try:
             with line.makefile("rwb") as stream:
-                write_frame(stream, msgspec.msgpack.encode(question))
-                _wait(line, allowance)
-                frame = read_frame(stream)
-        except (SearchLate, TimeoutError) as error:
+                answer = _asked(line, stream, question, allowance, read)
+        except (NotThere, TimeoutError):
             self._leave(begun, line)
-            raise error if isinstance(error, SearchLate) else NotThere from None
+            raise NotThere from None
         except OSError:
             line.close()
             raise NotThere from None
-        finally:
-            allowance.waited()
+        except BaseException:
+            self._leave(begun, line)
+            raise
         line.close()
-        if frame is None:
-            raise NotThere
-        return msgspec.msgpack.decode(frame, type=Answer)
+        return answer
 
     def _leave(self, begun: Begun, line: socket.socket) -> None:
         with self._lock:
@@ -191,6 +192,21 @@ class SearchProcess:
         self._next = now + AGAIN_S
         self._begun.append(Begun())
         return self._begun[0]
+
+
+def _asked(line: socket.socket, stream: Stream, question: Question, allowance: Allowance, read: Read | None) -> Answer:
+    """Raises NotThere where the line ends, SearchLate, OSError, and what `read` raises."""
+    write_frame(stream, msgspec.msgpack.encode(question))
+    while True:
+        _wait(line, allowance)
+        frame = read_frame(stream)
+        allowance.waited()
+        if frame is None:
+            raise NotThere
+        answer = msgspec.msgpack.decode(frame, type=Answer)
+        if not answer.unknown or read is None:
+            return answer
+        write_frame(stream, msgspec.msgpack.encode(read([decoded(segment) for segment in answer.unknown])))
 
 
 def _wait(line: socket.socket, allowance: Allowance) -> None:

@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from math import inf
@@ -18,11 +19,13 @@ from time import monotonic
 import msgspec
 
 from headrace.filters.pii.allowance import Allowance, SearchLate
+from headrace.filters.pii.cutter import windows
 from headrace.filters.pii.detector import PatternDetector
-from headrace.filters.pii.long_texts.lines import PLANS, Answer, Question, decoded, unpacked
+from headrace.filters.pii.long_texts.lines import PLANS, Answer, Question, decoded, encoded, unpacked
 from headrace.filters.pii.models.frames import read_frame, write_frame
-from headrace.filters.pii.plan import patterns_of
-from headrace.filters.pii.spans import DetectionTimeout
+from headrace.filters.pii.naming import NamingDetector
+from headrace.filters.pii.plan import detector_of
+from headrace.filters.pii.spans import DetectionTimeout, Named, Read, Span
 
 NICENESS = 5
 """A third of the processor's time beside one process of the usual priority, such as the owner and a gateway."""
@@ -53,22 +56,46 @@ class Watched(Allowance):
                 raise Gone
 
 
+class Known(dict[str, Sequence[Span]]):
+    """What models find in segments. unknown: those that were asked for and are not among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unknown: dict[str, None] = {}
+
+    def get(self, segment: str, _: object = None) -> Sequence[Span]:
+        found = super().get(segment)
+        if found is None:
+            self.unknown[segment] = None
+            return ()
+        return found
+
+
 def answer(line: socket.socket) -> None:
     """Reads a question, and answers it."""
-    with line, line.makefile("rwb") as stream, contextlib.suppress(OSError):
+    with line, line.makefile("rwb") as stream, contextlib.suppress(OSError, Gone):
         frame = read_frame(stream)
         if frame is None:
             return
         question = msgspec.msgpack.decode(frame, type=Question)
-        with contextlib.suppress(Gone):
-            write_frame(stream, msgspec.msgpack.encode(_answered(question, line)))
+
+        def ask(segments: Sequence[str]) -> Sequence[Sequence[Span]]:
+            write_frame(stream, msgspec.msgpack.encode(Answer(unknown=[encoded(each) for each in segments])))
+            told = read_frame(stream)
+            if told is None:
+                raise Gone
+            return msgspec.msgpack.decode(told, type=list[list[Span]])
+
+        allowance = Watched(inf if question.until is None else question.until, line)
+        write_frame(stream, msgspec.msgpack.encode(_answered(question, allowance, ask)))
 
 
-def _answered(question: Question, line: socket.socket) -> Answer:
-    """Raises Gone."""
+def _answered(question: Question, allowance: Allowance, ask: Read) -> Answer:
+    """Raises Gone, OSError."""
     try:
-        return _searched(question, Watched(inf if question.until is None else question.until, line))
-    except Gone:
+        texts = [(decoded(text), decoded(about)) for text, about in question.texts]
+        return Answer(_searched(_detector(question.plan), texts, allowance, ask))
+    except (Gone, OSError):
         raise
     except SearchLate:
         return Answer(late=True)
@@ -78,24 +105,28 @@ def _answered(question: Question, line: socket.socket) -> Answer:
         return Answer(problem=f"{type(error).__name__}: {error}")
 
 
-def _searched(question: Question, allowance: Allowance) -> Answer:
-    """Raises DetectionTimeout, and whatever a recognizer raises."""
-    patterns = _patterns(question.plan)
-    texts = [(decoded(text), decoded(about)) for text, about in question.texts]
-    if question.whole:
-        return Answer([patterns.detect(text, allowance, about) for text, about in texts])
-    spans = []
-    for text, about in texts:
-        allowance.step()
-        spans.append(patterns.segment(text, about))
-    return Answer(spans)
+def _searched(
+    detector: PatternDetector | NamingDetector, texts: Sequence[Named], allowance: Allowance, ask: Read
+) -> Sequence[Sequence[Span]]:
+    """Where models are asked, again until nothing is unknown: what they find may change where a text is cut."""
+    if isinstance(detector, PatternDetector):
+        return [detector.detect(text, allowance, about) for text, about in texts]
+    known = Known()
+    unknown = dict.fromkeys(window for text, _ in texts for window in windows(text, detector.size, allowance.step))
+    while True:
+        if unknown:
+            known.update(zip(unknown, ask(list(unknown)), strict=True))
+        found = [detector.detect_known(each, known, allowance) for each in texts]
+        unknown, known.unknown = known.unknown, {}
+        if not unknown:
+            return found
 
 
 @lru_cache(maxsize=PLANS)
-def _patterns(plan: bytes) -> PatternDetector:
-    patterns = patterns_of(unpacked(plan))
-    patterns.ready()
-    return patterns
+def _detector(plan: bytes) -> PatternDetector | NamingDetector:
+    detector = detector_of(unpacked(plan))
+    detector.ready()
+    return detector
 
 
 def main() -> None:

@@ -23,6 +23,10 @@ class Sink(Protocol):
     def flush(self) -> object: ...
 
 
+class Stream(Source, Sink, Protocol):
+    """Both."""
+
+
 class Loaded(msgspec.Struct):
     """The answer to the models' names. problem: why they cannot be loaded."""
 

@@ -15,8 +15,7 @@ import pytest
 
 from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.engine.offload import ThreadOffload
-from headrace.filters.pii.allowance import Allowance, SearchLate, unlimited
-from headrace.filters.pii.cutter import windows
+from headrace.filters.pii.allowance import Allowance, ModelsLate, SearchLate, unlimited
 from headrace.filters.pii.detector import LONG, PatternDetector
 from headrace.filters.pii.long_texts import process as processes
 from headrace.filters.pii.long_texts.lines import PLANS, Question, decoded, encoded, packed, unpacked
@@ -25,13 +24,11 @@ from headrace.filters.pii.long_texts.process import Begun, NotThere, SearchProce
 from headrace.filters.pii.long_texts.worker import Gone, Watched
 from headrace.filters.pii.memo import MemoDetector
 from headrace.filters.pii.models.names import default_models, model_of
-from headrace.filters.pii.models.pool import pool_for
-from headrace.filters.pii.naming import NamingDetector
 from headrace.filters.pii.paths import RULES
-from headrace.filters.pii.plan import Plan, detector_for, patterns_of
+from headrace.filters.pii.plan import Plan, detector_for, detector_of, patterns_of
 from headrace.filters.pii.scan import Searcher
 from headrace.filters.pii.settings import Recognizer
-from headrace.filters.pii.spans import Named, Span
+from headrace.filters.pii.spans import Named, Read, Span
 from headrace.filters.pii.treatment import Treatment
 
 from .texts import generate
@@ -53,7 +50,7 @@ def process() -> Iterator[SearchProcess]:
 
 def ready(process: SearchProcess, plan: Plan = PLAN) -> None:
     until = monotonic() + START_S
-    while PatternsOfLongTexts(plan, process).find([], unlimited(), whole=True) is None:
+    while PatternsOfLongTexts(plan, process).find([], unlimited()) is None:
         assert monotonic() < until
         sleep(0.02)
 
@@ -75,18 +72,10 @@ def dense(size: int, salt: int = 0) -> str:
 
 def test_whole_texts_have_the_findings_that_they_have_here(process: SearchProcess) -> None:
     here, texts = patterns_of(PLAN), generated(1, 1500)
-    found = PatternsOfLongTexts(PLAN, process).find(texts, unlimited(), whole=True)
+    found = PatternsOfLongTexts(PLAN, process).find(texts, unlimited())
     assert found is not None
     assert [tuple(spans) for spans in found] == [here.detect(text, None, about) for text, about in texts]
     assert sum(map(len, found)) > 1000
-
-
-def test_segments_have_the_findings_that_they_have_here(process: SearchProcess) -> None:
-    here, long_texts = patterns_of(PLAN), PatternsOfLongTexts(PLAN, process)
-    there = patterns_of(PLAN, long_texts)
-    cut = [window for text, _ in generated(2, 400) for window in windows(text)]
-    found = there.segments(cut, unlimited())
-    assert {text: tuple(spans) for text, spans in found.items()} == {text: here.segment(text) for text in cut}
 
 
 def test_halves_of_surrogate_pairs_come_through() -> None:
@@ -99,7 +88,7 @@ def test_a_plan_with_recognizers_of_its_own_comes_through(process: SearchProcess
     plan = Plan((("BADGE", 0.4),), recognizers=(own,), allowed=frozenset({"b-1111"}), words=20)
     assert unpacked(packed(plan)) == plan
     ready(process, plan)
-    found = PatternsOfLongTexts(plan, process).find([("badge B-1234, B-1111", "")], unlimited(), whole=True)
+    found = PatternsOfLongTexts(plan, process).find([("badge B-1234, B-1111", "")], unlimited())
     assert found == [[Span(6, 12, "BADGE", 0.9)]]
 
 
@@ -108,11 +97,25 @@ def test_models_and_patterns_apart_find_what_they_find_together(process: SearchP
     model = model_of("rampart")
     plan = Plan((*PLAN.thresholds, ("PERSON", 0.4)), (model,), frozenset({"PERSON"}), layers=LAYERS)
     ready(process, plan)
-    pool, named = pool_for((model,), 1), {"PERSON": 0.4}
-    there = NamingDetector(patterns_of(plan, PatternsOfLongTexts(plan, process)), pool, named)
-    here = NamingDetector(patterns_of(plan), pool, named)
-    texts = [(dense(LONG, 7) + "Ask Jane Doe about it.", "ssn"), *generated(3, 30)]
-    assert list(there.detect_all(texts, unlimited())) == [here.detect(text, None, about) for text, about in texts]
+    there, here = detector_of(plan, PatternsOfLongTexts(plan, process)), detector_of(plan)
+    texts = [(dense(LONG, 7) + "Ask Jane Doe about it.", "ssn"), *generated(3, 60)]
+    found = [tuple(spans) for spans in there.detect_all(texts, unlimited())]
+    assert found == [here.detect(text, None, about) for text, about in texts]
+    assert "PERSON" in {span.entity for spans in found for span in spans}
+
+
+@pytest.mark.skipif(not default_models(), reason="the ner extra is not installed")
+def test_what_models_have_no_time_for_is_told_and_not_remembered(process: SearchProcess) -> None:
+    plan = Plan((*PLAN.thresholds, ("PERSON", 0.4)), (model_of("rampart"),), frozenset({"PERSON"}), layers=LAYERS)
+    ready(process, plan)
+    memo = MemoDetector(detector_of(plan, PatternsOfLongTexts(plan, process)))
+    text = (dense(2 * LONG, 123_000), "")
+    with pytest.raises(ModelsLate):
+        memo.detect_all([text], Allowance(models_until=0.0))
+    lenient = Allowance(models_until=0.0, lenient=True)
+    found = memo.detect_all([text], lenient)[text]
+    assert tuple(found) == tuple(patterns_of(plan).detect(text[0]))
+    assert lenient.unnamed >= len(text[0]) and memo.recall(*text) is None
 
 
 # --- who asks --------------------------------------------------------------------------------------------------------------------
@@ -124,8 +127,7 @@ class Recording:
     def __init__(self) -> None:
         self.asked: list[Sequence[Named]] = []
 
-    def find(self, texts: Sequence[Named], allowance: Allowance, *, whole: bool) -> None:
-        assert whole
+    def find(self, texts: Sequence[Named], allowance: Allowance, read: Read | None = None) -> None:
         self.asked.append(texts)
 
 
@@ -156,7 +158,7 @@ def test_a_policys_detector_asks_the_process_once_it_is_there() -> None:
 def test_nobody_waits_for_a_process_to_begin() -> None:
     process = SearchProcess()
     began = monotonic()
-    assert PatternsOfLongTexts(PLAN, process).find([("a", "")], unlimited(), whole=True) is None
+    assert PatternsOfLongTexts(PLAN, process).find([("a", "")], unlimited()) is None
     assert monotonic() - began < 5
     process.end()
 
@@ -164,8 +166,8 @@ def test_nobody_waits_for_a_process_to_begin() -> None:
 def test_a_search_ends_when_its_time_is_over_and_the_process_lives_on(process: SearchProcess) -> None:
     pid = process.pid
     with pytest.raises(SearchLate):
-        PatternsOfLongTexts(PLAN, process).find([(dense(4_000_000), "")], Allowance(until=monotonic() + 0.2), whole=True)
-    assert PatternsOfLongTexts(PLAN, process).find([("a@example.com", "")], unlimited(), whole=True) is not None
+        PatternsOfLongTexts(PLAN, process).find([(dense(4_000_000), "")], Allowance(until=monotonic() + 0.2))
+    assert PatternsOfLongTexts(PLAN, process).find([("a@example.com", "")], unlimited()) is not None
     assert process.pid == pid
 
 
@@ -174,7 +176,7 @@ def test_a_search_ends_when_nobody_waits_for_it(process: SearchProcess) -> None:
 
     def search() -> None:
         with pytest.raises(SearchLate):
-            PatternsOfLongTexts(PLAN, process).find([(dense(4_000_000, 90_000), "")], allowance, whole=True)
+            PatternsOfLongTexts(PLAN, process).find([(dense(4_000_000, 90_000), "")], allowance)
         ended.append(True)
 
     searching = threading.Thread(target=search)
@@ -217,12 +219,12 @@ def test_a_process_that_dies_is_no_loss_and_another_begins(monkeypatch: pytest.M
 def test_one_that_dies_at_once_is_not_begun_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     process = SearchProcess()
     long_texts = PatternsOfLongTexts(PLAN, process)
-    assert long_texts.find([], unlimited(), whole=True) is None
+    assert long_texts.find([], unlimited()) is None
     pid = process.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     sleep(0.2)
-    assert long_texts.find([], unlimited(), whole=True) is None
+    assert long_texts.find([], unlimited()) is None
     assert process.pid is None
 
 
@@ -244,9 +246,9 @@ def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     with pytest.raises(SearchLate):
-        PatternsOfLongTexts(PLAN, process).find([("a", "")], Allowance(until=monotonic() + 0.1), whole=True)
+        PatternsOfLongTexts(PLAN, process).find([("a", "")], Allowance(until=monotonic() + 0.1))
     sleep(0.2)
-    assert PatternsOfLongTexts(PLAN, process).find([("a", "")], unlimited(), whole=True) is None
+    assert PatternsOfLongTexts(PLAN, process).find([("a", "")], unlimited()) is None
     assert process.pid is None
     assert not Path(f"/proc/{pid}").exists()
 
@@ -256,9 +258,9 @@ def test_a_process_that_only_takes_its_time_lives_on(process: SearchProcess, mon
     pid, long_texts = process.pid, PatternsOfLongTexts(PLAN, process)
     for salt in range(5):
         with pytest.raises(SearchLate):
-            long_texts.find([(dense(1_000_000, salt * 10_000), "")], Allowance(until=monotonic() + 0.1), whole=True)
+            long_texts.find([(dense(1_000_000, salt * 10_000), "")], Allowance(until=monotonic() + 0.1))
     sleep(0.5)
-    assert long_texts.find([("a@example.com", "")], unlimited(), whole=True) is not None
+    assert long_texts.find([("a@example.com", "")], unlimited()) is not None
     assert process.pid == pid
 
 
@@ -281,7 +283,7 @@ def test_a_plan_that_the_process_cannot_have_is_searched_here(process: SearchPro
     long_texts._plan = b"nonsense"
     until = monotonic() + START_S
     while not caplog.records and monotonic() < until:
-        assert long_texts.find([("a", "")], unlimited(), whole=True) is None
+        assert long_texts.find([("a", "")], unlimited()) is None
         sleep(0.02)
     assert "cannot" in caplog.text
 
