@@ -5,7 +5,7 @@ passes at its place, so it comes when the event has been searched, whatever of i
 Envoy, through Headrace with a filter that reads every event, and with `pii`.
 
 Small requests: one new message of 240 characters with a name at a time, some 20 a second: alone; beside a process that has nothing
-to do with them and computes all the time, at the priority of those that search; and while prompts of 400 KB that the worker has
+to do with them and computes all the time, at the priority of those that search (where a model reads, two that run it); and while prompts of 400 KB that the worker has
 not seen are searched, which come from a process of their own. In turn, in rounds. The answers to all come from nginx. The same
 through bare Envoy and a no-op processor. Prints one JSON document.
 """
@@ -55,9 +55,23 @@ filters:
 EVENTS, ROUNDS, SMALL_ROUNDS = 600, 5, 8
 SMALL, EVERY_S = 100, 0.05
 """Of one round."""
+LOADED_S = 3.0
 SETTLED_S = 6.0
 """Until a process that searches has been begun, for the first of the prompts."""
-BUSY = "import os; os.nice(5)\nwhile True: sum(range(10_000))"
+NICE = "import os; os.nice(5)\n"
+"""The priority of those that search."""
+BUSY = NICE + "while True: sum(range(10_000))"
+READING = (
+    NICE
+    + """
+import sys
+from headrace.filters.pii.models.ensemble import load
+from headrace.filters.pii.models.names import model_of
+model = load([model_of(sys.argv[1])])
+while True:
+    model.find(["Jane Doe of Springfield wrote to the committee about the invoice of last week, and asked when it meets. "] * 6)
+"""
+)
 MESSAGE_TIMEOUT_S = 90.0
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
@@ -174,18 +188,21 @@ async def _small(client: httpx.AsyncClient, salt: int) -> Sequence[float]:
 
 
 @contextlib.asynccontextmanager
-async def _busy() -> AsyncIterator[None]:
-    """While it runs, a process computes."""
-    process = await asyncio.create_subprocess_exec(*tied(sys.executable, "-c", BUSY))
+async def _busy(model: str | None) -> AsyncIterator[None]:
+    """While it runs, a process computes; with a model two, as many as read long texts where nothing else is set."""
+    commands = [(BUSY,)] if model is None else [(READING, model)] * 2
+    processes = [await asyncio.create_subprocess_exec(*tied(sys.executable, "-c", *command)) for command in commands]
+    await asyncio.sleep(1.0 if model is None else LOADED_S)
     try:
         yield
     finally:
-        process.kill()
-        await process.wait()
+        for process in processes:
+            process.kill()
+            await process.wait()
 
 
-async def beside(directory: Path, name: str, planned: Callable[[str, Path], Plan]) -> Mapping[str, Any]:
-    """planned: the gateway, from the upstream's URL and a folder."""
+async def beside(directory: Path, name: str, planned: Callable[[str, Path], Plan], model: str | None) -> Mapping[str, Any]:
+    """planned: the gateway, from the upstream's URL and a folder. model: the one that reads there."""
     times: dict[str, list[float]] = {"alone": [], "beside_a_busy_process": [], "beside_400_kb": []}
     large: list[float] = []
     async with contextlib.AsyncExitStack() as stack:
@@ -198,7 +215,7 @@ async def beside(directory: Path, name: str, planned: Callable[[str, Path], Plan
         await _small(client, 0)
         for number in range(1, 3 * SMALL_ROUNDS, 3):
             times["alone"] += await _small(client, number)
-            async with _busy():
+            async with _busy(model):
                 times["beside_a_busy_process"] += await _small(client, number + 1)
             async with large_prompts(gateway.url, MODEL, number) as caller:
                 times["beside_400_kb"] += await _small(client, number + 2)
@@ -214,18 +231,19 @@ async def _bench() -> Mapping[str, Any]:
     with tempfile.TemporaryDirectory(prefix="hr-bench-") as name:
         directory = Path(name)
         found: dict[str, Any] = {"streams": await streams(directory)}
-        for name, planned in _compared():
+        for name, planned, model in _compared():
             print(json.dumps(found), file=sys.stderr, flush=True)
-            found[f"small requests, {name}"] = await beside(directory, name, planned)
+            found[f"small requests, {name}"] = await beside(directory, name, planned, model)
         return found
 
 
-def _compared() -> Iterator[tuple[str, Callable[[str, Path], Plan]]]:
-    """Without Headrace, too: what two cores make of small requests beside large ones, whoever reads them."""
-    yield "bare", plan_bare
-    yield "noop", partial(plan_noop, transport=Transport.H2)
-    for model in ("none", *default_models()):
-        yield f"model-{model}", partial(_with_model, model)
+def _compared() -> Iterator[tuple[str, Callable[[str, Path], Plan], str | None]]:
+    """Each with the model that reads there. Without Headrace, too: what two cores make of small requests beside large ones, whoever reads them."""
+    yield "bare", plan_bare, None
+    yield "noop", partial(plan_noop, transport=Transport.H2), None
+    yield "model-none", partial(_with_model, "none"), None
+    for model in default_models():
+        yield f"model-{model}", partial(_with_model, model), model
 
 
 def _with_model(model: str, upstream: str, folder: Path) -> Plan:
