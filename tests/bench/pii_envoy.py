@@ -5,9 +5,9 @@ passes at its place, so it comes when the event has been searched, whatever of i
 Envoy, through Headrace with a filter that reads every event, and with `pii`.
 
 Small requests: one new message of 240 characters with a name at a time, some 20 a second: alone; beside a process that has nothing
-to do with them and computes all the time, at the priority of those that search (where a model reads, two that run it); and while prompts of 400 KB that the worker has
-not seen are searched, which come from a process of their own. In turn, in rounds. The answers to all come from nginx. The same
-through bare Envoy and a no-op processor. Prints one JSON document.
+to do with them and computes all the time, at the priority of those that search (where a model reads, two that run it); and while
+prompts of 400 KB that the worker has not seen are searched, which come from a process of their own. In turn, in rounds. The answers
+to all come from nginx. The same through bare Envoy and a no-op processor. Prints one JSON document.
 """
 
 import asyncio
@@ -238,7 +238,7 @@ async def _bench() -> Mapping[str, Any]:
 
 
 def _compared() -> Iterator[tuple[str, Callable[[str, Path], Plan], str | None]]:
-    """Each with the model that reads there. Without Headrace, too: what two cores make of small requests beside large ones, whoever reads them."""
+    """Each with the model that reads there. Without Headrace, too: what two cores make of small requests beside large ones."""
     yield "bare", plan_bare, None
     yield "noop", partial(plan_noop, transport=Transport.H2), None
     yield "model-none", partial(_with_model, "none"), None
