@@ -25,6 +25,8 @@ LOOK_S = 0.02
 """Seconds between two looks whether the time is over, or the caller gone."""
 WRITE_S = 1.0
 """Seconds without a byte taken, in which a question is written."""
+READY_S = 60.0
+"""Seconds in which a process makes a plan ready, on a machine that does other things as well."""
 HANGS_S = 2.0
 """Seconds in which a process closes a line that its owner has left. One that does not hangs."""
 
@@ -43,6 +45,8 @@ class Begun:
         """Each with the line on which its being ready is told; None once that has been."""
         self._left: list[tuple[socket.socket, float]] = []
         """Lines whose end the process has not seen yet, and since when."""
+        self._asked = monotonic()
+        """When it was told of a plan last."""
         self._calls, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = (sys.executable, "-m", PROGRAM, str(theirs.fileno()))
         try:
@@ -80,7 +84,10 @@ class Begun:
 
     @property
     def hangs(self) -> bool:
-        """Whether it does not see what has been left."""
+        """Whether it does not see what has been left, or makes no plan ready."""
+        waiting = [line for line in self._plans.values() if line is not None and not _is_readable(line, 0)]
+        if waiting and monotonic() - self._asked > READY_S:
+            return True
         for each in [each for each in self._left if _is_readable(each[0], 0)]:
             each[0].close()
             self._left.remove(each)
@@ -89,7 +96,7 @@ class Begun:
     def is_ready(self, plan: bytes) -> bool:
         """Whether it has the plan; else it is told to make it ready. Raises OSError."""
         if plan not in self._plans:
-            self._plans[plan] = self._told(plan)
+            self._plans[plan], self._asked = self._told(plan), monotonic()
             if len(self._plans) > PLANS:
                 _close(self._plans.popitem(last=False)[1])
         self._plans.move_to_end(plan)

@@ -102,7 +102,7 @@ def _answered(question: Question, allowance: Allowance, ask: Read) -> Answer:
     except DetectionTimeout as error:
         return Answer(unsearched=str(error))
     except Exception as error:  # noqa: BLE001  whatever a recognizer raises: the owner searches by itself then
-        return Answer(problem=f"{type(error).__name__}: {error}")
+        return Answer(problem=type(error).__name__)  # its message may quote the text
 
 
 def _searched(

@@ -253,6 +253,31 @@ def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_a_process_that_never_makes_a_plan_ready_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = SearchProcess()
+    long_texts = PatternsOfLongTexts(PLAN, process)
+    assert long_texts.find([("a", "")], unlimited()) is None
+    pid = process.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    assert long_texts.find([("a", "")], unlimited()) is None and process.pid == pid
+    monkeypatch.setattr(processes, "READY_S", 0.0)
+    assert long_texts.find([("a", "")], unlimited()) is None and process.pid is None
+
+
+def test_one_that_was_ready_long_before_anybody_looked_lives_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = SearchProcess()
+    long_texts = PatternsOfLongTexts(PLAN, process)
+    assert long_texts.find([("a", "")], unlimited()) is None
+    pid, line = process.pid, next(iter(process._begun[0]._plans.values()))
+    assert line is not None
+    while not processes._is_readable(line, START_S):
+        pass
+    monkeypatch.setattr(processes, "READY_S", 0.0)
+    assert long_texts.find([("a@example.com", "")], unlimited()) is not None and process.pid == pid
+    process.end()
+
+
 def test_a_process_that_only_takes_its_time_lives_on(process: SearchProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "HANGS_S", 0.3)
     pid, long_texts = process.pid, PatternsOfLongTexts(PLAN, process)
