@@ -23,7 +23,8 @@ LEAST_KB = 32
 """Of new text that a request should be able to have: a document of ten pages that somebody pastes into a chat."""
 
 WAITERS = 8
-"""Threads that wait for models. They hold Python's lock for a fraction of the time, unlike those that search for patterns."""
+"""Threads that wait for models, or search events of streams. They hold Python's lock for a fraction of the time, unlike those that
+search prompts for patterns."""
 
 
 def allowance_of(settings: PiiSettings) -> Allowance:
@@ -87,5 +88,8 @@ def too_late(late: SearchLate | ModelsLate, settings: PiiSettings) -> Reply:
 
 @cache
 def waiting_room() -> ThreadOffload:
-    """Threads for searches that wait for models, shared by all filters of this process: two that wait must not stop the others."""
+    """Threads for searches that wait for models, and for events of streams: two that wait must not stop the others.
+
+    Shared by all filters of this process.
+    """
     return ThreadOffload(WAITERS, WAITING)

@@ -1,7 +1,7 @@
 """One exchange: the request searched and rewritten, the answer restored and scrubbed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from headrace.ext_proc.core.verdict import PASS, Reply, Verdict
 from headrace.filters.pii.actions import Step, Substitutes, nothing
 from headrace.filters.pii.allowance import ModelsLate, SearchLate, unlimited
 from headrace.filters.pii.answer import Answer, Scrubbing
-from headrace.filters.pii.lateness import allowance_of, answers_allowance_of, too_late
+from headrace.filters.pii.lateness import allowance_of, answers_allowance_of, too_late, waiting_room
 from headrace.filters.pii.paths import RULES, TOKEN_LISTS
 from headrace.filters.pii.placeholders import Placeholders, tenant_key
 from headrace.filters.pii.scan import INLINE, Scan, Searcher
@@ -29,13 +29,17 @@ _ANSWER = Needs.RESPONSE_BODY | Needs.RESPONSE_STREAM
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
-    """What the sessions of one filter share. secret: 32 bytes, the root of every tenant's key."""
+    """What the sessions of one filter share. secret: 32 bytes, the root of every tenant's key.
+
+    streams: where their long events are searched. A stream must not wait for prompts of others, whose threads are few.
+    """
 
     settings: PiiSettings
     requests: Searcher
     answers: Searcher
     offload: Offload
     secret: bytes
+    streams: Offload = field(default_factory=waiting_room)
 
 
 class PiiSession(Session):
@@ -111,7 +115,7 @@ class PiiSession(Session):
         return 0 if self._equipment.answers.detector.waits else INLINE
 
     async def _away(self, work: Callable[[], None]) -> None:
-        await self._opened().away(work, self._equipment.offload)
+        await self._opened().away(work, self._equipment.streams)
 
     def on_stream_end(self) -> Sequence[SseEvent]:
         return self._answer.on_stream_end() if self._answer else ()
