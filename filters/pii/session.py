@@ -122,6 +122,7 @@ class PiiSession(Session):
 
     def close(self, outcome: Outcome) -> Sequence[Effect]:
         """What was found in a stream, and not looked at; of a whole answer the decision says it."""
+        self.away = None  # which holds this session: a cycle would wait for the garbage collector
         note = self._answer.streamed if self._answer else {}
         if not note:
             return ()
