@@ -90,6 +90,7 @@ class MemoDetector:
         known: dict[Named, Sequence[Span]] = {}
         new: dict[Named, bytes] = {}
         for each in texts:
+            allowance.step()
             name = self._memory.name(*each)
             spans = self._memory.get(name)
             if spans is None:

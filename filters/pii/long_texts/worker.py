@@ -110,7 +110,7 @@ def _searched(
 ) -> Sequence[Sequence[Span]]:
     """Where models are asked, again until nothing is unknown: what they find may change where a text is cut."""
     if isinstance(detector, PatternDetector):
-        return [detector.detect(text, allowance, about) for text, about in texts]
+        return list(detector.detect_all(texts, allowance))
     known = Known()
     unknown = dict.fromkeys(window for text, _ in texts for window in windows(text, detector.size, allowance.step))
     while True:
