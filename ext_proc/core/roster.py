@@ -27,9 +27,11 @@ class Listed(Struct, frozen=True):
 
 
 class Seen(Struct, frozen=True):
-    """How far a roster was read. mark: what its store drew by lot for that revision; empty where it has none.
+    """How far a roster was read. mark: the newest revision there was then, and what its store drew by lot for it; empty where it
+    drew nothing.
 
     A store that lost its last writes gives their revisions to others: by the mark a reader learns that it has read what is no more.
+    The newest revision's, because a record that was beyond a page may go back to before it.
     """
 
     revision: int = 0

@@ -595,22 +595,26 @@ local function since(keys, args)
   return later(keys, unpack(cmsgpack.unpack(args[1])))
 end
 
-local function mark_of(marks, revision)
+local function drawn(marks, revision)
   return redis.call('HGET', marks, digits(revision)) or ''
 end
 
--- keys: records, revisions, marks; {revision, its mark, limit}. {lost, revision, its mark, {id, record, revision, ...}}: the records with a
--- later one, and the last of these revisions. lost is 1 where the roster has no such revision with such a mark, for the server has lost
--- its last writes: then they are the first of all records.
+-- keys: records, revisions, marks; {revision, mark, limit}. {lost, revision, mark, {id, record, revision, ...}}: the records with a later
+-- one, the last of these revisions, and the newest of all with what was drawn for it, `7:3f…`, or '' where nothing was. lost is 1 where
+-- the roster has no such revision, or not what was drawn for the newest then, for the server has lost its last writes: then they are the
+-- first of all records.
 local function changes(keys, args)
   local revision, mark, limit = unpack(cmsgpack.unpack(args[1]))
-  local lost = revision > last_revision(keys[2]) or mark ~= mark_of(keys[3], revision)
+  local newest = last_revision(keys[2])
+  local then_newest, was_drawn = mark:match('^(%d+):(.*)$')
+  local lost = revision > newest or (was_drawn or mark) ~= drawn(keys[3], tonumber(then_newest) or revision)
   if lost then
     revision = 0
   end
   local found = later(keys, revision, limit)
   local last = found[#found] or revision
-  return {lost and 1 or 0, last, mark_of(keys[3], last), found}
+  local lot = drawn(keys[3], newest)
+  return {lost and 1 or 0, last, lot ~= '' and digits(newest) .. ':' .. lot or '', found}
 end
 
 redis.register_function('headrace_VERSION_reserve', reserve)

@@ -39,7 +39,9 @@ class Roster:
         start = 0 if lost else seen.revision
         records = self.since(start, limit)
         last = records[-1].revision if records else start
-        return Changes(records, Seen(last, self._marks.get(last, "")), lost)
+        mark = self._marks.get(self._revision)
+        return Changes(records, Seen(last, f"{self._revision}:{mark}" if mark else ""), lost)
 
     def _has_lost(self, seen: Seen) -> bool:
-        return seen.revision > self._revision or seen.mark != self._marks.get(seen.revision, "")
+        newest, _, mark = seen.mark.rpartition(":")
+        return seen.revision > self._revision or mark != self._marks.get(int(newest or seen.revision), "")
