@@ -65,3 +65,9 @@ def calls_service(config: Node, cluster: str = CLUSTER) -> bool:
     """Whether an ext_proc filter's, or a gRPC access log's, configuration names the service's cluster."""
     service = field(config, "grpc_service") or field(config, "common_config", "grpc_service")
     return bool(field(service, "envoy_grpc", "cluster_name") == cluster)
+
+
+def decompresses_requests_alone(http_filter: Node) -> bool:
+    """Whether the filter is a decompressor whose response direction is off; Envoy's default is on."""
+    off = field(unwrapped(http_filter), "response_direction_config", "common_config", "enabled", "default_value") is False
+    return off and filter_kind(http_filter) == "decompressor"

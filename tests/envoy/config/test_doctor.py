@@ -98,6 +98,12 @@ def enabled_on_one_route(parts: Parts) -> None:
     parts.filter_config(parts.routes[0], config={})
 
 
+def requests_decompressed_behind(parts: Parts) -> None:
+    parts.add_filter("decompressor", "Decompressor", 1)
+    off = {"common_config": {"enabled": {"default_value": False, "runtime_key": "none"}}}
+    parts.filters[1]["typed_config"]["response_direction_config"] = off
+
+
 FAILURES = {"status_code_filter": {"comparison": {"op": "GE", "value": {"default_value": 500, "runtime_key": "none"}}}}
 ENTRIES = tree(access_log())["filter"]
 PER_ROUTE = {"@type": "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute", "disabled": True}
@@ -176,6 +182,7 @@ CASES = [
     Case("content-types", lambda parts: parts.json.pop("allow_content_types_regex"), "rules:"),
     Case("authentication-order", lambda parts: parts.add_filter("jwt_authn", "JwtAuthentication", 3), f"{NAMED}jwt_authn"),
     Case("compressor-order", lambda parts: parts.add_filter("compressor", "Compressor", 1), f"{NAMED}compressor"),
+    Case("decompressor-order", requests_decompressed_behind, f"{NAMED}decompressor"),
     Case("client-headers", lambda parts: parts.manager.pop("early_header_mutation_extensions"), "'@type'"),
     Case("idle-timeout", lambda parts: parts.manager.update(stream_idle_timeout="0s"), "stream_idle_timeout: 0s"),
     Case("cluster", lambda parts: parts.clusters.pop(0), "envoy_grpc:"),

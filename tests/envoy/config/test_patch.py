@@ -114,6 +114,16 @@ SIGNING = http_filter(
     "                    service_name: bedrock\n                    region: eu-west-1\n",
 )
 CORS = http_filter("cors", "Cors")
+GZIP = """\
+                    decompressor_library:
+                      name: gzip
+                      typed_config: {'@type': type.googleapis.com/envoy.extensions.compression.gzip.decompressor.v3.Gzip}
+"""
+REQUESTS_ALONE = """\
+                    response_direction_config: {common_config: {enabled: {default_value: false, runtime_key: none}}}
+"""
+OF_BOTH = http_filter("decompressor", "Decompressor", GZIP)
+OF_REQUESTS = http_filter("decompressor", "Decompressor", GZIP + REQUESTS_ALONE)
 
 
 @pytest.mark.parametrize(
@@ -123,8 +133,9 @@ CORS = http_filter("cors", "Cors")
         ([CORS, AUTHN, ROUTER], ["cors", "jwt_authn", *OURS, "router"]),
         ([AUTHN, SIGNING, ROUTER], ["jwt_authn", *OURS, "aws_request_signing", "router"]),
         ([OTHER_EXT_PROC, ROUTER], ["ext_proc", *OURS, "router"]),
+        ([OF_REQUESTS, OF_BOTH, ROUTER], ["decompressor", *OURS, "decompressor", "router"]),
     ],
-    ids=["alone", "behind-authentication", "before-signing", "behind-another-processor"],
+    ids=["alone", "behind-authentication", "before-signing", "behind-another-processor", "behind-decompressed-requests"],
 )
 def test_the_filters_stand_behind_who_knows_the_caller_and_before_who_needs_the_final_request(
     filters: list[str], expected: list[str], tmp_path: Path

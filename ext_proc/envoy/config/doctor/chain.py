@@ -5,6 +5,7 @@ from typing import Final
 
 from headrace.ext_proc.envoy.config.doctor.rule import Rules, Wrong
 from headrace.ext_proc.envoy.config.doctor.wiring import Wiring
+from headrace.ext_proc.envoy.config.managers import decompresses_requests_alone
 from headrace.ext_proc.envoy.config.names import ROUTE_HEADER
 from headrace.ext_proc.envoy.config.nodes import Node, field, items, walk
 
@@ -27,6 +28,15 @@ def compressor_order(wiring: Wiring) -> Iterator[Wrong]:
     for index, one in wiring.of_kind("compressor"):
         if index > wiring.place:
             yield Wrong(one, "", "the compressor stands behind ext_proc: Headrace gets compressed answers, which it cannot read")
+
+
+@RULES.rule("decompressor-order", "move the decompressor before ext_proc")
+def decompressor_order(wiring: Wiring) -> Iterator[Wrong]:
+    for index, one in wiring.of_kind("decompressor"):
+        if index > wiring.place and decompresses_requests_alone(one):
+            yield Wrong(
+                one, "", "the decompressor stands behind ext_proc: Headrace refuses compressed requests before they reach it"
+            )
 
 
 @RULES.rule("client-headers", "run `headrace envoy patch`, which adds early_header_mutation_extensions")

@@ -7,7 +7,7 @@ from headrace.ext_proc.envoy.config.access_log import access_log
 from headrace.ext_proc.envoy.config.document import Document
 from headrace.ext_proc.envoy.config.elsewhere import chosen_routes, table_asks_others
 from headrace.ext_proc.envoy.config.filters import own_headers_removed, processing_filter
-from headrace.ext_proc.envoy.config.managers import Manager, calls_service, filter_kind, unwrapped
+from headrace.ext_proc.envoy.config.managers import Manager, calls_service, decompresses_requests_alone, filter_kind, unwrapped
 from headrace.ext_proc.envoy.config.names import (
     CANDIDATES_NAMESPACE,
     EARLY_HEADERS,
@@ -76,14 +76,17 @@ def _is_ours(http_filter: Node) -> bool:
 def _place(document: Document, manager: Manager) -> int:
     """Behind everything that knows the caller or limits him, in front of everything that needs the finished request."""
     filters = items(manager.config, "http_filters")
-    kinds = [filter_kind(one) for one in filters]
-    if "router" not in kinds:
+    if "router" not in map(filter_kind, filters):
         line = line_of(manager.config, "http_filters")
         raise document.error(line, f"listener {manager.listener_name}: http_filters has no router; Envoy needs one at the end")
-    place = len(kinds)
-    while place and kinds[place - 1] in NEAR_UPSTREAM:
+    place = len(filters)
+    while place and _is_near_upstream(filters[place - 1]):
         place -= 1
     return place
+
+
+def _is_near_upstream(http_filter: Node) -> bool:
+    return filter_kind(http_filter) in NEAR_UPSTREAM and not decompresses_requests_alone(http_filter)
 
 
 def _after_ext_proc(editor: Editor, manager: Manager, name: str, wanted: Any, distance: int) -> bool:
