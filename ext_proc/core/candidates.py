@@ -24,11 +24,15 @@ MAX_CANDIDATES: Final = 8
 
 
 class Candidate(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """An upstream, the model that it serves the request with, and what that model costs; None where that is unknown."""
+    """An upstream, the model that it serves the request with, and what that model costs; None where that is unknown.
+
+    efforts: of reasoning that the model takes.
+    """
 
     upstream: str
     model: str
     price: Price | None = None
+    efforts: tuple[str, ...] = ()
 
 
 def candidates_metadata(candidates: Sequence[Candidate], first_token_ms: int | None = None) -> Mapping[str, str | int]:

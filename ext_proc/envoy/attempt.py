@@ -68,6 +68,7 @@ class AttemptStream:
         self._now_ms = now_ms
         self._exchange = ""
         self._model: str | None = None
+        self._efforts: Sequence[str] = ()
         self._translator: Translator | None = None
         self._passage: Passage | None = None
 
@@ -94,6 +95,7 @@ class AttemptStream:
         self._exchange = str(told.get("exchange", ""))
         self._model = _other_model(told, self._destination.name)
         self._passage = FirstToken() if FIRST_TOKEN_KEY in told else None
+        self._efforts = _efforts_of(told, self._destination.name)
         if "settle" in told:  # nothing else has been admitted
             self._translator = translator_for(endpoint_of("POST", path), self._destination.dialect)
         answer = pb.ProcessingResponse()
@@ -117,7 +119,7 @@ class AttemptStream:
         if self._translator is not None:
             asked = parse(body)
             try:
-                body = encode(self._translator.request(asked))
+                body = encode(self._translator.request(asked, self._efforts))
             except Untranslatable as error:
                 return self._refuse(error, asked)
             self._passage = Translated(self._translator, asked, self._now_ms() // 1000)
@@ -171,6 +173,11 @@ def _model_of(told: Mapping[str, Any], upstream: str) -> str:
     """The model that this upstream serves; "" where the chain said nothing of it."""
     attempt = answered(told, upstream)
     return "" if attempt is None else attempt.by.model
+
+
+def _efforts_of(told: Mapping[str, Any], upstream: str) -> Sequence[str]:
+    attempt = answered(told, upstream)
+    return () if attempt is None else attempt.by.efforts
 
 
 def _follows(told: Mapping[str, Any], upstream: str) -> bool:

@@ -34,10 +34,14 @@ class Candidates:
         if Capability.FAILOVER not in request.capabilities:
             return NOTHING
         failover = self._failover
-        candidates = [Candidate(one.upstream, one.served, one.asked.price) for one in _of_each_upstream(offers)[: self.attempts]]
+        candidates = [_candidate(one) for one in _of_each_upstream(offers)[: self.attempts]]
         limit = failover.first_token_timeout if failover and request.call.stream else None
         told = candidates_metadata(candidates, None if limit is None else round(limit * 1000))
         return {**told, "path": quote(request.path.encode("utf-8", "surrogateescape"), safe=_AS_IT_IS), "asked": sent}
+
+
+def _candidate(one: Weighed) -> Candidate:
+    return Candidate(one.upstream, one.served, one.asked.price, one.offer.model.efforts)
 
 
 def _of_each_upstream(offers: Sequence[Weighed]) -> Sequence[Weighed]:

@@ -15,7 +15,11 @@ from headrace.ext_proc.core.terms import Terms, written
 from headrace.ext_proc.core.usage import Usage
 
 PRICE = Price("1", "2")
-CANDIDATES = [Candidate("gpu", "llama", PRICE), Candidate("cloud", "cheap", Price("3", "4", "1")), Candidate("own", "free")]
+CANDIDATES = [
+    Candidate("gpu", "llama", PRICE),
+    Candidate("cloud", "cheap", Price("3", "4", "1")),
+    Candidate("own", "free", None, ("low", "high")),
+]
 TERMS = Terms(1, "acme", None, None, None, None, "llama", "llama", Endpoint.CHAT, False, (5, 6), PRICE, None)
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)

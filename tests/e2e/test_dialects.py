@@ -8,6 +8,8 @@ import anthropic
 import openai
 import pytest
 import pytest_asyncio
+from openai.lib._parsing import type_to_response_format_param
+from pydantic import BaseModel
 
 from tests.e2e.site import CHAT, MESSAGES, Site, lean_chain, running_site
 
@@ -19,13 +21,22 @@ SAID: dict[str, Any] = {"model": "to-anthropic", "messages": [{"role": "user", "
 ASKED: dict[str, Any] = {"model": "to-openai", "max_tokens": 40, "messages": [{"role": "user", "content": "hi"}]}
 
 
+class Place(BaseModel):
+    town: str
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def module_site() -> AsyncIterator[Site]:
     """`standard` takes Anthropic's API alone, `large` OpenAI's."""
     each = {"price": {"input": 1, "output": 2}, "max_output": 256}
     models = [
-        {"name": "to-anthropic", **each, "pools": [{"upstream": "standard", "model": "claude"}]},
-        {"name": "to-openai", **each, "pools": [{"upstream": "large"}]},
+        {
+            "name": "to-anthropic",
+            **each,
+            "efforts": ["low", "medium", "high"],
+            "pools": [{"upstream": "standard", "model": "claude"}],
+        },
+        {"name": "to-openai", **each, "efforts": ["none", "low", "high"], "pools": [{"upstream": "large"}]},
         {"name": "either", **each, "pools": [{"upstream": "standard"}, {"upstream": "large"}]},
     ]
     upstreams = {
@@ -115,6 +126,37 @@ async def test_anthropics_sdk_calls_a_tool_of_an_openai_model(site: Site) -> Non
         message = await stream.get_final_message()
     [block] = [block for block in message.content if block.type == "tool_use"]
     assert (block.name, isinstance(block.input, dict), message.stop_reason) == ("look", True, "tool_use")
+
+
+async def test_an_effort_is_one_that_the_model_of_the_pool_takes(site: Site) -> None:
+    caller = await site.caller()
+    async with site.openai(caller) as client:
+        await client.chat.completions.create(**SAID, reasoning_effort="xhigh")
+        await client.chat.completions.create(**SAID | {"model": "either"}, reasoning_effort="high")
+    async with site.anthropic(caller) as claude:
+        await claude.messages.create(**ASKED, output_config={"effort": "medium"})
+        await claude.messages.create(**ASKED, thinking={"type": "disabled"})
+    highest, unknown, low, none = (json.loads(entry.body) for entry in site.received)
+    assert highest["output_config"] == {"effort": "high"}
+    assert "output_config" not in unknown
+    assert (low["reasoning_effort"], none["reasoning_effort"]) == ("low", "none")
+
+
+async def test_openais_sdk_parses_the_answer_of_an_anthropic_model(site: Site) -> None:
+    async with site.openai(await site.caller()) as client:
+        await client.chat.completions.create(**SAID, response_format=type_to_response_format_param(Place))
+    asked = json.loads(site.only_received.body)["output_config"]["format"]
+    assert (asked["type"], list(asked["schema"]["properties"])) == ("json_schema", ["town"])
+
+
+async def test_anthropics_sdk_says_what_an_openai_model_need_not_know(site: Site) -> None:
+    turns: Any = [*ASKED["messages"], {"role": "system", "content": "Be brief."}]
+    edits: Any = {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}
+    async with site.anthropic(await site.caller()) as client:
+        await client.beta.messages.create(**ASKED | {"messages": turns}, context_management=edits, speed="fast")
+    asked = json.loads(site.only_received.body)
+    assert asked["messages"] == turns
+    assert not asked.keys() & {"context_management", "speed"}
 
 
 async def test_an_error_is_in_the_callers_dialect(site: Site) -> None:

@@ -32,6 +32,7 @@ from headrace.ext_proc.engine.policy.values import (
     word_or_list,
     word_or_mapping,
 )
+from headrace.ext_proc.engine.translate.effort import Effort
 
 MAX_SERVERS = 256
 
@@ -133,6 +134,11 @@ class Model(Part):
         description="Service tier, as the provider reports it, to the factor on every price, such as {batch: 0.5, priority: 2}.",
     )
     max_output: Tokens = Field(4096, description="Tokens of answer assumed when the request names no cap.")
+    efforts: tuple[Effort, ...] = Field(
+        (),
+        description="The efforts of reasoning that it takes, such as [low, medium, high], where chats are translated for it. "
+        "Absent: what a caller asks for is dropped then.",
+    )
     shape: FileName | None = Field(
         None,
         description="The model's Hugging Face config.json, relative to the policy file: what a token takes in the KV cache of a "

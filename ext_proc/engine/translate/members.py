@@ -6,28 +6,28 @@ _CARRIED_CHATS: Final = frozenset(
     {
         "model", "messages", "max_tokens", "max_completion_tokens", "stream", "stream_options", "temperature", "top_p",
         "stop", "user", "safety_identifier", "n", "tools", "tool_choice", "parallel_tool_calls", "response_format",
-        "modalities",
+        "modalities", "reasoning_effort",
     }
 )  # fmt: skip
 
 _DROPPED_CHATS: Final = frozenset(
     {
-        "seed", "frequency_penalty", "presence_penalty", "repetition_penalty", "top_k", "min_p", "reasoning_effort",
-        "thinking", "verbosity", "service_tier", "store", "metadata", "prompt_cache_key", "prompt_cache_retention",
-        "cache_control",
+        "seed", "frequency_penalty", "presence_penalty", "repetition_penalty", "top_k", "min_p", "thinking", "verbosity",
+        "service_tier", "store", "metadata", "prediction", "prompt_cache_key", "prompt_cache_retention",
+        "prompt_cache_options", "cache_control",
     }
 )  # fmt: skip
 
 _CARRIED_MESSAGES: Final = frozenset(
     {
         "model", "messages", "system", "max_tokens", "stop_sequences", "stream", "temperature", "top_p", "metadata",
-        "tools", "tool_choice", "output_config", "output_format",
+        "tools", "tool_choice", "output_config", "output_format", "thinking", "context_management",
     }
 )  # fmt: skip
 
 _DROPPED_MESSAGES: Final = frozenset(
     {
-        "top_k", "thinking", "service_tier", "cache_control",
+        "top_k", "service_tier", "speed", "cache_control", "diagnostics",
     }
 )  # fmt: skip
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from headrace.ext_proc.engine.translate import effort
 from headrace.ext_proc.engine.translate.members import OF_CHATS, OF_MESSAGES
 from headrace.ext_proc.engine.translate.values import (
     Document,
@@ -30,15 +31,13 @@ _SYSTEM: Final = ("system", "developer")
 _DATA_URL: Final = re.compile(r"data:(image/[a-z0-9.+-]+);base64,(.*)", re.DOTALL)
 
 
-def to_anthropic(document: Mapping[str, Any]) -> Document:
-    """An OpenAI chat completion request as Anthropic's messages. Raises Untranslatable."""
+def to_anthropic(document: Mapping[str, Any], efforts: Sequence[str] = ()) -> Document:
+    """An OpenAI chat completion request as Anthropic's messages. efforts: those that the model takes. Raises Untranslatable."""
     refuse_others(document, OF_CHATS)
     if document.get("n") not in (None, 1):
         raise Untranslatable("n", "'n' must be 1 for this model")
     if document.get("modalities") not in (None, [], ["text"]):
         raise Untranslatable("modalities", "only text is available for this model")
-    if mapping(document.get("response_format")).get("type") not in (None, "text"):
-        raise Untranslatable("response_format", "'response_format' is not available for this model; describe the format to it")
     turns = mappings(document.get("messages"))
     system = "\n\n".join(only_text(turn.get("content"), "messages") for turn in turns if turn.get("role") in _SYSTEM)
     cap = document.get("max_completion_tokens") or document.get("max_tokens") or DEFAULT_CAP
@@ -56,7 +55,21 @@ def to_anthropic(document: Mapping[str, Any]) -> Document:
         asked["stop_sequences"] = [stop] if isinstance(stop, str) else stop
     if user := string(document.get("user")) or string(document.get("safety_identifier")):
         asked["metadata"] = {"user_id": user}
-    return asked | _anthropic_tools(document)
+    thought = effort.to_anthropic(document, efforts)
+    if configured := _anthropic_format(document) | mapping(thought.get("output_config")):
+        thought["output_config"] = configured
+    return asked | thought | _anthropic_tools(document)
+
+
+def _anthropic_format(document: Mapping[str, Any]) -> Document:
+    """Anthropic knows no JSON without a schema."""
+    asked = mapping(document.get("response_format"))
+    if asked.get("type") in (None, "text"):
+        return {}
+    schema = mapping(mapping(asked.get("json_schema")).get("schema"))
+    if asked.get("type") != "json_schema" or not schema:
+        raise Untranslatable("response_format", "only a 'response_format' with a JSON schema is available for this model")
+    return {"format": {"type": "json_schema", "schema": schema}}
 
 
 def _anthropic_tools(document: Mapping[str, Any]) -> Document:
@@ -152,26 +165,36 @@ def _joined(turns: Iterator[Document]) -> list[Document]:
     return joined
 
 
-def to_openai(document: Mapping[str, Any]) -> Document:
-    """Anthropic's messages request as an OpenAI chat completion. Raises Untranslatable."""
+def to_openai(document: Mapping[str, Any], efforts: Sequence[str] = ()) -> Document:
+    """Anthropic's messages request as an OpenAI chat completion. efforts: as of to_anthropic. Raises Untranslatable."""
     refuse_others(document, OF_MESSAGES)
+    _refuse_edits(mapping(document.get("context_management")))
     if document.get("max_tokens") == 0:
         raise Untranslatable("max_tokens", "'max_tokens' must be 1 at least for this model")
     asked: Document = renamed(
         document, {"model": "model", "max_tokens": "max_completion_tokens", "temperature": "temperature", "top_p": "top_p"}
     )
-    asked["messages"] = [*_system(document.get("system")), *_openai_turns(mappings(document.get("messages")))]
+    asked["messages"] = [*_system(document.get("system"), "system"), *_openai_turns(mappings(document.get("messages")))]
     if document.get("stream"):
         asked |= {"stream": True, "stream_options": {"include_usage": True}}
     if stops := document.get("stop_sequences"):
         asked["stop"] = stops
     if isinstance(user := mapping(document.get("metadata")).get("user_id"), str):
         asked["user"] = user
-    return asked | _openai_format(document) | _openai_tools(document)
+    return asked | effort.to_openai(document, efforts) | _openai_format(document) | _openai_tools(document)
 
 
-def _system(system: Any) -> list[Document]:
-    return [{"role": "system", "content": text}] if (text := only_text(system, "system")) else []
+def _refuse_edits(management: Mapping[str, Any]) -> None:
+    """Thinking of earlier turns stays out in any case, so that it may be cleared means nothing here; other edits do."""
+    edits = management.get("edits")
+    cleared = [edit for edit in mappings(edits) if string(edit.get("type")).startswith("clear_thinking_")]
+    refuse(management, *(name for name in management if name != "edits"), within="context_management")
+    if edits and edits != cleared:
+        raise Untranslatable("context_management", "'context_management' may only clear thinking for this model")
+
+
+def _system(system: Any, param: str) -> list[Document]:
+    return [{"role": "system", "content": text}] if (text := only_text(system, param)) else []
 
 
 def _openai_format(document: Mapping[str, Any]) -> Document:
@@ -223,6 +246,8 @@ def _openai_turns(turns: Sequence[Document]) -> Iterator[Document]:
                 yield _openai_assistant(parts)
             case "user":
                 yield from _openai_user(parts)
+            case "system":
+                yield from _system(content, "messages")
             case role:
                 raise Untranslatable("messages", f"a message of the role {str(role)[:40]!r} is not available for this model")
 

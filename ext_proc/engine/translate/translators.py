@@ -1,20 +1,26 @@
 """The two directions, each as one value: where the request goes, and what becomes of it and of its answer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from headrace.ext_proc.core.endpoint import Dialect, Endpoint
 from headrace.ext_proc.engine.translate import answers, requests, streams
 from headrace.ext_proc.engine.translate.values import Document, mapping
 
 
+class Requests(Protocol):
+    def __call__(self, document: Mapping[str, Any], efforts: Sequence[str] = ()) -> Document:
+        """efforts: those that the model takes. Raises Untranslatable."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Translator:
-    """path: of the other API's endpoint. `request` raises Untranslatable. `stream` is given the caller's request."""
+    """path: of the other API's endpoint. `stream` is given the caller's request."""
 
     path: str
-    request: Callable[[Mapping[str, Any]], Document]
+    request: Requests
     answer: Callable[[Mapping[str, Any], int], Document]
     error: Callable[[Mapping[str, Any], int], Document]
     stream: Callable[[Mapping[str, Any], int], streams.Stream]

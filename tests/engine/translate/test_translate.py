@@ -97,11 +97,15 @@ def resulted(*parts: dict[str, Any], **others: Any) -> dict[str, Any]:
     return said("user", [{"type": "tool_result", "tool_use_id": "c1", "content": list(parts), **others}])
 
 
+CLEARED = {"type": "clear_thinking_20251015", "keep": "all"}
+
+
 @pytest.mark.parametrize(
     ("changed", "param"),
     [
         ({"n": 2}, "n"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "response_format"),
         ({"audio": {"voice": "x"}}, "audio"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"top_logprobs": 2}, "top_logprobs"),
@@ -133,13 +137,15 @@ def test_what_anthropic_has_not_is_refused(changed: dict[str, Any], param: str) 
     [
         ({"mcp_servers": [{}]}, "mcp_servers"),
         ({"max_tokens": 0}, "max_tokens"),
-        ({"context_management": {"edits": []}}, "context_management"),
+        ({"context_management": {"edits": [CLEARED, {"type": "clear_tool_uses_20250919"}]}}, "context_management"),
+        ({"context_management": {"edits": [CLEARED], "other": True}}, "context_management"),
         ({"inference_geo": "eu"}, "inference_geo"),
         ({"tools": [{"type": "web_search_20250305", "name": "w"}]}, "tools"),
         ({"tool_choice": {"type": "new"}}, "tool_choice"),
         ({"output_config": {"format": {"type": "grammar"}}}, "output_config"),
         ({"system": [PICTURE]}, "system"),
-        (said("system", "Be brief."), "messages"),
+        (said("system", [PICTURE]), "messages"),
+        (said("tool", "42"), "messages"),
         (said("user", [{"type": "document"}]), "messages"),
         (said("user", [{"type": "image", "source": {"type": "file", "file_id": "f"}}]), "messages"),
         (said("assistant", [{"type": "server_tool_use"}, {"type": "text", "text": "found"}]), "messages"),
@@ -161,10 +167,13 @@ def assert_refused(translator: Translator, document: dict[str, Any], param: str)
     [
         (TO_ANTHROPIC, CHAT, {"seed": 1, "frequency_penalty": 1.0, "presence_penalty": 1.0, "top_k": 5, "reasoning_effort": "high",
                               "thinking": {"type": "enabled"}, "verbosity": "low", "service_tier": "flex", "store": True,
+                              "prediction": {"type": "content", "content": "x"}, "prompt_cache_options": {"mode": "explicit"},
                               "metadata": {"a": "b"}, "prompt_cache_key": "k", "logprobs": False, "top_logprobs": None,
                               "logit_bias": {}, "modalities": ["text"], "response_format": {"type": "text"}, "n": 1}),
         (TO_OPENAI, MESSAGES, {"top_k": 5, "thinking": {"type": "enabled", "budget_tokens": 1024}, "service_tier": "auto",
-                               "output_config": {"effort": "low"}, "cache_control": {"type": "ephemeral"}, "container": None}),
+                               "output_config": {"effort": "low"}, "cache_control": {"type": "ephemeral"}, "container": None,
+                               "context_management": {"edits": [CLEARED]}, "speed": "fast",
+                               "diagnostics": {"previous_message_id": "m"}}),
     ],
 )  # fmt: skip
 def test_hints_are_dropped(translator: Translator, document: dict[str, Any], hints: dict[str, Any]) -> None:
@@ -195,6 +204,46 @@ def test_a_schema_of_the_answer_is_one_there(name: str) -> None:
     there = TO_OPENAI.request(MESSAGES | {name: {"format": asked} if name == "output_config" else asked})
     expected = {"name": "answer", "schema": SCHEMA, "strict": True}
     assert there["response_format"] == {"type": "json_schema", "json_schema": expected}
+
+
+def test_a_schema_of_a_chats_answer_is_one_there() -> None:
+    chat = CHAT | {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": SCHEMA}}}
+    assert TO_ANTHROPIC.request(chat)["output_config"] == {"format": {"type": "json_schema", "schema": SCHEMA}}
+    there = TO_ANTHROPIC.request(chat | {"reasoning_effort": "low"}, ["low"])
+    assert there["output_config"] == {"format": {"type": "json_schema", "schema": SCHEMA}, "effort": "low"}
+
+
+USUAL = ("low", "medium", "high")
+
+
+@pytest.mark.parametrize(
+    ("asked", "taken", "effort"),
+    [
+        ("medium", USUAL, "medium"),
+        ("max", USUAL, "high"),
+        ("minimal", USUAL, "low"),
+        ("none", USUAL, "low"),
+        ("high", ("medium", "low"), "medium"),
+        ("none", ("none", "low"), "none"),
+        ("minimal", ("none", "low"), "none"),
+        ("low", (), None),
+        ("hard", USUAL, None),
+        (None, USUAL, None),
+        ([], USUAL, None),
+    ],
+)
+def test_an_effort_is_the_nearest_that_the_model_takes(asked: Any, taken: Sequence[str], effort: str | None) -> None:
+    chat = TO_ANTHROPIC.request(CHAT | {"reasoning_effort": asked}, taken)
+    told = {"thinking": {"type": "disabled"}} if effort == "none" else {"output_config": {"effort": effort}} if effort else {}
+    assert chat == MESSAGES | told
+    config = {"thinking": {"type": "disabled"}} if asked == "none" else {"output_config": {"effort": asked}}
+    assert TO_OPENAI.request(MESSAGES | config, taken).get("reasoning_effort") == effort
+
+
+def test_a_message_of_the_system_between_others_stays_there() -> None:
+    turns = [{"role": "user", "content": "hi"}, {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}]
+    there = TO_OPENAI.request({"model": "m", "max_tokens": 7, "messages": turns})
+    assert there["messages"] == [{"role": "user", "content": "hi"}, {"role": "system", "content": "Be brief."}]
 
 
 def test_the_image_of_a_tools_result() -> None:
