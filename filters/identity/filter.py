@@ -101,7 +101,10 @@ class IdentitySession(Session):
         asked = request.call.model
         entry = self._filter.catalogue.find(asked)
         if not self._allows(asked) or (entry is None and len(self._filter.catalogue)):
-            return _not_allowed(asked)
+            return _not_allowed("model", asked)
+        for param, model in request.call.others:
+            if not self._allows(model) or (len(self._filter.catalogue) and self._filter.catalogue.find(model) is None):
+                return _not_allowed(param, model)
         return _resolved(entry.name) if entry is not None else PASS
 
 
@@ -130,6 +133,6 @@ def _unauthenticated(reason: str, message: str) -> Reply:
     return Reply(401, reason, message, headers={"www-authenticate": "Bearer"})
 
 
-def _not_allowed(model: str) -> Reply:
+def _not_allowed(param: str, model: str) -> Reply:
     """The same for a model that is not there and one that is not for this caller: the catalogue is not to be probed."""
-    return Reply(403, "model.not_allowed", f"The model {model[:100]!r} is not available to you here.", param="model")
+    return Reply(403, "model.not_allowed", f"The model {model[:100]!r} is not available to you here.", param=param)

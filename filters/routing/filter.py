@@ -100,6 +100,9 @@ class RoutingSession(Session):
         model = self._filter.catalogue.find(asked)
         if model is None:
             return unknown_model(asked)
+        for other in request.call.others:
+            if self._filter.catalogue.find(other.model) is None:
+                return unknown_model(other.model, other.param)
         now_ms = self._filter.clock.now_ms()
         offers = self._filter.offers.of(model, asked, now_ms)
         weighed = self._uncounted(request, offers)

@@ -10,9 +10,9 @@ from headrace.ext_proc.engine.policy.pools import Pool
 from headrace.filters.routing.weighing import NOT_PERMITTED, Weighed
 
 
-def unknown_model(name: str) -> Reply:
+def unknown_model(name: str, param: str = "model") -> Reply:
     """The refusal of a model that the catalogue does not have."""
-    return Reply(403, "model.not_allowed", f"The model {name[:100]!r} is not available through this gateway.", param="model")
+    return Reply(403, "model.not_allowed", f"The model {name[:100]!r} is not available through this gateway.", param=param)
 
 
 def refusal(name: str, weighed: Sequence[Weighed], most_of: Callable[[Pool], int], note: Mapping[str, Any]) -> Reply:

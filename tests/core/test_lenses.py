@@ -355,3 +355,34 @@ def test_items_of_responses() -> None:
 def test_responses_without_input_have_the_priming_alone() -> None:
     prompt = read(Endpoint.RESPONSES, input=None, previous_response_id="r").prompt
     assert (prompt.texts, prompt.overhead) == ((), 6)
+
+
+def test_models_beside_the_one_asked_for() -> None:
+    tools = [{"type": "advisor_20260301", "name": "advisor", "model": "d"}, {"type": "image_generation", "model": "e"}]
+    call = read(Endpoint.MESSAGES, fallbacks=[{"model": "a"}, "b"], models=["c"], tools=tools)
+    assert call.others == (("fallbacks", "a"), ("fallbacks", "b"), ("models", "c"), ("tools", "d"))
+    assert read(Endpoint.MESSAGES, fallbacks="default").others == (("fallbacks", "default"),)
+
+
+@pytest.mark.parametrize("endpoint", PLAIN)
+def test_without_any_there_are_none(endpoint: Endpoint) -> None:
+    assert read(endpoint, fallbacks=[], tools=[{"type": "function", "function": {"name": "f"}}]).others == ()
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"fallbacks": {"model": "a"}},
+        {"fallbacks": 1},
+        {"Fallbacks": [{"model": "a"}]},
+        {"models": [None]},
+        {"models": [""]},
+        {"models": [{"model": ["a"]}]},
+        {"models": ["a\n"]},
+        {"tools": [{"type": "advisor_20260301"}]},
+    ],
+)
+def test_models_that_only_a_provider_may_understand_are_refused(members: dict[str, Any]) -> None:
+    with pytest.raises(BodyError) as caught:
+        read(Endpoint.MESSAGES, **members)
+    assert caught.value.param == next(iter(members))

@@ -139,6 +139,24 @@ async def test_a_key_for_some_models_opens_no_other(site: Site) -> None:
     assert len(site.received) == 1
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"fallbacks": [{"model": "claude-sonnet-4-5"}, {"model": "gpt-4o-mini"}]},
+        {"fallbacks": "default"},
+        {"models": ["gpt-4o-mini"]},
+        {"tools": [{"type": "advisor_20260301", "name": "advisor", "model": "gpt-4o-mini"}]},
+    ],
+)
+async def test_a_key_for_some_models_has_the_provider_ask_no_other(site: Site, beside: dict[str, Any]) -> None:
+    caller = await site.caller(models=("claude-*",))
+    refused = await site.post(caller, CLAUDE | beside, MESSAGES)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "model.not_allowed")
+    assert not site.received
+    own = {"fallbacks": [{"model": CLAUDE["model"]}]}
+    assert (await site.post(caller, CLAUDE | own, MESSAGES)).status_code == 200
+
+
 async def test_one_caller_reads_and_draws_on_its_own_budget_alone(site: Site) -> None:
     rich, poor = await site.caller(), await site.caller()
     for _ in range(3):

@@ -112,6 +112,13 @@ async def test_a_model_that_is_not_in_the_catalogue_is_refused(policy: Policy) -
     assert refusal(answer)[:2] == (403, "model.not_allowed")
 
 
+async def test_a_model_beside_the_one_asked_for_that_is_not_in_the_catalogue_is_refused(policy: Policy) -> None:
+    answer, _ = await routed(policy, model="open", models=["open", "gpt-∞"])
+    assert refusal(answer)[:2] == (403, "model.not_allowed")
+    answer, _ = await routed(policy, model="open", models=["open"])
+    assert route(answer) == "small"
+
+
 PRICED = """
 version: 1
 upstreams: {standard: {url: "http://127.0.0.1:1"}}

@@ -6,12 +6,15 @@ A lens reads the members it names and insists on their types; members it does no
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.lenses.anthropic_messages import read_messages
 from headrace.ext_proc.core.lenses.call import Call, Prompt, invalid
 from headrace.ext_proc.core.lenses.openai_chat import read_chat
 from headrace.ext_proc.core.lenses.openai_responses import read_responses
 from headrace.ext_proc.core.lenses.openai_texts import read_completions, read_embeddings
+from headrace.ext_proc.core.lenses.others import others_of
 
 __all__ = ["Call", "Prompt", "read_call"]
 
@@ -26,7 +29,7 @@ _READERS: dict[Endpoint, Callable[[dict[str, Any]], Call]] = {
 
 _CAPS = ("n", "max_tokens", "max_completion_tokens", "max_output_tokens")
 _TEXTS = ("messages", "input", "prompt", "instructions", "system", "tools", "functions", "response_format")
-_GOVERNED = frozenset(("model", "stream", "stream_options", *_CAPS, *_TEXTS))
+_GOVERNED = frozenset(("model", "models", "fallbacks", "stream", "stream_options", *_CAPS, *_TEXTS))
 """Members that a decision hangs on."""
 
 
@@ -37,4 +40,6 @@ def read_call(endpoint: Endpoint, document: dict[str, Any]) -> Call:
     for name in document:
         if not (name.isascii() and name.islower()) and name.casefold() in _GOVERNED:
             raise invalid(name, f"written {name.casefold()!r}")
-    return _READERS[endpoint](document)
+    call = _READERS[endpoint](document)
+    others = others_of(document)
+    return replace(call, others=others) if others else call

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -25,11 +25,19 @@ class Prompt(Struct, frozen=True):
     chat: dict[str, Any] | None = None
 
 
+class Other(NamedTuple):
+    """A model that is named in the member `param`."""
+
+    param: str
+    model: str
+
+
 class Call(Struct, frozen=True):
     """One call of a model.
 
     output_cap: tokens per choice that the request allows, None where it names no cap. choices: answers asked for.
     include_usage: what a streamed request says of its usage event; None where it says nothing; True where the API always sends it.
+    others: models beside it that the provider may ask by itself.
     """
 
     model: str
@@ -38,6 +46,7 @@ class Call(Struct, frozen=True):
     choices: int
     prompt: Prompt
     include_usage: bool | None = True
+    others: tuple[Other, ...] = ()
 
 
 def invalid(param: str, expected: str) -> BodyError:
