@@ -95,12 +95,15 @@ class Flows:
 class Answer:
     """values: name of a placeholder → value, of this exchange's request. scrubbing: None where answers are not searched.
 
-    structured: the request asked for JSON, so the answer's text is JSON, too.
+    structured: the request asked for JSON, so the answer's text is JSON, too. cited: it asked for what answers cite.
     """
 
-    def __init__(self, values: Mapping[str, str], scrubbing: Scrubbing | None, *, structured: bool = False) -> None:
+    def __init__(
+        self, values: Mapping[str, str], scrubbing: Scrubbing | None, *, structured: bool = False, cited: bool = False
+    ) -> None:
         self._new_flow = Flows(values, scrubbing, structured=structured).new
         self._scrubbing = scrubbing
+        self._cited = cited
         self._rewriter: StreamRewriter | None = None
 
     @property
@@ -153,7 +156,7 @@ class Answer:
         return Continue(_of_lines(document, edits) if is_lines else Edits(members=edits), note=note)
 
     def _edits(self, document: object, found: Sequence[Told]) -> Sequence[SetMember]:
-        edits = changes(found, self._new_flow)
+        edits = changes(document, found, self._new_flow)
         if edits and self._strict:
             edits += logprobs_of(document)
         return edits
@@ -174,7 +177,8 @@ class Answer:
     def on_event(self, event: SseEvent, endpoint: Endpoint) -> Sequence[SseEvent]:
         """Raises EndStream, DetectionTimeout."""
         if self._rewriter is None:
-            self._rewriter = StreamRewriter(SHAPES[endpoint], self._new_flow, strict=self._strict, closed=self._closed)
+            shape, strict, closed = SHAPES[endpoint], self._strict, self._closed
+            self._rewriter = StreamRewriter(shape, self._new_flow, strict=strict, closed=closed, cited=self._cited)
         try:
             return self._rewriter.on_event(event)
         except Blocked as blocked:

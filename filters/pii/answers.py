@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from headrace.ext_proc.core.json_body import parse_lenient
 from headrace.ext_proc.core.verdict import Json, Path, SetMember
 from headrace.filters.pii.encoded import is_readable
+from headrace.filters.pii.moves import of_annotations
 from headrace.filters.pii.restore import TextFlow
 from headrace.filters.pii.strings import is_opaque, is_signed, is_word, last_names
 
@@ -76,6 +77,10 @@ class Then:
     def whole(self, text: str) -> str:
         return self._second.whole(self._first.whole(text))
 
+    def moved(self, position: int) -> int | None:
+        between = self._first.moved(position)
+        return None if between is None else self._second.moved(between)
+
     @property
     def pending(self) -> bool:
         return self._first.pending or self._second.pending
@@ -98,6 +103,9 @@ class Beside:
     def whole(self, text: str) -> str:
         self._watcher.whole(text)
         return text
+
+    def moved(self, position: int) -> int:
+        return position
 
     @property
     def pending(self) -> bool:
@@ -172,13 +180,14 @@ def _is_protocol(name: str, text: str) -> bool:
     return (name in _WORDS and is_word(text)) or (name in _OPAQUE and is_opaque(text))
 
 
-def changes(found: Iterable[Told], new_flow: NewFlow, skip: Iterable[Path] = ()) -> list[SetMember]:
-    """The strings that a flow changes, of those that were found in a document, except those at `skip`."""
+def changes(document: Json, found: Iterable[Told], new_flow: NewFlow, skip: Iterable[Path] = ()) -> list[SetMember]:
+    """The strings that a flow changes, of those that were found in a document, except at `skip`, and what points into them."""
     left = frozenset(skip)
     changed: list[SetMember] = []
     for told in found:
-        if told.path not in left and (new := new_flow(told).whole(told.text)) != told.text:
+        if told.path not in left and (new := (flow := new_flow(told)).whole(told.text)) != told.text:
             changed.append(SetMember(told.path, _said(new) if told.value else new))
+            changed += of_annotations(document, told.path, flow.moved)
     return changed
 
 

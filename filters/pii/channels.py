@@ -38,11 +38,13 @@ class Reading:
 @dataclass(frozen=True, slots=True)
 class Shape:
     """A dialect. read: the reading of an event. delta: an event's document that adds `text` to the channel of `slot`, made from the
-    last document that had a piece of it. defines: whether an event is one of the dialect's, or one that we know to be whole."""
+    last document that had a piece of it. defines: whether an event is one of the dialect's, or one that we know to be whole.
+    annotations: those that an event has of channels' texts, by the channel's key, with their places."""
 
     read: Callable[[Document], Reading]
     delta: Callable[[Document, Slot, str], Document]
     defines: Callable[[Document], bool]
+    annotations: Callable[[Document], Iterator[tuple[Key, Path, Document]]]
 
 
 def _objects(value: Json) -> Iterator[tuple[int, Document]]:
@@ -131,6 +133,14 @@ def _defines_chat(document: Document) -> bool:
     return isinstance(document.get("choices"), list) or "error" in document
 
 
+def _chat_annotations(document: Document) -> Iterator[tuple[Key, Path, Document]]:
+    for position, choice in _objects(document.get("choices")):
+        delta = choice.get("delta")
+        for place, annotation in _objects(delta.get("annotations") if isinstance(delta, dict) else None):
+            key = (_number(choice, "index", position), "delta", "content")
+            yield key, ("choices", position, "delta", "annotations", place), annotation
+
+
 # --- OpenAI responses ---------------------------------------------------------------------------------------------------------
 
 _MEDIA = ("response.audio", "response.output_audio")
@@ -149,6 +159,12 @@ def _read_responses(document: Document) -> Reading:
     if last == "done":  # of several commands each has its own end
         return Reading(ends=[(item, stem, _part(document)) if "command_index" in document else (item,)])
     return Reading(ends=[()] if kind in _LAST else ())
+
+
+def _responses_annotations(document: Document) -> Iterator[tuple[Key, Path, Document]]:
+    annotation = document.get("annotation")
+    if document.get("type") == "response.output_text.annotation.added" and isinstance(annotation, dict):
+        yield (_number(document, "output_index", -1), "response.output_text", _part(document)), ("annotation",), annotation
 
 
 def _part(document: Document) -> int:
@@ -238,12 +254,17 @@ def _defines_messages(document: Document) -> bool:
     return kind in _MESSAGE_EVENTS
 
 
-_CHAT = Shape(_read_chat, _chat_text, _defines_chat)
+def _no_annotations(_: Document) -> Iterator[tuple[Key, Path, Document]]:
+    """Citations of Anthropic's point into documents of the request."""
+    return iter(())
+
+
+_CHAT = Shape(_read_chat, _chat_text, _defines_chat, _chat_annotations)
 SHAPES: Mapping[Endpoint, Shape] = {
     Endpoint.CHAT: _CHAT,
     Endpoint.COMPLETIONS: _CHAT,
-    Endpoint.RESPONSES: Shape(_read_responses, _responses_text, _defines_responses),
-    Endpoint.MESSAGES: Shape(_read_messages, _messages_text, _defines_messages),
+    Endpoint.RESPONSES: Shape(_read_responses, _responses_text, _defines_responses, _responses_annotations),
+    Endpoint.MESSAGES: Shape(_read_messages, _messages_text, _defines_messages, _no_annotations),
     Endpoint.EMBEDDINGS: _CHAT,
 }
 """Embeddings are never streamed; whatever streams in their place is read as the most common shape."""

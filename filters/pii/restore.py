@@ -12,6 +12,8 @@ from typing import Protocol
 
 import regex  # type: ignore[import-untyped]
 
+from headrace.filters.pii.moves import Moves
+
 
 class TextFlow(Protocol):
     """Text in pieces in, changed text out; what comes out altogether does not depend on how the pieces were cut."""
@@ -31,6 +33,10 @@ class TextFlow(Protocol):
     @property
     def pending(self) -> bool:
         """Whether something is held back."""
+        ...
+
+    def moved(self, position: int) -> int | None:
+        """Where a position in what was fed is in what came out; None where that has not come out."""
         ...
 
 
@@ -101,6 +107,9 @@ class Restorer:
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
         self._held = ""
+        self._at = 0
+        """Where in the whole text what is held begins."""
+        self._moves: Moves | None = None
 
     def feed(self, text: str) -> str:
         data, self._held = self._held + text, ""
@@ -112,21 +121,35 @@ class Restorer:
             if (found := self._tokens.at(data, index)) is not None:
                 done, value = found
                 out.append(value)
+                self._replaced(index, done, value)
             elif self._tokens.may_start_at(data, index):
                 self._held = data[index:]
+                self._at += index
                 return "".join(out)
             else:  # in JSON the character after a backslash starts nothing
                 done = index + (2 if self._tokens.json and data[index] == "\\" else 1)
                 out.append(data[index:done])
         out.append(data[done:])
+        self._at += len(data)
         return "".join(out)
+
+    def _replaced(self, start: int, end: int, value: str) -> None:
+        if self._moves is None:
+            self._moves = Moves()
+        self._moves.replaced(self._at + start, self._at + end, value)
 
     def flush(self) -> str:
         held, self._held = self._held, ""
+        self._at += len(held)
         return held
 
     def whole(self, text: str) -> str:
         return self.feed(text) + self.flush()
+
+    def moved(self, position: int) -> int | None:
+        if position > self._at:
+            return None
+        return position if self._moves is None else self._moves.of(position)
 
     @property
     def pending(self) -> bool:

@@ -8,6 +8,7 @@ from headrace.ext_proc.core.verdict import Path, SetMember
 from headrace.filters.pii.actions import Substitute, Substitutes
 from headrace.filters.pii.embedded import rewritten
 from headrace.filters.pii.encoded import Encoded
+from headrace.filters.pii.moves import Moves
 from headrace.filters.pii.spans import Span
 from headrace.filters.pii.strings import Text
 
@@ -36,13 +37,19 @@ class Found:
         return self.outer.text.path if isinstance(self.outer, JsonString) else self.text.path
 
 
-def substituted(text: str, spans: Sequence[Span], substitute: Substitute) -> str:
-    """`text` with its findings replaced; quotes that a finding has around it stay, because text that quotes is often JSON."""
+def substituted(text: str, spans: Sequence[Span], substitute: Substitute, moves: Moves | None = None, at: int = 0) -> str:
+    """`text` with its findings replaced; quotes that a finding has around it stay, because text that quotes is often JSON.
+
+    moves: is told of them, where the text begins at `at`.
+    """
     out, done = [], 0
     for span in spans:
         quotes = 1 if _is_quoted(text, span) else 0
         start, end = span.start + quotes, span.end - quotes
-        out += [text[done:start], substitute(span, text[start:end])]
+        instead = substitute(span, text[start:end])
+        if moves is not None:
+            moves.replaced(at + start, at + end, instead)
+        out += [text[done:start], instead]
         done = end
     return "".join([*out, text[done:]])
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from headrace.filters.pii.actions import Step, Substitute, nothing
 from headrace.filters.pii.cutter import Cutter, Segment, searching
+from headrace.filters.pii.moves import Moves
 from headrace.filters.pii.rewriting import substituted
 from headrace.filters.pii.scan import Searcher
 from headrace.filters.pii.spans import Span
@@ -29,6 +30,9 @@ class Scrubber:
         """Characters of the segment that is held which have been given out."""
         self._may_begin = False
         """Whether a finding may begin behind them."""
+        self._at = 0
+        """Where in the whole text the next segment begins."""
+        self._moves = Moves()
 
     def feed(self, text: str) -> str:
         return self._scrubbed(self._cutter.feed(text)) + self._ahead()
@@ -51,7 +55,11 @@ class Scrubber:
         text, given = segment.text, min(self._given, len(segment.text))
         self._given -= given
         self._may_begin = False
-        return substituted(text, self._apart(segment.spans), self._substitute)[given:]
+        start, self._at = self._at, self._at + len(text)
+        return substituted(text, self._apart(segment.spans), self._substitute, self._moves, start)[given:]
+
+    def moved(self, position: int) -> int | None:
+        return self._moves.of(position) if position <= self._at + self._given else None
 
     def _ahead(self) -> str:
         if self._beginnings is None or self._may_begin:
@@ -97,6 +105,9 @@ class JsonScrubber:
         self._hold(-self._size)
         self._held, self._size = [], 0
         return self._scrub(held) if held else ""
+
+    def moved(self, position: int) -> int:
+        return position
 
     @property
     def pending(self) -> bool:

@@ -55,6 +55,7 @@ class PiiSession(Session):
         self._organisation = ANONYMOUS.organisation
         self._exchange = ""
         self._structured = False
+        self._cited = False
         self.needs = Needs.REQUEST_BODY if equipment.requests.treatment.searches else Needs.NOTHING
         if watches_answer:
             self.needs |= _ANSWER
@@ -67,6 +68,7 @@ class PiiSession(Session):
         self._exchange = request.id
         self._organisation = (request.facts.get(PRINCIPAL) or ANONYMOUS).organisation
         self._structured = asks_for_json(request.document)
+        self._cited = self._endpoint is not Endpoint.MESSAGES and asks_for_sources(request.document)
         searcher = self._equipment.requests
         if not searcher.treatment.searches:
             return PASS
@@ -137,7 +139,7 @@ class PiiSession(Session):
     def _opened(self) -> Answer:
         if self._answer is None:
             values = self._placeholders.values if self._placeholders else {}
-            self._answer = Answer(values, self._scrubbing(), structured=self._structured)
+            self._answer = Answer(values, self._scrubbing(), structured=self._structured, cited=self._cited)
         return self._answer
 
     def _scrubbing(self) -> Scrubbing | None:
@@ -159,6 +161,23 @@ def asks_for_json(document: Any) -> bool:
     holders = [members, *(each for name in ("text", "output_config") if isinstance(each := members.get(name), dict))]
     wanted = [each.get(name) for each in holders for name in ("response_format", "output_format", "format")]
     return any(isinstance(each, dict) and each.get("type") in ("json_object", "json_schema") for each in wanted)
+
+
+_NO_SOURCES = ("function", "custom", None)
+"""Types of tools that the caller runs."""
+_SEARCHES = ("search", "sonar", ":online")
+"""In names of OpenAI's, Perplexity's and OpenRouter's models that look for sources unasked."""
+
+
+def asks_for_sources(document: Any) -> bool:
+    """Whether the answer may cite something: a tool that the provider runs, or a model that searches the web."""
+    members = document if isinstance(document, dict) else {}
+    tools = members.get("tools")
+    if any(isinstance(tool, dict) and tool.get("type") not in _NO_SOURCES for tool in (tools if isinstance(tools, list) else ())):
+        return True
+    model = members.get("model")
+    named = isinstance(model, str) and any(word in model for word in _SEARCHES)
+    return named or any(members.get(name) is not None for name in ("web_search_options", "plugins"))
 
 
 def _has_tokens(request: Request, endpoint: Endpoint) -> bool:
