@@ -25,17 +25,12 @@ class Place(BaseModel):
     town: str
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def module_site() -> AsyncIterator[Site]:
+def two_dialects(**failover: Any) -> dict[str, Any]:
     """`standard` takes Anthropic's API alone, `large` OpenAI's."""
     each = {"price": {"input": 1, "output": 2}, "max_output": 256}
+    claude = [{"upstream": "standard", "model": "claude"}]
     models = [
-        {
-            "name": "to-anthropic",
-            **each,
-            "efforts": ["low", "medium", "high"],
-            "pools": [{"upstream": "standard", "model": "claude"}],
-        },
+        {"name": "to-anthropic", **each, "efforts": ["low", "medium", "high"], "pools": claude},
         {"name": "to-openai", **each, "efforts": ["none", "low", "high"], "pools": [{"upstream": "large"}]},
         {"name": "either", **each, "pools": [{"upstream": "standard"}, {"upstream": "large"}]},
     ]
@@ -43,8 +38,13 @@ async def module_site() -> AsyncIterator[Site]:
         "standard": {"dialect": "anthropic", "api_key": {"file": "a.key"}},
         "large": {"dialect": "openai", "api_key": {"file": "o.key"}},
     }
-    filters = lean_chain(routing={"failover": {}})
-    async with running_site(models=models, filters=filters, of_upstreams=upstreams, files=KEYS) as running:
+    filters = lean_chain(routing={"failover": failover})
+    return {"models": models, "filters": filters, "of_upstreams": upstreams, "files": KEYS}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_site() -> AsyncIterator[Site]:
+    async with running_site(**two_dialects()) as running:
         yield running
 
 
@@ -171,6 +171,18 @@ async def test_an_error_is_in_the_callers_dialect(site: Site) -> None:
             await claude.messages.create(**ASKED, extra_headers=failing)
     error: Any = theirs.value.body
     assert (error["type"], error["error"]["type"]) == ("error", "invalid_request_error")
+
+
+async def test_a_model_server_that_says_nothing_is_told_in_the_callers_dialect() -> None:
+    """By Envoy, whose request has the path of the upstream's dialect by then."""
+    async with running_site(**two_dialects(idle_timeout=0.5)) as site:
+        caller = await site.caller()
+        for model in ("to-anthropic", "to-openai"):
+            chat = await site.post(caller, SAID | {"model": model}, x_simulate="delay=3000")
+            assert (chat.status_code, chat.json()["error"]["code"], "type" in chat.json()) == (504, "upstream.timeout", False)
+            message = await site.post(caller, ASKED | {"model": model}, MESSAGES, x_simulate="delay=3000")
+            assert (message.status_code, message.json()["type"]) == (504, "error")
+            assert message.json()["error"]["code"] == "upstream.timeout"
 
 
 async def test_what_the_other_api_has_not_is_refused_and_costs_nothing(site: Site) -> None:

@@ -39,6 +39,8 @@ async def test_a_body_over_the_limit(site: Site) -> None:
     message = "The request body is larger than this gateway accepts."
     error = {"type": "request_too_large", "message": message, "code": "body.too_large"}
     assert (answer.status_code, answer.json()["type"], answer.json()["error"]) == (413, "error", error)
+    behind_a_prefix = await site.client.post(f"/anthropic{MESSAGES}?beta=true", content=large, headers=caller.headers)
+    assert behind_a_prefix.json()["error"] == error
 
 
 async def too_much(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -35,7 +35,7 @@ end
 
 -- A stream of Anthropic's API names tokens of the answer in its first event: its usage counts once it has come to its end.
 local function is_complete(ctx)
-    return ctx.var.request_type ~= "ai_stream" or ctx.var.uri:sub(1, 12) ~= "/v1/messages" or ctx.headrace_stopped
+    return ctx.var.request_type ~= "ai_stream" or not ctx.var.uri:find("/v1/messages", 1, true) or ctx.headrace_stopped
 end
 
 -- What ai-proxy has read of the provider's usage, flat.

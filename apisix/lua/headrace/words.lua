@@ -16,7 +16,7 @@ local OPENAI = { [413] = "invalid_request_error" }
 local ANTHROPIC = { [413] = "request_too_large", [503] = "overloaded_error" }
 
 local function is_anthropic(path)
-    return path:sub(1, 12) == "/v1/messages"
+    return (path .. "?"):find("/v1/messages[/?]") ~= nil
 end
 
 -- A JSON document. path: of the request, which tells the dialect. status and code: as for every refusal.

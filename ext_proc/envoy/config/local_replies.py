@@ -16,7 +16,11 @@ from headrace.ext_proc.envoy.config.stubs import PackedAny, Struct, accesslog, c
 
 EXCHANGE: Final = f"%DYNAMIC_METADATA({NAMESPACE}:exchange)%"
 KEPT: Final = "response.code_details.matches('^[a-z_]+[.][a-z_]+$') || response.code_details == 'direct_response'"
-ANTHROPIC_PATH: Final = "request.path.startsWith('/v1/messages')"
+_TOLD: Final = f"metadata.filter_metadata['{NAMESPACE}']"
+_ASKED: Final = f"'{NAMESPACE}' in metadata.filter_metadata && 'path' in {_TOLD} ? {_TOLD}['path'] : request.path"
+"""The caller's path: an attempt at an upstream of another dialect, or with a path of its own, has changed the request's."""
+
+ANTHROPIC_PATH: Final = f"({_ASKED}).matches('/v1/messages([/?]|$)')"
 
 
 @dataclass(frozen=True)
