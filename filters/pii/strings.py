@@ -40,14 +40,16 @@ Rule = Union[Kind, "Rules"]
 Rules = dict[str, "Rule"]
 """Member name → rule. Lists are looked through. Some names have a meaning of their own:
 
-"" is the rule of a string where members are expected, "*" of members not named whose names are words, OTHERS of members that the
-client names itself, and OF_TYPE holds other rules for objects with these values of `type`.
+"" is the rule of a string where members are expected, "*" of members not named whose names should be words, OTHERS of members that
+the client names itself, and OF_TYPE holds other rules for objects with these values of `type`.
 """
 OTHERS, OF_TYPE = "**", "?"
 
 _NO_RULES: Rules = {}
 # What no name, id or model needs a second look for. Longer, or with other characters, it is text, wherever it stands.
 _WORD = re.compile(r"[A-Za-z0-9_.:/#$\-]{0,256}")
+_PLAIN_NAME = re.compile(r"[A-Za-z_]{1,64}|[0-9]{1,6}")
+"""A setting's name, or a token's id: vocabularies have fewer than a million tokens."""
 _READ_AS = {Kind.EMBEDDED: Kind.EMBEDDED, Kind.LINK: Kind.LINK, Kind.FREE: Kind.FREE, Kind.UNKNOWN: Kind.FREE}
 # A number below a million has six digits or fewer; it is nobody's card, and seldom a telephone number.
 _LEAST_NUMBER = 1_000_000
@@ -120,7 +122,7 @@ def _members(found: Collected, members: dict[str, Any], path: Path, rule: Rule) 
         inner = rules.get(name)
         if inner is None:
             inner = other
-            if "*" not in rules:
+            if "*" not in rules or _PLAIN_NAME.fullmatch(name) is None:
                 found.names.setdefault(name, path)
         if value.__class__ is not str:
             if value.__class__ is dict or value.__class__ is list or inner is Kind.FREE:

@@ -175,12 +175,24 @@ def test_arguments_without_a_finding_are_not_touched(replacing: Policy) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [user("hi", metadata={EMAIL: "x"}), user("hi", x={"y": [{EMAIL: 1}]}), _with_arguments(json.dumps({EMAIL: 1}))],
+    [
+        user("hi", metadata={EMAIL: "x"}),
+        user("hi", x={"y": [{EMAIL: 1}]}),
+        user("hi", logit_bias={EMAIL: 1}),
+        user("hi", prompt_cache_options={EMAIL: 1}),
+        _with_arguments(json.dumps({EMAIL: 1})),
+    ],
 )
 def test_personal_data_in_the_name_of_a_member_is_refused(replacing: Policy, body: dict[str, Any]) -> None:
     refusal = Talk(replacing).refused(body)
     assert (refusal.status, refusal.reason) == (400, "pii.in_name")
     assert EMAIL.encode() not in refusal.body
+
+
+def test_ids_of_tokens_are_names_and_longer_numbers_are_searched(replacing: Policy) -> None:
+    biased = user("hi", logit_bias={"50256": -100, "198": 1, "201087": 1})
+    assert Talk(replacing).sent(biased) == biased
+    assert Talk(replacing).refused(user("hi", logit_bias={"4111111111111111": 1})).reason == "pii.in_name"
 
 
 @pytest.mark.parametrize(("path", "members"), [("/v1/embeddings", {"input": [1, 2]}), ("/v1/completions", {"prompt": [[1]]})])
