@@ -27,8 +27,9 @@ _CACHE: Rules = _words("type", "ttl", "mode")
 _SETTINGS: Rules = {"": _WORD}
 _SETTINGS["*"] = _SETTINGS
 _SAMPLING: Rules = {
-    **dict.fromkeys(("prompt_cache_options", "context_management", "moderation"), _SETTINGS),
-    **_words("model", "service_tier", "reasoning_effort", "verbosity", "modalities", "truncation", "prompt_cache_retention"),
+    **dict.fromkeys(("prompt_cache_options", "context_management", "moderation", "access_programs", "image"), _SETTINGS),
+    **_words("model", "models", "service_tier", "reasoning_effort", "verbosity", "modalities", "truncation"),
+    "prompt_cache_retention": _WORD,
     **_texts("max_tokens", "max_completion_tokens", "max_output_tokens", "temperature", "top_p", "top_k", "n", "seed", "logprobs"),
     **_texts("top_logprobs", "presence_penalty", "frequency_penalty", "parallel_tool_calls", "stream", "store"),
     "stream_options": _texts("include_usage", "include_obfuscation"),
@@ -45,7 +46,8 @@ _SCHEMA |= dict.fromkeys(("default", "const", "enum", "examples", "required"), _
 
 _FUNCTION: Rules = {"name": _WORD, "arguments": _JSON, "description": _TEXT, "parameters": _SCHEMA, "strict": _WORD}
 _ANNOTATION: Rules = {**_words("type"), **_texts("url", "title", "filename"), "file_id": _FILE, "container_id": _FILE}
-_FORMAT: Rules = {"type": _WORD, "grammar": {"": _TEXT, "syntax": _WORD, "definition": _TEXT}}
+_GRAMMAR: Rules = {"": _TEXT, "syntax": _WORD, "definition": _TEXT}
+_FORMAT: Rules = {"type": _WORD, **_GRAMMAR, "grammar": _GRAMMAR}
 _CUSTOM: Rules = {"name": _WORD, "description": _TEXT, "input": _TEXT, "format": _FORMAT}
 _TOOL: Rules = {
     "": _WORD,
@@ -118,24 +120,67 @@ _RESPONSES_PART: Rules = {
     "outcome": _words("type"),
     "annotations": _ANNOTATION,
     "prompt_cache_breakpoint": _CACHE,
+    "logprobs": {"token": _TEXT, "top_logprobs": {"token": _TEXT}},
 }
+_NETWORK: Rules = {
+    "type": _WORD,
+    "allowed_domains": _LINK,
+    "domain_secrets": {"name": _WORD, "domain": _LINK, "value": _CREDENTIAL},
+}
+_SKILL: Rules = {
+    **_words("type", "skill_id", "version", "name"),
+    **_texts("description", "path"),
+    "source": {**_words("type", "media_type"), "data": _MEDIA},
+}
+# Where a tool of the provider runs: a name, an id, or what it is made of.
+_ENVIRONMENT: Rules = {
+    "": _WORD,
+    **_words("type", "memory_limit"),
+    **dict.fromkeys(("container_id", "file_ids"), _FILE),
+    "network_policy": _NETWORK,
+    "skills": _SKILL,
+}
+_RESPONSES_TOOL: Rules = {
+    **_TOOL,
+    **dict.fromkeys(("parameters", "output_schema", "input_schema"), _SCHEMA),
+    **dict.fromkeys(("vector_store_ids", "annotations"), _FREE),
+    **dict.fromkeys(("environment", "container"), _ENVIRONMENT),
+    **_words("server_label", "search_context_size", "connector_id", "tunnel_id", "defer_loading", "execution", "complexity"),
+    **_words("model", "size", "quality", "background", "output_format", "moderation", "input_fidelity", "action"),
+    **_words("allowed_callers", "search_content_types"),
+    **dict.fromkeys(("require_approval", "ranking_options", "svg"), _SETTINGS),
+    "input_image_mask": {"file_id": _FILE, "image_url": _MEDIA},
+    "server_description": _TEXT,
+    "allowed_tools": {"": _TEXT, "tool_names": _TEXT, "read_only": _WORD},
+    "server_url": _LINK,
+    "authorization": _CREDENTIAL,
+    "headers": {OTHERS: _CREDENTIAL},
+    "filters": {"": _FREE, OTHERS: _FREE, "allowed_domains": _LINK, "blocked_domains": _LINK},
+    "user_location": _PLACE,
+}
+_RESPONSES_TOOL["tools"] = _RESPONSES_TOOL
 _CHECK: Rules = {**_words("id", "code"), "message": _TEXT}
 _ITEM: Rules = {
     "": _TEXT,
     **_words("type", "role", "id", "status", "call_id", "name", "server_label", "approval_request_id", "approve", "phase"),
-    **_texts("reason", "input", "code", "error"),
-    "arguments": _JSON,
+    **_words("namespace", "execution", "fingerprint", "background", "quality", "size", "output_format"),
+    **_texts("reason", "input", "code", "revised_prompt"),
+    "error": {**_words("type", "code", "param"), "message": _TEXT, "content": _FREE, "moderation_details": _SETTINGS},
+    "arguments": {"": _JSON, OTHERS: _FREE},
+    "caller": _words("type", "caller_id"),
+    "environment": _ENVIRONMENT,
+    **dict.fromkeys(("reasoning", "svg_usage"), _SETTINGS),
     "content": _RESPONSES_PART,
     "output": _RESPONSES_PART,
     "summary": _RESPONSES_PART,
     **dict.fromkeys(("encrypted_content", "result", "image_url", "file_data"), _MEDIA),
-    **dict.fromkeys(("text", "action", "results", "outputs", "queries"), _FREE),
+    **dict.fromkeys(("text", "action", "actions", "results", "outputs", "queries"), _FREE),
     "file_id": _FILE,
     "container_id": _FILE,
     "operation": {"type": _WORD, **_texts("path", "diff")},
     "pending_safety_checks": _CHECK,
     "acknowledged_safety_checks": _CHECK,
-    "tools": {"name": _WORD, "description": _TEXT, "input_schema": _SCHEMA, "annotations": _FREE},
+    "tools": _RESPONSES_TOOL,
 }
 RESPONSES: Rules = {
     **_SAMPLING,
@@ -144,25 +189,10 @@ RESPONSES: Rules = {
     "conversation": {"": _FILE, "id": _FILE},
     "instructions": _ITEM,
     "input": _ITEM,
-    "tools": {
-        **_TOOL,
-        "parameters": _SCHEMA,
-        **dict.fromkeys(("vector_store_ids", "container"), _FREE),
-        **_words("server_label", "search_context_size", "connector_id", "environment", "defer_loading"),
-        **_words("model", "size", "quality", "background", "output_format", "moderation", "input_fidelity", "action"),
-        "require_approval": _SETTINGS,
-        "ranking_options": _SETTINGS,
-        "input_image_mask": {"file_id": _FILE, "image_url": _MEDIA},
-        **_texts("server_description", "allowed_tools"),
-        "server_url": _LINK,
-        "authorization": _CREDENTIAL,
-        "headers": {OTHERS: _CREDENTIAL},
-        "filters": {"": _FREE, OTHERS: _FREE, "allowed_domains": _LINK, "blocked_domains": _LINK},
-        "user_location": _PLACE,
-    },
-    "tool_choice": _TOOL,
+    "tools": _RESPONSES_TOOL,
+    "tool_choice": {**_TOOL, "server_label": _WORD},
     "text": {"format": {**_words("type", "name", "strict"), "description": _TEXT, "schema": _SCHEMA}, "verbosity": _WORD},
-    "reasoning": _words("effort", "summary", "generate_summary"),
+    "reasoning": _words("effort", "summary", "generate_summary", "context", "mode"),
     "prompt": {"id": _FILE, "version": _WORD, "variables": {OTHERS: {**_RESPONSES_PART, "": _FREE}}},
 }
 
@@ -179,7 +209,29 @@ _BLOCK: Rules = {
 }
 _BLOCK["content"] = _BLOCK
 _SOURCE["content"] = _BLOCK
+_CLIENT_TOOL: Rules = {
+    **_words("type", "name", "max_uses", "strict", "defer_loading", "allowed_callers", "mcp_server_name", "model"),
+    **_words("response_inclusion"),
+    "input_examples": _FREE,
+    "description": _TEXT,
+    **dict.fromkeys(("cache_control", "caching"), _CACHE),
+    "input_schema": _SCHEMA,
+    **dict.fromkeys(("allowed_domains", "blocked_domains"), _LINK),
+    "user_location": _PLACE,
+    **dict.fromkeys(("configs", "default_config", "url_sources"), _SETTINGS),
+}
+_CLIENT_TOOL["tools"] = _CLIENT_TOOL
+# Tools that come and go within a conversation.
+_CHANGE: Rules = {**_words("type", "name", "server_name"), "definition": _CLIENT_TOOL, "cache_control": _CACHE}
+_CHANGE["tool"] = _CHANGE
+_BLOCK |= {"tool": _CHANGE, "tool_changes": _CHANGE, "tools": _CLIENT_TOOL, "toolset_name": _WORD}
+_BLOCK |= dict.fromkeys(("trigger", "transformations", "from", "to"), _SETTINGS)
+_BLOCK |= {"encrypted_stdout": _MEDIA, **_texts("lines", "error_message", "error", "path")}
+_BLOCK |= _words("error_code", "file_type", "retrieved_at", "stop_reason", "tool_name", "mcp_server_name", "tab_id", "download_id")
+_BLOCK |= dict.fromkeys(("tool_references", "state_changes", "tabs"), _BLOCK)
 _BLOCK["source"] = {**_SOURCE, OF_TYPE: {"text": {**_SOURCE, "data": _TEXT}}}
+_EARLIER: Rules = {"type": _WORD, "previous_message_id": _FILE}
+_OUTPUT: Rules = {"effort": _WORD, "format": {"type": _WORD, "schema": _SCHEMA}, "task_budget": _SETTINGS}
 MESSAGES: Rules = {
     **_SAMPLING,
     "container": {"": _FILE, "id": _FILE, "skills": _words("type", "skill_id", "version")},
@@ -190,22 +242,19 @@ MESSAGES: Rules = {
         "authorization_token": _CREDENTIAL,
         "tool_configuration": {"enabled": _WORD, "allowed_tools": _TEXT},
     },
-    "output_config": {"effort": _WORD, "format": {"type": _WORD, "schema": _SCHEMA}},
+    "output_config": _OUTPUT,
+    "fallbacks": {"": _WORD, **_words("model", "speed"), "thinking": _SETTINGS, "output_config": _OUTPUT},
+    "fallback_credit_token": {"": _CREDENTIAL, "mode": _WORD, "token": _CREDENTIAL},
+    **dict.fromkeys(("thread", "diagnostics"), _EARLIER),
+    "billing_policy": _SETTINGS,
+    "compaction": {"type": _WORD, "instructions": _TEXT},
     "output_format": {"type": _WORD, "schema": _SCHEMA},
     **_words("inference_geo", "speed"),
     "system": _BLOCK,
-    "messages": {"role": _WORD, "content": _BLOCK},
-    "tools": {
-        **_words("type", "name", "max_uses", "strict", "defer_loading", "allowed_callers", "mcp_server_name"),
-        "input_examples": _FREE,
-        "description": _TEXT,
-        "cache_control": _CACHE,
-        "input_schema": _SCHEMA,
-        **dict.fromkeys(("allowed_domains", "blocked_domains"), _LINK),
-        "user_location": _PLACE,
-    },
+    "messages": {"role": _WORD, "content": _BLOCK, "output_config": _OUTPUT, "clear_at": _SETTINGS},
+    "tools": _CLIENT_TOOL,
     "tool_choice": _words("type", "name", "disable_parallel_tool_use"),
-    "thinking": _words("type", "budget_tokens", "display"),
+    "thinking": {**_words("type", "budget_tokens", "display"), "block_binding": _SETTINGS},
     "stop_sequences": _TEXT,
 }
 

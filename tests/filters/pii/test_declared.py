@@ -5,12 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anthropic.types import message_create_params as messages_params
+from anthropic.types.beta import message_create_params as beta_params
+from openai.types.chat import completion_create_params as chat_params
+from openai.types.responses import response_create_params as responses_params
 
 from headrace.ext_proc.core.effects import Record
+from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.verdict import Json
 from headrace.ext_proc.engine.policy.compile import Policy
+from headrace.filters.pii.paths import RULES
+from headrace.filters.pii.strings import collect, spelled
 
 from .driver import Talk, policy
+from .sdk_types import members
 
 EMAIL, KEY = "jane.doe@example.com", "sk-proj-abcDEF123456ghiJKL7890mnop"
 ASKED: Mapping[str, Any] = {"role": "user", "content": "hi"}
@@ -342,6 +350,43 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Policy:
 def test_what_an_sdk_sends_is_declared(strict: Policy, path: str, name: str, more: Json) -> None:
     body = {**BASES[path], **more}
     assert Talk(strict, path).sent(body) == body
+
+
+REQUESTS = (
+    (Endpoint.CHAT, chat_params.CompletionCreateParamsBase),
+    (Endpoint.RESPONSES, responses_params.ResponseCreateParamsBase),
+    (Endpoint.MESSAGES, messages_params.MessageCreateParamsBase),
+    (Endpoint.MESSAGES, beta_params.MessageCreateParamsBase),
+)
+HEADERS = {"betas", "user_profile_id", "workspace_id"}
+"""What the SDK's method takes and sends as a header."""
+FREE = {"tool_choice.allowed_tools.tools[0].mine", "tool_choice.tools[0].mine"}
+"""What is typed as an object with anything in it, and is a reference to a tool."""
+
+
+@pytest.mark.parametrize(("endpoint", "request_type"), REQUESTS, ids=[each.__module__ for _, each in REQUESTS])
+def test_what_the_sdks_types_have_is_declared(endpoint: Endpoint, request_type: Any) -> None:
+    found = (path for document in members(request_type) for path in collect(document, RULES[endpoint]).undeclared)
+    assert {spelled(path) for path in found if path[0] not in HEADERS} <= FREE
+
+
+SECRET = {"domain": "api.github.com", "name": "GH", "value": "ghp_16C7e42F292c6912E7710c838347Ae178B4a"}
+NETWORK = {"type": "allowlist", "allowed_domains": ["api.github.com"], "domain_secrets": [SECRET]}
+CONTAINER = {"type": "container_auto", "file_ids": ["file-4155552671"], "network_policy": NETWORK}
+LATER = {"type": "mcp", "server_label": "x", "server_url": "https://mcp.example.com/sse", "authorization": KEY}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tools": [{"type": "shell", "environment": CONTAINER}]},
+        {"tools": [{"type": "code_interpreter", "container": {**CONTAINER, "type": "auto"}}]},
+        {"input": [{"type": "tool_search_output", "tools": [LATER]}]},
+    ],
+)
+def test_where_a_tool_runs_stays_what_it_is(tmp_path: Path, more: dict[str, Any]) -> None:
+    body = {"model": "m", "input": "x", **more}
+    assert Talk(policy(tmp_path), "/v1/responses").sent(body) == body
 
 
 # --- servers of tools ------------------------------------------------------------------------------------------------------------
