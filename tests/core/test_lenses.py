@@ -362,6 +362,9 @@ def test_models_beside_the_one_asked_for() -> None:
     call = read(Endpoint.MESSAGES, fallbacks=[{"model": "a"}, "b"], models=["c"], tools=tools)
     assert call.others == (("fallbacks", "a"), ("fallbacks", "b"), ("models", "c"), ("tools", "d"))
     assert read(Endpoint.MESSAGES, fallbacks="default").others == (("fallbacks", "default"),)
+    added = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": tools[0]}}
+    turns = [{"role": "user", "content": ["hi", {"type": "text", "text": "x", "tool": 1}, added]}]
+    assert read(Endpoint.MESSAGES, messages=turns).others == (("messages", "d"),)
 
 
 @pytest.mark.parametrize("endpoint", PLAIN)

@@ -14,25 +14,37 @@ _ADVISER: Final = "advisor_"
 
 def others_of(document: dict[str, Any]) -> tuple[Other, ...]:
     """Raises BodyError where one is written in a way that only a provider may understand."""
-    if not any(document.get(name) for name in (*_INSTEAD, "tools")):
-        return ()
-    return (*(one for name in _INSTEAD for one in _instead(document, name)), *_advisers(document.get("tools")))
+    found = [one for name in _INSTEAD if document.get(name) for one in _instead(document[name], name)]
+    found += _advisers(document.get("tools"), "tools")
+    if tools := _added(document.get("messages")):
+        found += _advisers(tools, "messages")
+    return tuple(found)
 
 
-def _instead(document: dict[str, Any], name: str) -> Iterator[Other]:
-    given = document.get(name)
+def _instead(given: Any, name: str) -> Iterator[Other]:
     if isinstance(given, str):  # "default": those that the provider has chosen for the model
         given = [given]
-    if given is not None and not isinstance(given, list):
+    if not isinstance(given, list):
         raise invalid(name, "a list of models")
-    for one in given or ():
+    for one in given:
         yield Other(name, _name(one.get("model") if isinstance(one, dict) else one, name))
 
 
-def _advisers(tools: Any) -> Iterator[Other]:
-    for tool in tools if isinstance(tools, list) else ():
-        if isinstance(tool, dict) and str(tool.get("type")).startswith(_ADVISER):
-            yield Other("tools", _name(tool.get("model"), "tools"))
+def _advisers(tools: Any, param: str) -> list[Other]:
+    if not isinstance(tools, list):
+        return []
+    advisers = [tool for tool in tools if isinstance(tool, dict) and str(tool.get("type")).startswith(_ADVISER)]
+    return [Other(param, _name(tool.get("model"), param)) for tool in advisers]
+
+
+def _added(messages: Any) -> list[Any]:
+    """The tools that Anthropic's blocks `tool_addition` define within the conversation. A prompt may have thousands of blocks."""
+    found: list[Any] = []
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
+        if content.__class__ is list:
+            found += [block["tool"] for block in content if block.__class__ is dict and "tool" in block]
+    return [tool.get("definition") for tool in found if isinstance(tool, dict)]
 
 
 def _name(model: Any, param: str) -> str:
