@@ -55,17 +55,19 @@ def explain(
     """
     from headrace.ext_proc.engine.explaining import explained
     from headrace.ext_proc.engine.policy.offline import compiled
+    from headrace.ext_proc.stores.memory import MemoryStore
 
     if not path.startswith("/"):
         raise typer.BadParameter(f"{path!r} is no path such as /v1/chat/completions", param_hint="--path")
     pairs = [pair_of(one) for one in header or ()]
     who = principal_of(caller) if caller else None
     body = sys.stdin.buffer.read() if str(request) == "-" else _read(request)
-    outcome = compiled(policy)
+    store = MemoryStore()
+    outcome = compiled(policy, store=store)
     if isinstance(outcome, Exception):
         typer.echo(outcome, err=True)
         raise typer.Exit(1)
-    document = asyncio.run(explained(outcome, path, pairs, body, who))
+    document = asyncio.run(explained(outcome, store, path, pairs, body, who))
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False) if as_json else "\n".join(told(document)))
 
 

@@ -1,6 +1,6 @@
 """The workshop's process: one JSON line in, one out. A job is a request, and the answer what the policy would do with it.
 
-Nothing is sent, and no store is asked: counters begin empty, and end with the process.
+Nothing is sent, and no store is asked: counters begin empty with each request.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from headrace.ext_proc.engine.policy.gateways import Gateway
 from headrace.ext_proc.engine.policy.offline import compiled
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
 from headrace.ext_proc.engine.policy.reload import Signature, signatures
+from headrace.ext_proc.stores.memory import MemoryStore
 from headrace.filters.pii import PiiFilter
 from headrace.filters.pii.samples import BadLine, detector_of, samples
 from headrace.filters.pii.spans import Span, disjoint
@@ -33,6 +34,7 @@ class Bench:
     def __init__(self) -> None:
         self._seen: Mapping[Path, Signature] = {}
         self._policy: Policy | PolicyErrors | None = None
+        self._store = MemoryStore()
         self._detector: Any = None
 
     def do(self, job: Mapping[str, Any]) -> Answer:
@@ -44,7 +46,7 @@ class Bench:
             return {"problems": [str(problem) for problem in policy.problems]}
         who = Principal(**job["who"]) if job["who"] else None
         pairs = [(name, value) for name, value in job["headers"]]
-        document = asyncio.run(explained(policy, job["path"], pairs, job["body"].encode(), who))
+        document = asyncio.run(explained(policy, self._store, job["path"], pairs, job["body"].encode(), who))
         texts, more = self._texts(policy, job["body"])
         return {"document": document, "texts": texts, "more_texts": more, "revision": policy.revision}
 
@@ -52,7 +54,7 @@ class Bench:
         if self._policy is None or signatures(self._seen) != self._seen:
             self._detector = None
             seen = signatures([path])
-            self._policy = compiled(path, gateway)
+            self._policy = compiled(path, gateway, self._store)
             self._seen = {**signatures(self._policy.files), **seen}
         return self._policy
 

@@ -11,9 +11,10 @@ from headrace.ext_proc.engine.registry import Ports, Registry
 from headrace.ext_proc.stores.memory import MemoryStore
 
 
-def compiled(path: Path, gateway: Gateway = Gateway.ENVOY) -> Policy | PolicyErrors:
-    """The policy in `path`, compiled without a store or a network."""
+def compiled(path: Path, gateway: Gateway = Gateway.ENVOY, store: MemoryStore | None = None) -> Policy | PolicyErrors:
+    """The policy in `path`, compiled without a network. store: what its filters count in; one of its own unless it is given."""
     try:
-        return compile_policy(path, Registry.installed(), Ports(MemoryStore(), SystemClock(), ThreadOffload()), gateway)
+        ports = Ports(MemoryStore() if store is None else store, SystemClock(), ThreadOffload())
+        return compile_policy(path, Registry.installed(), ports, gateway)
     except PolicyErrors as errors:
         return errors

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headrace.ext_proc.admin.console import workshop as workshops
+from headrace.ext_proc.admin.console.bench import Bench
 from headrace.ext_proc.admin.console.charts import HEIGHT, WIDTH, bars
 from headrace.ext_proc.admin.console.counts import Counts, Growth
 from headrace.ext_proc.admin.console.rendering import HTMX, money, seconds, short
@@ -190,6 +192,23 @@ async def test_a_request_is_tried_and_what_is_personal_is_marked(tmp_path: Path)
         assert "nothing" in (await workshop.ask(job(path, body)))["problems"][0]
     finally:
         await workshop.close()
+
+
+def test_every_request_that_is_tried_begins_with_empty_counters(tmp_path: Path) -> None:
+    path, bench = tmp_path / "policy.yaml", Bench()
+    path.write_text(
+        f"version: 1\nidentity: {IDENTITY}\nmodels: [{{name: m}}]\nfilters: [identity: {{}}, budget: {{}}]\n"
+        "budgets: [{name: day, per: [team], limit: {tokens: 100}, window: day}]\n"
+    )
+
+    def tried(cap: int) -> Any:
+        body = json.dumps({"model": "m", "max_tokens": cap, "messages": [{"role": "user", "content": "hi"}]})
+        return bench.do(job(path, body, who={"team": "research"}))["document"]
+
+    first = tried(60)
+    assert "sent" in first
+    assert tried(60)["filters"][1]["note"] == first["filters"][1]["note"]
+    assert tried(200)["refused"]["code"] == "budget.exhausted"
 
 
 async def test_a_job_that_takes_too_long_ends_and_the_next_one_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
