@@ -74,9 +74,11 @@ class Course:
             return None if ask.link.shadow else verdict
         if verdict.facts:
             self._request.facts.add(verdict.facts, shadow=ask.link.shadow)
+        if ask.link.shadow:  # what the gateway is told, it acts on
+            return None
         if verdict.metadata:
             self.decision.metadata.update(verdict.metadata)
-        if ask.link.shadow or verdict.edits is NO_EDITS:
+        if verdict.edits is NO_EDITS:
             return None
         try:
             self._apply(ask.phase, verdict.edits)

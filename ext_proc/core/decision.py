@@ -58,6 +58,8 @@ class Decision:
         }
         if link.shadow:
             step["mode"] = "shadow"
+            if not replied and verdict.metadata:
+                step["metadata"] = verdict.metadata
         if resolution.error:
             step["error"] = resolution.error
         if verdict.note:

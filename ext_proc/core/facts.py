@@ -47,7 +47,7 @@ INPUT_TOKENS: Fact[int] = Fact("input_tokens", of_body=True)
 """Counted tokens of the prompt as it stands."""
 ESTIMATED: Fact[int | None] = Fact("estimated", of_body=True)
 """The estimate that INPUT_TOKENS is a correction of; None where the count is exact."""
-ROUTE: Fact[str] = Fact("route")
+ROUTE: Fact[str] = Fact("route", binding=True)
 """The upstream the request goes to."""
 MODEL: Fact[str] = Fact("model")
 """The catalogue's entry the request was resolved to."""

@@ -16,11 +16,20 @@ def step(record: Record) -> str:
     why = f" ({record['reason']})" if record["reason"] else ""
     match record["outcome"]:
         case "continue":
-            return said + why
+            shadow = "in shadow: " if record.get("mode") == "shadow" else ""
+            return shadow + said + _would_go(record) + why
         case "reply":
             return f"refuses{why}" + (f": {said}" if note else "")
+        case "would_reply":
+            return f"would refuse{why}" + (f": {said}" if note else "")
         case outcome:
             return f"{outcome.replace('_', ' ')}{why}: {record.get('error', said)}"
+
+
+def _would_go(record: Record) -> str:
+    """Of a filter in shadow, whose route nobody takes."""
+    route = record.get("metadata", {}).get("route")
+    return f"; would go to {route}" if route else ""
 
 
 def _identity(note: Note) -> Iterator[str]:

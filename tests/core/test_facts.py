@@ -1,12 +1,12 @@
 """Facts of one exchange."""
 
-from headrace.ext_proc.core.facts import INPUT_TOKENS, PLACEMENT, ROUTE, Facts
+from headrace.ext_proc.core.facts import INPUT_TOKENS, MODEL, PLACEMENT, ROUTE, Facts
 
 
 def test_a_filter_in_shadow_gives_findings_and_no_orders() -> None:
     facts = Facts()
-    facts.add({ROUTE: "pool", PLACEMENT: frozenset({"local"})}, shadow=True)
-    assert (facts.get(ROUTE), facts.get(PLACEMENT)) == ("pool", None)
+    facts.add({MODEL: "m", ROUTE: "pool", PLACEMENT: frozenset({"local"})}, shadow=True)
+    assert (facts.get(MODEL), facts.get(ROUTE), facts.get(PLACEMENT)) == ("m", None, None)
     facts.add({PLACEMENT: frozenset({"local"})})
     assert facts.get(PLACEMENT) == frozenset({"local"})
 

@@ -57,7 +57,10 @@ def step(name: str, outcome: str = "continue", reason: str = "", **more: Any) ->
         ),
         (step("mine", note={"colour": "blue"}), "colour blue"),
         (step("mine", "failed", "mine.failed", error="ValueError"), "failed (mine.failed): ValueError"),
-        (step("mine", "would_reply", "mine.no", note={"colour": "blue"}), "would reply (mine.no): colour blue"),
+        (step("mine", "would_reply", "mine.no", note={"colour": "blue"}), "would refuse (mine.no): colour blue"),
+        (step("identity", "would_reply", "auth.missing", mode="shadow"), "would refuse (auth.missing)"),
+        (step("pii", note={"findings": {"US_SSN": 1}}, mode="shadow"), "in shadow: 1 US_SSN"),
+        (step("routing", mode="shadow", metadata={"route": "large"}), "in shadow: nothing to do; would go to large"),
     ],
 )
 def test_a_step_is_told_from_its_record(record: dict[str, Any], words: str) -> None:
