@@ -13,7 +13,7 @@ from headrace.ext_proc.core.seats import Resolution
 from headrace.ext_proc.core.session import Link
 from headrace.ext_proc.core.terms import RESERVED
 from headrace.ext_proc.core.traceparent import traceparent_of
-from headrace.ext_proc.core.verdict import Reply
+from headrace.ext_proc.core.verdict import Continue, Reply
 
 MAX_PATH = 200
 """Characters of a path, or of a model's name, in a record; both are the client's words."""
@@ -58,7 +58,7 @@ class Decision:
         }
         if link.shadow:
             step["mode"] = "shadow"
-            if not replied and verdict.metadata:
+            if isinstance(verdict, Continue) and verdict.metadata:
                 step["metadata"] = verdict.metadata
         if resolution.error:
             step["error"] = resolution.error

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from headrace.ext_proc.core.effects import Cause, Effect, Record
 from headrace.ext_proc.core.endpoint import Endpoint, endpoint_of
@@ -30,7 +30,7 @@ from headrace.ext_proc.core.needs import Capability
 from headrace.ext_proc.core.ports import Clock, Store
 from headrace.ext_proc.core.principal import PRINCIPAL, Principal, members_of
 from headrace.ext_proc.core.request import Request
-from headrace.ext_proc.core.session import Choice, Link, Session
+from headrace.ext_proc.core.session import Choice, Filter, Link, Session
 from headrace.ext_proc.core.settlement import Finished, settlement
 from headrace.ext_proc.core.sse import SseParser
 from headrace.ext_proc.core.usage import UsageMeter
@@ -38,6 +38,7 @@ from headrace.ext_proc.core.verdict import Continue, Edits, Verdict
 from headrace.ext_proc.engine.effects import EffectRunner
 from headrace.ext_proc.engine.guard import shield
 from headrace.ext_proc.engine.json_text import json_or_none
+from headrace.ext_proc.engine.policy.chain import Fixed
 from headrace.ext_proc.engine.policy.compile import Policy
 from headrace.ext_proc.engine.step import step
 
@@ -233,7 +234,7 @@ class _Play:
 
 
 class _Known(Session):
-    """In the place of the identity filter."""
+    """Where nothing identifies callers."""
 
     def __init__(self, who: Principal) -> None:
         self._who = who
@@ -254,11 +255,23 @@ class _First:
         return _Known(self._who)
 
 
+@runtime_checkable
+class Assuming(Protocol):
+    """A filter that finds out who calls."""
+
+    def assuming(self, who: Principal) -> Filter:
+        """The same filter, to which every caller is `who`."""
+        ...
+
+
 def known(policy: Policy, who: Principal) -> Policy:
-    """The policy with a caller who is known."""
-    return replace(policy, chain=(_First(who), *(choice for choice in policy.chain if not _is_identity(choice))))
+    """The policy with a caller who is known: to the filter that would find out, at its place."""
+    chain = tuple(_assuming(choice, who) for choice in policy.chain)
+    return replace(policy, chain=(_First(who), *chain) if chain == policy.chain else chain)
 
 
-def _is_identity(choice: Choice) -> bool:
-    link = getattr(choice, "_link", None)
-    return link is not None and link.name == "identity"
+def _assuming(choice: Choice, who: Principal) -> Choice:
+    match choice:
+        case Fixed(link=Link(filter=Assuming() as filter) as link):
+            return Fixed(replace(link, filter=filter.assuming(who)))
+    return choice

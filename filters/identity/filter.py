@@ -1,6 +1,7 @@
 """The filter: asks the policy's sources in order, refuses who is nobody, and what a caller may not ask for."""
 
 from collections.abc import Sequence
+from copy import copy
 from functools import lru_cache
 from typing import ClassVar
 
@@ -17,7 +18,9 @@ from headrace.ext_proc.engine.registry import Build
 from headrace.ext_proc.engine.settings import FilterSettings
 from headrace.filters.identity.building import sources_of
 from headrace.filters.identity.credentials import CREDENTIAL_HEADERS, Unclear, credential
-from headrace.filters.identity.sources import Allows, Named, Rejected, Source, TrustedHeaders, everything
+from headrace.filters.identity.sources import Allows, Assumed, Named, Rejected, Source, TrustedHeaders, everything
+
+Placed = tuple[Source, Sequence[str]]
 
 
 class IdentitySettings(FilterSettings):
@@ -42,12 +45,18 @@ class IdentityFilter:
         if not settings.forward_credentials:
             stripped.update(CREDENTIAL_HEADERS)
         self.private_headers = () if settings.forward_credentials else CREDENTIAL_HEADERS
-        self.sources = [(source, tuple(sorted(stripped - set(source.reads)))) for source in sources]
+        self.sources: Sequence[Placed] = [(source, tuple(sorted(stripped - set(source.reads)))) for source in sources]
         """Each with the headers that go no further when it named the caller: credentials, and trusted headers that it did not
         read. Those can only come from the client: the gateway in front would have named the caller with them."""
 
     def open(self, request: Request) -> Session:
         return IdentitySession(self)
+
+    def assuming(self, who: Principal) -> "IdentityFilter":
+        """The same filter, to which every caller is `who`: for those who try a policy. What a key is limited to is not known."""
+        assumed = copy(self)
+        assumed.sources = [(Assumed(who), self.private_headers)]
+        return assumed
 
 
 def _wanted(sources: Sequence[Source]) -> str:
@@ -115,7 +124,7 @@ def _admitted(principal: Principal, source: str, removal: Sequence[str]) -> Verd
         facts={PRINCIPAL: principal},
         metadata={"organisation": principal.organisation},
         note={"source": source, **_known(principal)},
-        reason=f"identity.{source}",
+        reason="auth.assumed" if source == Assumed.name else f"identity.{source}",
     )
 
 

@@ -79,6 +79,19 @@ class Entry:
         return EXPIRED if self.expires_ms is not None and now_ms >= self.expires_ms else self.named
 
 
+class Assumed:
+    """Every caller is the same one."""
+
+    name = "assumed"
+    reads: tuple[str, ...] = ()
+
+    def __init__(self, who: Principal) -> None:
+        self._named = Named(who)
+
+    async def find(self, request: Request, credential: str | None) -> Finding:
+        return self._named
+
+
 class FileKeys:
     """API keys of a file, all in memory."""
 

@@ -71,6 +71,25 @@ def test_a_caller_may_be_assumed_and_overrides_hold_for_it(tmp_path: Path) -> No
     assert document["sent"]["body"] == "unchanged"
 
 
+def test_an_assumed_caller_is_refused_what_any_caller_is(tmp_path: Path) -> None:
+    """The identity filter keeps the catalogue, and takes credentials out, whoever calls."""
+    policy = "{version: 1, models: [{name: m}], identity: [{headers: {team: x-team}}], filters: [{identity: {}}]}"
+    named = explain(tmp_path, "--header", "x-team: a", policy=policy, model="unapproved")["refused"]
+    assert named["code"] == "model.not_allowed"
+    assert explain(tmp_path, "--as", "team=a", policy=policy, model="unapproved")["refused"] == named
+    sent = explain(tmp_path, "--as", "team=a", "--header", "authorization: Bearer x", policy=policy)["sent"]
+    assert "authorization" in sent["remove_headers"]
+
+
+def test_what_a_filter_in_shadow_would_do_is_not_what_happens(tmp_path: Path) -> None:
+    document = explain(tmp_path, "--as", "team=a", policy=POLICY.replace("routing: {}", "routing: {mode: shadow}"))
+    assert (document["routing"]["chosen"], document["sent"]["set_headers"]) == (None, {})
+    assert document["filters"][-2]["metadata"]["route"] == "small"
+    told = headrace("explain", "p.yaml", "--request", "r.json", "--as", "team=a", cwd=tmp_path).stdout
+    assert "routing    in shadow: " in told and "; would go to small" in told
+    assert told.endswith("sent       to the upstream of its route, its body rewritten\n")
+
+
 def test_a_refusal_before_routing_leaves_it_empty(tmp_path: Path) -> None:
     document = explain(tmp_path)
     assert document["routing"] == {"input_tokens": None, "candidates": [], "chosen": None, "reason": "auth.missing"}

@@ -91,10 +91,10 @@ class Fixed:
     """A place whose settings are the same for everybody."""
 
     def __init__(self, link: Link | None) -> None:
-        self._link = link
+        self.link = link
 
     def choose(self, request: Request) -> Link | None:
-        return self._link
+        return self.link
 
 
 class Varying:
