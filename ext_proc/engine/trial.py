@@ -26,6 +26,7 @@ from headrace.ext_proc.core.events import (
 )
 from headrace.ext_proc.core.exchange import Exchange, State
 from headrace.ext_proc.core.headers import Headers
+from headrace.ext_proc.core.json_body import parse
 from headrace.ext_proc.core.needs import Capability
 from headrace.ext_proc.core.ports import Clock, Store
 from headrace.ext_proc.core.principal import PRINCIPAL, Principal, members_of
@@ -33,6 +34,7 @@ from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import Choice, Filter, Link, Session
 from headrace.ext_proc.core.settlement import Finished, settlement
 from headrace.ext_proc.core.sse import SseParser
+from headrace.ext_proc.core.terms import read
 from headrace.ext_proc.core.usage import UsageMeter
 from headrace.ext_proc.core.verdict import Continue, Edits, Verdict
 from headrace.ext_proc.engine.effects import EffectRunner
@@ -41,6 +43,7 @@ from headrace.ext_proc.engine.json_text import json_or_none
 from headrace.ext_proc.engine.policy.chain import Fixed
 from headrace.ext_proc.engine.policy.compile import Policy
 from headrace.ext_proc.engine.step import step
+from headrace.ext_proc.engine.translate import translated, translator_for
 
 PATIENCE = 60.0
 """Seconds a hook may take where its filter's own deadline is not shorter: a language model that starts is waited for."""
@@ -59,7 +62,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answered:
-    """What the model server answers. stream: `body` is made of server-sent events."""
+    """What the model server answers, in the caller's API. stream: `body` is made of server-sent events."""
 
     body: bytes
     status: int = 200
@@ -69,7 +72,9 @@ class Answered:
 
 @dataclass(frozen=True)
 class Sent:
-    """What reaches the model server. upstream: empty where the gateway's own route decides. body: None where it is as it came."""
+    """What reaches the model server, in its own API. upstream: empty where the gateway's own route decides. body: None where it is
+    as it came.
+    """
 
     upstream: str
     edits: Edits
@@ -123,7 +128,7 @@ class Trial:
         await self._runner.drain(PATIENCE)
         decision = next(record for record in self._records if record.kind == "decision")
         settled = [record.members for record in self._records if record.kind == "settlement"]
-        return replace(played, record=decision.members, settlements=settled)
+        return replace(played, record={**decision.members, **played.record}, settlements=settled)
 
 
 class _Play:
@@ -132,6 +137,8 @@ class _Play:
     def __init__(self, policy: Policy, id: str, runner: EffectRunner) -> None:
         self._exchange = Exchange(id, policy, shield, capabilities=Capability.ACCESS_LOG | Capability.TRIAL)
         self._runner = runner
+        self._destinations = policy.destinations
+        self._catalogue = policy.catalogue
         self._metadata: dict[str, Any] = {}
         self._meter = UsageMeter()
         self._endpoint: Endpoint | None = None
@@ -142,6 +149,9 @@ class _Play:
         request = await self._request(asked)
         if isinstance(request, Refuse):
             return self._refused(request, None)
+        request = self._attempt(request, asked)
+        if isinstance(request, Refuse):
+            return replace(self._refused(request, None), record={"outcome": "refused", "reason": request.reason})
         if answered is None:
             self._submit(self._exchange.close(Cause.ABORTED))
             return Played({}, request, None, ())
@@ -188,6 +198,21 @@ class _Play:
         )
         bodies = [answer.body for answer in answers if answer.body is not None]
         return Sent(str(self._metadata.get("route", "")), edits, bodies[-1] if bodies else None)
+
+    def _attempt(self, sent: Sent, asked: Asked) -> Sent | Refuse:
+        """What the upstream gets: where it speaks another API than the caller, the gateway calls once more to translate."""
+        destination = self._destinations.get(sent.upstream)
+        translator = translator_for(self._endpoint, destination.dialect) if destination is not None else None
+        if translator is None:
+            return sent
+        said = parse(asked.body if sent.body is None else sent.body)
+        body = translated(translator, said, self._exchange.id, self._efforts())
+        return body if isinstance(body, Refuse) else replace(sent, body=body)
+
+    def _efforts(self) -> Sequence[str]:
+        """Those that the model takes that was chosen."""
+        terms = read(self._metadata.get("lease"))
+        return next((model.efforts for model in self._catalogue if terms is not None and model.name == terms.model), ())
 
     async def _answer(self, answered: Answered) -> Got | Refuse:
         headers = {"content-type": EVENTS if answered.stream else JSON, **answered.headers}

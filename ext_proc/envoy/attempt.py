@@ -11,17 +11,16 @@ from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
 from headrace.ext_proc.core.candidates import FIRST_TOKEN_KEY, answered, candidates_of
-from headrace.ext_proc.core.dialect import error_body, error_headers
 from headrace.ext_proc.core.effects import Cause
 from headrace.ext_proc.core.endpoint import Dialect, endpoint_of, with_deployment
 from headrace.ext_proc.core.errors import HeadraceError, ProtocolError
 from headrace.ext_proc.core.events import Refuse
 from headrace.ext_proc.core.headers import Headers
-from headrace.ext_proc.core.json_body import encode, parse, render
-from headrace.ext_proc.core.verdict import Reply, SetMember
+from headrace.ext_proc.core.json_body import parse, render
+from headrace.ext_proc.core.verdict import SetMember
 from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.engine.policy.destinations import Destination
-from headrace.ext_proc.engine.translate import TO_OPENAI, Translator, Untranslatable, translator_for
+from headrace.ext_proc.engine.translate import Translator, translated, translator_for
 from headrace.ext_proc.envoy.codec import header_option, headers_of, immediate
 from headrace.ext_proc.envoy.metadata import NAMESPACE
 from headrace.ext_proc.envoy.passages import FirstToken, Passage, Translated
@@ -118,10 +117,11 @@ class AttemptStream:
             body = render(body, [SetMember(("model",), self._model)])
         if self._translator is not None:
             asked = parse(body)
-            try:
-                body = encode(self._translator.request(asked, self._efforts))
-            except Untranslatable as error:
-                return self._refuse(error, asked)
+            said = translated(self._translator, asked, self._exchange, self._efforts)
+            if isinstance(said, Refuse):  # 400 is an answer of Envoy's that it does not try elsewhere
+                self.finished = True
+                return immediate(said)
+            body = said
             self._passage = Translated(self._translator, asked, self._now_ms() // 1000)
         answer = pb.ProcessingResponse()
         common = answer.request_body.response
@@ -129,14 +129,6 @@ class AttemptStream:
         common.header_mutation.set_headers.append(header_option("content-length", str(len(body))))
         self._end_request(body_follows=False)
         return answer
-
-    def _refuse(self, error: Untranslatable, asked: Mapping[str, Any]) -> pb.ProcessingResponse:
-        """In the caller's dialect; 400 is an answer of Envoy's that it does not try elsewhere."""
-        self.finished = True
-        dialect = Dialect.ANTHROPIC if self._translator is TO_OPENAI else Dialect.OPENAI
-        reply = Reply(400, "translate.unavailable", f"{error} {str(asked.get('model'))[:100]!r}.", param=error.param)
-        headers = error_headers(reply, self._exchange)
-        return immediate(Refuse(reply.status, headers, error_body(reply, dialect, self._exchange), reply.reason))
 
     def _end_request(self, *, body_follows: bool) -> None:
         self.finished = self._passage is None and not body_follows

@@ -90,6 +90,14 @@ def test_what_a_filter_in_shadow_would_do_is_not_what_happens(tmp_path: Path) ->
     assert told.endswith("sent       to the upstream of its route, its body rewritten\n")
 
 
+def test_an_upstream_of_the_other_api_gets_a_translation_or_nothing(tmp_path: Path) -> None:
+    policy = POLICY.replace('127.0.0.1:1"', '127.0.0.1:1", dialect: anthropic')
+    assert explain(tmp_path, "--as", "team=a", policy=policy, stop="x")["sent"]["body"]["stop_sequences"] == ["x"]
+    refused = explain(tmp_path, "--as", "team=a", policy=policy, n=2, max_tokens=4)
+    assert (refused["refused"]["status"], refused["refused"]["code"]) == (400, "translate.unavailable")
+    assert "sent" not in refused and refused["routing"]["chosen"] == "small"
+
+
 def test_a_refusal_before_routing_leaves_it_empty(tmp_path: Path) -> None:
     document = explain(tmp_path)
     assert document["routing"] == {"input_tokens": None, "candidates": [], "chosen": None, "reason": "auth.missing"}

@@ -6,7 +6,8 @@ What has no counterpart is left out where it changes nothing that the caller rel
 `user`), and refused where it does: several choices, audio, a response format, hosted tools.
 """
 
+from headrace.ext_proc.engine.translate.asking import translated
 from headrace.ext_proc.engine.translate.translators import TO_ANTHROPIC, TO_OPENAI, Translator, translator_for
 from headrace.ext_proc.engine.translate.values import Untranslatable
 
-__all__ = ["TO_ANTHROPIC", "TO_OPENAI", "Translator", "Untranslatable", "translator_for"]
+__all__ = ["TO_ANTHROPIC", "TO_OPENAI", "Translator", "Untranslatable", "translated", "translator_for"]
