@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
-_WRITTEN: Final = re.compile(r"[$€]?\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([A-Za-z%]*)")
+_WRITTEN: Final = re.compile(r"[$€]?\s*(?:([0-9]+,[0-9]{1,2}|0,[0-9]+)|([0-9][0-9_]*(?:,[0-9]{3})*(?:\.[0-9]+)?))\s*([A-Za-z%]*)")
+"""A number with a comma before its decimals (0,60), or with commas between its thousands (1,500.25); and its unit."""
 _SECONDS: Final[Mapping[str, Decimal]] = {
     unit: Decimal(seconds)
     for units, seconds in (
@@ -26,7 +27,7 @@ def meant(text: str, key: str) -> str:
     """The number that `text` stands for as the value of `key`, whose name says in which unit it is; empty for none."""
     if (found := _WRITTEN.fullmatch(text.strip())) is None:
         return ""
-    amount, unit = Decimal(re.sub("[_,]", "", found[1])), found[2].lower()
+    amount, unit = _amount(found), found[3].lower()
     if unit == "%":
         return _plain(amount / 100)
     if key.endswith(("_ms", *_TIMES)) and unit in _SECONDS:
@@ -37,10 +38,14 @@ def meant(text: str, key: str) -> str:
 def seconds(text: str) -> str:
     """The seconds of a duration, such as 3600 for 1h; empty for what is none, or is no whole number of them."""
     found = _WRITTEN.fullmatch(text.strip())
-    if found is None or found[2].lower() not in _SECONDS:
+    if found is None or found[3].lower() not in _SECONDS:
         return ""
-    length = _plain(Decimal(re.sub("[_,]", "", found[1])) * _SECONDS[found[2].lower()])
+    length = _plain(_amount(found) * _SECONDS[found[3].lower()])
     return "" if "." in length else length
+
+
+def _amount(found: re.Match[str]) -> Decimal:
+    return Decimal(found[1].replace(",", ".") if found[1] else re.sub("[_,]", "", found[2]))
 
 
 def _plain(amount: Decimal) -> str:

@@ -1,7 +1,8 @@
 """From pydantic's errors to problems: at the line, in words, with what would be right."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -44,11 +45,16 @@ def _place(value: Any, error: ErrorDetails) -> Where:
     for index, step in enumerate(steps):
         if step == "[key]":
             break
-        if _has(value, step):
+        if _has(value, step) and not _is_tag(value, steps[index : index + 2]):
             where, value = (*where, step), value[step]
         elif error["type"] == "missing" and index == len(steps) - 1:
             return where
     return where
+
+
+def _is_tag(value: Any, steps: Sequence[str | int]) -> bool:
+    """Whether the first step is the tag of a union, which is the name of one of the mapping's keys, and the second another key."""
+    return len(steps) > 1 and _has(value, steps[1]) and not _has(value[steps[0]], steps[1])
 
 
 def _has(value: Any, step: str | int) -> bool:
@@ -66,7 +72,10 @@ def _message(model: type[BaseModel], value: Any, where: Where, error: ErrorDetai
     if kind == "literal_error":
         wrong = where[-1] if error["loc"][-1] == "[key]" else _at(value, where)
         return _none_of(wrong, context["expected"], mapping_at(model.model_json_schema(), where))
-    shown = _shown(_at(value, where))
+    wrong = _at(value, where)
+    shown = _shown(wrong)
+    if kind == "too_long" and isinstance(wrong, dict):
+        return f"holds {', '.join(map(str, wrong))} where one is due; begin each with a '- ' of its own"
     if kind in ("too_short", "string_too_short") and context["min_length"] == 1:
         return "must not be empty"
     template = _MESSAGES.get(kind)
@@ -77,15 +86,27 @@ def _message(model: type[BaseModel], value: Any, where: Where, error: ErrorDetai
 def _hint(model: type[BaseModel], value: Any, where: Where, template: str | None) -> str:
     """What would be right, where what was written shows what was meant."""
     wrong = _at(value, where)
-    if template in (_NUMBER, _WHOLE) and isinstance(wrong, str):
-        number = meant(wrong, _key(where))
+    if template in (_NUMBER, _WHOLE):
+        number = _number(wrong, _key(where))
         return f"did you mean {number}?" if number else ""
+    if template == _LIST:
+        return f"did you mean [{wrong}]?" if isinstance(wrong, str) and _PLAIN.fullmatch(wrong) else ""
+    if template is None and isinstance(wrong, dict):
+        known = keys_at(model.model_json_schema(), where)
+        close = "" if known & wrong.keys() else next((suggestion(key, known) for key in wrong), "")
+        return close if close.startswith("did you mean") else ""
     if template != _MAPPING:
         return ""
     if isinstance(wrong, str) and where[:1] == ("filters",):
         return f"write '{wrong}: {{}}'"
     holds = mapping_at(model.model_json_schema(), where)
     return f"such as {holds}" if holds else "{} for none" if wrong is None else ""
+
+
+def _number(wrong: Any, key: str) -> str:
+    if isinstance(wrong, float):
+        return f"{wrong:.0f}" if wrong.is_integer() else ""
+    return meant(wrong, key) if isinstance(wrong, str) else ""
 
 
 def _key(where: Where) -> str:
@@ -132,6 +153,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
+_PLAIN = re.compile(r"[A-Za-z][\w.@ ,*-]*")
+"""Text that stands for itself in a list."""
 _LITERALS = {"True": "true", "False": "false"}
 _MAPPING = "must be a mapping of keys to values, not {shown}"
 _LIST = "must be a list, not {shown}"

@@ -58,7 +58,8 @@ def by_key(*keys: str) -> Discriminator:
         found = [key for key in keys if key in present]
         return found[0] if len(found) == 1 else None
 
-    return Discriminator(key_of, custom_error_type="one_of", custom_error_message=f"must hold exactly one of {', '.join(keys)}")
+    message = f"must be a mapping with exactly one of {', '.join(keys)}"
+    return Discriminator(key_of, custom_error_type="one_of", custom_error_message=message)
 
 
 def word_or_mapping(message: str) -> Discriminator:

@@ -82,7 +82,7 @@ CHANGES = [
         "11: models[0].pools[1]: never reached: pools[0] holds the model's whole context of 1000 tokens",
     ]),
     ("identity:\n", "identity:\n  - {jwt: {}, headers: {}}\n", [
-        "13: identity[0]: must hold exactly one of api_keys, jwt, headers, gateway",
+        "13: identity[0]: must be a mapping with exactly one of api_keys, jwt, headers, gateway",
     ]),
     ("{team: x-team}", "{team: X-Team}", [
         "13: identity[0].headers.team: 'X-Team' is not the name of a header in lower case",
@@ -98,7 +98,7 @@ CHANGES = [
         "13: identity[0].api_keys.file: cannot read keys.yaml: No such file or directory",
     ]),
     ("headers: {team: x-team}", "api_keys: {file: k, store: true}", [
-        "13: identity[0].api_keys: must hold exactly one of file, store",
+        "13: identity[0].api_keys: must be a mapping with exactly one of file, store",
     ]),
     ("headers: {team: x-team}", "api_keys: {store: false}", ["13: identity[0].api_keys.store: false is not true"]),
     ("window: month", "window: mth", [
@@ -112,9 +112,9 @@ CHANGES = [
         "15: budgets[0].per[0]: 'teem' is none of organisation, team, app, user, key, model; did you mean 'team'?",
     ]),
     ("per: [team]", "per: []", ["15: budgets[0].per: must not be empty"]),
-    ("per: [team]", "per: team", ["15: budgets[0].per: must be a list, not 'team'"]),
+    ("per: [team]", "per: team", ["15: budgets[0].per: must be a list, not 'team'; did you mean [team]?"]),
     ("per: [team]", "per: [team, team]", ["15: budgets[0].per[1]: 'team' is given already"]),
-    ("{usd: 500}", "{usd: 500, tokens: 1}", ["15: budgets[0].limit: must hold exactly one of usd, tokens, "
+    ("{usd: 500}", "{usd: 500, tokens: 1}", ["15: budgets[0].limit: must be a mapping with exactly one of usd, tokens, "
         "input_tokens, output_tokens, requests, concurrency"]),
     ("{usd: 500}", "{concurrency: 3}", [
         "15: budgets[0].window: a limit on concurrency counts what runs at the moment; it has no window"
@@ -135,7 +135,9 @@ CHANGES = [
     ]),
     ("- identity: {}", "- identity", ["17: filters[0]: must be a mapping of keys to values, not 'identity'; write 'identity: {}'"]),
     ("- identity: {}", "- identity:", ["17: filters[0].identity: must be a mapping of keys to values, not null; {} for none"]),
-    ("- identity: {}", "- {identity: {}, other: {}}", ["17: filters[0]: must hold no more than 1"]),
+    ("- identity: {}", "- {identity: {}, other: {}}", [
+        "17: filters[0]: holds identity, other where one is due; begin each with a '- ' of its own",
+    ]),
     ("- budget: {}", "- budgt: {}", [
         "14: budgets: no filter acts on it; add '- budget: {}' to filters",
         "19: filters[2].budgt: there is no filter 'budgt'; did you mean 'budget'?",
@@ -184,6 +186,20 @@ CHANGES = [
     ("- budget: {}", "- budget: {timeout_ms: 2s}", [
         "19: filters[2].budget.timeout_ms: '2s' is not a whole number; did you mean 2000?",
     ]),
+    ("input: 0.60", "input: '0,60'", ["10: models[0].price.input: '0,60' is not a number; did you mean 0.6?"]),
+    ("{usd: 500}", "{usd: '1,234.50 USD'}", ["15: budgets[0].limit.usd: '1,234.50 USD' is not a number; did you mean 1234.5?"]),
+    ("context: 1000", "context: 0.5", ["8: models[0].context: 0.5 is not a whole number"]),
+    ("{usd: 500}", "{USD: 500}", ["15: budgets[0].limit: must be a mapping with exactly one of usd, tokens, "
+        "input_tokens, output_tokens, requests, concurrency; did you mean 'usd'?"]),
+    ("{usd: 500}", "{tokens: 200,000}", [
+        "15: budgets[0].limit.000: unknown key; there is concurrency, input_tokens, output_tokens, requests, tokens, usd",
+    ]),
+    ("headers: {team: x-team}", "api_keys: {file: keys.yaml, peper_file: p}", [
+        "13: identity[0].api_keys.peper_file: unknown key; did you mean 'pepper_file'?",
+    ]),
+    ("- budget: {}", "- budget: {}\n    usage: {}", [
+        "19: filters[2]: holds budget, usage where one is due; begin each with a '- ' of its own",
+    ]),
     ("{usd: 500}", "{usd: []}", ["15: budgets[0].limit.usd: a list is not a number"]),
     ("name: llama", "name: ''", ["7: models[0].name: must not be empty"]),
     ("context: 1000", "sunset: 2026-02-30", ["8: models[0].sunset: '2026-02-30' is no day, such as 2026-12-31"]),
@@ -219,6 +235,12 @@ def test_one_mistake_is_named_with_its_line_and_what_would_be_right(
     assert GOOD.count(old) >= 1
     found = bench.problems(GOOD.replace(old, new, 1).encode())
     assert found == [f"policy.yaml:{problem}" for problem in expected]
+
+
+def test_a_whole_number_with_an_exponent_is_named_as_one_without(bench: Workbench) -> None:
+    """JSON Schema takes it."""
+    (found,) = bench.problems(GOOD.replace("context: 1000", "context: 1e5").encode())
+    assert found == "policy.yaml:8: models[0].context: 100000.0 is not a whole number; did you mean 100000?"
 
 
 def test_all_mistakes_are_named_at_once(bench: Workbench) -> None:
