@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pydantic import ValidationError
+
 from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.engine.policy.gateways import Gateway, beyond
 from headrace.ext_proc.engine.policy.lines import MAX_BYTES, parse, read_bytes
@@ -136,6 +138,9 @@ class Stack:
         listen = Address(host=self.options.host, port=self.options.port)
         try:
             return gateway_of(self.document, self.options.upstreams, service=(NOT_YET,), listen=listen)
+        except ValidationError as error:
+            said = "; ".join(one["msg"].removeprefix("Value error, ") for one in error.errors())
+            raise StackError(f"{self.policy}: upstreams: {said}") from None
         except ValueError as error:
             raise StackError(f"{self.policy}: upstreams: {error}") from None
 

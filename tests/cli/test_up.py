@@ -34,6 +34,14 @@ def test_without_a_place_for_temporary_files_it_says_so(monkeypatch: pytest.Monk
     assert "No usable temporary directory" in done.stderr and "TMPDIR" in done.stderr
 
 
+def test_an_upstream_that_no_gateway_can_have_is_said_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(POLICY.replace(":1", ":1/v1"))
+    done = headrace("up", "policy.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    expected = "policy.yaml: upstreams: 'http://127.0.0.1:1/v1': without /v1, which is part of the request's own path"
+    assert done.stderr.splitlines() == [expected]
+
+
 @pytest.mark.parametrize(("host", "url"), [("::1", "http://[::1]:0"), ("127.0.0.1", "http://127.0.0.1:0")])
 def test_its_url_is_one(host: str, url: str) -> None:
     assert Stack(Path("policy.yaml"), StackOptions(host=host)).url == url
