@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from headrace.ext_proc.engine.policy.problems import Where, suggestion
 from headrace.filters.pii.cutter import WORDS, Size
@@ -204,6 +204,18 @@ def check_looked_for(settings: PiiSettings, found: Plan, remark: Report) -> None
     for where, entity in [*((where, where[-1]) for where in acted_on(settings)), *own]:
         if entity not in looked_for:
             remark(where, f"{entity} is not looked for, so this does nothing; name it in entities, or take this away")
+
+
+_UNMEANT: Final = {"\b": r"\b", "\u2029": r"\P"}
+"""What YAML makes of a regular expression's words in double quotes; hardly any text has it."""
+
+
+def check_quotes(settings: PiiSettings, remark: Report) -> None:
+    for index, recognizer in enumerate(settings.recognizers):
+        for place, pattern in enumerate(recognizer.patterns):
+            if found := next((word for made, word in _UNMEANT.items() if made in pattern.regex), None):
+                message = f"finds next to nothing: in double quotes {found} is a character of YAML's; use single quotes"
+                remark(("recognizers", index, "patterns", place, "regex"), message)
 
 
 def _check_entity(entity: str, best: Mapping[str, float], settings: PiiSettings, report: Report, at: Where) -> None:

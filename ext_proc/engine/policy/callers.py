@@ -12,8 +12,13 @@ Found = Iterator[tuple[Where, str]]
 
 
 def named(document: PolicyDocument) -> frozenset[str]:
-    """The fields of a caller that some source can tell. Everybody has an organisation, and every request a model."""
-    found = {"organisation", "model"}
+    """The fields that are known of a caller. Everybody has an organisation, and every request a model."""
+    return told(document) | {"organisation", "model"}
+
+
+def told(document: PolicyDocument) -> frozenset[str]:
+    """The fields of a caller that some source can tell."""
+    found: set[str] = set()
     for source in document.identity:
         match source:
             case ApiKeysSource() | GatewaySource():

@@ -8,6 +8,7 @@ from typing import Final
 
 from headrace.ext_proc.engine.policy.budgets import Budget, Sliding, UsdLimit, Window
 from headrace.ext_proc.engine.policy.callers import overrides_have_an_effect
+from headrace.ext_proc.engine.policy.doubts import DOUBTS
 from headrace.ext_proc.engine.policy.models import Model, PolicyDocument, Price
 from headrace.ext_proc.engine.policy.problems import Where
 
@@ -101,10 +102,19 @@ def _is_free(model: Model) -> bool:
     return isinstance(price, Price) and not any(amount for amount in price.model_dump().values())
 
 
+def _answer_usd(model: Model) -> Decimal:
+    """At most; 0 where the policy does not say the price."""
+    return model.price.output * model.max_output / 10**6 if isinstance(model.price, Price) else Decimal(0)
+
+
 def budgets_hold_a_request(document: PolicyDocument) -> Found:
     """Without a cap of its own a request is reserved with the longest answer of its model."""
     shortest = min((model.max_output for model in document.models if not model.served_by), default=0)
+    cheapest = min(map(_answer_usd, (model for model in document.models if not model.served_by)), default=Decimal(0))
     for index, budget in enumerate(document.budgets):
+        if _unit(budget) == "usd" and _limit(budget) < cheapest:
+            message = f"holds no request that names no cap: an answer of {cheapest.normalize():f} USD, or more, is assumed"
+            yield ("budgets", index, "limit"), f"{message}; lower the max_output of models, or raise the limit"
         if _unit(budget) in ("tokens", "output_tokens") and _limit(budget) < shortest:
             message = f"holds no request that names no cap: an answer of {shortest:,} tokens is assumed"
             yield ("budgets", index, "limit"), f"{message}; lower the max_output of models, or raise the limit"
@@ -115,4 +125,5 @@ REMARKS: Sequence[Callable[[PolicyDocument], Found]] = (
     budgets_can_be_reached,
     money_is_spent,
     budgets_hold_a_request,
+    *DOUBTS,
 )

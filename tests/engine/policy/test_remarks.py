@@ -126,3 +126,40 @@ def test_an_override_that_a_later_one_replaces(
     found = [(remark.line, remark.message) for remark in bench.compile(text.encode()).remarks]
     told = "never reached: overrides[1] concerns the same callers and sets the same; later ones win"
     assert found == ([(12, told)] if remarked else [])
+
+
+DOUBTED = """
+version: 1
+upstreams: {hosted: {url: "https://api.openai.com/v1/"}, own: {url: "http://10.0.0.1/v1/base"}}
+models:
+  - {name: a, max_output: 1000, price: {input: 0.0000006, output: 0.8}, pools: [{upstream: hosted}]}
+  - {name: b, max_output: 1000, price: {input: 0, output: 0.6}, pools: [{upstream: own}]}
+identity: [{headers: {team: x-team}}]
+budgets:
+  - {name: none, per: [team], limit: {usd: 0.0005}, window: day}
+  - {name: some, per: [model], limit: {usd: 0.0006}, window: hour}
+filters: [{identity: {}}, {pii: {}}, {budget: {}}, {routing: {}}]
+overrides:
+  - {when: {team: "^lab-.*$"}, set: {pii: {mode: shadow}}}
+  - {when: {organisation: acme}, set: {budget: {mode: shadow}}}
+  - {when: {organisation: "d*", team: [x, "lab-*"]}, set: {routing: {}}}
+"""
+DOUBTS = """
+3: upstreams.hosted.url: ends with /v1, which is part of the request's own path; write it without, or `headrace up` refuses it
+5: models[0].price.input: 0.0000006 USD per million tokens is next to nothing; if it is the price of one token, write 0.6
+9: budgets[0].limit: holds no request that names no cap: an answer of 0.0006 USD, or more, is assumed
+13: overrides[0].when.team: '^lab-.*$' is read as a glob (*, ?, [seq]), not as a regular expression
+14: overrides[1].when.organisation: never reached: no source under identity tells the organisation, so that everybody's is 'default'
+15: overrides[2].set.routing: sets nothing
+"""
+
+
+def test_what_can_hardly_be_meant(bench: Workbench) -> None:
+    found = [f"{one.line}: {one.where}: {one.message}" for one in bench.compile(DOUBTED.encode()).remarks]
+    for remark, words in zip(found, DOUBTS.strip().splitlines(), strict=True):
+        assert remark.startswith(words)
+
+
+def test_of_an_organisation_that_a_source_tells_nothing_is_said(bench: Workbench) -> None:
+    told = DOUBTED.replace("team: x-team", "team: x-team, organisation: x-org")
+    assert not [one for one in bench.compile(told.encode()).remarks if "organisation" in one.message]

@@ -60,6 +60,13 @@ def test_what_is_said_of_an_entity_that_is_not_looked_for_is_remarked(tmp_path: 
     assert remark.message.endswith("is not looked for, so this does nothing; name it in entities, or take this away")
 
 
+def test_a_pattern_whose_word_boundary_yaml_took_is_remarked(tmp_path: Path) -> None:
+    (remark,) = policy(tmp_path, 'recognizers: [{entity: CREW, patterns: [{regex: "\\bC[0-9]{5}", score: 0.9}]}]').remarks
+    assert remark.where.endswith("recognizers[0].patterns[0].regex") and "in double quotes \\b is" in remark.message
+    single = policy(tmp_path, "recognizers: [{entity: CREW, patterns: [{regex: '\\bC[0-9]{5}', score: 0.9}]}]")
+    assert single.remarks == [] and Talk(single).sent(user("C12345"))["messages"][0]["content"] != "C12345"
+
+
 def test_a_recognizer_of_ones_own_that_no_finding_of_counts_is_a_problem(tmp_path: Path) -> None:
     (problem,) = _problems(tmp_path, "recognizers: [{entity: CREW, patterns: [{regex: 'c[0-9]+', score: 0.1}]}]")
     assert "recognizers[0].entity: CREW never scores above 0.1" in problem
