@@ -27,9 +27,11 @@ from headrace.ext_proc.core.events import (
     ResponseTrailers,
 )
 from headrace.ext_proc.core.needs import Capability
+from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.request_half import RequestHalf
 from headrace.ext_proc.core.seats import Ask, FilterFailed, Resolution, Seated, Shield
 from headrace.ext_proc.core.session import Policy
+from headrace.ext_proc.core.terms import PRICE
 
 __all__ = ["Exchange", "State"]
 
@@ -75,6 +77,11 @@ class Exchange(RequestHalf, AnswerHalf):
         self.decision.answer = answered(self.decision.metadata, self._upstream)
         record = self.decision.record(self._outcome(Cause.HANDED_OFF))
         return Record(record.kind, {**record.members, "steps": [*self.decision.steps]})
+
+    @property
+    def price(self) -> Price | None:
+        """What a token of it costs, as far as that is known by now."""
+        return self._request.facts.get(PRICE)
 
     def close(self, cause: Cause = Cause.ABORTED) -> Sequence[Effect]:
         """Ends the exchange: `cause` unless it had ended by itself. The effects come once; every further call gives none."""

@@ -6,6 +6,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from headrace.ext_proc.engine.policy.catalogue import is_glob
+
 Record = Mapping[str, Any]
 KIND = "candidate"
 """Of the record of an exchange on which a candidate policy was tried."""
@@ -20,6 +22,7 @@ class Outcome(Struct, frozen=True):
     would_refuse: tuple[str, ...] = ()
     route: str = ""
     model: str = ""
+    """That the request is answered by, in the catalogue; where its entry is a glob, as the client wrote it."""
     personal: Mapping[str, int] = field(default_factory=dict)
     action: str = ""
     """What was done with the personal data; empty where it was left, as in shadow mode."""
@@ -36,11 +39,15 @@ def outcome_of(decision: Record) -> Outcome:
         refused=decision.get("reason", "") if decision.get("outcome") == "refused" else "",
         would_refuse=tuple(step["reason"] for step in steps if step["outcome"] == "would_reply"),
         route=str(metadata.get("route", "")),
-        model=str(decision.get("model", "")),
+        model=_answering(str(metadata.get("model", "")), str(decision.get("model", ""))),
         personal={kind: count for note in notes for kind, count in note.get("findings", {}).items()},
         action=", ".join(_action(step["note"]) for step in searched if "action" in step.get("note", {}) and "mode" not in step),
         failed=tuple(step["filter"] for step in steps if step["outcome"] == "failed"),
     )
+
+
+def _answering(entry: str, asked: str) -> str:
+    return asked if is_glob(entry) else entry
 
 
 def _action(note: Record) -> str:
@@ -54,6 +61,8 @@ def changes(old: Outcome, new: Outcome) -> Iterator[str]:
         yield f"{_ended(old)} → {_ended(new)}"
     elif old.route != new.route:
         yield f"to {old.route or 'its route'} → to {new.route or 'its route'}"
+    if old.model != new.model and old.model and new.model and not (old.refused or new.refused):
+        yield f"answered by {old.model} → by {new.model}"
     yield from _listed("would be refused", old.would_refuse, new.would_refuse)
     yield from _listed("failed:", old.failed, new.failed)
     for kind in sorted(old.personal.keys() | new.personal.keys()):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
-from headrace.ext_proc.core.effects import Cause, Effect, Record
+from headrace.ext_proc.core.effects import Cause, Effect, Record, Release, Settle
 from headrace.ext_proc.core.endpoint import Endpoint, endpoint_of
 from headrace.ext_proc.core.events import (
     Answer,
@@ -29,13 +29,14 @@ from headrace.ext_proc.core.headers import Headers
 from headrace.ext_proc.core.json_body import parse
 from headrace.ext_proc.core.needs import Capability
 from headrace.ext_proc.core.ports import Clock, Store
+from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.principal import PRINCIPAL, Principal, members_of
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import Choice, Filter, Link, Session
 from headrace.ext_proc.core.settlement import Finished, settlement
 from headrace.ext_proc.core.sse import SseParser
 from headrace.ext_proc.core.terms import read
-from headrace.ext_proc.core.usage import UsageMeter
+from headrace.ext_proc.core.usage import Usage, UsageMeter
 from headrace.ext_proc.core.verdict import Continue, Edits, Verdict
 from headrace.ext_proc.engine.effects import EffectRunner
 from headrace.ext_proc.engine.guard import shield
@@ -167,7 +168,8 @@ class _Play:
 
     def _end(self, status: int, *, reached: bool) -> None:
         """The exchange is over, then the gateway's access log has its entry. reached: a model server had the request."""
-        self._submit(self._exchange.close(Cause.COMPLETED))
+        effects = self._exchange.close(Cause.COMPLETED)
+        self._submit([*effects, *_unleased(effects, self._exchange.price)])
         usage = self._meter.usage
         flat = {} if usage is None else {**usage.members, "service_tier": usage.service_tier}
         self._submit(settlement(Finished(self._metadata, flat, status, reached)))
@@ -256,6 +258,14 @@ class _Play:
             yield answer.data
             if answer.end:
                 return
+
+
+def _unleased(effects: Sequence[Effect], price: Price | None) -> Sequence[Effect]:
+    """What an answer that passed through here cost where no budget holds a lease: the service tells its usage in the decision."""
+    if any(isinstance(effect, Settle | Release) for effect in effects):
+        return ()
+    used = (effect.members.get("usage") for effect in effects if isinstance(effect, Record) and effect.kind == "decision")
+    return [Settle("", None, Usage(**members), price) for members in used if members]
 
 
 class _Known(Session):

@@ -76,6 +76,42 @@ async def test_what_a_filter_in_shadow_mode_would_do_is_a_change(tmp_path: Path)
     assert list(found.by_change) == ["would be refused pii.blocked", "personal data: replace → left"]
 
 
+SERVED = POLICY.replace(
+    "models:\n",
+    """models:
+  - {name: auto, served_by: [m, glob-x]}
+  - {name: "glob-*", max_output: 10, price: {input: 10, output: 20}, pools: [{upstream: standard}]}
+  - {name: glob-x, max_output: 10, price: {input: 10, output: 20}, pools: [{upstream: standard}]}
+""",
+).replace("  - budget: {}\n  - routing: {}", "  - routing: {}\n  - budget: {}")
+
+
+async def test_another_model_at_the_same_upstream_is_a_change(tmp_path: Path) -> None:
+    (tmp_path / "old.yaml").write_text(SERVED)
+    (tmp_path / "new.yaml").write_text(
+        SERVED.replace("[m, glob-x]", "[glob-x, m]").replace('  - {name: "glob-*"', '  - {name: "g*"')
+    )
+    lines = [line(), line(team="b"), line(team="c")]
+    for one, model in zip(lines, ("m", "auto", "glob-y"), strict=True):
+        one["request"]["body"]["model"] = model
+    (tmp_path / "t.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in lines))
+    found = await compare(read_trace(tmp_path / "t.jsonl"), tmp_path / "old.yaml", tmp_path / "new.yaml")
+    assert found.by_change == {"answered by m → by glob-x": 1}
+    assert found.examples == {"answered by m → by glob-x": [2]}
+
+
+async def test_answers_that_are_read_cost_the_same_without_budgets(tmp_path: Path) -> None:
+    """A value was replaced, so that the answer is read; no budget holds a lease."""
+    bare = POLICY.replace("  - budget: {}\n", "").replace(
+        "budgets: [{name: minute, per: [team], limit: {requests: 2}, window: minute}]", ""
+    )
+    for name in ("old", "new"):
+        (tmp_path / f"{name}.yaml").write_text(bare)
+    (tmp_path / "t.jsonl").write_text(f"{json.dumps(line('a@example.com'))}\n{json.dumps(line())}\n")
+    told = document(await compare(read_trace(tmp_path / "t.jsonl"), tmp_path / "old.yaml", tmp_path / "new.yaml"))
+    assert told["policy"] == {"refused": 0, "input_tokens": 16, "output_tokens": 8, "usd": "0.000032"}
+
+
 async def test_another_pool_is_a_change(tmp_path: Path) -> None:
     found = await compared(tmp_path, [line("word " * 100)], "max_tokens: 500", "max_tokens: 50")
     assert list(found.by_change) == ["to standard → to large"]

@@ -13,7 +13,7 @@ from headrace.ext_proc.engine.translate.values import Untranslatable
 
 
 def translated(translator: Translator, asked: Mapping[str, Any], exchange: str, efforts: Sequence[str]) -> bytes | Refuse:
-    """The body that the upstream gets. asked: the caller's document; exchange: the id that a refusal names; efforts: of the model."""
+    """The body that the upstream gets. asked: the caller's document; exchange: the id a refusal names; efforts: of the model."""
     try:
         return encode(translator.request(asked, efforts))
     except Untranslatable as error:
