@@ -93,7 +93,7 @@ def test_what_a_filter_in_shadow_would_do_is_not_what_happens(tmp_path: Path) ->
 def test_an_upstream_of_the_other_api_gets_a_translation_or_nothing(tmp_path: Path) -> None:
     policy = POLICY.replace('127.0.0.1:1"', '127.0.0.1:1", dialect: anthropic')
     assert explain(tmp_path, "--as", "team=a", policy=policy, stop="x")["sent"]["body"]["stop_sequences"] == ["x"]
-    thinking = policy.replace("max_output: 5", "max_output: 5, efforts: [low, high]")
+    thinking = policy.replace("max_output: 50", "max_output: 50, efforts: [low, high]")
     asked = explain(tmp_path, "--as", "team=a", policy=thinking, reasoning_effort="medium")
     assert asked["sent"]["body"]["output_config"] == {"effort": "low"}
     refused = explain(tmp_path, "--as", "team=a", policy=policy, n=2, max_tokens=4)
