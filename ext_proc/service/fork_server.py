@@ -10,7 +10,6 @@ import contextlib
 import gc
 import os
 import select
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import NamedTuple, NoReturn
 
 from headrace.ext_proc.service.names import FORK_SERVER, call_it
 from headrace.ext_proc.service.orders import FORK, LONGEST, prepared
+from headrace.ext_proc.service.signals import leave_to_supervisor
 
 TASKS = Path("/proc/self/task")
 """The threads of this process, of libraries in C and Rust, too."""
@@ -112,7 +112,7 @@ def _tell(told: socket.socket, what: str, *descriptors: int) -> None:
 
 def main() -> None:
     gc.disable()  # while modules are loaded, everything is made to last
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's to hear
+    leave_to_supervisor()
     call_it(FORK_SERVER)
     orders = socket.socket(fileno=int(sys.argv[1]))
 

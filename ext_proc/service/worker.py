@@ -6,7 +6,6 @@ import gc
 import logging
 import os
 import secrets
-import signal
 import socket
 from collections.abc import Sequence
 from functools import partial
@@ -54,10 +53,6 @@ if TYPE_CHECKING:
     from headrace.ext_proc.telemetry.tracing import Tracing
 
 log = logging.getLogger(__name__)
-
-DIRECT_DRAIN_S = 300.0
-"""Seconds. For a SIGTERM that is sent to the worker itself rather than to its supervisor."""
-
 
 ORPHANED = Drain(0.0, notice=False)
 """For a worker whose supervisor is gone: streams are cut, settlements carried out and records written."""
@@ -175,7 +170,6 @@ class Worker:
     async def _until_over(self) -> None:
         """Returns when the worker has drained. Without a supervisor it serves nobody any more, but pays what it owes."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._told_to_drain, Drain(DIRECT_DRAIN_S))
         obeying, leaving = loop.create_task(self._obey()), loop.create_task(self._leave())
         await asyncio.wait({obeying, leaving}, return_when=asyncio.FIRST_COMPLETED)
         obeying.cancel()

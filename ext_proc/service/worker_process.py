@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import socket
 import sys
 from typing import NoReturn
@@ -11,6 +10,7 @@ import uvloop
 
 from headrace.ext_proc.engine.imports import UNUSED, absent
 from headrace.ext_proc.service.names import WORKER, call_it
+from headrace.ext_proc.service.signals import leave_to_supervisor
 
 with absent(*UNUSED):
     from headrace.ext_proc.service.worker import serve
@@ -21,7 +21,7 @@ def live(end: socket.socket) -> NoReturn:
     status = 1
     try:
         call_it(WORKER)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the supervisor's to hear
+        leave_to_supervisor()
         with contextlib.suppress(StopAsyncIteration):  # the supervisor was gone before it said what to do
             status = uvloop.run(serve(end))
     except BaseException:  # noqa: BLE001  what an ordinary exit would do

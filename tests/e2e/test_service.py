@@ -3,15 +3,16 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import httpx
 import pytest
 
+from headrace.ext_proc.service.names import FORK_SERVER, WORKER
 from headrace.ext_proc.telemetry import metrics
 from tests.e2e.served import HEADRACE, POLICY, Served, served
-from tests.service.waiting import children, lives, until, workers_of
+from tests.service.waiting import children, lives, name, until, workers_of
 from tests.telemetry.records import PARENT
 from tests.telemetry.test_tracing import Sink, collector
 from tests.transports import ON_BOTH
@@ -107,6 +108,32 @@ async def test_streams_that_outlast_drain_seconds_are_cut_off() -> None:
                 async for _ in lines:
                     pass
         assert await running.process.wait() == 0
+
+
+async def test_the_supervisor_alone_hears_signals_that_every_process_is_sent() -> None:
+    """systemd sends SIGTERM to all processes of a service, and `pkill -HUP headrace` SIGHUP."""
+    async with served("--drain-seconds", "0.1", workers=2) as running:
+        service = [running.process.pid, *(pid for pid in children(running.process.pid) if name(pid) in (WORKER, FORK_SERVER))]
+        assert len(service) == 4
+        async with running.stream("tokens=9 stall=3") as answer:
+            lines = answer.aiter_lines()
+            await anext(lines)
+            _send(service[1:], signal.SIGTERM)
+            _send(service, signal.SIGHUP)
+            assert (await running.chat()).status_code == 200
+            assert [pid for pid in service if not lives(pid)] == []
+            _send(service[1:], signal.SIGTERM)
+            _send(service[:1], signal.SIGTERM)
+            with pytest.raises(httpx.HTTPError):
+                async for _ in lines:
+                    pass
+        assert await running.process.wait() == 0
+        await until(lambda: not any(map(lives, service)), "every process ended")
+
+
+def _send(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        os.kill(pid, number)
 
 
 async def test_a_supervisor_that_is_killed_leaves_no_process() -> None:
