@@ -183,7 +183,11 @@ async def test_every_address_is_those_of_ipv4_too(options: Options) -> None:
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_the_image_knows_whether_the_service_is_ready(tls: bool, options: Options, folder: Path) -> None:
+async def test_the_image_knows_whether_the_service_is_ready(
+    tls: bool, options: Options, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")  # as Docker's own settings give them to every container
     files = Tls(*Authority(folder).issue("admin")) if tls else None
     service = Service(replace(options, admin=Address(host="0.0.0.0", port=0), admin_tls=files))
     async with administered(service) as admin:
