@@ -7,8 +7,10 @@ alone, or over TLS.
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -35,6 +37,7 @@ from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.envoy.transport import Tls
 from headrace.ext_proc.service.console import ConsoleOf
 from headrace.ext_proc.service.control import PolicyState
+from headrace.ext_proc.service.healthy import readiness
 from headrace.ext_proc.service.supervisor import Service
 
 with deferred("uvicorn.main"):  # its command line, and what reloads programs
@@ -47,6 +50,10 @@ NO_API = (
     "The admin API and the console are served on a loopback address, or over TLS: "
     "start the service with --admin-tls-cert and --admin-tls-key."
 )
+
+
+AGAIN_S = 0.2
+"""Between two looks whether a service that drains has left the address."""
 
 
 class AdminError(HeadraceError):
@@ -76,27 +83,49 @@ class Admin:
         self._task: asyncio.Task[None] | None = None
         self._certificate: Certificate | None = None
         self._following: asyncio.Task[None] | None = None
+        self._waiting: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
         """`http://host:port`, or https. Only after start()."""
-        assert self._socket is not None, "start() comes first"
-        host, port = self._socket.getsockname()[:2]
+        host, port = self._socket.getsockname()[:2] if self._socket else (self._address.host, self._address.port)
         scheme = "https" if self._tls else "http"
-        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        return f"{scheme}://[{host}]:{port}" if ":" in str(host) else f"{scheme}://{host}:{port}"
 
     async def start(self) -> None:
-        """Raises AdminError when the address cannot be listened on, or the certificate not used."""
+        """Raises AdminError when the address cannot be listened on, or the certificate not used.
+
+        A service that drains keeps its own to the end, for its metrics: this one takes the address then, and serves meanwhile.
+        """
         config = self._config()
         try:
             self._socket = _listening(self._address)
         except OSError as error:
-            why = (error.strerror or str(error)).lower()
+            if error.errno == errno.EADDRINUSE and await self._is_being_left():
+                log.warning("a service that drains has the admin address until it ends", extra={"address": str(self._address)})
+                self._waiting = asyncio.create_task(self._succeed(config), name="admin address")
+                return
+            why = (os.strerror(error.errno) if error.errno else str(error)).lower()
             raise AdminError(f"the admin interface cannot listen on {self._address}: {why}; choose another, or off") from None
+        self._open(config, self._socket)
+
+    async def _is_being_left(self) -> bool:
+        said = await asyncio.to_thread(readiness, str(self._address), tls=self._tls is not None)
+        return said.get("draining") is True
+
+    async def _succeed(self, config: Config) -> None:
+        while self._socket is None:
+            await asyncio.sleep(AGAIN_S)
+            with contextlib.suppress(OSError):
+                self._socket = _listening(self._address)
+        log.info("the admin interface is there", extra={"admin": self.url})
+        self._open(config, self._socket)
+
+    def _open(self, config: Config, listening: socket.socket) -> None:
         if not self._private:
             log.warning("the admin API is off", extra={"address": str(self._address), "detail": NO_API})
         self._server = _Server(config)
-        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="admin")
+        self._task = asyncio.create_task(self._server.serve(sockets=[listening]), name="admin")
         if self._certificate is not None:
             self._following = asyncio.create_task(self._certificate.follow(), name="certificate")
         if self._console is not None:
@@ -113,6 +142,8 @@ class Admin:
         return config
 
     async def stop(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
         if self._following is not None:
             self._following.cancel()
         if self._task is not None:

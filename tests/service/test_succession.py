@@ -1,18 +1,23 @@
 """A service that takes over from one that still drains, as in a rolling update."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
+import httpx
 import pytest
 
 from headrace.ext_proc.envoy import processor
 from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.service import slot
+from headrace.ext_proc.service.admin import Admin
 from headrace.ext_proc.service.options import Options
+from headrace.ext_proc.service.run import administered
 from headrace.ext_proc.service.supervisor import Service
 from tests.service.waiting import SERVING, health, until
+from tests.stores.servers import free_ports
 
 
 async def test_a_successor_keeps_its_socket_when_the_service_before_it_ends(
@@ -33,6 +38,39 @@ async def test_a_successor_keeps_its_socket_when_the_service_before_it_ends(
             call.cancel()
             await leaving
             assert await health(new.addresses[0]) == SERVING
+
+
+async def test_a_successor_serves_at_once_and_takes_the_admin_address_when_the_service_before_it_ends(
+    folder: Path, policy: Path, valkey: str
+) -> None:
+    (port,) = free_ports(1)
+    options = Options(
+        policy=policy, listen=Address(path=str(folder / "worker.sock")), store=valkey, admin=Address(host="127.0.0.1", port=port)
+    )
+    old, new = Service(options), Service(options)
+    async with AsyncExitStack() as earlier, AsyncExitStack() as later, httpx.AsyncClient() as client:
+        held = await earlier.enter_async_context(administered(old))
+        await old.start()
+        async with grpc.aio.insecure_channel(old.addresses[0]) as channel:
+            call: Any = channel.stream_stream(processor.METHOD)()
+            await call.wait_for_connection()
+            leaving = asyncio.create_task(old.stop(notice=False))
+            admin = await later.enter_async_context(administered(new))
+            assert held is not None and admin is not None and admin.url == held.url
+            await later.enter_async_context(new)
+            assert await health(new.addresses[0]) == SERVING
+            assert (await client.get(f"{admin.url}/readyz")).json()["draining"]
+            call.cancel()
+            await leaving
+            await earlier.aclose()
+            await until(lambda: _says_ready(client, admin), "the successor had the address")
+
+
+async def _says_ready(client: httpx.AsyncClient, admin: Admin) -> bool:
+    try:
+        return (await client.get(f"{admin.url}/readyz")).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def _streams(service: Service) -> float:
