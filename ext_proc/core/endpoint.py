@@ -49,21 +49,26 @@ _ESCAPES = 3
 """An escape of an escape of an escape is nobody's path."""
 
 
-def endpoint_of(method: str, path: str) -> Endpoint | None:
-    """The endpoint of a request line, or None.
+_READING = frozenset({"GET", "HEAD", "OPTIONS", "DELETE", "TRACE", "CONNECT"})
+"""Methods that bring no prompt, as long as no body comes with them."""
 
+
+def endpoint_of(method: str, path: str, *, has_body: bool = False) -> Endpoint | None:
+    """The endpoint of a request line, or None. has_body: a body follows.
+
+    Model servers are called with POST. One that looks at no method, or at none's capitals, answers any other that brings a prompt.
     Any prefix before the suffix counts (`/v1`, `/openai/v1`, `/openai/deployments/x`), and every spelling that a lenient upstream
-    might take for the same path (doubled slashes, escapes, a trailing slash, capitals, path parameters): a spelling must not be
-    a way past the filters.
+    might take for the same path (doubled slashes, escapes, a trailing slash, capitals, path parameters). Neither a method nor a
+    spelling must be a way past the filters.
     """
-    if method != "POST":
+    if method in _READING and not has_body:
         return None
     for clean in chain([normalise(path)], _otherwise(path)):
         for suffix, endpoint in _SUFFIXES.items():
             if clean.endswith(suffix):
                 return endpoint
     if "#" in path:  # to some servers it begins no fragment, but is a character as any other
-        return endpoint_of(method, path.replace("#", "%23"))
+        return endpoint_of(method, path.replace("#", "%23"), has_body=has_body)
     return None
 
 
@@ -117,7 +122,8 @@ _remembered = lru_cache(1024)(_normalise)
 
 
 _DEPLOYMENT = re.compile(
-    r"((?:(?:/[\w.~-]+)*/openai)?/deployments/)([\w.~:@+,%-]+)(/(?:chat/completions|completions|embeddings|responses)/?)",
+    r"((?:(?:/[\w.~-]+)*/openai)?/deployments/)([\w.~:@+,%-]+)"
+    r"(/(?:chat/completions|completions|embeddings|responses)/?)",
     re.ASCII | re.IGNORECASE,
 )
 _PLAIN = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~:@+,%-]+)+/?", re.ASCII)

@@ -29,7 +29,7 @@ class RequestHalf(Course):
 
     def _on_request_headers(self, event: RequestHeaders) -> Flow:
         headers = event.headers
-        endpoint = endpoint_of(headers.get(":method"), headers.get(":path"))
+        endpoint = endpoint_of(headers.get(":method"), headers.get(":path"), has_body=not event.end)
         self._request = request = Request(self.id, headers, endpoint, capabilities=self._capabilities)
         request.hint, request.vouched = event.hint, event.vouched
         self.decision.request(request)

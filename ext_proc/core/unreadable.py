@@ -22,6 +22,10 @@ _CHARSETS: Final = Reply(
     415, "body.charset", "The content-type names a charset other than UTF-8. JSON is UTF-8: leave the charset out."
 )
 
+_WEBSOCKET: Final = Reply(
+    400, "body.websocket", "What a WebSocket carries is not read by this gateway. Send the request with POST, without an upgrade."
+)
+
 
 def too_many(headers: Headers) -> Reply | None:
     """The refusal of a request with more headers than the gateway can carry through, or None."""
@@ -35,6 +39,8 @@ def unreadable(headers: Headers) -> Reply | None:
     """
     if is_encoded(headers):
         return _ENCODED
+    if "websocket" in headers.get("upgrade").lower():
+        return _WEBSOCKET
     for value in headers.get_all("content-type"):
         if "charset" in value.lower() and any(charset.lower() not in _READ for charset in _CHARSET.findall(value)):
             return _CHARSETS

@@ -146,7 +146,7 @@ class _Play:
 
     async def run(self, asked: Asked, answered: Answered | None) -> Played:
         """Without its record and its settlements, which the runner's observers have."""
-        self._endpoint = endpoint_of(asked.method, asked.path)
+        self._endpoint = endpoint_of(asked.method, asked.path, has_body=bool(asked.body))
         request = await self._request(asked)
         if isinstance(request, Refuse):
             return self._refused(request, None)

@@ -85,9 +85,16 @@ def test_other_paths(path: str) -> None:
     assert endpoint_of("POST", path) is None
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "DELETE", "", "post"])
-def test_other_methods(method: str) -> None:
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "DELETE"])
+def test_a_method_that_asks_for_what_is_kept_calls_nothing_unless_a_body_comes_with_it(method: str) -> None:
     assert endpoint_of(method, "/v1/chat/completions") is None
+    assert endpoint_of(method, "/v1/chat/completions#x", has_body=True) is Endpoint.CHAT
+
+
+@pytest.mark.parametrize("method", ["post", "PUT", "PATCH", "CALL", ""])
+def test_any_other_method_calls_what_its_path_names(method: str) -> None:
+    assert endpoint_of(method, "/v1/chat/completions") is Endpoint.CHAT
+    assert endpoint_of(method, "/v1/files") is None
 
 
 def test_dialects() -> None:

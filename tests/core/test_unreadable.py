@@ -72,6 +72,12 @@ async def test_a_compressed_request_is_refused_where_a_filter_must_read_it(value
     assert (reply.status, reply.reason) == (415, "body.encoded")
 
 
+async def test_a_websocket_is_refused_where_a_filter_must_read_what_it_carries() -> None:
+    reply = refused(await last(exchange_of(reads()), post(upgrade="WebSocket")))
+    assert (reply.status, reply.reason) == (400, "body.websocket")
+    assert proceeds(await last(exchange_of(reads()), post(upgrade="h2c")))  # Java's client asks for it with every request
+
+
 async def test_a_second_content_encoding_header_is_seen() -> None:
     event = post(content_encoding="identity")
     both = replace(event, headers=type(event.headers)([*event.headers, ("content-encoding", "gzip")]))

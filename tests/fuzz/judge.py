@@ -148,7 +148,7 @@ def _arrival(request: Received, part: Part, evidence: Evidence, said: str) -> Fo
         yield "a credential at the upstream", said
     if any(name.startswith(b"x-headrace") for name, _ in request.headers()):
         yield "a header of ours at the upstream", said
-    called = endpoints(request.target) if request.method == "POST" else set()
+    called = endpoints(request.target) if request.method == "POST" or request.body else set()
     answer = _answer_to(request, evidence)
     if answer is not None and answer.status >= 400 and called:
         yield "refused and sent on", f"{answer.status} {said}"

@@ -97,7 +97,7 @@ def websocket(wiring: Wiring) -> Iterator[Wrong]:
         here = _upgrades(field(route, "route"))
         enabled = here if here is not None else everywhere
         if enabled and switched_off(override(route, wiring.name)) is None:
-            yield Wrong(route, "", "a websocket upgrade on this route hangs, for it never has the body Headrace waits for")
+            yield Wrong(route, "", "a websocket on this route is refused on the paths of calls, and on others passes unread")
 
 
 def _upgrades(place: Node) -> bool | None:
