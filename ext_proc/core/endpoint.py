@@ -41,6 +41,7 @@ _SUFFIXES = {
     "/completions": Endpoint.COMPLETIONS,
     "/embeddings": Endpoint.EMBEDDINGS,
     "/responses": Endpoint.RESPONSES,
+    "/responses/compact": Endpoint.RESPONSES,  # the same members, and an answer with usage
     "/v1/messages": Endpoint.MESSAGES,  # OpenAI has /threads/{id}/messages
 }
 _SLASHES = re.compile(r"[/\\]+")
@@ -123,7 +124,7 @@ _remembered = lru_cache(1024)(_normalise)
 
 _DEPLOYMENT = re.compile(
     r"((?:(?:/[\w.~-]+)*/openai)?/deployments/)([\w.~:@+,%-]+)"
-    r"(/(?:chat/completions|completions|embeddings|responses)/?)",
+    r"(/(?:chat/completions|completions|embeddings|responses(?:/compact)?)/?)",
     re.ASCII | re.IGNORECASE,
 )
 _PLAIN = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~:@+,%-]+)+/?", re.ASCII)
