@@ -35,7 +35,6 @@ from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import Choice, Filter, Link, Session
 from headrace.ext_proc.core.settlement import Finished, settlement
 from headrace.ext_proc.core.sse import SseParser
-from headrace.ext_proc.core.terms import read
 from headrace.ext_proc.core.usage import Usage, UsageMeter
 from headrace.ext_proc.core.verdict import Continue, Edits, Verdict
 from headrace.ext_proc.engine.effects import EffectRunner
@@ -213,8 +212,7 @@ class _Play:
 
     def _efforts(self) -> Sequence[str]:
         """Those that the model takes that was chosen."""
-        terms = read(self._metadata.get("lease"))
-        return next((model.efforts for model in self._catalogue if terms is not None and model.name == terms.model), ())
+        return next((model.efforts for model in self._catalogue if model.name == self._metadata.get("model")), ())
 
     async def _answer(self, answered: Answered) -> Got | Refuse:
         headers = {"content-type": EVENTS if answered.stream else JSON, **answered.headers}
