@@ -8,7 +8,7 @@ from headrace.ext_proc.core.errors import ProtocolError
 from headrace.ext_proc.core.json_body import encode, parse_lenient
 from headrace.ext_proc.core.sse import SseParser
 from headrace.ext_proc.engine.translate import Translator
-from headrace.ext_proc.envoy.codec import headers_answer, headers_of, streamed_body, streamed_trailers
+from headrace.ext_proc.envoy.codec import header_option, headers_answer, headers_of, streamed_body, streamed_trailers
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 
 Messages = Sequence[pb.ProcessingResponse]
@@ -98,7 +98,11 @@ class Translated:
         self._status = int(status) if status.isdecimal() else 0
         self._is_stream = headers.get("content-type").lower().startswith("text/event-stream")
         self._head = headers_answer()
-        self._head.response_headers.response.header_mutation.remove_headers.append("content-length")
+        mutation = self._head.response_headers.response.header_mutation
+        mutation.remove_headers.append("content-length")
+        callers, theirs = self._translator.request_id
+        if theirs in headers and callers not in headers:
+            mutation.set_headers.append(header_option(callers, headers.get(theirs)))
         self.over = head.end_of_stream
         return self._release() if head.end_of_stream else []
 

@@ -1,5 +1,6 @@
 """Both SDKs against pools that speak the other one's API, through real Envoy."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -183,6 +184,26 @@ async def test_a_model_server_that_says_nothing_is_told_in_the_callers_dialect()
             message = await site.post(caller, ASKED | {"model": model}, MESSAGES, x_simulate="delay=3000")
             assert (message.status_code, message.json()["type"]) == (504, "error")
             assert message.json()["error"]["code"] == "upstream.timeout"
+
+
+async def names_its_answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A model server that speaks OpenAI's API, and says under which id it has a request."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    await reader.readexactly(int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]))
+    said = json.dumps({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}).encode()
+    fields = f"content-type: application/json\r\nx-request-id: req_1\r\ncontent-length: {len(said)}\r\nconnection: close"
+    writer.write(f"HTTP/1.1 200 OK\r\n{fields}\r\n\r\n".encode() + said)
+    await writer.drain()
+    writer.close()
+
+
+async def test_anthropics_sdk_knows_an_openai_servers_id_of_the_request() -> None:
+    async with await asyncio.start_server(names_its_answers, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with running_site(**two_dialects(), upstreams={"large": url}) as site:
+            async with site.anthropic(await site.caller()) as client:
+                answer = await client.messages.create(**ASKED)
+            assert answer._request_id == "req_1"
 
 
 async def test_what_the_other_api_has_not_is_refused_and_costs_nothing(site: Site) -> None:

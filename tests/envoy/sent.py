@@ -25,8 +25,10 @@ def request_body(data: bytes, *, end: bool = True) -> pb.ProcessingRequest:
     return pb.ProcessingRequest(request_body=pb.HttpBody(body=data, end_of_stream=end))
 
 
-def answer_head(status: str = "200", content_type: str = "text/event-stream", *, end: bool = False) -> pb.ProcessingRequest:
-    return pb.ProcessingRequest(response_headers=_head({":status": status, "content-type": content_type}, end))
+def answer_head(
+    status: str = "200", content_type: str = "text/event-stream", *, end: bool = False, others: Mapping[str, str] | None = None
+) -> pb.ProcessingRequest:
+    return pb.ProcessingRequest(response_headers=_head({":status": status, "content-type": content_type, **(others or {})}, end))
 
 
 def answer_body(data: bytes, *, end: bool = False) -> pb.ProcessingRequest:

@@ -7,10 +7,10 @@ import pytest
 
 from headrace.ext_proc.core.answer_half import MAX_ANSWER
 from headrace.ext_proc.core.errors import ProtocolError
-from headrace.ext_proc.engine.translate import TO_ANTHROPIC
+from headrace.ext_proc.engine.translate import TO_ANTHROPIC, TO_OPENAI, Translator
 from headrace.ext_proc.envoy.passages import FirstToken, Passage, Translated
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
-from tests.envoy.sent import answer_body, answer_head, answer_tail, kinds, request_body, streamed
+from tests.envoy.sent import answer_body, answer_head, answer_tail, headers_set, kinds, request_body, streamed
 
 HEAD, BODY, TAIL = "response_headers", "response_body", "response_trailers"
 WHOLE = {
@@ -157,3 +157,19 @@ def test_an_answer_without_a_body_is_over_with_its_head() -> None:
     passage = translated()
     assert kinds(passage.receive(answer_head(end=True))) == [HEAD]
     assert passage.over
+
+
+@pytest.mark.parametrize(
+    ("translator", "sent", "added"),
+    [
+        (TO_OPENAI, {"x-request-id": "req_1"}, {"request-id": "req_1"}),
+        (TO_ANTHROPIC, {"request-id": "req_1"}, {"x-request-id": "req_1"}),
+        (TO_ANTHROPIC, {"request-id": "req_1", "x-request-id": "r"}, {}),
+        (TO_ANTHROPIC, {}, {}),
+    ],
+)
+def test_the_id_of_a_request_is_where_the_callers_sdk_looks(
+    translator: Translator, sent: dict[str, str], added: dict[str, str]
+) -> None:
+    [head] = Translated(translator, {"model": "m"}, 7).receive(answer_head("204", end=True, others=sent))
+    assert headers_set(head.response_headers.response.header_mutation) == added

@@ -17,13 +17,17 @@ class Requests(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Translator:
-    """path: of the other API's endpoint. `stream` is given the caller's request."""
+    """path: of the other API's endpoint. `stream` is given the caller's request.
+
+    request_id: the headers in which the caller's API and the other one name a request to whoever asks about it.
+    """
 
     path: str
     request: Requests
     answer: Callable[[Mapping[str, Any], int], Document]
     error: Callable[[Mapping[str, Any], int], Document]
     stream: Callable[[Mapping[str, Any], int], streams.Stream]
+    request_id: tuple[str, str]
 
 
 def _asks_for_usage(request: Mapping[str, Any]) -> bool:
@@ -36,6 +40,7 @@ TO_ANTHROPIC: Final = Translator(
     answer=answers.to_openai,
     error=lambda document, _: answers.error_to_openai(document),
     stream=lambda request, created: streams.ToOpenAI(created, with_usage=_asks_for_usage(request)),
+    request_id=("x-request-id", "request-id"),
 )
 """For callers of OpenAI's chat completions."""
 
@@ -45,6 +50,7 @@ TO_OPENAI: Final = Translator(
     answer=lambda document, _: answers.to_anthropic(document),
     error=answers.error_to_anthropic,
     stream=lambda _, __: streams.ToAnthropic(),
+    request_id=("request-id", "x-request-id"),
 )
 """For callers of Anthropic's messages."""
 
