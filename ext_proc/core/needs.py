@@ -27,6 +27,8 @@ class Capability(Flag):
     """The gateway reads `usage` of answers itself and reports it, with our metadata, in an access log that we receive."""
     FAILOVER = auto()
     """The gateway asks the next candidate where one fails, and calls us for every attempt that needs it."""
+    CALLS_ONLY = auto()
+    """The gateway calls a model with whatever it is sent, whichever the path: what names no call here may not reach it."""
     TRIAL = auto()
     """There is no gateway: nothing is sent, and whoever asks wants every number, also one that decides nothing."""
 

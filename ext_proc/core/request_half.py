@@ -51,7 +51,7 @@ class RequestHalf(Course):
         return Proceed(self._pending.take())
 
     def _other_path(self) -> Answer:
-        if self._policy.refuse_other_paths:
+        if self._policy.refuse_other_paths or Capability.CALLS_ONLY in self._capabilities:
             return self._refuse(_OTHER_PATH)
         self._pending.remove(*(name for name in self._policy.private_headers if name in self._request.headers))
         return self._hand_over(settle=None)

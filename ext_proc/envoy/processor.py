@@ -93,10 +93,16 @@ class Processor:
         self._submit(effects)
 
 
+_WORDS = {"access-log": Capability.ACCESS_LOG, "failover": Capability.FAILOVER, "calls-only": Capability.CALLS_ONLY}
+
+
 def capabilities_of(words: Sequence[str]) -> Capability:
     """What the core knows of them; words of later versions are passed over."""
-    found = Capability.ACCESS_LOG if "access-log" in words else Capability.NOTHING
-    return found | Capability.FAILOVER if "failover" in words else found
+    found = Capability.NOTHING
+    for word, capability in _WORDS.items():
+        if word in words:
+            found |= capability
+    return found
 
 
 def answer_within(words: Sequence[str]) -> float:

@@ -156,6 +156,35 @@ async def test_a_model_that_takes_the_place_of_azures_deployment_is_in_the_path(
         assert json.loads(received.body)["model"] == "gpt 4o eu"
 
 
+AI_PROXY_CALLS = [
+    ("POST", "/anything"), ("POST", "/v1/chat/completion"), ("POST", "/v1/messages/count_tokens"), ("GET", "/v1/models"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path"), AI_PROXY_CALLS)
+@pytest.mark.parametrize("request_only", [False, True])
+async def test_a_path_that_names_no_call_is_no_way_past_the_filters(
+    method: str, path: str, request_only: bool, tmp_path: Path
+) -> None:
+    """ai-proxy tells by the body what a request is, and calls the model by a path of its own."""
+    async with gateway(tmp_path, stands=CONSUMER, conf={"request_only": request_only}) as it:
+        answer = await it.ai.request(method, path, json=CHAT)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "path.not_allowed")
+        assert it.received == 0
+        await until(lambda: len(it.site.decisions) == 1, "the exchange to be closed")
+        assert it.site.decisions[0].members["outcome"] == "refused"
+        assert (await it.plain.request(method, path, json=CHAT)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/completions", "/v1/responses"])
+async def test_a_chat_in_another_calls_body_is_refused(path: str, tmp_path: Path) -> None:
+    """ai-proxy takes whatever has messages for a chat, whichever path it came by."""
+    async with gateway(tmp_path, stands=CONSUMER) as it:
+        answer = await it.ai.post(path, json={**CHAT, "input": "hi", "prompt": "hi"})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "messages")
+        assert it.received == 0
+
+
 LOGS = ["exchange", "route", "reason", "organisation", "model", "ratelimit_limit_tokens"]
 
 

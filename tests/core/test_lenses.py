@@ -33,6 +33,14 @@ def prompt_tokens(call: Call, encoding: str) -> int:
     return call.prompt.overhead + sum(count(text, encoding) for text in call.prompt.texts)
 
 
+@pytest.mark.parametrize("endpoint", [Endpoint.COMPLETIONS, Endpoint.EMBEDDINGS, Endpoint.RESPONSES])
+def test_a_chat_at_another_calls_path_is_refused(endpoint: Endpoint) -> None:
+    with pytest.raises(BodyError, match="for no chat") as raised:
+        read(endpoint, messages=MESSAGES)
+    assert raised.value.param == "messages"
+    assert read_call(endpoint, PLAIN[endpoint] | {"messages": None}).model == "m"
+
+
 # --- the formula of https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken ---------------------------------------
 
 COOKBOOK = [

@@ -266,6 +266,12 @@ async def test_capabilities_of_the_gateway_are_told_to_filters() -> None:
     assert seen == [Capability.ACCESS_LOG]
 
 
+async def test_a_gateway_that_calls_models_with_whatever_it_gets_is_given_calls_alone() -> None:
+    exchange = exchange_of(filter_of(), capabilities=Capability.CALLS_ONLY)
+    assert refused(await last(exchange, post("/anything"))).reason == "path.not_allowed"
+    assert proceeds(await last(exchange_of(filter_of(), capabilities=Capability.CALLS_ONLY), post()))
+
+
 async def test_who_the_gateway_vouches_for_is_told_to_filters() -> None:
     seen: list[object] = []
     filter = filter_of(open=noting(seen, lambda request: request.vouched))

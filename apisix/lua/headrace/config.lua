@@ -93,7 +93,7 @@ end
 
 -- Words of the initial metadata `headrace-capabilities`. every-chunk: one answer to each chunk of a stream, be it empty.
 -- access-log: the service settles by what we tell it in the log phase. answer-within: milliseconds; before our own time-out, so
--- that the caller reads the service's error and not ours.
+-- that the caller reads the service's error and not ours. calls-only: a model is called with whatever goes on from here.
 local function capabilities(conf)
     local words = conf.request_only and "access-log" or "mode-override,every-chunk"
     return words .. ",answer-within=" .. math.max(math.floor(conf.message_timeout_ms * ANSWER_SHARE), 1)
@@ -108,6 +108,7 @@ local function prepare(conf)
         addresses = addresses,
         timeouts = { connect = conf.connect_timeout_ms, message = conf.message_timeout_ms },
         capabilities = capabilities(conf),
+        calls_only = capabilities(conf) .. ",calls-only",   -- behind ai-proxy
         waiting = {},   -- settlements, see headrace.settlement
     }
 end

@@ -157,14 +157,11 @@ function Exchange:close()
     self.call:close()
 end
 
-local function metadata_of(conf)
-    return { { "headrace-capabilities", conf.capabilities } }
-end
-
 -- One try at one address: the exchange and its answers. Nil, why, whether the worker cannot have begun with it, and whether the
 -- connection had been kept from an earlier exchange.
-local function attempt(conf, address, fresh, ...)
-    local call, err = grpc.call(address, ext_proc.METHOD, metadata_of(conf), conf.timeouts, fresh)
+local function attempt(conf, address, fresh, capabilities, ...)
+    local metadata = { { "headrace-capabilities", capabilities } }
+    local call, err = grpc.call(address, ext_proc.METHOD, metadata, conf.timeouts, fresh)
     if not call then
         return nil, err, true, false
     end
@@ -178,9 +175,9 @@ local function attempt(conf, address, fresh, ...)
     return nil, err, call:untouched(), call:reused()
 end
 
--- Opens an exchange with the request, as for `request`: gives it and its answers. conf: `addresses`, `timeouts`, `capabilities`.
--- first: which address is asked first; another one is asked only where none before can have begun with it. Nil and why where the
--- service has failed.
+-- Opens an exchange with the request, as for `request`: gives it and its answers. conf: `addresses`, `timeouts`. first: which
+-- address is asked first; another one is asked only where none before can have begun with it. Then come the gateway's capabilities,
+-- and what `request` takes. Nil and why where the service has failed.
 function _M.begin(conf, first, ...)
     local why
     for turn = 0, #conf.addresses - 1 do

@@ -33,10 +33,15 @@ _GOVERNED = frozenset(("model", "models", "fallbacks", "stream", "stream_options
 """Members that a decision hangs on."""
 
 
+_CHATS = (Endpoint.CHAT, Endpoint.MESSAGES)
+
+
 def read_call(endpoint: Endpoint, document: dict[str, Any]) -> Call:
     """Raises BodyError (400, with `param`) where a member it reads has a type the endpoint's API does not allow, or is there in
-    capitals: servers written in Go take `Max_Tokens` for `max_tokens`, others do not.
+    capitals: servers written in Go take `Max_Tokens` for `max_tokens`, others do not. The same for a chat at another call's path.
     """
+    if document.get("messages") is not None and endpoint not in _CHATS:  # APISIX's ai-proxy, for one, takes it for a chat by that
+        raise invalid("messages", "absent: this path is for no chat")
     for name in document:
         if not (name.isascii() and name.islower()) and name.casefold() in _GOVERNED:
             raise invalid(name, f"written {name.casefold()!r}")

@@ -80,8 +80,9 @@ function _M.rewrite(conf, ctx)
     if err then
         return refuse(ctx, 413, "body.too_large")
     end
-    local headers, vouched = requests.headers(ctx), requests.vouched(ctx)
-    local asked, answers_or_why = exchange.begin(config.prepared(conf), config.turn(), headers, body or "", vouched)
+    local headers, vouched, prepared = requests.headers(ctx), requests.vouched(ctx), config.prepared(conf)
+    local able = guards.behind_ai_proxy(ctx) and prepared.calls_only or prepared.capabilities
+    local asked, answers_or_why = exchange.begin(prepared, config.turn(), able, headers, body or "", vouched)
     if not asked then
         return unchecked(conf, ctx, answers_or_why)
     end
