@@ -14,7 +14,7 @@ from headrace.ext_proc.core.lenses.call import Call, Prompt, invalid
 from headrace.ext_proc.core.lenses.openai_chat import read_chat
 from headrace.ext_proc.core.lenses.openai_responses import read_responses
 from headrace.ext_proc.core.lenses.openai_texts import read_completions, read_embeddings
-from headrace.ext_proc.core.lenses.others import others_of
+from headrace.ext_proc.core.lenses.others import INSTEAD, others_of
 
 __all__ = ["Call", "Prompt", "read_call"]
 
@@ -27,9 +27,9 @@ _READERS: dict[Endpoint, Callable[[dict[str, Any]], Call]] = {
 }
 
 
-_CAPS = ("n", "max_tokens", "max_completion_tokens", "max_output_tokens")
-_TEXTS = ("messages", "input", "prompt", "instructions", "system", "tools", "functions", "response_format")
-_GOVERNED = frozenset(("model", "models", "fallbacks", "stream", "stream_options", *_CAPS, *_TEXTS))
+_CAPS = ("n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens")
+_TEXTS = ("messages", "input", "prompt", "suffix", "instructions", "system", "tools", "functions", "response_format")
+_GOVERNED = frozenset(("model", *INSTEAD, "stream", "stream_options", *_CAPS, *_TEXTS))
 """Members that a decision hangs on."""
 
 

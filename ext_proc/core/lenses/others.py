@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from headrace.ext_proc.core.lenses.call import Other, invalid
 
-_INSTEAD: Final = ("fallbacks", "models")
-"""Who answers where the model declines or fails: Anthropic's and LiteLLM's name for them, and OpenRouter's."""
+INSTEAD: Final = ("fallbacks", "models", "fallback_models")
+"""Who answers where the model declines or fails: the name of Anthropic and LiteLLM, OpenRouter's, and others'."""
 
 _ADVISER: Final = "advisor_"
 """Anthropic's tool that has another model advise this one (https://docs.anthropic.com/en/docs/agents-and-tools/tool-use)."""
@@ -14,7 +14,7 @@ _ADVISER: Final = "advisor_"
 
 def others_of(document: dict[str, Any]) -> tuple[Other, ...]:
     """Raises BodyError where one is written in a way that only a provider may understand."""
-    found = [one for name in _INSTEAD if document.get(name) for one in _instead(document[name], name)]
+    found = [one for name in INSTEAD if document.get(name) for one in _instead(document[name], name)]
     found += _advisers(document.get("tools"), "tools")
     if tools := _added(document.get("messages")):
         found += _advisers(tools, "messages")
