@@ -41,6 +41,19 @@ def test_a_chat_at_another_calls_path_is_refused(endpoint: Endpoint) -> None:
     assert read_call(endpoint, PLAIN[endpoint] | {"messages": None}).model == "m"
 
 
+@pytest.mark.parametrize("endpoint", [Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.MESSAGES])
+@pytest.mark.parametrize(("own", "cap"), [(5000, 5000), (0, 7), (-1, None), (None, 7)])
+def test_a_cap_of_llama_cpps_own_counts_beside_the_apis(endpoint: Endpoint, own: int | None, cap: int | None) -> None:
+    assert read(endpoint, max_tokens=7, n_predict=own).output_cap == cap
+
+
+@pytest.mark.parametrize("value", ["5", 1.5, True])
+def test_a_cap_of_llama_cpps_own_is_a_number(value: Any) -> None:
+    with pytest.raises(BodyError) as raised:
+        read(Endpoint.CHAT, n_predict=value)
+    assert raised.value.param == "n_predict"
+
+
 # --- the formula of https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken ---------------------------------------
 
 COOKBOOK = [
@@ -367,8 +380,9 @@ def test_responses_without_input_have_the_priming_alone() -> None:
 
 def test_models_beside_the_one_asked_for() -> None:
     tools = [{"type": "advisor_20260301", "name": "advisor", "model": "d"}, {"type": "image_generation", "model": "e"}]
-    call = read(Endpoint.MESSAGES, fallbacks=[{"model": "a"}, "b"], models=["c"], tools=tools)
-    assert call.others == (("fallbacks", "a"), ("fallbacks", "b"), ("models", "c"), ("tools", "d"))
+    call = read(Endpoint.MESSAGES, fallbacks=[{"model": "a"}, "b"], models=["c"], fallback_models=["e"], tools=tools)
+    assert [*call.others[:3]] == [("fallbacks", "a"), ("fallbacks", "b"), ("models", "c")]
+    assert [*call.others[3:]] == [("fallback_models", "e"), ("tools", "d")]
     assert read(Endpoint.MESSAGES, fallbacks="default").others == (("fallbacks", "default"),)
     added = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": tools[0]}}
     turns = [{"role": "user", "content": ["hi", {"type": "text", "text": "x", "tool": 1}, added]}]

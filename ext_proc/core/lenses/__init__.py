@@ -27,7 +27,7 @@ _READERS: dict[Endpoint, Callable[[dict[str, Any]], Call]] = {
 }
 
 
-_CAPS = ("n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens")
+_CAPS = ("n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict")
 _TEXTS = ("messages", "input", "prompt", "suffix", "instructions", "system", "tools", "functions", "response_format")
 _GOVERNED = frozenset(("model", *INSTEAD, "stream", "stream_options", *_CAPS, *_TEXTS))
 """Members that a decision hangs on."""

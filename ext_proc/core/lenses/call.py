@@ -68,8 +68,16 @@ def stream_of(document: dict[str, Any]) -> bool:
 
 
 def cap_of(document: dict[str, Any], *names: str, least: int = 1) -> int | None:
-    """The largest of the named caps that the request gives: which of two an upstream obeys is not ours to guess."""
+    """The largest of the named caps that the request gives: which of two an upstream obeys is not ours to guess.
+
+    llama.cpp obeys its own `n_predict` before any of them; below 0 it is no cap.
+    """
+    own = document.get("n_predict")
+    if isinstance(own, int) and own < 0:
+        return None
     caps = [count_of(document, name, 2**31, least) for name in names if document.get(name) is not None]
+    if own is not None:
+        caps.append(count_of(document, "n_predict", 2**31, 0))
     return max(caps, default=None)
 
 
