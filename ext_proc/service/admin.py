@@ -207,11 +207,13 @@ class _Answers:
         return PlainTextResponse("ok\n")
 
     async def readyz(self, _: Request) -> Response:
-        """200 when every worker serves and the store answers, else 503; the body says which does not."""
+        """200 when every worker serves and the store answers, or can be done without; else 503. The body says what does not."""
         workers = {str(slot.settings.number): slot.ready for slot in self._service.slots}
         store = await self._store()
-        ready = all(workers.values()) and not store and not self._service.leaving
-        body: dict[str, Any] = {"ready": ready, "workers": workers, "store": store or "ok", "draining": self._service.leaving}
+        needed = any(slot.policy.needs_store for slot in self._service.slots if slot.policy)
+        ready = all(workers.values()) and not (store and needed) and not self._service.leaving
+        body: dict[str, Any] = {"ready": ready, "workers": workers, "store": store or "ok", "store_needed": needed}
+        body["draining"] = self._service.leaving
         return JSONResponse(body, 200 if ready else 503)
 
     async def _store(self) -> str:

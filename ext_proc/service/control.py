@@ -73,6 +73,7 @@ class PolicyState(msgspec.Struct, frozen=True, tag="policy"):
     """The policy in force. problems: of the policy that was offered last and refused; empty when it is the one in force.
 
     loaded_ms: since when it is in force. files: those the policy names, in order. audit: where its audit log is; empty for none.
+    needs_store: whether it refuses every LLM call while the store is away.
     """
 
     revision: str
@@ -80,6 +81,7 @@ class PolicyState(msgspec.Struct, frozen=True, tag="policy"):
     problems: Sequence[str] = ()
     files: Sequence[str] = ()
     audit: str = ""
+    needs_store: bool = False
 
 
 class Report(msgspec.Struct, frozen=True, tag="report"):

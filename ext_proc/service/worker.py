@@ -235,7 +235,7 @@ class Worker:
         audit = str(holder.current.audit.directory) if holder.current.audit else ""
         if holder.current.revision != self._loaded[0]:
             self._loaded = holder.current.revision, self._clock.now_ms()
-        self._channel.send(PolicyState(*self._loaded, problems, files, audit))
+        self._channel.send(PolicyState(*self._loaded, problems, files, audit, holder.current.needs_store))
 
     async def _drain(self, order: Drain) -> None:
         await self._draining.run(self._server, order)

@@ -51,6 +51,7 @@ class BudgetFilter:
     Settings: ClassVar[type[FilterSettings]] = BudgetSettings
 
     def __init__(self, settings: BudgetSettings, build: Build) -> None:
+        self.needs_store = settings.on_store_down == "closed"
         self._books = Books(
             build,
             ttl_ms=settings.lease_seconds * 1000,

@@ -19,6 +19,7 @@ from headrace.ext_proc.engine.settings import FilterSettings
 from headrace.filters.identity.building import sources_of
 from headrace.filters.identity.credentials import CREDENTIAL_HEADERS, Unclear, credential
 from headrace.filters.identity.sources import Allows, Assumed, Named, Rejected, Source, TrustedHeaders, everything
+from headrace.filters.identity.store_keys import StoreKeys
 
 Placed = tuple[Source, Sequence[str]]
 
@@ -41,6 +42,7 @@ class IdentityFilter:
         self.catalogue: Catalogue = build.catalogue
         sources = tuple(sources_of(build))
         self.wanted = _wanted(sources)
+        self.needs_store = settings.on_error == "closed" and bool(sources) and all(isinstance(each, StoreKeys) for each in sources)
         stripped = {name for source in sources for name in source.reads}
         if not settings.forward_credentials:
             stripped.update(CREDENTIAL_HEADERS)

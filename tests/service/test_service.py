@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.engine.keys import PEPPER_VARIABLE
 from headrace.ext_proc.envoy import processor
 from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.envoy.transport import Tls
@@ -197,7 +198,12 @@ async def test_a_store_in_memory_is_refused_for_several_workers(options: Options
         await Service(replace(options, store="memory://", workers=2)).start()
 
 
-async def test_readiness_says_what_is_not_ready(options: Options) -> None:
+BUDGETS = "budgets:\n  - {name: day, per: [organisation], limit: {tokens: 1000}, window: day}\n"
+BUDGETED = POLICY.replace("filters:\n", f"{BUDGETS}filters:\n  - budget: {{}}\n")
+
+
+async def test_readiness_says_what_is_not_ready(options: Options, policy: Path) -> None:
+    write(policy, BUDGETED)
     async with running(options) as (service, client):
         answer = await client.get("/readyz")
         assert (answer.status_code, answer.json()["ready"]) == (200, True)
@@ -205,7 +211,31 @@ async def test_readiness_says_what_is_not_ready(options: Options) -> None:
         answer = await client.get("/readyz")
         assert (answer.status_code, answer.json()["workers"], answer.json()["ready"]) == (503, {"0": True}, False)
         assert "closed" in answer.json()["store"]
+        assert answer.json()["store_needed"]
         assert (await client.get("/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize("settings", ["on_store_down: open", "on_store_down: local", "mode: shadow", "mode: off"])
+async def test_a_policy_that_serves_without_the_store_is_ready_without_it(settings: str, options: Options, policy: Path) -> None:
+    write(policy, BUDGETED.replace("budget: {}", f"budget: {{{settings}}}"))
+    async with running(options) as (service, client):
+        await service.store.close()
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["ready"], answer.json()["store_needed"]) == (200, True, False)
+        assert "closed" in answer.json()["store"]
+
+
+KEYED = "identity:\n  - api_keys: {store: true}\n"
+
+
+@pytest.mark.parametrize(("identity", "needed"), [(KEYED, True), (f"{KEYED}  - headers: {{user: x-user}}\n", False)])
+async def test_callers_whom_only_the_stores_keys_name_need_it(
+    identity: str, needed: bool, options: Options, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PEPPER_VARIABLE, "ab" * 32)
+    write(policy, POLICY.replace("filters:\n", f"{identity}filters:\n  - identity: {{}}\n"))
+    async with running(options) as (_, client):
+        assert (await json_of(client, "/readyz"))["store_needed"] is needed
 
 
 async def test_a_bad_policy_is_reported_and_the_last_good_one_stays(options: Options, policy: Path) -> None:
@@ -261,8 +291,9 @@ async def test_a_bad_policy_keeps_the_service_from_starting_and_is_said_once(opt
 
 
 async def test_a_service_starts_while_the_store_is_away_and_says_so(
-    options: Options, folder: Path, caplog: pytest.LogCaptureFixture
+    options: Options, policy: Path, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    write(policy, BUDGETED)
     place = folder / "store"
     async with running(replace(options, store=f"unix://{place}")) as (service, client):
         assert await health(service.addresses[0]) == SERVING

@@ -59,6 +59,8 @@ class Policy:
     """What it says to no effect, or hardly as it was meant; the candidate's included."""
     audit: "Terms | None" = None
     """Where every decision is kept."""
+    needs_store: bool = False
+    """Whether it refuses LLM calls while the store is away: a filter in force has `needs_store`. Overrides are not looked at."""
 
     @property
     def refuse_other_paths(self) -> bool:
@@ -111,6 +113,7 @@ class _Compiler:
     private: set[str] = field(default_factory=set)
     built: list[Filter] = field(default_factory=list)
     remarked: set[Problem] = field(default_factory=set)
+    needs_store: bool = False
 
     def compile(self, content: bytes) -> Policy:
         document = validated(PolicyDocument, self.located.value, self.problem)
@@ -132,7 +135,7 @@ class _Compiler:
             raise PolicyErrors(self.problems, self.files)
         private = tuple(sorted(self.private))
         revision, files, built = self._revision(content), frozenset(self.files), tuple(self.built)
-        parts = private, built, destinations, webhook, candidate, self._remarks(document, candidate), audit
+        parts = private, built, destinations, webhook, candidate, self._remarks(document, candidate), audit, self.needs_store
         return Policy(self.path, revision, document, catalogue, chain, files, *parts)
 
     def _remarks(self, document: PolicyDocument, candidate: Policy | None) -> Sequence[Problem]:
@@ -193,6 +196,7 @@ class _Compiler:
         if entry.settings.mode == "enforce":
             self.private.update(getattr(base, "private_headers", ()))
         changes = list(_changes(entry.name, build.document.overrides))
+        self.needs_store |= entry.settings.mode == "enforce" and getattr(base, "needs_store", False)
         if base is None or not changes:
             return Fixed(link_of(entry.name, base, entry.settings) if base is not None else None)
         variants = _Variants(entry, base, changes, build)
