@@ -44,6 +44,8 @@ with deferred("uvicorn.main"):  # its command line, and what reloads programs
     from uvicorn.config import Config
     from uvicorn.server import Server
 
+    from headrace.ext_proc.service.connections import Connection
+
 log = logging.getLogger(__name__)
 
 NO_API = (
@@ -133,8 +135,8 @@ class Admin:
 
     def _config(self) -> Config:
         """Raises AdminError."""
-        config = Config(self._answers.app(), lifespan="off", log_config=None, access_log=False, server_header=False,
-                                timeout_graceful_shutdown=1)  # fmt: skip
+        config = Config(self._answers.app(), http=Connection, lifespan="off", log_config=None, access_log=False,
+                        server_header=False, timeout_graceful_shutdown=1)  # fmt: skip
         config.load()
         if self._tls is not None:
             self._certificate = _certificate(self._tls)

@@ -1,6 +1,7 @@
 """The service as processes: started, watched, reloaded, drained; without a gateway."""
 
 import asyncio
+import contextlib
 import os
 import select
 import signal
@@ -22,7 +23,7 @@ from headrace.ext_proc.engine.keys import PEPPER_VARIABLE
 from headrace.ext_proc.envoy import processor
 from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.envoy.transport import Tls
-from headrace.ext_proc.service import slot, store_check
+from headrace.ext_proc.service import connections, slot, store_check
 from headrace.ext_proc.service.admin import Admin, AdminError
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.run import administered
@@ -407,6 +408,22 @@ async def test_an_admin_address_in_use_is_said(options: Options) -> None:
         with pytest.raises(AdminError, match="address already in use"):
             await admin.start()
     await service.kill()
+
+
+async def test_a_connection_to_the_admin_address_that_asks_for_nothing_is_ended(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "ASKING_S", 0.2)
+    async with running(options) as (_, client):
+        at = client.base_url.host, client.base_url.port
+        for said in (b"", b"GET /healthz HTTP/1.1\r\nhost: "):
+            reader, writer = await asyncio.open_connection(*at)
+            writer.write(said)
+            async with asyncio.timeout(5):
+                with contextlib.suppress(ConnectionResetError):
+                    assert await reader.read() == b""
+            writer.close()
+        assert (await client.get("/healthz")).status_code == 200
 
 
 async def test_tcp_workers_take_free_ports_and_say_which(options: Options) -> None:
