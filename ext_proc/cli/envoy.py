@@ -121,16 +121,20 @@ def doctor(
 ) -> None:
     """Find the settings that would break Headrace without a word, each with its line and the mend. Ends with 1 if it finds any."""
     with told():
-        from headrace.ext_proc.envoy.config.doctor import examine
+        from headrace.ext_proc.envoy.config.doctor import examine, unseen
         from headrace.ext_proc.envoy.config.document import parse_with_lines
 
         wanted = _wanted(policy) if policy else None
-        found = {path: examine(parse_with_lines(read_text(path), str(path)), cluster, body_limit, wanted) for path in configs}
+        documents = {path: parse_with_lines(read_text(path), str(path)) for path in configs}
+        found = {path: examine(document, cluster, body_limit, wanted) for path, document in documents.items()}
+        notes = {path: unseen(document, cluster) for path, document in documents.items()}
     if as_json:
-        typer.echo(json.dumps({"files": [_as_json(path, findings) for path, findings in found.items()]}, indent=2))
+        typer.echo(json.dumps({"files": [_as_json(path, findings, notes[path]) for path, findings in found.items()]}, indent=2))
     else:
         for path, findings in found.items():
-            typer.echo("\n".join(map(str, findings)) if findings else f"{path}: nothing would break Headrace")
+            nothing = "nothing that stands here" if notes[path] else "nothing"
+            typer.echo("\n".join(map(str, findings)) if findings else f"{path}: {nothing} would break Headrace")
+            _note(notes[path])
     raise typer.Exit(any(found.values()))
 
 
@@ -153,9 +157,14 @@ def _wanted(policy: Path) -> "Wanted":
     return wanted_of(read_document(policy))
 
 
-def _as_json(path: Path, findings: "Sequence[Finding]") -> dict[str, Any]:
+def _note(notes: "Sequence[str]") -> None:
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+
+
+def _as_json(path: Path, findings: "Sequence[Finding]", notes: "Sequence[str]") -> dict[str, Any]:
     listed = [{"line": one.line, "rule": one.rule, "what": one.what, "mend": one.mend} for one in findings]
-    return {"file": str(path), "ok": not findings, "findings": listed}
+    return {"file": str(path), "ok": not findings, "findings": listed, "notes": notes}
 
 
 def endpoints(sockets: Sequence[str], workers: int) -> "tuple[Address, ...]":

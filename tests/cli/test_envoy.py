@@ -3,6 +3,7 @@
 import json
 import stat
 from pathlib import Path
+from textwrap import dedent
 
 from tests.cli.command import headrace
 from tests.envoy.config.samples import EDGE
@@ -86,6 +87,30 @@ def test_doctor_ends_with_1_where_it_finds_something(tmp_path: Path) -> None:
     [_, finding] = both.stdout.splitlines()
     line = 1 + next(index for index, one in enumerate((tmp_path / "bad.yaml").read_text().splitlines()) if "0.2s" in one)
     assert finding == f"bad.yaml:{line}: a filter that takes 0.2 s ends the request as 504; set message_timeout: 5s"
+
+
+TABLE = EDGE[EDGE.index("          route_config:\n") : EDGE.index("  # The pools.")]
+RDS = "          rds: {route_config_name: local, config_source: {path_config_source: {path: rds.yaml}}}\n"
+ELSEWHERE = EDGE.replace(TABLE, RDS)
+
+
+def test_doctor_says_that_routes_which_are_not_there_were_not_examined(tmp_path: Path) -> None:
+    (tmp_path / "edge.yaml").write_text(ELSEWHERE)
+    (tmp_path / "good.yaml").write_text(headrace("envoy", "patch", "edge.yaml", cwd=tmp_path).stdout)
+    line = 1 + next(index for index, one in enumerate((tmp_path / "good.yaml").read_text().splitlines()) if "rds:" in one)
+    note = (
+        f"good.yaml:{line}: the routes of listener edge come from elsewhere and were not examined; "
+        "give what Envoy's admin interface has at /config_dump"
+    )
+    done = headrace("envoy", "doctor", "good.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "good.yaml: nothing that stands here would break Headrace\n")
+    assert done.stderr == f"note: {note}\n"
+    [file] = json.loads(headrace("envoy", "doctor", "good.yaml", "--json", cwd=tmp_path).stdout)["files"]
+    assert (file["ok"], file["notes"]) == (True, [note])
+    (tmp_path / "dump.yaml").write_text((tmp_path / "good.yaml").read_text() + dedent(TABLE))
+    dump = headrace("envoy", "doctor", "dump.yaml", cwd=tmp_path)
+    assert (dump.returncode, dump.stderr) == (1, "")
+    assert "x-headrace-route is not removed from requests" in dump.stdout
 
 
 def test_doctor_prints_json(tmp_path: Path) -> None:

@@ -9,12 +9,18 @@ from headrace.ext_proc.envoy.config.doctor.wanted import Wanted, rules_of
 from headrace.ext_proc.envoy.config.doctor.wiring import wirings
 from headrace.ext_proc.envoy.config.document import Document
 from headrace.ext_proc.envoy.config.names import BODY_LIMIT, CLUSTER
-from headrace.ext_proc.envoy.config.nodes import line_of
+from headrace.ext_proc.envoy.config.nodes import field, line_of
 from headrace.ext_proc.envoy.config.rules import Finding
 
-__all__ = ["RULES", "Finding", "Wanted", "examine"]
+__all__ = ["RULES", "Finding", "Wanted", "examine", "unseen"]
 
 RULES: Final[tuple[Rule, ...]] = (*processor.RULES, *usage.RULES, *chain.RULES, *cluster.RULES, *routes.RULES, *bypass.RULES)
+
+UNSEEN: Final = {
+    "rds": "come from elsewhere and were not examined; give what Envoy's admin interface has at /config_dump",
+    "scoped_routes": "are scoped and were not examined; compare them with what `headrace envoy config` writes",
+}
+"""What a connection manager has instead of routes."""
 
 
 def examine(
@@ -27,6 +33,17 @@ def examine(
     rules = (*RULES, *rules_of(wanted or Wanted()))
     found = sorted(set(_findings(document, rules, service, body_limit)), key=lambda finding: (finding.line, finding.rule))
     return found or list(_absence(document, service, body_limit))
+
+
+def unseen(document: Document, service: str = CLUSTER) -> list[str]:
+    """Where no rule on routes could look at those of a gateway that calls the service."""
+    places = {
+        (line_of(wiring.manager.config, kind), wiring.manager.listener_name, why)
+        for wiring in wirings(document.root, service, BODY_LIMIT)
+        for kind, why in UNSEEN.items()
+        if wiring.table is None and field(wiring.manager.config, kind) is not None
+    }
+    return [f"{document.name}:{line}: the routes of listener {name} {why}" for line, name, why in sorted(places)]
 
 
 def _findings(document: Document, rules: Sequence[Rule], service: str, body_limit: int) -> Iterator[Finding]:
