@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from hiredis import pack_command
@@ -31,7 +31,7 @@ from headrace.ext_proc.stores.wire import (
 )
 
 with absent(*UNUSED):
-    from redis.exceptions import ResponseError
+    from redis.exceptions import ClusterDownError, MasterDownError, OutOfMemoryError, ReadOnlyError, ResponseError, TryAgainError
 
     from headrace.ext_proc.stores.link import Reply
     from headrace.ext_proc.stores.nodes import nodes_of
@@ -70,7 +70,7 @@ class RedisStore:
         except ResponseError as error:
             if str(error).startswith(_OVERTAKEN):
                 raise ValueError(f"lease {lease} was released before it was reserved") from None
-            raise StoreUnavailable(f"the store refused: {error}") from error
+            raise _refused(error) from error
         return answer(reply)
 
     async def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> bool:
@@ -159,13 +159,13 @@ class RedisStore:
         try:
             return await self._function(name, keys, args, *raw)
         except ResponseError as error:
-            raise StoreUnavailable(f"the store refused: {error}") from error
+            raise _refused(error) from error
 
     async def _sent(self, key: str, command: bytes) -> Reply:
         try:
             return await self._nodes.call(key, command)
         except ResponseError as error:
-            raise StoreUnavailable(f"the store refused: {error}") from error
+            raise _refused(error) from error
 
     async def _function(self, name: bytes, keys: Sequence[str], args: Any, *raw: bytes) -> Reply:
         """Call one of our functions; a server that has none, new or flushed or failed over, is given them first.
@@ -189,6 +189,22 @@ class RedisStore:
         except ResponseError as error:
             if "already exists" not in str(error):  # another worker was first
                 raise
+
+
+_CODES: Final = {
+    ClusterDownError: "CLUSTERDOWN",
+    MasterDownError: "MASTERDOWN",
+    OutOfMemoryError: "OOM",
+    ReadOnlyError: "READONLY",
+    TryAgainError: "TRYAGAIN",
+}
+"""How the server's reply began: the library makes a class of it, and leaves it out of the words."""
+
+
+def _refused(error: ResponseError) -> StoreUnavailable:
+    """In the server's words; by how they begin it is told whether it will do later."""
+    code = _CODES.get(type(error), "")
+    return StoreUnavailable(f"the store refused: {code} {error}" if code else f"the store refused: {error}")
 
 
 @lru_cache(1024)

@@ -11,10 +11,12 @@ import redis
 
 from headrace.ext_proc.core.ledger import Admitted, Charge, Closing, Exhausted, Fixed, Sliding
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
+from headrace.ext_proc.service.store_check import check
 from headrace.ext_proc.stores import link, open_store
 from headrace.ext_proc.stores.embedded import EmbeddedStore
 from headrace.ext_proc.stores.redis import RedisStore
 from headrace.ext_proc.stores.wire import lease_key
+from tests.stores.servers import Server, free_ports
 
 NOW = 1_795_000_000_000
 CHARGE = Charge("team", "tokens", 100, 10, Fixed(NOW, NOW + 60_000))
@@ -339,3 +341,22 @@ async def test_an_open_lease_of_another_release_stands_as_reserved(store: Store,
     ended = await store.settle_many("org", [Closing("theirs", {"tokens": 3}), Closing("ours", {"tokens": 3})], now_ms=NOW)
     assert [one.applied for one in ended] == [False, True]
     assert await store.read("org", [CHARGE], now_ms=NOW) == (3,)
+
+
+FULL, REPLICA = ("--maxmemory", "1"), ("--replicaof", "127.0.0.1 1")
+
+
+@pytest.mark.parametrize(("option", "code"), [(FULL, "OOM"), (REPLICA, "READONLY")])
+async def test_a_new_server_that_is_full_or_a_replica_lets_the_service_start(
+    option: tuple[str, str], code: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server(tmp_path, free_ports(1)[0], "--bind", "127.0.0.1", *option)
+    server.start()
+    store = open_store(f"redis://127.0.0.1:{server.port}")
+    try:
+        await check(store)
+    finally:
+        await store.close()
+        server.kill()
+    (line,) = [record for record in caplog.records if record.message == "starting without the store"]
+    assert vars(line)["detail"].startswith(f"the store refused: {code} ")
