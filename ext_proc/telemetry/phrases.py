@@ -40,8 +40,11 @@ def _identity(note: Note) -> Iterator[str]:
 
 def _pii(note: Note) -> Iterator[str]:
     if findings := note.get("findings"):
-        found = ", ".join(f"{count} {entity}" for entity, count in findings.items())
-        action = f"{note['action']}: " if "action" in note else ""
+        action = note.get("action", "")
+        each = action if isinstance(action, Mapping) else {}
+        said = {entity: f" ({each[entity]})" if entity in each else "" for entity in findings}
+        found = ", ".join(f"{count} {entity}{said[entity]}" for entity, count in findings.items())
+        action = f"{action}: " if action and not each else ""
         places = f" in {', '.join(note['paths'])}" if note.get("paths") else ""
         yield f"{action}{found}{places}"
 

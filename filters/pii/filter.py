@@ -12,7 +12,7 @@ from headrace.ext_proc.engine.policy.problems import Where
 from headrace.ext_proc.engine.registry import Build
 from headrace.filters.pii.lateness import check_models_in_time, check_times, waiting_room
 from headrace.filters.pii.placing import check_actions
-from headrace.filters.pii.plan import Plan, check_looked_for, check_quotes, detector_for, plan, warm
+from headrace.filters.pii.plan import Plan, check_lists, check_looked_for, check_quotes, detector_for, plan, warm
 from headrace.filters.pii.scan import Searcher
 from headrace.filters.pii.session import Equipment, PiiSession
 from headrace.filters.pii.settings import PiiSettings
@@ -45,6 +45,7 @@ class PiiFilter:
         check_models_in_time(settings, self._plan.models, remark)
         check_looked_for(settings, self._plan, remark)
         check_quotes(settings, remark)
+        check_lists(settings, remark)
         check_actions(settings.request, "request", build, report)
         check_actions(settings.response, "response", build, report)
         detector = detector_for(self._plan)

@@ -218,6 +218,19 @@ def check_quotes(settings: PiiSettings, remark: Report) -> None:
                 remark(("recognizers", index, "patterns", place, "regex"), message)
 
 
+def check_lists(settings: PiiSettings, remark: Report) -> None:
+    lists: list[tuple[Where, Sequence[str]]] = [(("allow_list",), settings.allow_list)]
+    for index, recognizer in enumerate(settings.recognizers):
+        lists += [(("recognizers", index, name), getattr(recognizer, name)) for name in ("allow_list", "deny_list")]
+    for where, words in lists:
+        for place, word in enumerate(words):
+            if "*" in word:
+                remark(
+                    (*where, place),
+                    f"{word!r} is read as it stands, not as a glob; write the values, or a recognizer with patterns",
+                )
+
+
 def _check_entity(entity: str, best: Mapping[str, float], settings: PiiSettings, report: Report, at: Where) -> None:
     if entity not in best:
         report(at, _unknown(entity, best))

@@ -32,6 +32,13 @@ def step(name: str, outcome: str = "continue", reason: str = "", **more: Any) ->
         ),
         (step("pii", note={"findings": {"EMAIL_ADDRESS": 1}}), "1 EMAIL_ADDRESS"),
         (
+            step(
+                "pii",
+                note={"action": {"US_SSN": "replace", "URL": "block"}, "findings": {"US_SSN": 2, "URL": 1}, "paths": ["user"]},
+            ),
+            "2 US_SSN (replace), 1 URL (block) in user",
+        ),
+        (
             step("budget", reason="budget.reserved", note={"budgets": HELD}),
             "team-day reserves 80 tokens, 920 tokens left; app-hour reserves $0.0000608, $0.0099392 left (budget.reserved)",
         ),

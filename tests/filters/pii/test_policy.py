@@ -60,6 +60,13 @@ def test_what_is_said_of_an_entity_that_is_not_looked_for_is_remarked(tmp_path: 
     assert remark.message.endswith("is not looked for, so this does nothing; name it in entities, or take this away")
 
 
+def test_a_glob_in_a_list_of_values_is_remarked(tmp_path: Path) -> None:
+    recognizer = "{entity: CREW, deny_list: ['Project *'], allow_list: [Project 1]}"
+    found = policy(tmp_path, f"allow_list: ['*@example.com', a@example.com], recognizers: [{recognizer}]").remarks
+    assert [one.where.rpartition("pii.")[2] for one in found] == ["allow_list[0]", "recognizers[0].deny_list[0]"]
+    assert all("is read as it stands, not as a glob" in one.message for one in found)
+
+
 def test_a_pattern_whose_word_boundary_yaml_took_is_remarked(tmp_path: Path) -> None:
     (remark,) = policy(tmp_path, 'recognizers: [{entity: CREW, patterns: [{regex: "\\bC[0-9]{5}", score: 0.9}]}]').remarks
     assert remark.where.endswith("recognizers[0].patterns[0].regex") and "in double quotes \\b is" in remark.message
