@@ -13,6 +13,7 @@ from headrace.ext_proc.cli.test.running import run
 from headrace.ext_proc.engine.key_files import write_keys
 from headrace.ext_proc.engine.policy.lines import read
 from headrace.ext_proc.engine.policy.offline import compiled
+from tests.cli.command import headrace
 
 ONE = {"standard": "http://127.0.0.1:9001"}
 TWO = {**ONE, "large": "http://127.0.0.1:9002"}
@@ -44,6 +45,17 @@ def test_it_asks_for_what_is_not_given(tmp_path: Path) -> None:
     assert "price: auto" in written
     assert "budgets" not in written
     assert not isinstance(compiled(file), Exception)
+
+
+def test_what_it_says_is_next_comes_next(tmp_path: Path) -> None:
+    """A policy for keys has none before one is made."""
+    options = ["--upstream", "a=http://a:1", "--model", "gpt-4o", "--identity", "keys", "--usd", "5", "--pii", "none"]
+    done = headrace("policy", "init", "p.yaml", *options, cwd=tmp_path)
+    (said,) = (line.removeprefix("next: ") for line in done.stdout.splitlines() if line.startswith("next: "))
+    for command in said.split(", then "):
+        program, *arguments = command.split()
+        done = headrace(*arguments, cwd=tmp_path)
+        assert (program, done.returncode) == ("headrace", 0), done.stderr
 
 
 def test_the_schema_that_it_names_takes_what_it_writes(tmp_path: Path) -> None:

@@ -85,7 +85,8 @@ def init(
     for path, text in texts.items():
         asking.write(path, text)
     *first, last = map(str, texts)
-    typer.echo(f"wrote {', '.join(first)} and {last}\nnext: headrace check {file}, then headrace test {beside}")
+    keys = f"headrace keys create --team TEAM --file {file.with_name('keys.yaml')}, then " if given.identity == "keys" else ""
+    typer.echo(f"wrote {', '.join(first)} and {last}\nnext: {keys}headrace check {file}, then headrace test {beside}")
 
 
 @app.command()
