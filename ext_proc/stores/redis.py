@@ -42,6 +42,8 @@ SOURCE = Path(__file__).with_name("functions.lua").read_bytes()
 VERSION = hashlib.sha256(SOURCE).hexdigest()[:12].encode()
 LIBRARY = SOURCE.replace(b"VERSION", VERSION)
 
+_NOBODY = "-"
+"""An organisation that has nothing to settle at the time 0."""
 _MISSING = "Function not found"
 _OVERTAKEN = "LEASE"
 _encode = msgspec.msgpack.Encoder().encode
@@ -137,7 +139,8 @@ class RedisStore:
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def ping(self) -> None:
-        await self._plain(b"read", [], (0, []))
+        """Asks for a write of nothing: a server that is full, or a replica, refuses that, too."""
+        await self._plain(b"settle", _books(_NOBODY), (0, []))
 
     async def evicts(self) -> str:
         """By which policy the server drops keys when its memory is full; empty where it drops none, or does not say.

@@ -346,6 +346,25 @@ async def test_an_open_lease_of_another_release_stands_as_reserved(store: Store,
 FULL, REPLICA = ("--maxmemory", "1"), ("--replicaof", "127.0.0.1 1")
 
 
+async def test_a_server_that_has_become_full_or_a_replica_does_not_answer_a_ping(tmp_path: Path) -> None:
+    server = Server(tmp_path, free_ports(1)[0], "--bind", "127.0.0.1")
+    server.start()
+    store = open_store(f"redis://127.0.0.1:{server.port}")
+    try:
+        await store.ping()
+        assert server.ask("KEYS", "*") == []
+        server.ask("CONFIG", "SET", "maxmemory", 1)
+        with pytest.raises(StoreUnavailable, match="the store refused: OOM"):
+            await store.ping()
+        server.ask("CONFIG", "SET", "maxmemory", 0)
+        server.ask("REPLICAOF", "127.0.0.1", 1)
+        with pytest.raises(StoreUnavailable, match="the store refused: READONLY"):
+            await store.ping()
+    finally:
+        await store.close()
+        server.kill()
+
+
 @pytest.mark.parametrize(("option", "code"), [(FULL, "OOM"), (REPLICA, "READONLY")])
 async def test_a_new_server_that_is_full_or_a_replica_lets_the_service_start(
     option: tuple[str, str], code: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
