@@ -4,7 +4,7 @@ from headrace.ext_proc.core.facts import INPUT_TOKENS, MODEL, PLACEMENT, ROUTE, 
 from headrace.ext_proc.core.price import Price
 from headrace.ext_proc.core.terms import PRICE
 from headrace.ext_proc.core.verdict import Continue
-from tests.kit import body, exchange_of, filter_of, last, post
+from tests.kit import exchange_of, filter_of, last, post
 
 
 def test_a_filter_in_shadow_gives_findings_and_no_orders() -> None:
@@ -23,8 +23,9 @@ def test_facts_about_the_body_are_forgotten_when_it_changes() -> None:
 
 
 async def test_the_price_is_known_once_a_filter_has_told_it() -> None:
-    exchange = exchange_of(filter_of(on_request=Continue(facts={PRICE: Price("1", "2")})))
-    await last(exchange, post())
-    assert exchange.price is None
-    await last(exchange, body())
-    assert exchange.price == Price("1", "2")
+    free = exchange_of(filter_of())
+    await last(free, post())
+    assert free.price is None
+    priced = exchange_of(filter_of(on_request=Continue(facts={PRICE: Price("1", "2")})))
+    await last(priced, post())
+    assert priced.price == Price("1", "2")
