@@ -69,9 +69,11 @@ async def test_as_asked_leaves_a_stream_alone(tmp_path: Path) -> None:
     assert sent(await last(exchange(tmp_path, "include_usage: as_asked"), post(), body(chat(stream=True)))) is None
 
 
-@pytest.mark.parametrize("path", ["/v1/responses", "/v1/messages"])
-async def test_apis_that_always_report_are_left_alone(tmp_path: Path, path: str) -> None:
-    asked = chat(stream=True, max_tokens=5, input="hi")
+@pytest.mark.parametrize(
+    ("path", "more"), [("/v1/responses", {"messages": None, "input": "hi"}), ("/v1/messages", {"max_tokens": 5})]
+)
+async def test_apis_that_always_report_are_left_alone(tmp_path: Path, path: str, more: Any) -> None:
+    asked = chat(stream=True, **more)
     assert sent(await last(exchange(tmp_path), post(path), body(asked))) is None
 
 
