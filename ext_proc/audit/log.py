@@ -45,9 +45,9 @@ class Meters(Protocol):
 
 
 class AuditLog:
-    """Over a chain, which it writes on a thread of its own."""
+    """Over a chain, which it writes on a thread of its own. lost: records that were lost and counted before there was one."""
 
-    def __init__(self, chain: Chain, now_ms: Callable[[], int], meters: Meters) -> None:
+    def __init__(self, chain: Chain, now_ms: Callable[[], int], meters: Meters, lost: int = 0) -> None:
         self.terms: Terms = chain.terms
         self._chain = chain
         self._now_ms = now_ms
@@ -55,7 +55,7 @@ class AuditLog:
         self._waiting: list[Pending] = []
         self._bytes = 0
         self._under_way = 0
-        self._lost = 0
+        self._lost = lost
         self._futures: dict[int, asyncio.Future[None]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
         self._some, self._due = asyncio.Event(), asyncio.Event()

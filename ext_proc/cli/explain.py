@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from headrace.ext_proc.engine.policy.gateways import Gateway
+
 if TYPE_CHECKING:
     from headrace.ext_proc.core.principal import Principal
 
@@ -48,6 +50,9 @@ def explain(
     caller: Annotated[
         str | None, typer.Option("--as", help="Who asks, in place of the identity filter: team=research,user=ann.")
     ] = None,
+    gateway: Annotated[
+        Gateway, typer.Option(help="Who will call the service; a policy that this gateway cannot carry out is not followed.")
+    ] = Gateway.ENVOY,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Run a request through a policy's filters and say what each decides: who asks, what is found, counted and reserved, which
@@ -63,7 +68,7 @@ def explain(
     who = principal_of(caller) if caller else None
     body = sys.stdin.buffer.read() if str(request) == "-" else _read(request)
     store = MemoryStore()
-    outcome = compiled(policy, store=store)
+    outcome = compiled(policy, gateway, store)
     if isinstance(outcome, Exception):
         typer.echo(outcome, err=True)
         raise typer.Exit(1)

@@ -1,12 +1,12 @@
 """`headrace serve`: the service alone."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from headrace.ext_proc.cli import serving
 from headrace.ext_proc.engine.policy.gateways import Gateway
-from headrace.ext_proc.envoy.transport import DEFAULT, Transport
+from headrace.ext_proc.envoy.transport import DEFAULT
 
 if TYPE_CHECKING:
     from headrace.ext_proc.envoy.config.settings import Address
@@ -24,87 +24,23 @@ EMBEDDED = "embedded"
 @app.command()
 def serve(
     context: typer.Context,
-    policy: Annotated[Path, typer.Argument(help="The policy file.", envvar="HEADRACE_POLICY", show_envvar=False)],
-    listen: Annotated[
-        str,
-        typer.Option(
-            help="Where the gateway reaches the workers: unix:/path or host:port. With several workers, worker.sock becomes "
-            "worker-0.sock, worker-1.sock and so on, and ports follow each other.",
-            envvar="HEADRACE_LISTEN",
-        ),
-    ] = LISTEN,
-    socket_mode: Annotated[
-        str,
-        typer.Option(
-            help="Permissions of the workers' sockets, octal. 660 lets in a gateway that runs as another user of the same group.",
-            envvar="HEADRACE_SOCKET_MODE",
-        ),
-    ] = "600",
-    workers: Annotated[
-        int, typer.Option(min=1, max=256, help="Worker processes; one per core is right.", envvar="HEADRACE_WORKERS")
-    ] = 1,
-    store: Annotated[
-        str,
-        typer.Option(
-            help="Where budgets are kept: redis://, rediss:// or unix:// of a Redis or Valkey server. 'embedded' starts a private "
-            "Valkey that forgets everything when the service ends.",
-            envvar="HEADRACE_STORE",
-        ),
-    ] = EMBEDDED,
-    admin: Annotated[
-        str,
-        typer.Option(
-            help="Where /healthz, /readyz, /metrics, /policy, the admin API and the console are served: host:port, or off.",
-            envvar="HEADRACE_ADMIN",
-        ),
-    ] = ADMIN,
-    admin_tls_cert: Annotated[
-        str,
-        typer.Option(
-            help="Serve --admin over TLS with this certificate chain (PEM). Without it the admin API and the console are served on "
-            "loopback only.",
-            envvar="HEADRACE_ADMIN_TLS_CERT",
-        ),
-    ] = "",
-    admin_tls_key: Annotated[str, typer.Option(help="The key of --admin-tls-cert (PEM).", envvar="HEADRACE_ADMIN_TLS_KEY")] = "",
-    decisions: Annotated[
-        str,
-        typer.Option(
-            help="The decision log: a file for JSON lines, one per decision and settlement; - for standard output.",
-            envvar="HEADRACE_DECISIONS",
-        ),
-    ] = "",
-    drain_seconds: Annotated[
-        float,
-        typer.Option(min=0, help="On SIGTERM, how long open streams may go on.", envvar="HEADRACE_DRAIN_SECONDS"),
-    ] = 300,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.", envvar="HEADRACE_LOG_LEVEL")] = "info",
-    otlp: Annotated[
-        str,
-        typer.Option(
-            help="Send a trace span per call to this OTLP/HTTP collector, such as http://127.0.0.1:4318.",
-            envvar=["HEADRACE_OTLP", "OTEL_EXPORTER_OTLP_ENDPOINT"],
-        ),
-    ] = "",
-    gateway: Annotated[
-        Gateway,
-        typer.Option(
-            help="Who calls the service. A policy that asks for more than this gateway can do is refused.",
-            envvar="HEADRACE_GATEWAY",
-        ),
-    ] = Gateway.ENVOY,
-    transport: Annotated[
-        Transport,
-        typer.Option(help="Who speaks gRPC to the gateway: h2 is Headrace's own, grpcio is Google's.", envvar="HEADRACE_TRANSPORT"),
-    ] = DEFAULT,
-    tls_cert: Annotated[
-        str, typer.Option(help="Serve TLS with this certificate chain (PEM); on host:port only.", envvar="HEADRACE_TLS_CERT")
-    ] = "",
-    tls_key: Annotated[str, typer.Option(help="The certificate's key (PEM).", envvar="HEADRACE_TLS_KEY")] = "",
-    tls_client_ca: Annotated[
-        str,
-        typer.Option(help="Take connections only with a certificate of these authorities (PEM).", envvar="HEADRACE_TLS_CLIENT_CA"),
-    ] = "",
+    policy: serving.PolicyFile,
+    listen: serving.Listen = LISTEN,
+    socket_mode: serving.SocketMode = "600",
+    workers: serving.Workers = 1,
+    store: serving.Store = EMBEDDED,
+    admin: serving.Admin = ADMIN,
+    admin_tls_cert: serving.AdminTlsCert = "",
+    admin_tls_key: serving.AdminTlsKey = "",
+    decisions: serving.Decisions = "",
+    drain_seconds: serving.DrainSeconds = 300,
+    log_level: serving.LogLevel = "info",
+    otlp: serving.Otlp = "",
+    gateway: serving.GatewayKind = Gateway.ENVOY,
+    transport: serving.TransportKind = DEFAULT,
+    tls_cert: serving.TlsCert = "",
+    tls_key: serving.TlsKey = "",
+    tls_client_ca: serving.TlsClientCa = "",
 ) -> None:
     """Run the service alone, for an Envoy you already have. Ends, drained, on SIGTERM or Ctrl-C; reloads its policy on SIGHUP and
     whenever its files change.

@@ -23,26 +23,37 @@ class Endpoint(Enum):
     EMBEDDINGS = "embeddings"
     RESPONSES = "responses"
     MESSAGES = "messages"
+    MESSAGES_COUNT = "messages.count"
+    RESPONSES_COUNT = "responses.count"
 
     __hash__ = object.__hash__  # a member is itself; enum's own hash of its name is Python
 
     @property
     def dialect(self) -> Dialect:
-        return Dialect.ANTHROPIC if self is Endpoint.MESSAGES else Dialect.OPENAI
+        return Dialect.ANTHROPIC if self in _ANTHROPICS else Dialect.OPENAI
+
+    @property
+    def counts(self) -> bool:
+        """Whether it asks how many tokens a prompt has, for which providers take nothing."""
+        return self in _COUNTS
 
     @property
     def has_answer(self) -> bool:
         """Whether a model writes tokens for it."""
-        return self is not Endpoint.EMBEDDINGS
+        return self is not Endpoint.EMBEDDINGS and self not in _COUNTS
 
 
+_ANTHROPICS = frozenset({Endpoint.MESSAGES, Endpoint.MESSAGES_COUNT})
+_COUNTS = frozenset({Endpoint.MESSAGES_COUNT, Endpoint.RESPONSES_COUNT})
 _SUFFIXES = {
     "/chat/completions": Endpoint.CHAT,
     "/completions": Endpoint.COMPLETIONS,
     "/embeddings": Endpoint.EMBEDDINGS,
     "/responses": Endpoint.RESPONSES,
     "/responses/compact": Endpoint.RESPONSES,  # the same members, and an answer with usage
+    "/responses/input_tokens": Endpoint.RESPONSES_COUNT,
     "/v1/messages": Endpoint.MESSAGES,  # OpenAI has /threads/{id}/messages
+    "/v1/messages/count_tokens": Endpoint.MESSAGES_COUNT,
 }
 _SLASHES = re.compile(r"[/\\]+")
 _PARAMETERS = re.compile(r";[^/\\?#]*")
@@ -64,13 +75,19 @@ def endpoint_of(method: str, path: str, *, has_body: bool = False) -> Endpoint |
     """
     if method in _READING and not has_body:
         return None
+    counting = None
     for clean in chain([normalise(path)], _otherwise(path)):
-        for suffix, endpoint in _SUFFIXES.items():
-            if clean.endswith(suffix):
-                return endpoint
+        if (found := _named(clean)) is not None:
+            if not found.counts:
+                return found
+            counting = found  # unless another reading of the path has a model write
     if "#" in path:  # to some servers it begins no fragment, but is a character as any other
-        return endpoint_of(method, path.replace("#", "%23"), has_body=has_body)
-    return None
+        return endpoint_of(method, path.replace("#", "%23"), has_body=has_body) or counting
+    return counting
+
+
+def _named(clean: str) -> Endpoint | None:
+    return next((endpoint for suffix, endpoint in _SUFFIXES.items() if clean.endswith(suffix)), None)
 
 
 def _otherwise(path: str) -> Iterator[str]:
@@ -124,7 +141,7 @@ _remembered = lru_cache(1024)(_normalise)
 
 _DEPLOYMENT = re.compile(
     r"((?:(?:/[\w.~-]+)*/openai)?/deployments/)([\w.~:@+,%-]+)"
-    r"(/(?:chat/completions|completions|embeddings|responses(?:/compact)?)/?)",
+    r"(/(?:chat/completions|completions|embeddings|responses(?:/compact|/input_tokens)?)/?)",
     re.ASCII | re.IGNORECASE,
 )
 _PLAIN = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~:@+,%-]+)+/?", re.ASCII)

@@ -1,7 +1,8 @@
 """What a budget charges and what the store answers: values only, no I/O.
 
 A *counter* is one name in one unit over one window. A *lease* draws an amount from several counters at once: `reserve`
-charges all of them or none, `extend` charges more, `settle` corrects the charge to what was used, `release` takes it back.
+charges all of them or none, `extend` charges more. To settle it is to correct the charge to what was used, to release it is to
+take the charge back.
 """
 
 from collections.abc import Mapping

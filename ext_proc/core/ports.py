@@ -44,22 +44,6 @@ class Store(Protocol):
         """
         ...
 
-    async def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> bool:
-        """Correct every counter of the lease from what was reserved to what was spent; True when this call did so.
-
-        False when the lease is unknown, expired, or settled or released before. Units missing from `spent` stay as
-        reserved, and so do counters whose window has gone. A counter may rise above its limit here, never in `reserve`.
-        Raises ValueError for a spent amount outside 0..2**53.
-        """
-        ...
-
-    async def release(self, organisation: str, lease: str, *, now_ms: int) -> bool:
-        """Take back what the lease charged; True when this call did so, False as in `settle`.
-
-        A reservation of that lease that arrives within the next minute, overtaken by its release, is refused.
-        """
-        ...
-
     async def extend(
         self, organisation: str, lease: str, amounts: Spent, *, now_ms: int, ttl_ms: int
     ) -> Admitted | Exhausted | None:
@@ -76,8 +60,12 @@ class Store(Protocol):
     async def settle_many(self, organisation: str, closings: Sequence[Closing], *, now_ms: int) -> Sequence[Closed]:
         """Settle and release several leases of one organisation in one call, each as by itself; answers in their order.
 
+        To settle is to correct every counter of the lease from what was reserved to what was spent. Units missing from `spent` stay
+        as reserved, and so do counters whose window has gone. A counter may rise above its limit here, never in `reserve`.
+        To release is to take back what the lease charged. A reservation of that lease that arrives within the next minute,
+        overtaken by its release, is refused.
         Thresholds that a settled lease's counters have reached are told here, once over all workers: see Charge.warn.
-        Raises ValueError as `settle` does, for all of them and before anything is sent.
+        Raises ValueError for a spent amount outside 0..2**53, for all of them and before anything is sent.
         """
         ...
 

@@ -11,7 +11,7 @@ from headrace.ext_proc.core.json_body import parse, render
 from headrace.ext_proc.core.needs import RESPONSE, Capability, Needs
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.seats import Ask, FilterFailed, Resolution, Seated, Shield, failure
-from headrace.ext_proc.core.session import POLICY, Link, Policy
+from headrace.ext_proc.core.session import POLICY, EndStream, Link, Policy
 from headrace.ext_proc.core.unreadable import too_many, unreadable
 from headrace.ext_proc.core.verdict import Edits, Reply, SetMember
 
@@ -36,7 +36,7 @@ class RequestHalf(Course):
         if (reply := too_many(headers)) is not None:
             return self._refuse(reply)
         self._pending.strip_ours(headers)
-        if endpoint is None:
+        if endpoint is None or (endpoint.counts and Capability.CALLS_ONLY in self._capabilities):
             return self._other_path()
         self._pending.remove("accept-encoding")  # an answer that is compressed is one that nobody can read usage from
         if (reply := (yield from self._enter(request))) is not None:
@@ -70,7 +70,7 @@ class RequestHalf(Course):
     def _open(self, link: Link, request: Request) -> Generator[Ask, Resolution, Reply | None]:
         try:
             session = self._shield(link, link.filter.open, request)
-        except FilterFailed:
+        except (FilterFailed, EndStream):
             self.decision.failed(link, "headers")
             return None if link.fail_open or link.shadow else failure(link)
         if session is None:

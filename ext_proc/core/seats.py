@@ -141,7 +141,10 @@ class Seated(Struct, frozen=True):
         """Raises FilterFailed."""
         if type(self.session).close is Session.close:
             return ()
-        return self.shield(self.link, lambda: tuple(self.session.close(outcome)))
+        try:
+            return self.shield(self.link, lambda: tuple(self.session.close(outcome)))
+        except EndStream:  # there is none to end
+            raise FilterFailed(self.link.name) from None
 
 
 def through(seats: Sequence[Seated], event: SseEvent) -> Sequence[SseEvent]:

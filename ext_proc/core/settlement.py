@@ -12,7 +12,7 @@ from headrace.ext_proc.core.effects import Effect, Release, Settle
 from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.stream_sizes import Kind, StreamSizes
 from headrace.ext_proc.core.terms import Terms, read
-from headrace.ext_proc.core.usage import Usage, answer_tokens, usage_of
+from headrace.ext_proc.core.usage import FREE, Usage, answer_tokens, usage_of
 
 
 class Finished(Struct, frozen=True):
@@ -67,6 +67,8 @@ def _effects(entry: Finished, sizes: StreamSizes) -> Sequence[Effect]:
 
 def _reported(entry: Finished, endpoint: Endpoint) -> Usage | None:
     """None also where the answer's part is missing: of an Anthropic stream cut short the prompt's part has been read, no more."""
+    if endpoint.counts and not answer_tokens(entry.usage):
+        return None if costs_nothing(entry.status, reached_upstream=entry.reached_upstream) else FREE
     if endpoint.has_answer and answer_tokens(entry.usage) is None:
         return None
     return usage_of(_nested(entry.usage))

@@ -138,6 +138,10 @@ def _string(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+FREE = Usage(0, 0)
+"""Of a call that a provider takes nothing for."""
+
+
 class UsageMeter:
     """Follows an answer that passes through Python: the usage it reports, and the words it has streamed."""
 

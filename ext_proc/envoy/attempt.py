@@ -7,7 +7,6 @@ them sets, the next one finds. The body comes as the first one got it.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
 from headrace.ext_proc.core.candidates import FIRST_TOKEN_KEY, answered, candidates_of
@@ -21,7 +20,7 @@ from headrace.ext_proc.core.verdict import SetMember
 from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.engine.policy.destinations import Destination
 from headrace.ext_proc.engine.translate import Translator, translated, translator_for
-from headrace.ext_proc.envoy.codec import header_option, headers_of, immediate
+from headrace.ext_proc.envoy.codec import header_option, headers_of, immediate, message_of
 from headrace.ext_proc.envoy.metadata import NAMESPACE
 from headrace.ext_proc.envoy.passages import FirstToken, Passage, Translated
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
@@ -33,7 +32,6 @@ CREDENTIALS: Final = ("authorization", "x-api-key", "api-key", "x-goog-api-key",
 """Of the caller, or of the attempt before."""
 
 ANTHROPIC_VERSION: Final = "2023-06-01"
-
 
 _WALL = SystemClock()
 
@@ -73,7 +71,7 @@ class AttemptStream:
 
     async def receive(self, data: bytes) -> Sequence[bytes]:
         """The messages to send in answer to one message. Raises HeadraceError, after which the stream must be aborted."""
-        message = _parse(data)
+        message = message_of(data)
         kind = message.WhichOneof("request")
         answers: Sequence[pb.ProcessingResponse]
         if kind == "request_headers":
@@ -136,13 +134,6 @@ class AttemptStream:
     def close(self, _: Cause) -> None:
         """Call exactly once."""
         self._finish()
-
-
-def _parse(data: bytes) -> pb.ProcessingRequest:
-    try:
-        return pb.ProcessingRequest.FromString(data)
-    except DecodeError as error:
-        raise ProtocolError("the proxy sent bytes that are no ProcessingRequest") from error
 
 
 def _told(message: pb.ProcessingRequest) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import ssl
@@ -19,24 +19,24 @@ LOOK_S: Final = 10.0
 
 
 class Certificate:
-    """context: for the listening socket. Each connection is given the one that is in force when its client says hello.
+    """context: for the listening socket. Each connection is one of the certificate that is in force when it is made.
 
-    A context of its own for each certificate: one that is given another certificate keeps the first where the keys differ in kind.
+    A context of its own for each certificate: one that is given another certificate keeps the first where the keys differ in kind,
+    and sessions that it has agreed on are resumed in it without a look at the client's certificate.
     """
 
     def __init__(self, tls: "Tls", make: "Callable[[], ssl.SSLContext]") -> None:
         """make: a context from the files of `tls`. Raises OSError where they cannot be used."""
         self._make, self._files = make, [tls.certificate, tls.key, *filter(None, [tls.client_ca])]
         self._seen = self._signatures()
-        self.context = self._current = make()
-        self.context.sni_callback = self._chosen
+        self._current = make()
+        self.context = _following(self._in_force)
 
     def _signatures(self) -> list[bytes]:
         return [_signature(Path(file)) for file in self._files]
 
-    def _chosen(self, connection: "ssl.SSLObject", name: str | None, context: "ssl.SSLContext") -> None:
-        """Called for every hello, with a name or without."""
-        connection.context = self._current
+    def _in_force(self) -> "ssl.SSLContext":
+        return self._current
 
     async def follow(self) -> None:
         """Look now and then, until cancelled."""
@@ -57,6 +57,17 @@ class Certificate:
             log.warning("certificate refused, the last good one stays in force", extra={"files": self._files, "detail": detail})
         else:
             log.info("certificate in force", extra={"files": self._files})
+
+
+def _following(current: "Callable[[], ssl.SSLContext]") -> "ssl.SSLContext":
+    """In place of a context, for servers of asyncio and uvloop: each connection is made by the one that is current then."""
+    import ssl  # who serves without TLS does without
+
+    class Following(ssl.SSLContext):
+        def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
+            return current().wrap_bio(*arguments, **options)
+
+    return Following(ssl.PROTOCOL_TLS_SERVER)
 
 
 def _signature(file: Path) -> bytes:

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any, assert_never
 
 from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 
 from headrace.ext_proc.core.candidates import FIRST_TOKEN_KEY, PICKED_KEY, candidates_of
 from headrace.ext_proc.core.candidates import KEY as CANDIDATES_KEY
@@ -67,6 +68,14 @@ CODE_DETAILS = "response.code_details"
 VIA_UPSTREAM = "via_upstream"
 ANSWERED_BY = "xds.cluster_name"
 _OVERWRITE = pb.OVERWRITE_IF_EXISTS_OR_ADD
+
+
+def message_of(data: bytes) -> pb.ProcessingRequest:
+    """Raises ProtocolError for bytes that are none."""
+    try:
+        return pb.ProcessingRequest.FromString(data)
+    except DecodeError as error:
+        raise ProtocolError("the proxy sent bytes that are no ProcessingRequest") from error
 
 
 def decode(message: pb.ProcessingRequest, reading: Reading | None = None) -> Event:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from headrace.ext_proc.core.answer_half import MAX_ANSWER
 from headrace.ext_proc.core.errors import ProtocolError
 from headrace.ext_proc.core.json_body import encode, parse_lenient
-from headrace.ext_proc.core.sse import SseParser
+from headrace.ext_proc.core.sse import SseEvent, SseParser
 from headrace.ext_proc.engine.translate import Translator
 from headrace.ext_proc.envoy.codec import header_option, headers_answer, headers_of, streamed_body, streamed_trailers
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
@@ -110,10 +110,13 @@ class Translated:
         events = self._parser.feed(body.body)
         if body.end_of_stream:
             events += self._parser.finish()
-        said = b"".join(one.raw for event in events for one in self._stream.event(event))
+        said = self._said(events)
         if not said and not body.end_of_stream:
             return []
         return [*self._release(), *streamed_body(said, end=body.end_of_stream)]
+
+    def _said(self, events: Sequence[SseEvent]) -> bytes:
+        return b"".join(one.raw for event in events for one in self._stream.event(event))
 
     def _on_part(self, body: pb.HttpBody) -> Messages:
         self._body += body.body
@@ -123,7 +126,7 @@ class Translated:
 
     def _rest(self) -> Messages:
         """What is held back when the answer ends with trailers."""
-        said = b"" if self._is_stream else self._whole()
+        said = self._said(self._parser.finish()) if self._is_stream else self._whole()
         return [*self._release(), *streamed_body(said, end=False)]
 
     def _whole(self) -> bytes:

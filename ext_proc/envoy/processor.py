@@ -5,12 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import NamedTuple
 
-from google.protobuf.message import DecodeError
-
 from headrace.ext_proc.audit.witness import Witness
 from headrace.ext_proc.audit.worker import Audits
 from headrace.ext_proc.core.effects import Cause, Effect
-from headrace.ext_proc.core.errors import HeadraceError, ProtocolError
+from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.core.events import Proceed, Reading, Refuse, RequestBody, RequestHeaders
 from headrace.ext_proc.core.exchange import Exchange, State
 from headrace.ext_proc.core.needs import Capability
@@ -20,7 +18,7 @@ from headrace.ext_proc.engine.clock import SystemClock
 from headrace.ext_proc.engine.guard import shield
 from headrace.ext_proc.engine.step import Steps, step
 from headrace.ext_proc.envoy.attempt import UPSTREAM, Attempts, AttemptStream
-from headrace.ext_proc.envoy.codec import decode, encode
+from headrace.ext_proc.envoy.codec import decode, encode, message_of
 from headrace.ext_proc.envoy.config.names import ANSWER_SHARE, MESSAGE_TIMEOUT
 from headrace.ext_proc.envoy.config.names import ANSWER_WITHIN as WITHIN_WORD
 from headrace.ext_proc.envoy.duplex import Duplex
@@ -160,7 +158,7 @@ class ProcessStream:
 
         Raises ProtocolError or ModeError, after which the stream must be aborted.
         """
-        message = _parse(data)
+        message = message_of(data)
         if self._first:
             self._first = False
             self._wrong, both_ways = _modes(message)
@@ -195,13 +193,6 @@ class ProcessStream:
         if self._witness is not None:
             self._witness.close(effects)
         self._finish(effects, self._recording)
-
-
-def _parse(data: bytes) -> pb.ProcessingRequest:
-    try:
-        return pb.ProcessingRequest.FromString(data)
-    except DecodeError as error:
-        raise ProtocolError("the proxy sent bytes that are no ProcessingRequest") from error
 
 
 class Modes(NamedTuple):

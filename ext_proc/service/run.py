@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from headrace.ext_proc.engine.imports import imported
+from headrace.ext_proc.service.descriptors import allow_many
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.starting import Starter
 from headrace.ext_proc.service.supervisor import Service
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 async def serve(options: Options, starter: Starter | None = None) -> int:
     """Runs until SIGTERM or SIGINT, then drains; a second one ends at once. The exit status. Raises StartError."""
+    allow_many()
     service = Service(options, starter)
     stop = Stop(service)
     stop.listen()

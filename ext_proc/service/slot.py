@@ -78,6 +78,11 @@ class Slot:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
+    @property
+    def refuses(self) -> bool:
+        """Whether the policy's files hold what the worker does not go by."""
+        return self.policy is not None and bool(self.policy.problems)
+
     async def start(self) -> None:
         """Returns when the first worker is ready. Raises StartError when it ends before."""
         self._first = asyncio.get_running_loop().create_future()
@@ -172,16 +177,16 @@ class Slot:
 
     async def _spawn(self) -> "asyncio.Task[Sequence[str]]":
         ours, theirs = socket.socketpair()
-        try:
-            self._process = await self._starter.start(theirs)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        self._channel = await Channel.open(ours)
-        self._channel.send(self.settings)
-        return asyncio.create_task(self._listen(self._channel))
+        with theirs:
+            channel = await Channel.open(ours)
+            try:
+                self._process = await self._starter.start(theirs)
+            except BaseException:
+                channel.close()
+                raise
+        self._channel = channel  # at once: whoever finds a process must be able to tell it to drain
+        channel.send(self.settings)
+        return asyncio.create_task(self._listen(channel))
 
     async def _watch(self) -> None:
         """Asks the worker for its report now and then, and ends one that has not said anything for too long: it hangs."""
@@ -239,7 +244,7 @@ class Slot:
         try:
             await asyncio.wait_for(process.wait(), END_S)
         except TimeoutError:
-            process.kill()
+            self._signal(signal.SIGKILL)
             await process.wait()
         self._process = self._channel = None
         return process.returncode if process.returncode is not None else -1

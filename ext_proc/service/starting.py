@@ -37,8 +37,6 @@ class Process(Protocol):
 
     def send_signal(self, signal: int, /) -> None: ...
 
-    def kill(self) -> None: ...
-
     async def wait(self) -> int: ...
 
 
@@ -179,10 +177,6 @@ class Forked:
         if self.returncode is not None:
             raise ProcessLookupError
         signal.pidfd_send_signal(self._descriptor, number)
-
-    def kill(self) -> None:
-        """As `send_signal`."""
-        self.send_signal(signal.SIGKILL)
 
     async def wait(self) -> int:
         """The exit status, or UNKNOWN."""

@@ -34,9 +34,10 @@ async def check(store: Store) -> None:
     try:
         await store.ping()
     except StoreUnavailable as error:
-        if _is_lasting(str(error)):
-            raise StartError([f"the store does not answer: {error}; is it new enough, and is --store right?"]) from None
-        log.warning("starting without the store", extra={"detail": f"{error}; is it running, and is --store right?"})
+        said = str(error).removesuffix(".")
+        if _is_lasting(said):
+            raise StartError([f"{said}; is it new enough, and is --store right, with its password?"]) from None
+        log.warning("starting without the store", extra={"detail": f"{said}; is it running, and is --store right?"})
 
 
 def _is_lasting(why: str) -> bool:

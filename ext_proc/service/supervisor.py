@@ -92,9 +92,12 @@ class Service:
         return self._totals.sums(slot.samples for slot in self.slots)
 
     def _own(self) -> Iterator[Sample]:
+        """Of a worker that has drained there is none that says that it does not serve: that one is no fault."""
         for slot in self.slots:
             labels = [("worker", str(slot.settings.number))]
-            yield Sample(metrics.WORKERS_READY.name, labels, float(slot.ready))
+            if slot.ready or not self.leaving:
+                yield Sample(metrics.WORKERS_READY.name, labels, float(slot.ready))
+            yield Sample(metrics.POLICY_REFUSED.name, labels, float(slot.refuses))
             yield Sample(f"{metrics.WORKER_RESTARTS.name}_total", labels, float(slot.restarts))
 
     async def _look_at_store(self) -> None:

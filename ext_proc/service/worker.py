@@ -173,11 +173,11 @@ class Worker:
         obeying, leaving = loop.create_task(self._obey()), loop.create_task(self._leave())
         await asyncio.wait({obeying, leaving}, return_when=asyncio.FIRST_COMPLETED)
         obeying.cancel()
-        if leaving.done():
-            await leaving
-        elif not self._drain_order.done():
-            leaving.cancel()
-            await self._drain(ORPHANED)
+        if not self._drain_order.done():
+            self._drain_order.set_result(ORPHANED)
+        elif not leaving.done():  # nobody waits for the streams that were to go on
+            await self._server.stop(ORPHANED.seconds)
+        await leaving
 
     async def _obey(self) -> None:
         """Follows orders until the supervisor is gone; also while the worker drains, or it would seem to hang."""

@@ -9,6 +9,7 @@ from typing import NoReturn
 import uvloop
 
 from headrace.ext_proc.engine.imports import UNUSED, absent
+from headrace.ext_proc.service.descriptors import allow_many
 from headrace.ext_proc.service.names import WORKER, call_it
 from headrace.ext_proc.service.signals import leave_to_supervisor
 
@@ -22,6 +23,7 @@ def live(end: socket.socket) -> NoReturn:
     try:
         call_it(WORKER)
         leave_to_supervisor()
+        allow_many()
         with contextlib.suppress(StopAsyncIteration):  # the supervisor was gone before it said what to do
             status = uvloop.run(serve(end))
     except BaseException:  # noqa: BLE001  what an ordinary exit would do

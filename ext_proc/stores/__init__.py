@@ -1,7 +1,5 @@
 """Stores: Redis or Valkey (a server, a cluster, Sentinel's primary), a server of our own, or this process's memory."""
 
-from urllib.parse import urlsplit
-
 from headrace.ext_proc.core.ports import Store
 from headrace.ext_proc.stores.memory import MemoryStore
 
@@ -14,7 +12,7 @@ def open_store(url: str, *, timeout_s: float | None = None) -> Store:
     Connects when it is first used. timeout_s: bounds one attempt to connect and one reply; None for TIMEOUT_S. Raises ValueError
     for any other URL; the message does not repeat it, it may hold a password.
     """
-    scheme = urlsplit(url).scheme
+    scheme = url.partition("://")[0].lower() if "://" in url else ""
     if scheme == "memory":
         return MemoryStore()
     if scheme not in _SERVERS:

@@ -10,7 +10,7 @@ from typing import Any
 from hiredis import HiredisError, Reader
 from redis._parsers.base import BaseParser
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 _NONE = object()
 
@@ -18,8 +18,8 @@ _NONE = object()
 class Line(asyncio.Protocol):
     """Takes the transport of `connection`, which must wait for nothing.
 
-    replied: told of every reply, an error among them as a ResponseError; says why the line must be given up, else nothing.
-    resumed: called when more can be written. over: done, with the reason, when the line is of no use any more.
+    replied: told of every reply, an error among them as a ResponseError or AuthenticationError; says why the line must be given up,
+    else nothing. resumed: called when more can be written. over: done, with the reason, when the line is of no use any more.
     """
 
     def __init__(self, connection: AbstractConnection, replied: Callable[[Any], str], resumed: Callable[[], None]) -> None:
@@ -46,8 +46,8 @@ class Line(asyncio.Protocol):
             self._end(f"its bytes are no reply: {error}")
 
     def _take(self, reply: Any) -> None:
-        """An error that is none of a call's is one of the connection's: the server is loading, or wants a password."""
-        if isinstance(reply, RedisError) and not isinstance(reply, ResponseError):
+        """An error that is none of a call's is one of the connection's: the server is loading, say."""
+        if isinstance(reply, RedisError) and not isinstance(reply, ResponseError | AuthenticationError):
             self._end(str(reply))
         elif why := self._replied(reply):
             self._end(why)

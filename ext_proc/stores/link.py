@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError, ResponseError
 
 from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.stores.line import Line
@@ -94,9 +94,11 @@ class Link:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await connection.connect()  # type: ignore[no-untyped-call]
-        except (RedisError, OSError) as error:  # a TimeoutError is an OSError
+        except (RedisError, OSError, ValueError) as error:  # a TimeoutError is an OSError; ValueError: of TLS's options
             until = asyncio.get_running_loop().time() + COOL_DOWN_S
-            self._refuse(f"cannot connect to the store: {str(error) or 'timed out'}", until=until)
+            locked_out = isinstance(error, AuthenticationError)
+            said = f"the store refused: {error}" if locked_out else f"cannot connect to the store: {str(error) or 'timed out'}"
+            self._refuse(said, until=until)
             return False
         return True
 
@@ -148,6 +150,8 @@ def _resolve(future: Future[Reply], reply: Reply) -> None:
         return
     if isinstance(reply, ResponseError):
         future.set_exception(reply)
+    elif isinstance(reply, AuthenticationError):
+        future.set_exception(StoreUnavailable(f"the store refused: {reply}"))
     else:
         future.set_result(reply)
 

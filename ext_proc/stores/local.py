@@ -107,14 +107,6 @@ class LocalAllowance:
     ) -> Coroutine[Any, Any, Admitted | Exhausted]:
         return self._store.reserve(organisation, lease, charges, now_ms=now_ms, ttl_ms=ttl_ms, record=record)
 
-    async def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> bool:
-        (closed,) = await self.settle_many(organisation, [Closing(lease, spent)], now_ms=now_ms)
-        return closed.applied
-
-    async def release(self, organisation: str, lease: str, *, now_ms: int) -> bool:
-        (closed,) = await self.settle_many(organisation, [Closing(lease)], now_ms=now_ms)
-        return closed.applied
-
     async def extend(
         self, organisation: str, lease: str, amounts: Spent, *, now_ms: int, ttl_ms: int
     ) -> Admitted | Exhausted | None:

@@ -155,14 +155,6 @@ class MemoryStore:
             self._draw(draw, amount)
         return Admitted(tuple(max(rest - amount, 0) for rest, amount in zip(left, more, strict=True)))
 
-    async def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> bool:
-        (closed,) = await self.settle_many(organisation, [Closing(lease, spent)], now_ms=now_ms)
-        return closed.applied
-
-    async def release(self, organisation: str, lease: str, *, now_ms: int) -> bool:
-        (closed,) = await self.settle_many(organisation, [Closing(lease)], now_ms=now_ms)
-        return closed.applied
-
     async def settle_many(self, organisation: str, closings: Sequence[Closing], *, now_ms: int) -> Sequence[Closed]:
         self._check(organisation, "settle")
         check_closings(organisation, closings)

@@ -1,17 +1,12 @@
 """Which server a call goes to: one server, the primary that Sentinels name, or the nodes of a cluster by slot."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from hiredis import pack_command
 from msgspec import Struct
 from redis.asyncio import Redis
-from redis.asyncio.connection import ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
-from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError, TryAgainError
 
@@ -24,6 +19,13 @@ TRY_AGAIN_S = 0.02
 """Between two attempts while an organisation's slot is being moved: its keys are on two nodes, and no function may run."""
 
 Address = tuple[str, int]
+"""A host, an IPv6 address without brackets, and a port."""
+
+
+def shown(address: Address) -> str:
+    """HOST:PORT, as URLs have it."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Nodes(Protocol):
@@ -97,13 +99,13 @@ class OneServer:
 class Cluster:
     """A link for each node that was called, and which node has which slot, as the nodes say.
 
-    seeds: nodes to ask first. rest: of their URLs, scheme, `user:password@` and query. Where a node cannot be reached the others
-    are asked anew, so that a promoted replica is found with the first call after its promotion.
+    seeds: nodes to ask first. link_to: makes the link to a node. Where a node cannot be reached the others are asked anew, so that
+    a promoted replica is found with the first call after its promotion.
     """
 
-    def __init__(self, seeds: Sequence[Address], rest: tuple[str, str, str], copies: Copies, *, timeout_s: float) -> None:
+    def __init__(self, seeds: Sequence[Address], link_to: Callable[[Address], Link], copies: Copies, *, timeout_s: float) -> None:
         self._copies = copies
-        self._seeds, self._rest, self._timeout_s = seeds, rest, timeout_s
+        self._seeds, self._link_to, self._timeout_s = seeds, link_to, timeout_s
         self._links: dict[Address, Link] = {}
         self._ranges: list[tuple[int, int, Address]] = []
         self._asking: asyncio.Task[None] | None = None
@@ -173,22 +175,30 @@ class Cluster:
 
     async def _discover(self, avoid: Address | None) -> None:
         nodes = dict.fromkeys([*(address for _, _, address in self._ranges), *self._links, *self._seeds])
+        said: dict[Address, str] = {}
         for address in sorted(nodes, key=lambda node: node == avoid):
             try:
                 found = await self._link(address).call(_SLOTS)
-            except (StoreUnavailable, ResponseError):
+            except (StoreUnavailable, ResponseError) as error:
+                said[address] = str(error)
                 continue
             self._ranges = [(first, last, _address(primary, address)) for first, last, primary, *_ in found]
             return
-        raise StoreUnavailable(f"none of {len(nodes)} nodes of the cluster answers")
+        raise StoreUnavailable(_told(said))
 
     def _link(self, address: Address) -> Link:
         link = self._links.get(address)
         if link is None:
-            scheme, credentials, query = self._rest
-            url = f"{scheme}://{credentials}{address[0]}:{address[1]}{query}"
-            link = self._links[address] = link_to(url, timeout_s=self._timeout_s)
+            link = self._links[address] = self._link_to(address)
         return link
+
+
+def _told(said: Mapping[Address, str]) -> str:
+    """What the nodes said; once, where it is the same."""
+    if len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    each = "; ".join(f"{shown(address)}: {why}" for address, why in said.items())
+    return f"none of {len(said)} nodes of the cluster answers: {each}"
 
 
 def _packed(*parts: str | int) -> bytes:
@@ -203,65 +213,3 @@ def _address(node: Sequence[bytes | int], asked: Address) -> Address:
     """A node that does not know its own name is the one that was asked."""
     host, port = node[0], node[1]
     return (host.decode() if isinstance(host, bytes) and host else asked[0], int(port))
-
-
-def link_to(url: str, *, timeout_s: float) -> Link:
-    """Raises ValueError for a URL that redis-py does not know."""
-    pool = ConnectionPool.from_url(
-        url, protocol=2, decode_responses=False, driver_info=None, socket_timeout=None, socket_connect_timeout=timeout_s
-    )
-    return Link(pool.make_connection, timeout_s=timeout_s)
-
-
-def nodes_of(url: str, *, timeout_s: float) -> Nodes:
-    """The servers a store's URL stands for. Raises ValueError for one that is none.
-
-    redis+cluster://HOST:PORT,HOST:PORT and redis+sentinel://HOST:PORT,HOST:PORT/SERVICE name nodes to begin with, with
-    `user:password@` before them where the servers want it; rediss+… for TLS. A URL of a server is redis-py's. With `replicas=1`
-    in the query a write counts as done when one replica has it (WAIT), so that its promotion loses nothing that was answered.
-    """
-    parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query))
-    copies = Copies(_number(options.pop("replicas", "0")), int(timeout_s * 800))
-    parts = parts._replace(query=urlencode(options))
-    scheme, _, kind = parts.scheme.partition("+")
-    if not kind:
-        return OneServer(link_to(urlunsplit(parts) if copies.replicas else url, timeout_s=timeout_s), copies, timeout_s=timeout_s)
-    credentials, at, hosts = parts.netloc.rpartition("@")
-    addresses = [_parsed(host) for host in hosts.split(",")]
-    query = f"?{parts.query}" if parts.query else ""
-    if kind == "cluster":
-        return Cluster(addresses, (scheme, credentials + at, query), copies, timeout_s=timeout_s)
-    link, sentinels = _by_sentinel(addresses, parts.path.strip("/"), credentials + at, scheme, timeout_s)
-    return OneServer(link, copies, timeout_s=timeout_s, sentinels=sentinels)
-
-
-def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise ValueError("store URL: replicas is a number, 0 or more")
-    return int(text)
-
-
-def _by_sentinel(
-    addresses: Sequence[Address], service: str, credentials: str, scheme: str, timeout_s: float
-) -> tuple[Link, Sequence[Redis]]:
-    """A link that asks the Sentinels for the primary whenever it connects, and the clients it asks them by."""
-    if not service:
-        raise ValueError("store URL: redis+sentinel:// wants the service's name after the hosts: redis+sentinel://host:26379/main")
-    server = ConnectionPool.from_url(f"{scheme}://{credentials}host/0")
-    shared = {name: value for name, value in server.connection_kwargs.items() if name in ("username", "password", "db")}
-    each_s = timeout_s / (len(addresses) + 1)  # so that those that are silent leave time for the next, and for the primary
-    once = {"socket_connect_timeout": each_s, "socket_timeout": each_s, "retry": Retry(NoBackoff(), 0)}
-    sentinels = Sentinel(addresses, sentinel_kwargs=once)  # type: ignore[no-untyped-call]
-    pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
-        service, sentinels, ssl=scheme == "rediss", protocol=2, decode_responses=False, driver_info=None,
-        socket_timeout=None, socket_connect_timeout=timeout_s, **shared,
-    )  # fmt: skip
-    return Link(pool.make_connection, timeout_s=timeout_s), sentinels.sentinels
-
-
-def _parsed(host: str) -> Address:
-    name, _, port = host.rpartition(":")
-    if not name or not port.isascii() or not port.isdigit():
-        raise ValueError("store URL: after redis+cluster:// or redis+sentinel:// come HOST:PORT,HOST:PORT")
-    return name, int(port)

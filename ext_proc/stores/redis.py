@@ -34,7 +34,7 @@ with absent(*UNUSED):
     from redis.exceptions import ClusterDownError, MasterDownError, OutOfMemoryError, ReadOnlyError, ResponseError, TryAgainError
 
     from headrace.ext_proc.stores.link import Reply
-    from headrace.ext_proc.stores.nodes import nodes_of
+    from headrace.ext_proc.stores.url import nodes_of
 
 TIMEOUT_S = 0.5
 """Bounds one attempt to connect and one reply; well below the 1 s a filter may take, so that the filter says what happens then."""
@@ -74,14 +74,6 @@ class RedisStore:
                 raise ValueError(f"lease {lease} was released before it was reserved") from None
             raise _refused(error) from error
         return answer(reply)
-
-    async def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> bool:
-        (ended,) = await self.settle_many(organisation, [Closing(lease, spent)], now_ms=now_ms)
-        return ended.applied
-
-    async def release(self, organisation: str, lease: str, *, now_ms: int) -> bool:
-        (ended,) = await self.settle_many(organisation, [Closing(lease)], now_ms=now_ms)
-        return ended.applied
 
     async def extend(
         self, organisation: str, lease: str, amounts: Spent, *, now_ms: int, ttl_ms: int

@@ -21,12 +21,6 @@ class ShadowStore:
     ) -> Admitted | Exhausted:
         return await self._store.reserve(PREFIX + organisation, lease, charges, now_ms=now_ms, ttl_ms=ttl_ms, record=record)
 
-    async def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> bool:
-        return await self._store.settle(PREFIX + organisation, lease, spent, now_ms=now_ms)
-
-    async def release(self, organisation: str, lease: str, *, now_ms: int) -> bool:
-        return await self._store.release(PREFIX + organisation, lease, now_ms=now_ms)
-
     async def extend(
         self, organisation: str, lease: str, amounts: Spent, *, now_ms: int, ttl_ms: int
     ) -> Admitted | Exhausted | None:

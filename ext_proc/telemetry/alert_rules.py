@@ -94,10 +94,10 @@ RULES: Final = (
     Rule(
         "HeadracePolicyRefused",
         "warning",
-        "increase(headrace_policy_reload_failures_total[15m]) > 0",
+        "sum by (job, instance) (headrace_policy_refused) > 0",
         "0m",
-        "A policy that was offered to {{ $labels.instance }} has problems",
-        "The one before stays in force. `headrace check` says what is wrong.",
+        "The policy's files on {{ $labels.instance }} are refused",
+        "The policy before stays in force, but a worker that has to be replaced cannot start. `headrace check` says what is wrong.",
     ),
     Rule(
         "HeadracePoliciesDiffer",

@@ -10,8 +10,11 @@ from typing import Any, Final
 from msgspec import Struct
 
 from headrace.ext_proc.core.effects import Cause, Record
+from headrace.ext_proc.core.endpoint import Dialect, Endpoint
 
-_OPERATIONS: Final = {"completions": "text_completion", "embeddings": "embeddings"}
+_COUNTS: Final = {endpoint.value for endpoint in Endpoint if endpoint.counts}
+_ANTHROPICS: Final = {endpoint.value for endpoint in Endpoint if endpoint.dialect is Dialect.ANTHROPIC}
+_OPERATIONS: Final = {"completions": "text_completion", "embeddings": "embeddings"} | dict.fromkeys(_COUNTS, "count_tokens")
 _ENDED_BY_US: Final = {Cause.ABORTED.value, Cause.FAILED.value}
 
 
@@ -104,6 +107,8 @@ def counted_usage(record: Record) -> Mapping[str, int] | None:
     usage: Mapping[str, int] | None = record.members.get("usage")
     if record.kind == "decision" and "reserved" in record.members:
         return None
+    if record.members.get("endpoint") in _COUNTS:
+        return None
     return usage
 
 
@@ -114,4 +119,4 @@ def operation_of(endpoint: str) -> str:
 
 def provider_of(endpoint: str) -> str:
     """gen_ai.provider.name: whose API was called; who serves it behind the gateway is not known here."""
-    return "anthropic" if endpoint == "messages" else "openai"
+    return "anthropic" if endpoint in _ANTHROPICS else "openai"

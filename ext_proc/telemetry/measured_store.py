@@ -39,12 +39,6 @@ class MeasuredStore:
         call = self._store.reserve(organisation, lease, charges, now_ms=now_ms, ttl_ms=ttl_ms, record=record)
         return self._timed("reserve", call)
 
-    def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> Called[bool]:
-        return self._timed("settle", self._store.settle(organisation, lease, spent, now_ms=now_ms))
-
-    def release(self, organisation: str, lease: str, *, now_ms: int) -> Called[bool]:
-        return self._timed("release", self._store.release(organisation, lease, now_ms=now_ms))
-
     def extend(
         self, organisation: str, lease: str, amounts: Spent, *, now_ms: int, ttl_ms: int
     ) -> Called[Admitted | Exhausted | None]:

@@ -132,7 +132,10 @@ TIME_TO_FIRST_CHUNK = Family(
 
 # --- known to the supervisor -----------------------------------------------------------------------------------------------
 
-WORKERS_READY = Family("headrace_worker_ready", "gauge", "1 for a worker that serves.", ("worker",))
+WORKERS_READY = Family("headrace_worker_ready", "gauge", "1 for a worker that serves; gone once it has drained.", ("worker",))
+POLICY_REFUSED = Family(
+    "headrace_policy_refused", "gauge", "1 for a worker that refuses what the policy's files hold now.", ("worker",)
+)
 WORKER_RESTARTS = Family("headrace_worker_restarts", "counter", "Workers that ended and were started again.", ("worker",))
 
 FAMILIES: Final = (
@@ -141,5 +144,5 @@ FAMILIES: Final = (
     BUDGET_WARNINGS, ALERTS_DROPPED, PII_FINDINGS, PII_UNDECLARED,
     AUDIT_RECORDS, AUDIT_DROPPED, AUDIT_FAILURES, AUDIT_BYTES, AUDIT_COMMIT, AUDIT_WAITING, CANDIDATE_EXCHANGES, CANDIDATE_CHANGES,
     TOKEN_USAGE, OPERATION_DURATION, TIME_TO_FIRST_CHUNK,
-    WORKERS_READY, WORKER_RESTARTS,
+    WORKERS_READY, POLICY_REFUSED, WORKER_RESTARTS,
 )  # fmt: skip

@@ -14,7 +14,7 @@ from headrace.ext_proc.core.session import EndStream, Session
 from headrace.ext_proc.core.settlement import costs_nothing
 from headrace.ext_proc.core.sse import SseEvent
 from headrace.ext_proc.core.terms import KEEPS_RESERVED, MAX_MODEL, PRICE, RESERVED, terms_of
-from headrace.ext_proc.core.usage import Usage
+from headrace.ext_proc.core.usage import FREE, Usage
 from headrace.ext_proc.core.verdict import PASS, Continue, Reply, Verdict
 from headrace.ext_proc.engine.budgets.limits import MINUTE_MS
 from headrace.ext_proc.engine.policy.models import Model
@@ -44,7 +44,7 @@ class BudgetSession(Session):
         if model is None:
             return unknown_model(request.call.model)
         self._counted = await self._books.tokens.of_request(request, model)
-        lease = self._asked(request, model, Usage(self._counted.tokens, self._first(request, model)))
+        lease = self._asked(request, model, self._reserved(model))
         amounts = lease.amounts
         if lease.price is None and self._books.in_money is not None:
             return unpriced(model.name, self._books.in_money.name)
@@ -59,11 +59,18 @@ class BudgetSession(Session):
         price = self._books.prices.of(model, request.call.model, usage.input_tokens)
         return Lease(request.id, principal, model, usage, price, self._books.ttl_ms)
 
-    def _first(self, request: Request, model: Model) -> int:
+    def _reserved(self, model: Model) -> Usage:
+        return FREE if _asks_for_count(self._request) else Usage(self._counted.tokens, self._first(model))
+
+    def _first(self, model: Model) -> int:
         """Tokens of answer that are reserved at first: all there may be, unless it is streamed and reserved step by step."""
-        call = request.call
-        most = (model.max_output if call.output_cap is None else call.output_cap) * call.choices
-        return most if self._books.step_tokens is None or not call.stream else min(most, self._books.step_tokens)
+        most, step = self._most(model), self._books.step_tokens
+        return most if step is None or not self._request.call.stream else min(most, step)
+
+    def _most(self, model: Model) -> int:
+        """Tokens of answer that the request allows, or is taken to."""
+        call = self._request.call
+        return (model.max_output if call.output_cap is None else call.output_cap) * call.choices
 
     async def _reserve(self, lease: Lease, now_ms: int) -> Verdict:
         self._lease = lease  # before the call: when its reply is lost or not awaited, the store may hold the lease
@@ -101,6 +108,7 @@ class BudgetSession(Session):
         self._watch = Watch(
             held=lease.usage.output_tokens,
             step=step,
+            most=None if self._request.call.output_cap is None else self._most(lease.model),
             count=lambda words: count([words]),
             extend=lambda tokens: lease.extend(books.store, books.clock, tokens),
             ended=ended,
@@ -148,6 +156,8 @@ class BudgetSession(Session):
 
     def _used(self, lease: Lease, outcome: Outcome) -> Usage | None:
         """What the answer used, as far as it came through here; None where what was reserved must stand."""
+        if _asks_for_count(self._request) and not (outcome.usage and outcome.usage.output_tokens):
+            return None if costs_nothing(outcome.status, reached_upstream=True) else FREE
         if outcome.usage is not None:
             return outcome.usage
         if not outcome.streamed or self._request.facts.get(KEEPS_RESERVED):
@@ -159,3 +169,7 @@ class BudgetSession(Session):
         """What the settlement's record shows besides, as one from the access log does."""
         seen = {"route": self._request.facts.get(ROUTE), "status": outcome.status}
         return {**terms_of(self._request).members, **{name: value for name, value in seen.items() if value is not None}}
+
+
+def _asks_for_count(request: Request) -> bool:
+    return request.endpoint is not None and request.endpoint.counts

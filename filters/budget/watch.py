@@ -26,6 +26,7 @@ class Watch:
     """Counts what is streamed, and has the lease hold it.
 
     held: tokens of answer that the lease holds at first. step: how many more are asked for at a time, half a step ahead.
+    most: tokens that the request allows, beyond which nothing is asked for until more have come; None where it names no cap.
     extend: has the lease hold so many tokens in all. ended: the last event's reply, told why the lease does not grow.
     """
 
@@ -34,6 +35,7 @@ class Watch:
         *,
         held: int,
         step: int,
+        most: int | None,
         count: Callable[[str], int],
         extend: Callable[[int], Awaitable[Answer]],
         ended: Callable[[Exhausted | None], Reply],
@@ -41,6 +43,7 @@ class Watch:
     ) -> None:
         self._held = held
         self._step = step
+        self._most = most
         self._count = count
         self._extend = extend
         self._ended = ended
@@ -65,12 +68,18 @@ class Watch:
     @property
     def is_short(self) -> bool:
         """Whether the lease should grow now."""
-        return self._state is State.GROWING and self._tokens > self._held - self._step // 2
+        return self._state is State.GROWING and self._tokens > self._held - self._step // 2 and self._next > self._held
+
+    @property
+    def _next(self) -> int:
+        """Tokens of answer that the lease should hold next."""
+        wanted = max(self._held, self._tokens) + self._step
+        return wanted if self._most is None or self._tokens > self._most else min(wanted, self._most)
 
     async def grow(self) -> None:
         """Half a step is how long the store may be away before a stream is cut, where the policy fails closed."""
         while self.is_short:
-            tokens = max(self._held, self._tokens) + self._step
+            tokens = self._next
             try:
                 answer = await self._extend(tokens)
             except StoreUnavailable:

@@ -63,7 +63,7 @@ class KeyRoster:
         self._known.pop(self._digests.pop(listed.id, ""), None)
         try:
             mark = _marked(listed.value).digest
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             log.error("a key in the store cannot be read; nobody is admitted by it", extra={"key": listed.id[:80]})
             return
         self._known[mark], self._digests[listed.id] = listed, mark

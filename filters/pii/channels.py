@@ -266,5 +266,7 @@ SHAPES: Mapping[Endpoint, Shape] = {
     Endpoint.RESPONSES: Shape(_read_responses, _responses_text, _defines_responses, _responses_annotations),
     Endpoint.MESSAGES: Shape(_read_messages, _messages_text, _defines_messages, _no_annotations),
     Endpoint.EMBEDDINGS: _CHAT,
+    Endpoint.MESSAGES_COUNT: _CHAT,
+    Endpoint.RESPONSES_COUNT: _CHAT,
 }
-"""Embeddings are never streamed; whatever streams in their place is read as the most common shape."""
+"""Embeddings and counts are never streamed; whatever streams in their place is read as the most common shape."""

@@ -5,7 +5,6 @@ from hashlib import blake2b
 from secrets import token_bytes
 from typing import ClassVar
 
-from headrace.ext_proc.core.endpoint import Endpoint
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import Session
 from headrace.ext_proc.engine.policy.problems import Where
@@ -76,10 +75,11 @@ class PiiFilter:
     def open(self, request: Request) -> Session | None:
         """None where there is nothing to search: the endpoint is unknown, or both directions are off."""
         equipment = self._equipment
-        answered = equipment.answers.treatment.searches and request.endpoint is not Endpoint.EMBEDDINGS
-        if request.endpoint is None or not (equipment.requests.treatment.searches or answered):
+        endpoint = request.endpoint
+        answered = equipment.answers.treatment.searches and (endpoint is None or endpoint.has_answer)
+        if endpoint is None or not (equipment.requests.treatment.searches or answered):
             return None
-        return PiiSession(self._equipment, request.endpoint, watches_answer=answered)
+        return PiiSession(self._equipment, endpoint, watches_answer=answered)
 
 
 def _secret(settings: PiiSettings, build: Build) -> bytes:

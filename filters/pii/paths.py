@@ -270,6 +270,8 @@ RULES: Mapping[Endpoint, Rules] = {
     Endpoint.EMBEDDINGS: PLAIN,
     Endpoint.RESPONSES: RESPONSES,
     Endpoint.MESSAGES: MESSAGES,
+    Endpoint.MESSAGES_COUNT: MESSAGES,
+    Endpoint.RESPONSES_COUNT: RESPONSES,
 }
 
 TOKEN_LISTS: Mapping[Endpoint, str] = {Endpoint.COMPLETIONS: "prompt", Endpoint.EMBEDDINGS: "input"}

@@ -67,8 +67,8 @@ class PiiSession(Session):
     async def on_request(self, request: Request) -> Verdict:
         self._exchange = request.id
         self._organisation = (request.facts.get(PRINCIPAL) or ANONYMOUS).organisation
-        self._structured = asks_for_json(request.document)
-        self._cited = self._endpoint is not Endpoint.MESSAGES and asks_for_sources(request.document)
+        if self._watches_answer:
+            self._expect(request.document)
         searcher = self._equipment.requests
         if not searcher.treatment.searches:
             return PASS
@@ -87,10 +87,16 @@ class PiiSession(Session):
             verdict, placeholders = await self._equipment.offload.run(self._decided, found, request, unlimited().step)
         else:
             verdict, placeholders = self._decided(found, request)
-        if self._settings.restore and placeholders and self._endpoint is not Endpoint.EMBEDDINGS:
+        if self._settings.restore and placeholders and self._endpoint.has_answer:
             self._placeholders = placeholders
             self.needs |= _ANSWER
+            self._expect(request.document)
         return verdict
+
+    def _expect(self, document: Any) -> None:
+        """What the answer will be like: most requests have none that is read."""
+        self._structured = asks_for_json(document)
+        self._cited = self._endpoint is not Endpoint.MESSAGES and asks_for_sources(document)
 
     def _decided(self, found: Scan, request: Request, step: Step = nothing) -> tuple[Verdict, Placeholders]:
         """The verdict, and what stands for values in it. Changes nothing of the session: it may run in a thread."""

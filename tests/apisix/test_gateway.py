@@ -185,6 +185,21 @@ async def test_a_chat_in_another_calls_body_is_refused(path: str, tmp_path: Path
         assert it.received == 0
 
 
+async def test_a_body_that_comes_in_chunks_goes_on_whole(tmp_path: Path) -> None:
+    """ai-proxy passes a caller's headers on, and the body as one."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield TURN.request.body[:9]
+        yield TURN.request.body[9:]
+
+    async with gateway(tmp_path, stands=CONSUMER) as it:
+        for client in (it.plain, it.ai):
+            assert (await client.post(TURN.request.path, content=pieces())).status_code == 200
+        received = it.stand.upstreams[0].received
+        assert [one.headers.get("transfer-encoding") for one in received] == [None, None]
+        assert [one.body for one in received] == [TURN.request.body] * 2
+
+
 LOGS = ["exchange", "route", "reason", "organisation", "model", "ratelimit_limit_tokens"]
 
 

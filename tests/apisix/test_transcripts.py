@@ -49,12 +49,13 @@ REFUSED: Mapping[str, Any] = {"refused": {"status": 404}, "decision": {"outcome"
 
 def as_here(transcript: Transcript, route: Route) -> Transcript:
     """What differs behind APISIX, in general: no access log tells the usage, so answers pass through the service; usage that no
-    budget is charged for is in the decision alone; and ai-proxy is for calls.
+    budget is charged for is in the decision alone; and ai-proxy is for calls that a model answers.
     """
     expect = dict(transcript.expect)
     asked = transcript.turn.request
-    is_call = endpoint_of(asked.method, asked.path, has_body=bool(asked.body)) is not None
-    if route == "ai" and not is_call:
+    endpoint = endpoint_of(asked.method, asked.path, has_body=bool(asked.body))
+    is_call = endpoint is not None
+    if route == "ai" and (endpoint is None or endpoint.counts):
         return replace(transcript, expect=REFUSED)
     if expect.get("decision", {}).get("outcome") == "handed_off" and is_call:
         expect["decision"] = {**expect["decision"], "outcome": "completed"}

@@ -1,11 +1,14 @@
 """The log follows the policy in force: begun, changed, ended with it."""
 
+import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from headrace.ext_proc.audit import chain, worker
+from headrace.ext_proc.audit.chain import Chain
 from headrace.ext_proc.audit.errors import AuditError
 from headrace.ext_proc.audit.reading import entries
 from headrace.ext_proc.audit.verifying import problems_of, verified
@@ -72,6 +75,46 @@ async def test_while_the_other_log_cannot_be_opened_the_first_goes_on(audits: Au
     await until(lambda: told(tmp_path / "one", "settlement") == [{"exchange": "e1"}], "the first has it")
     (tmp_path / "two").unlink()
     await until(lambda: told(tmp_path / "two", "policy") == [{"revision": "r2"}], "the other has begun")
+
+
+class FullDisk:
+    """In place of a chain, while there is no room for one."""
+
+    def __init__(self, errors: int, code: int = errno.ENOSPC) -> None:
+        self.left, self._code = errors, code
+
+    def __call__(self, *arguments: Any) -> Chain:
+        if self.left:
+            self.left -= 1
+            raise OSError(self._code, "no room")
+        return Chain(*arguments)
+
+
+async def test_where_records_may_be_lost_a_full_disk_keeps_no_worker_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(worker, "AGAIN_S", 0.01)
+    monkeypatch.setattr(chain, "Chain", FullDisk(2))
+    counts = Counts()
+    audits = Audits("0", Ticking(), counts)
+    audits.start(terms_at(tmp_path, on_full="drop-and-count"), "r1")
+    assert audits.witness(exchange_of()) is None
+    for kind in ("settlement", "decision"):
+        audits.observe(Record(kind, {"exchange": "e1"}))
+    await until(lambda: told(tmp_path, "policy") == [{"revision": "r1"}], "the log has begun")
+    assert audits.witness(exchange_of()) is not None
+    await audits.close()
+    assert (counts.lost, told(tmp_path, "dropped")) == (2, [{"records": 2}])
+    assert {record.message for record in caplog.records} == {"audit log not opened, records are lost until there is room"}
+
+
+@pytest.mark.parametrize(("on_full", "code"), [("block", errno.ENOSPC), ("drop-and-count", errno.EACCES)])
+async def test_where_none_may_be_lost_or_the_directory_is_not_ours_no_worker_starts(
+    audits: Audits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_full: str, code: int
+) -> None:
+    monkeypatch.setattr(chain, "Chain", FullDisk(1, code))
+    with pytest.raises(AuditError, match="cannot be written"):
+        audits.start(terms_at(tmp_path, on_full=on_full), "r1")
 
 
 async def test_of_changes_that_come_at_once_the_last_one_holds(audits: Audits, tmp_path: Path) -> None:

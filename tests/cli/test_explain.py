@@ -133,3 +133,12 @@ def test_a_policy_with_problems_is_not_explained(tmp_path: Path) -> None:
     done = headrace("explain", "p.yaml", "--request", "r.json", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert "p.yaml:1" in done.stderr
+
+
+def test_a_policy_that_the_gateway_cannot_carry_out_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(POLICY.replace("{routing: {}}", "{routing: {failover: {attempts: 2}}}"))
+    (tmp_path / "r.json").write_text('{"model": "m", "messages": []}')
+    asked = ("explain", "p.yaml", "--request", "r.json")
+    assert headrace(*asked, cwd=tmp_path).returncode == 0
+    done = headrace(*asked, "--gateway", "apisix", cwd=tmp_path)
+    assert done.returncode == 1 and "routing.failover: not behind apisix" in done.stderr

@@ -13,6 +13,9 @@ PATHS = {
     "/v1/responses": Endpoint.RESPONSES,
     "/v1/responses/compact": Endpoint.RESPONSES,
     "/v1/messages": Endpoint.MESSAGES,
+    "/v1/messages/count_tokens": Endpoint.MESSAGES_COUNT,
+    "/v1/messages/count_tokens?beta=true": Endpoint.MESSAGES_COUNT,
+    "/v1/responses/input_tokens": Endpoint.RESPONSES_COUNT,
     "/chat/completions": Endpoint.CHAT,
     "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21": Endpoint.CHAT,
     "/api/anthropic/v1/messages": Endpoint.MESSAGES,
@@ -61,7 +64,7 @@ OTHERS = [
     "/v1/chat/completions/x",
     "/v1/responses/resp_1/cancel",
     "/v1/messages/batches",
-    "/v1/messages/count_tokens",
+    "/v1/messages/count_tokens/x",
     "/v1/xcompletions",
     "/v1/files?path=/v1/chat/completions",
     "/v1/chat/completions/..",
@@ -79,6 +82,22 @@ def test_endpoints(path: str) -> None:
 @pytest.mark.parametrize("path", SPELLINGS)
 def test_a_spelling_a_lenient_upstream_may_take_for_the_path_is_the_path(path: str) -> None:
     assert endpoint_of("POST", path) is Endpoint.CHAT
+
+
+CALLS_TO_SOME = [
+    "/v1/messages/count_tokens/..",
+    "/v1/messages/count_tokens/..;/",
+    "/v1/messages/count_tokens/x;/../..",
+    "/v1/messages?/count_tokens",
+    "/v1/messages#/count_tokens",
+    "/v1/messages%3f/count_tokens",
+    "/v1/messages/x/..;/count_tokens/%2e%2e",
+]
+
+
+@pytest.mark.parametrize("path", CALLS_TO_SOME)
+def test_a_path_that_some_server_may_take_for_a_call_is_no_count(path: str) -> None:
+    assert endpoint_of("POST", path) is Endpoint.MESSAGES
 
 
 @pytest.mark.parametrize("path", OTHERS)
@@ -100,7 +119,7 @@ def test_any_other_method_calls_what_its_path_names(method: str) -> None:
 
 def test_dialects() -> None:
     anthropic = [endpoint for endpoint in Endpoint if endpoint.dialect is Dialect.ANTHROPIC]
-    assert anthropic == [Endpoint.MESSAGES]
+    assert anthropic == [Endpoint.MESSAGES, Endpoint.MESSAGES_COUNT]
 
 
 def test_dot_segments_do_not_climb_above_the_root() -> None:

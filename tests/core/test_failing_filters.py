@@ -10,7 +10,7 @@ from headrace.ext_proc.core.events import Answer, Refuse
 from headrace.ext_proc.core.exchange import Exchange
 from headrace.ext_proc.core.facts import Fact
 from headrace.ext_proc.core.request import Request
-from headrace.ext_proc.core.session import POLICY, Link
+from headrace.ext_proc.core.session import POLICY, EndStream, Link
 from headrace.ext_proc.core.verdict import PASS, Continue, Edits
 from headrace.ext_proc.engine.guard import shield
 from tests.kit import (
@@ -30,7 +30,13 @@ from tests.kit import (
 
 from .asking import reads, refused
 
-FAILING = [{"open": ValueError()}, {"on_headers": ValueError()}, {"on_request": ValueError()}, {"on_request": None}]
+FAILING = [
+    {"open": ValueError()},
+    {"open": EndStream(DENIED)},
+    {"on_headers": ValueError()},
+    {"on_request": ValueError()},
+    {"on_request": None},
+]
 
 
 @pytest.mark.parametrize("script", FAILING, ids=str)
@@ -100,8 +106,9 @@ async def test_a_shadow_filter_is_recorded_and_changes_nothing() -> None:
     assert (second["outcome"], second["mode"], second["reason"]) == ("would_reply", "shadow", "test.denied")
 
 
-async def test_a_session_whose_close_fails_does_not_keep_others_from_closing() -> None:
-    first, second = filter_of(), filter_of(close=ValueError())
+@pytest.mark.parametrize("error", [ValueError(), EndStream(DENIED)], ids=repr)
+async def test_a_session_whose_close_fails_does_not_keep_others_from_closing(error: Exception) -> None:
+    first, second = filter_of(), filter_of(close=error)
     exchange = exchange_of(first, second)
     await told(exchange, post())
     record = decision_in(exchange.close())

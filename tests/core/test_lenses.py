@@ -20,6 +20,8 @@ PLAIN: dict[Endpoint, dict[str, Any]] = {
     Endpoint.EMBEDDINGS: {"model": "m", "input": "hi"},
     Endpoint.RESPONSES: {"model": "m", "input": "hi"},
     Endpoint.MESSAGES: {"model": "m", "messages": MESSAGES, "max_tokens": 7},
+    Endpoint.MESSAGES_COUNT: {"model": "m", "messages": MESSAGES},
+    Endpoint.RESPONSES_COUNT: {"model": "m", "input": "hi"},
 }
 
 
@@ -33,7 +35,7 @@ def prompt_tokens(call: Call, encoding: str) -> int:
     return call.prompt.overhead + sum(count(text, encoding) for text in call.prompt.texts)
 
 
-@pytest.mark.parametrize("endpoint", [Endpoint.COMPLETIONS, Endpoint.EMBEDDINGS, Endpoint.RESPONSES])
+@pytest.mark.parametrize("endpoint", [Endpoint.COMPLETIONS, Endpoint.EMBEDDINGS, Endpoint.RESPONSES, Endpoint.RESPONSES_COUNT])
 def test_a_chat_at_another_calls_path_is_refused(endpoint: Endpoint) -> None:
     with pytest.raises(BodyError, match="for no chat") as raised:
         read(endpoint, messages=MESSAGES)
@@ -52,6 +54,12 @@ def test_a_cap_of_llama_cpps_own_is_a_number(value: Any) -> None:
     with pytest.raises(BodyError) as raised:
         read(Endpoint.CHAT, n_predict=value)
     assert raised.value.param == "n_predict"
+
+
+@pytest.mark.parametrize("endpoint", [Endpoint.MESSAGES_COUNT, Endpoint.RESPONSES_COUNT])
+def test_a_count_has_no_answer(endpoint: Endpoint) -> None:
+    call = read(endpoint, stream=True, max_tokens=500, max_output_tokens=500)
+    assert (call.stream, call.output_cap) == (False, 0)
 
 
 # --- the formula of https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken ---------------------------------------
@@ -110,7 +118,7 @@ def test_text_messages_count_by_the_official_formula(messages: list[dict[str, st
 def test_a_plain_request_of_every_api(endpoint: Endpoint) -> None:
     call = read(endpoint)
     assert (call.model, call.stream, call.choices) == ("m", False, 1)
-    assert call.output_cap == {Endpoint.EMBEDDINGS: 0, Endpoint.MESSAGES: 7}.get(endpoint)
+    assert call.output_cap == (7 if endpoint is Endpoint.MESSAGES else None if endpoint.has_answer else 0)
     assert "hi" in call.prompt.texts
 
 
@@ -122,7 +130,7 @@ def test_a_model_is_a_printable_name(endpoint: Endpoint, model: Any) -> None:
     assert (refusal.value.param, refusal.value.reason, refusal.value.status) == ("model", "body.invalid", 400)
 
 
-STREAMED = [endpoint for endpoint in Endpoint if endpoint is not Endpoint.EMBEDDINGS]
+STREAMED = [endpoint for endpoint in Endpoint if endpoint.has_answer]
 
 
 @pytest.mark.parametrize("endpoint", STREAMED)

@@ -97,6 +97,24 @@ def test_usage_without_the_answers_part_is_no_sum_unless_there_is_no_answer(
     assert effect.usage == expected
 
 
+@pytest.mark.parametrize("endpoint", [one for one in Endpoint if one.counts])
+@pytest.mark.parametrize(
+    ("usage", "charged"),
+    [
+        ({}, Usage(0, 0)),
+        ({"input_tokens": 9.0, "output_tokens": 0.0}, Usage(0, 0)),
+        ({"input_tokens": 9.0, "output_tokens": 2.0}, Usage(9, 2)),
+    ],
+)
+def test_a_count_costs_nothing_unless_a_model_has_written(endpoint: Endpoint, usage: Mapping[str, Any], charged: Usage) -> None:
+    told = told_of(endpoint=endpoint, stream=False)
+    (effect,) = settlement(entry(metadata=told, usage=usage))
+    assert isinstance(effect, Settle)
+    assert effect.usage == charged
+    (refused,) = settlement(entry(metadata=told, usage={}, status=404))
+    assert isinstance(refused, Release)
+
+
 ENDINGS = [
     ("answered, usage not reported", 200, True, "kept"),
     ("client hung up before the answer", 0, True, "kept"),

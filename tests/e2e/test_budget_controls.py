@@ -93,6 +93,21 @@ async def test_a_responses_stream_ends_in_band_too(site: Site) -> None:
     assert decision["outcome"] == "cut"
 
 
+async def test_a_stream_leaves_to_others_what_its_request_does_not_allow_it(site: Site) -> None:
+    caller, cap = await site.caller(), (PROMPT + HELD) // 2 - PROMPT
+    async with site.openai(caller) as client:
+        slowly = {"x-simulate": f"tokens={cap} pace=60 stall={cap - 1}"}
+        stream = await client.chat.completions.create(**chat("hi", max_tokens=cap), stream=True, extra_headers=slowly)
+        said = 0
+        async for chunk in stream:
+            said += bool(chunk.choices and chunk.choices[0].delta.content)
+            if said == cap - 2:
+                break
+        beside = await site.post(caller, chat("hi", max_tokens=cap), x_simulate=f"tokens={cap}")
+        assert beside.status_code == 200
+        await stream.close()
+
+
 async def test_a_dead_budget_refuses_the_next_request_once_and_for_all(site: Site) -> None:
     caller = await site.caller()
     assert (await site.post(caller, chat("hi", max_tokens=HELD), x_simulate=f"tokens={HELD}")).status_code == 200

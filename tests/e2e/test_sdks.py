@@ -218,6 +218,22 @@ async def test_refusals_are_the_sdks_own_errors_and_are_not_retried(site: Site) 
     assert await site.requests_seen() == before + 3
 
 
+async def test_a_count_of_tokens_is_for_known_callers_and_shows_no_server_personal_data(site: Site) -> None:
+    caller = await site.caller()
+    async with site.anthropic(caller) as client:
+        counted = await client.messages.count_tokens(model=MODEL, messages=CLAUDE_ASKED)
+    assert counted.input_tokens > 0
+    [entry] = site.received
+    assert entry.path == "/v1/messages/count_tokens"
+    assert not any(secret in entry.body.decode() for secret in SECRETS)
+    async with site.openai(caller) as other:
+        assert (await other.responses.input_tokens.count(model=MODEL, input=SAID)).input_tokens > 0
+    assert not any(secret in entry.body.decode() for entry in site.received for secret in SECRETS)
+    async with site.anthropic(Caller("nobody", "nobody", "hr-stranger")) as stranger:
+        with pytest.raises(anthropic.AuthenticationError):
+            await stranger.messages.count_tokens(model=MODEL, messages=CLAUDE_ASKED)
+
+
 async def test_refusals_are_anthropics_own_errors_too(site: Site) -> None:
     before = await site.requests_seen()
     async with site.anthropic(Caller("nobody", "nobody", "hr-stranger")) as client:

@@ -120,6 +120,16 @@ def test_an_answer_that_is_no_stream_is_translated_whole() -> None:
     assert document["usage"]["total_tokens"] == 10
 
 
+def test_trailers_end_an_event_that_has_no_blank_line_behind_it() -> None:
+    ended, trailed = translated(), translated()
+    for passage in (ended, trailed):
+        passage.receive(answer_head(content_type="text/event-stream"))
+    said = b"".join(SAID).rstrip()
+    whole = streamed(ended.receive(answer_body(said, end=True)))[0]
+    assert whole.endswith(b"data: [DONE]\n\n")
+    assert streamed(trailed.receive(answer_body(said)))[0] + streamed(trailed.receive(answer_tail()))[0] == whole
+
+
 def test_trailers_end_a_whole_answer_too() -> None:
     passage = translated()
     passage.receive(answer_head("200", "application/json"))

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
 import grpc.aio
@@ -25,6 +26,7 @@ from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.envoy.transport import Tls
 from headrace.ext_proc.service import connections, slot, store_check
 from headrace.ext_proc.service.admin import Admin, AdminError
+from headrace.ext_proc.service.control import Channel, Drain
 from headrace.ext_proc.service.options import Options
 from headrace.ext_proc.service.run import administered
 from headrace.ext_proc.service.slot import StartError
@@ -34,7 +36,7 @@ from headrace.ext_proc.stores.memory import MemoryStore
 from headrace.ext_proc.telemetry.samples import Sample
 from tests.envoy.h2.certificates import Authority
 from tests.service.conftest import POLICY
-from tests.service.waiting import SERVING, health, lives, until
+from tests.service.waiting import DEADLINE_S, SERVING, health, lives, until, workers_of
 
 ANY_PORT = Address(host="127.0.0.1", port=0)
 
@@ -155,6 +157,29 @@ async def test_a_worker_that_drains_does_not_seem_to_hang(
     assert "hangs" not in caplog.text
 
 
+async def test_a_worker_that_has_drained_is_no_alert_while_another_drains(options: Options) -> None:
+    service = Service(replace(options, workers=2, drain_seconds=60))
+    await service.start()
+    first, second = service.slots
+    async with grpc.aio.insecure_channel(first.address) as channel:
+        call: Any = channel.stream_stream(processor.METHOD)()
+        await call.wait_for_connection()
+        await until(lambda: _streams(service, 1), "the stream was open")
+        stopping = asyncio.create_task(service.stop(notice=False))
+        await until(lambda: not second.ready, "the worker without streams had drained")
+        told, _ = await service.metrics()
+        assert [line for line in told.decode().splitlines() if line.startswith("headrace_worker_ready")] == [
+            'headrace_worker_ready{worker="0"} 1.0'
+        ]
+        call.cancel()
+    await stopping
+
+
+async def _streams(service: Service, count: int) -> bool:
+    told, _ = await service.metrics()
+    return f"headrace_active_streams {count}.0" in told.decode()
+
+
 def _active(samples: Sequence[Sample]) -> float | None:
     return next((sample.value for sample in samples if sample.name == "headrace_active_streams"), None)
 
@@ -249,10 +274,13 @@ async def test_a_bad_policy_is_reported_and_the_last_good_one_stays(options: Opt
         assert after["revisions"] == before["revisions"]
         assert after["workers"]["0"]["loaded_at"] == before["workers"]["0"]["loaded_at"]
         assert after["problems"] == [f"{policy}:4: models[0].prise: unknown key; did you mean 'price'?"]
-        assert "headrace_policy_reload_failures_total 1.0" in (await client.get("/metrics")).text
+        told = (await client.get("/metrics")).text
+        assert "headrace_policy_reload_failures_total 1.0" in told
+        assert 'headrace_policy_refused{worker="0"} 1.0' in told
         write(policy, POLICY.replace("0.60", "0.70"))
         service.reload()
         await until(lambda: _revision_changed(client, before), "the good policy was taken")
+        assert 'headrace_policy_refused{worker="0"} 0.0' in (await client.get("/metrics")).text
         assert (await json_of(client, "/policy"))["problems"] == []
         assert (await json_of(client, "/policy"))["workers"]["0"]["loaded_at"] > before["workers"]["0"]["loaded_at"]
 
@@ -442,3 +470,53 @@ async def test_a_supervisor_that_is_gone_takes_its_workers_with_it(options: Opti
         only._leaving = True
         channel.close()  # what the kernel does for a supervisor that was killed
         await until(lambda: not lives(pid), "the worker ended")
+
+
+async def test_a_worker_that_is_being_replaced_ends_with_the_service(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    service, opening, opened = Service(options), asyncio.Event(), asyncio.Event()
+    await service.start()
+
+    async def held(end: socket.socket) -> Channel:
+        channel = await Channel.open(end)
+        opening.set()
+        try:
+            await opened.wait()
+        except asyncio.CancelledError:
+            channel.close()
+            raise
+        return channel
+
+    monkeypatch.setattr(slot, "Channel", SimpleNamespace(open=held))
+    pid = service.slots[0].pid
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    await opening.wait()
+    stopping = asyncio.create_task(service.stop(0, notice=False))
+    await asyncio.sleep(0)
+    opened.set()
+    async with asyncio.timeout(DEADLINE_S):
+        await stopping
+    assert workers_of(os.getpid()) == []
+
+
+async def test_a_worker_that_drains_pays_what_it_owes_when_its_supervisor_is_gone(options: Options, folder: Path) -> None:
+    decisions = folder / "decisions.jsonl"
+    async with running(replace(options, decisions=str(decisions), drain_seconds=60)) as (service, _):
+        (only,) = service.slots
+        pid, channel = only.pid, only._channel
+        assert pid
+        assert channel
+        async with grpc.aio.insecure_channel(only.address) as gateway:
+            call: Any = gateway.stream_stream(processor.METHOD)()
+            await call.wait_for_connection()
+            only._leaving = True
+            only.send(Drain(60, notice=False))
+            await until(lambda: _refuses(only.address), "the worker drained")
+            channel.close()
+            await until(lambda: not lives(pid), "the worker ended")
+            call.cancel()
+        assert '"kind":"decision"' in decisions.read_text()
+
+
+async def _refuses(address: str) -> bool:
+    return await health(address) is None

@@ -154,14 +154,6 @@ class StoreLink:
         )
         return answer
 
-    async def settle(self, organisation: str, lease: str, spent: Spent, *, now_ms: int) -> bool:
-        (closed,) = await self.settle_many(organisation, [Closing(lease, spent)], now_ms=now_ms)
-        return closed.applied
-
-    async def release(self, organisation: str, lease: str, *, now_ms: int) -> bool:
-        (closed,) = await self.settle_many(organisation, [Closing(lease)], now_ms=now_ms)
-        return closed.applied
-
     async def extend(
         self, organisation: str, lease: str, amounts: Spent, *, now_ms: int, ttl_ms: int
     ) -> Admitted | Exhausted | None:

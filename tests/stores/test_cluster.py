@@ -11,16 +11,16 @@ from headrace.ext_proc.core.ledger import Admitted, Charge, Closing, Exhausted, 
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
 from headrace.ext_proc.stores import open_store
 from headrace.ext_proc.stores.wire import ledger_key, roster_keys
-from tests.stores.servers import DEADLINE_S, ClusterServers, until
+from tests.stores.servers import DEADLINE_S, LOOPBACKS, ClusterServers, until
 
 NOW = 1_795_000_000_000
 DAY = Fixed(NOW, NOW + 86_400_000)
 LEVELS = [Charge(level, "requests", limit, 1, DAY) for level, limit in (("org", 23), ("team", 40), ("user", 31))]
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServers]:
-    servers = ClusterServers(Path(tmp_path_factory.mktemp("cluster")))
+@pytest.fixture(scope="module", params=LOOPBACKS)
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServers]:
+    servers = ClusterServers(Path(tmp_path_factory.mktemp("cluster")), request.param)
     try:
         servers.start()
         yield servers

@@ -20,6 +20,7 @@ from headrace.ext_proc.core.ledger import (
 )
 from headrace.ext_proc.core.ports import Store
 from tests.patience import patient_store
+from tests.stores.closing import release, settle
 
 NOW = 1_795_000_000_000
 DAY = Fixed(NOW - 1_000, NOW + 10_000)
@@ -55,10 +56,10 @@ async def test_what_runs_at_once_is_held_until_it_ends(store: Store) -> None:
     assert await reserve(store, "b", charge(10), running()) == Admitted((80, 0))
     assert await reserve(store, "c", charge(10), running()) == Exhausted(1, (80, 0), NOW)
     assert await used(store, charge(0), running()) == (20, 2)
-    assert await store.settle(ORGANISATION, "a", {"tokens": 4}, now_ms=NOW)
+    assert await settle(store, ORGANISATION, "a", {"tokens": 4}, now_ms=NOW)
     assert await reserve(store, "c", charge(10), running()) == Admitted((76, 0))
-    assert await store.release(ORGANISATION, "b", now_ms=NOW)
-    assert not await store.release(ORGANISATION, "b", now_ms=NOW)
+    assert await release(store, ORGANISATION, "b", now_ms=NOW)
+    assert not await release(store, ORGANISATION, "b", now_ms=NOW)
     assert await used(store, charge(0), running()) == (14, 1)
 
 
@@ -97,7 +98,7 @@ async def test_a_lease_is_extended_to_a_total_however_often_that_is_said(store: 
         assert await extend(store, "a", tokens=50, nano_usd=70) == Admitted((50, 430, 2, 1))
     assert await extend(store, "a", tokens=40) == Admitted((50, 430, 2, 1))
     assert await used(store, *charges) == (50, 70, 1, 1)
-    assert await store.settle(ORGANISATION, "a", {"tokens": 44, "nano_usd": 61}, now_ms=NOW)
+    assert await settle(store, ORGANISATION, "a", {"tokens": 44, "nano_usd": 61}, now_ms=NOW)
     assert await used(store, *charges) == (44, 61, 1, 0)
 
 
@@ -106,14 +107,14 @@ async def test_an_extension_that_one_counter_cannot_hold_charges_none(store: Sto
     await reserve(store, "a", *charges)
     assert await extend(store, "a", tokens=50, nano_usd=61) == Exhausted(1, (970, 30), DAY.end_ms)
     assert await used(store, *charges) == (30, 30)
-    assert await store.release(ORGANISATION, "a", now_ms=NOW)
+    assert await release(store, ORGANISATION, "a", now_ms=NOW)
     assert await used(store, *charges) == (0, 0)
 
 
 async def test_a_counter_that_stays_as_it_is_refuses_no_extension(store: Store) -> None:
     await reserve(store, "a", charge(30), charge(5, unit="nano_usd", limit=10))
     await reserve(store, "b", charge(0), charge(5, unit="nano_usd", limit=10))
-    await store.settle(ORGANISATION, "b", {"nano_usd": 50}, now_ms=NOW)
+    await settle(store, ORGANISATION, "b", {"nano_usd": 50}, now_ms=NOW)
     assert await extend(store, "a", tokens=40) == Admitted((60, 0))
 
 
@@ -128,7 +129,7 @@ async def test_an_extended_lease_lives_on_and_keeps_what_runs(store: Store) -> N
 async def test_what_is_not_open_is_not_extended(store: Store) -> None:
     assert await extend(store, "a", tokens=50) is None
     await reserve(store, "a", charge(30))
-    await store.settle(ORGANISATION, "a", {"tokens": 30}, now_ms=NOW)
+    await settle(store, ORGANISATION, "a", {"tokens": 30}, now_ms=NOW)
     assert await extend(store, "a", tokens=50) is None
     assert await used(store, charge(0)) == (30,)
 
@@ -223,7 +224,7 @@ async def test_a_caller_whose_clock_lags_meets_the_counter_of_a_window_that_othe
     later = Fixed(DAY.end_ms, DAY.end_ms + 10_000)
     assert await reserve(store, "b", charge(10, window=later), at=later.start_ms + 5_000) == Admitted((90,))
     assert await reserve(store, "c", charge(30)) == Exhausted(0, (20,), DAY.end_ms)
-    assert await store.settle(ORGANISATION, "a", {"tokens": 5}, now_ms=NOW)
+    assert await settle(store, ORGANISATION, "a", {"tokens": 5}, now_ms=NOW)
     assert await used(store, charge(0)) == (5,)
 
 

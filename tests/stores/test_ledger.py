@@ -12,6 +12,7 @@ from headrace.ext_proc.core.ledger import Charge, Closed, Closing, Entry, Fixed,
 from headrace.ext_proc.core.ports import Store
 from headrace.ext_proc.stores import redis
 from tests.patience import patient_store
+from tests.stores.closing import release, settle
 
 NOW = 1_795_000_000_000
 DAY = Fixed(NOW - 1_000, NOW + 86_000_000)
@@ -132,11 +133,11 @@ async def test_a_lease_that_lapses_is_written_down_by_the_next_call(store: Store
     for lease, ttl_ms in (("lease", 1000), ("other", 5000)):
         await store.reserve(organisation, lease, [charge], now_ms=NOW, ttl_ms=ttl_ms, record={**OWN, "exchange": lease})
     assert await store.entries(organisation) == []
-    assert not await store.settle(organisation, "lease", {"requests": 1}, now_ms=NOW + 1000)
+    assert not await settle(store, organisation, "lease", {"requests": 1}, now_ms=NOW + 1000)
     assert [entry.members for entry in await store.entries(organisation)] == [
         {"at_ms": str(NOW + 1000), "outcome": "expired", **OWN}
     ]
-    assert await store.settle(organisation, "other", {"requests": 1}, now_ms=NOW + 1000)
+    assert await settle(store, organisation, "other", {"requests": 1}, now_ms=NOW + 1000)
     await store.reserve(organisation, "third", [charge], now_ms=NOW + 70_000, ttl_ms=1000)
     assert leases(await store.entries(organisation)) == ["lease"]
     assert await store.read(organisation, [charge], now_ms=NOW + 70_000) == (21,)
@@ -157,7 +158,7 @@ async def test_what_lapses_after_an_extension_is_written_down_as_extended(store:
     await store.extend(organisation, "lease", {"requests": 25}, now_ms=NOW + 500, ttl_ms=1000)
     await store.reserve(organisation, "next", [charge], now_ms=NOW + 1000, ttl_ms=10_000)
     assert await store.entries(organisation) == []
-    await store.release(organisation, "next", now_ms=NOW + 1500)
+    await release(store, organisation, "next", now_ms=NOW + 1500)
     (entry,) = await store.entries(organisation)
     assert entry.members == {"at_ms": str(NOW + 1500), "outcome": "expired", **OWN, "requests": "25"}
     assert await store.read(organisation, [charge], now_ms=NOW + 1500) == (25,)

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import uvloop
 from hiredis import pack_command
+from redis.asyncio.connection import parse_url
 from redis.exceptions import ResponseError
 
 from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.stores.link import ConnectionLost, Link
-from headrace.ext_proc.stores.nodes import Copies, OneServer, link_to
+from headrace.ext_proc.stores.nodes import Copies, OneServer
+from headrace.ext_proc.stores.url import link_to
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 PING = pack_command(("PING",))
@@ -31,7 +33,7 @@ async def linked(tmp_path: Path, serve: Serve, timeout_s: float = 30.0) -> Any:
         writer.close()
 
     server = await asyncio.start_unix_server(served, tmp_path / "s", limit=1 << 24)
-    link: Link = link_to(f"unix://{tmp_path / 's'}", timeout_s=timeout_s)
+    link: Link = link_to(parse_url(f"unix://{tmp_path / 's'}"), timeout_s=timeout_s)
     try:
         yield link
     finally:

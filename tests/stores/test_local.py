@@ -8,6 +8,7 @@ from headrace.ext_proc.core.ledger import Admitted, Charge, Closing, Fixed
 from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.stores.local import LocalAllowance
 from headrace.ext_proc.stores.memory import MemoryStore
+from tests.stores.closing import settle
 
 NOW = 1_795_000_000_000
 DAY = Fixed(NOW, NOW + 86_400_000)
@@ -83,7 +84,7 @@ async def test_a_lease_that_the_store_took_without_saying_so_is_charged_once() -
     except StoreUnavailable:
         assert admit(local, "one") is not None
     store.away = store.late = False
-    await local.settle("acme", "one", {"tokens": 4}, now_ms=NOW)
+    await settle(local, "acme", "one", {"tokens": 4}, now_ms=NOW)
     await used(store, (4, 1))
     await local.close()
 

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from headrace.ext_proc.core.ledger import Admitted, Charge, Exhausted, Fixed, Sliding, Unit, Window
 from tests.patience import patient_store
+from tests.stores.closing import release, settle
 
 GRID_MS = 1_000
 SLIDING = Sliding(595)  # in buckets of 10 ms, the last of which is cut
@@ -153,7 +154,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=LEASES, spent=st.dictionaries(st.sampled_from(UNITS), AMOUNTS))
     def settle(self, name: str, spent: dict[Unit, int]) -> None:
-        applied = self.run(self.store.settle(self.organisation, name, spent, now_ms=self.model.now_ms))
+        applied = self.run(settle(self.store, self.organisation, name, spent, now_ms=self.model.now_ms))
         assert applied == self.model.close(name, spent)
 
     @rule(name=LEASES)
@@ -161,7 +162,7 @@ class Machine(RuleBasedStateMachine):
         model = self.model
         if model.known(name) is None and model.now_ms >= model.overtaken.get(name, 0):
             model.overtaken[name] = model.now_ms + OVERTAKEN_MS
-        applied = self.run(self.store.release(self.organisation, name, now_ms=model.now_ms))
+        applied = self.run(release(self.store, self.organisation, name, now_ms=model.now_ms))
         assert applied == model.close(name, dict.fromkeys(UNITS, 0))
 
     @precondition(lambda self: self.model.leases)

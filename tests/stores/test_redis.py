@@ -11,11 +11,13 @@ import redis
 
 from headrace.ext_proc.core.ledger import Admitted, Charge, Closing, Exhausted, Fixed, Sliding
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
+from headrace.ext_proc.service.slot import StartError
 from headrace.ext_proc.service.store_check import check
 from headrace.ext_proc.stores import link, open_store
 from headrace.ext_proc.stores.embedded import EmbeddedStore
 from headrace.ext_proc.stores.redis import RedisStore
 from headrace.ext_proc.stores.wire import lease_key
+from tests.stores.closing import release, settle
 from tests.stores.servers import Server, free_ports
 
 NOW = 1_795_000_000_000
@@ -227,8 +229,8 @@ async def test_calls_due_at_once_go_out_in_one_write(tmp_path: Path) -> None:
         return CLOSED * seen[-1]
 
     async with peer(tmp_path / "s", answer) as store:
-        assert all(await asyncio.gather(*(store.release("org", f"{n}", now_ms=NOW) for n in range(50))))
-        assert await store.release("org", "last", now_ms=NOW)
+        assert all(await asyncio.gather(*(release(store, "org", f"{n}", now_ms=NOW) for n in range(50))))
+        assert await release(store, "org", "last", now_ms=NOW)
     assert seen == [50, 1]
 
 
@@ -240,8 +242,8 @@ async def test_a_caller_who_gave_up_in_time_costs_the_server_nothing(tmp_path: P
         return CLOSED * data.count(b"FCALL")
 
     async with peer(tmp_path / "s", answer) as store:
-        gone = asyncio.ensure_future(store.release("org", "gone", now_ms=NOW))
-        stays = asyncio.ensure_future(store.release("org", "stays", now_ms=NOW))
+        gone = asyncio.ensure_future(release(store, "org", "gone", now_ms=NOW))
+        stays = asyncio.ensure_future(release(store, "org", "stays", now_ms=NOW))
         await asyncio.sleep(0)
         gone.cancel()
         assert await stays
@@ -256,20 +258,20 @@ async def test_a_reply_whose_caller_has_gone_is_not_given_to_another(tmp_path: P
         return b"*1\r\n*1\r\n:0\r\n" + CLOSED if b"lease:stays" in data else b""
 
     async with peer(tmp_path / "s", answer) as store:
-        gone = asyncio.ensure_future(store.release("org", "gone", now_ms=NOW))
+        gone = asyncio.ensure_future(release(store, "org", "gone", now_ms=NOW))
         await held.wait()
         gone.cancel()
-        assert await store.release("org", "stays", now_ms=NOW)
+        assert await release(store, "org", "stays", now_ms=NOW)
 
 
 async def test_what_waits_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "WAITING_MAX", 3)
     async with peer(tmp_path / "s", lambda data: CLOSED * data.count(b"FCALL")) as store:
-        calls = [store.release("org", f"{n}", now_ms=NOW) for n in range(5)]
+        calls = [release(store, "org", f"{n}", now_ms=NOW) for n in range(5)]
         answers = await asyncio.gather(*calls, return_exceptions=True)
         assert answers[:3] == [True] * 3
         assert [str(answer) for answer in answers[3:]] == ["3 calls to the store are waiting already"] * 2
-        assert await store.release("org", "later", now_ms=NOW)
+        assert await release(store, "org", "later", now_ms=NOW)
 
 
 async def test_closing_waits_for_the_replies(store: RedisStore) -> None:
@@ -299,9 +301,9 @@ async def test_whatever_is_written_expires_and_is_in_the_organisations_slot(stor
     charges = [CHARGE, Charge("team", "requests", 9, 1, CHARGE.window), Charge("user", "tokens", 90, 1, Sliding(6_000))]
     for lease in ("held", "settled", "released"):
         await store.reserve("org", lease, charges, now_ms=NOW, ttl_ms=60_000)
-    await store.settle("org", "settled", {"tokens": 5}, now_ms=NOW)
-    await store.release("org", "released", now_ms=NOW)
-    await store.release("org", "unknown", now_ms=NOW)
+    await settle(store, "org", "settled", {"tokens": 5}, now_ms=NOW)
+    await release(store, "org", "released", now_ms=NOW)
+    await release(store, "org", "unknown", now_ms=NOW)
     keys = list(admin.scan_iter())
     assert len(keys) == 6  # four leases, a fixed window, a sliding counter
     assert all(key.startswith(b"hr:{org}:") for key in keys)
@@ -313,7 +315,7 @@ async def test_a_counter_the_server_has_dropped_is_not_brought_back(store: Redis
     charges = [CHARGE, Charge("user", "tokens", 90, 1, Sliding(6_000))]
     await store.reserve("org", "a", charges, now_ms=NOW, ttl_ms=60_000)
     admin.delete(*admin.scan_iter(match="*:fixed:*"), *admin.scan_iter(match="*:sliding:*"))
-    assert await store.settle("org", "a", {"tokens": 50}, now_ms=NOW)
+    assert await settle(store, "org", "a", {"tokens": 50}, now_ms=NOW)
     assert list(admin.scan_iter()) == [b"hr:{org}:lease:a"]
 
 
@@ -347,7 +349,7 @@ FULL, REPLICA = ("--maxmemory", "1"), ("--replicaof", "127.0.0.1 1")
 
 
 async def test_a_server_that_has_become_full_or_a_replica_does_not_answer_a_ping(tmp_path: Path) -> None:
-    server = Server(tmp_path, free_ports(1)[0], "--bind", "127.0.0.1")
+    server = Server(tmp_path, free_ports(1)[0])
     server.start()
     store = open_store(f"redis://127.0.0.1:{server.port}")
     try:
@@ -369,7 +371,7 @@ async def test_a_server_that_has_become_full_or_a_replica_does_not_answer_a_ping
 async def test_a_new_server_that_is_full_or_a_replica_lets_the_service_start(
     option: tuple[str, str], code: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = Server(tmp_path, free_ports(1)[0], "--bind", "127.0.0.1", *option)
+    server = Server(tmp_path, free_ports(1)[0], *option)
     server.start()
     store = open_store(f"redis://127.0.0.1:{server.port}")
     try:
@@ -379,3 +381,37 @@ async def test_a_new_server_that_is_full_or_a_replica_lets_the_service_start(
         server.kill()
     (line,) = [record for record in caplog.records if record.message == "starting without the store"]
     assert vars(line)["detail"].startswith(f"the store refused: {code} ")
+
+
+@pytest.mark.parametrize(
+    ("password", "reply"), [("", "Authentication required"), (":wrong@", "invalid username-password pair or user is disabled")]
+)
+async def test_a_server_that_wants_another_password_keeps_the_service_from_starting(
+    password: str, reply: str, tmp_path: Path
+) -> None:
+    server = Server(tmp_path, free_ports(1)[0])
+    server.start()
+    server.ask("CONFIG", "SET", "requirepass", "right")
+    store = open_store(f"redis://{password}127.0.0.1:{server.port}")
+    try:
+        with pytest.raises(StartError, match=f"^the store refused: {reply}; is it new enough"):
+            await check(store)
+    finally:
+        await store.close()
+        server.kill()
+
+
+async def test_a_password_that_comes_later_is_asked_of_new_connections_alone(tmp_path: Path) -> None:
+    server = Server(tmp_path, free_ports(1)[0])
+    server.start()
+    before, after = (open_store(f"redis://127.0.0.1:{server.port}") for _ in range(2))
+    try:
+        await before.ping()
+        server.ask("CONFIG", "SET", "requirepass", "right")
+        await before.ping()
+        with pytest.raises(StoreUnavailable, match="the store refused: Authentication required"):
+            await after.ping()
+    finally:
+        await before.close()
+        await after.close()
+        server.kill()

@@ -9,13 +9,13 @@ import pytest
 
 from headrace.ext_proc.core.ledger import Admitted
 from headrace.ext_proc.stores import open_store
-from tests.stores.servers import SentinelServers, until
+from tests.stores.servers import LOOPBACKS, SentinelServers, until
 from tests.stores.test_cluster import admitted, check, closed, persistently
 
 
-@pytest.fixture(scope="module")
-def sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelServers]:
-    servers = SentinelServers(Path(tmp_path_factory.mktemp("sentinels")))
+@pytest.fixture(scope="module", params=LOOPBACKS)
+def sentinels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelServers]:
+    servers = SentinelServers(Path(tmp_path_factory.mktemp("sentinels")), request.param)
     try:
         servers.start()
         yield servers

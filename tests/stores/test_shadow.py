@@ -6,6 +6,7 @@ from headrace.ext_proc.core.ledger import Admitted, Charge, Closing, Fixed
 from headrace.ext_proc.core.roster import Listed, Seen
 from headrace.ext_proc.stores.memory import MemoryStore
 from headrace.ext_proc.stores.shadow import PREFIX, ShadowStore
+from tests.stores.closing import release, settle
 
 CHARGE = Charge("c", "tokens", 100, 40, Fixed(0, 10_000))
 
@@ -17,9 +18,9 @@ async def test_every_operation_is_of_another_organisation() -> None:
     assert await store.read("o", [CHARGE], now_ms=2) == (0,)
     assert await shadow.read("o", [CHARGE], now_ms=2) == await store.read(f"{PREFIX}o", [CHARGE], now_ms=2) == (40,)
     assert await shadow.extend("o", "l", {"tokens": 50}, now_ms=3, ttl_ms=1000) == Admitted((50,))
-    assert not await store.settle("o", "l", {"tokens": 10}, now_ms=4)
-    assert await shadow.settle("o", "l", {"tokens": 10}, now_ms=4)
-    assert not await shadow.release("o", "l", now_ms=5)
+    assert not await settle(store, "o", "l", {"tokens": 10}, now_ms=4)
+    assert await settle(shadow, "o", "l", {"tokens": 10}, now_ms=4)
+    assert not await release(shadow, "o", "l", now_ms=5)
     await shadow.reserve("o", "m", [CHARGE], now_ms=6, ttl_ms=1000)
     (closed,) = await shadow.settle_many("o", [Closing("m", {"tokens": 1}, {"team": "t"})], now_ms=7)
     assert closed.applied

@@ -7,6 +7,7 @@ import pytest
 from headrace.ext_proc.core.ledger import AMOUNT_MAX, Admitted, Charge, Exhausted, Fixed, Sliding, Unit, Window
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
 from headrace.ext_proc.core.roster import Seen
+from tests.stores.closing import release, settle
 
 NOW = 1_795_000_000_000
 DAY = Fixed(NOW - 1_000, NOW + 10_000)
@@ -70,8 +71,8 @@ async def test_what_is_left_is_told_in_the_order_of_the_charges(store: Store, or
 async def test_a_refusal_leaves_no_trace(store: Store, organisation: str) -> None:
     await reserve(store, organisation, "a", charge(60))
     assert isinstance(await reserve(store, organisation, "b", charge(60)), Exhausted)
-    assert not await store.settle(organisation, "b", {"tokens": 1}, now_ms=NOW)
-    await store.release(organisation, "a", now_ms=NOW)
+    assert not await settle(store, organisation, "b", {"tokens": 1}, now_ms=NOW)
+    await release(store, organisation, "a", now_ms=NOW)
     assert await reserve(store, organisation, "b", charge(60)) == Admitted((40,))
 
 
@@ -80,25 +81,25 @@ async def test_settling_puts_what_was_spent_in_place_of_what_was_reserved(store:
     charges = (charge(60), charge(60, window=MINUTE))
     await reserve(store, organisation, "other", *(charge(7), charge(7, window=MINUTE)))
     await reserve(store, organisation, "a", *charges)
-    assert await store.settle(organisation, "a", {"tokens": actual}, now_ms=NOW + 1)
+    assert await settle(store, organisation, "a", {"tokens": actual}, now_ms=NOW + 1)
     assert await used(store, organisation, *charges) == (7 + actual, 7 + actual)
 
 
 async def test_units_that_are_not_known_stay_as_reserved(store: Store, organisation: str) -> None:
     charges = (charge(60), charge(500, unit="nano_usd", limit=1000), charge(1, unit="requests"))
     await reserve(store, organisation, "a", *charges)
-    assert await store.settle(organisation, "a", {"tokens": 10, "output_tokens": 99}, now_ms=NOW)
+    assert await settle(store, organisation, "a", {"tokens": 10, "output_tokens": 99}, now_ms=NOW)
     assert await used(store, organisation, *charges) == (10, 500, 1)
 
 
 async def test_a_lease_is_settled_or_released_once(store: Store, organisation: str) -> None:
     await reserve(store, organisation, "settled", charge(50))
     await reserve(store, organisation, "released", charge(50))
-    assert await store.settle(organisation, "settled", {"tokens": 20}, now_ms=NOW)
-    assert await store.release(organisation, "released", now_ms=NOW)
+    assert await settle(store, organisation, "settled", {"tokens": 20}, now_ms=NOW)
+    assert await release(store, organisation, "released", now_ms=NOW)
     for lease, answer in (("settled", Admitted((50,))), ("released", Admitted((0,)))):
-        assert not await store.settle(organisation, lease, {"tokens": 1}, now_ms=NOW)
-        assert not await store.release(organisation, lease, now_ms=NOW)
+        assert not await settle(store, organisation, lease, {"tokens": 1}, now_ms=NOW)
+        assert not await release(store, organisation, lease, now_ms=NOW)
         assert await reserve(store, organisation, lease, charge(50)) == answer
     assert await used(store, organisation, charge(0)) == (20,)
 
@@ -107,16 +108,16 @@ async def test_a_lease_that_was_never_settled_lapses_and_what_it_charged_stands(
     window = Fixed(NOW, NOW + 10 * TTL)
     await reserve(store, organisation, "a", charge(50, window=window))
     later = NOW + TTL
-    assert not await store.settle(organisation, "a", {"tokens": 1}, now_ms=later)
+    assert not await settle(store, organisation, "a", {"tokens": 1}, now_ms=later)
     assert await used(store, organisation, charge(0, window=window), at=later) == (50,)
     assert await reserve(store, organisation, "a", charge(20, window=window), at=later) == Admitted((30,))
 
 
 async def test_a_reservation_overtaken_by_its_release_is_refused(store: Store, organisation: str) -> None:
-    assert not await store.release(organisation, "a", now_ms=NOW)
+    assert not await release(store, organisation, "a", now_ms=NOW)
     with pytest.raises(ValueError, match="released before"):
         await reserve(store, organisation, "a", charge(50))
-    assert not await store.settle(organisation, "a", {"tokens": 9}, now_ms=NOW)
+    assert not await settle(store, organisation, "a", {"tokens": 9}, now_ms=NOW)
     assert await used(store, organisation, charge(0)) == (0,)
     later = Fixed(NOW, NOW + TTL)
     assert await reserve(store, organisation, "a", charge(50, window=later), at=NOW + 60_000) == Admitted((50,))
@@ -126,7 +127,7 @@ async def test_a_window_that_has_gone_is_not_brought_back_by_settling(store: Sto
     await reserve(store, organisation, "a", charge(50), charge(50, window=MINUTE))
     tomorrow = Fixed(DAY.end_ms, DAY.end_ms + 120_000)
     later = NOW + 62_000
-    assert await store.settle(organisation, "a", {"tokens": 90}, now_ms=later)
+    assert await settle(store, organisation, "a", {"tokens": 90}, now_ms=later)
     assert await used(store, organisation, charge(0, window=tomorrow), charge(0, window=MINUTE), at=later) == (0, 0)
 
 
@@ -166,7 +167,7 @@ async def test_counting_is_exact_up_to_the_largest_amount(store: Store, organisa
     assert await reserve(store, organisation, "b", charge(2, limit=AMOUNT_MAX)) == Exhausted(0, (1,), DAY.end_ms)
     assert await reserve(store, organisation, "c", charge(1, limit=AMOUNT_MAX)) == Admitted((0,))
     assert await used(store, organisation, charge(0)) == (AMOUNT_MAX,)
-    assert await store.settle(organisation, "c", {"tokens": AMOUNT_MAX}, now_ms=NOW)
+    assert await settle(store, organisation, "c", {"tokens": AMOUNT_MAX}, now_ms=NOW)
     assert await used(store, organisation, charge(0)) == (AMOUNT_MAX,)
 
 
@@ -182,7 +183,7 @@ async def test_organisations_share_nothing_whatever_their_names(store: Store, or
     names = [organisation, f"{organisation}}}", f"{{{organisation}", f"{organisation}}}:fixed", f"{organisation}:é/%"]
     for name in names:
         assert await reserve(store, name, "a", charge(100)) == Admitted((0,))
-    assert await store.settle(names[0], "a", {"tokens": 5}, now_ms=NOW)
+    assert await settle(store, names[0], "a", {"tokens": 5}, now_ms=NOW)
     assert [await used(store, name, charge(0)) for name in names] == [(5,)] + [(100,)] * 4
 
 
@@ -228,7 +229,7 @@ async def test_a_call_that_makes_no_sense_is_refused(
 async def test_a_spent_amount_that_is_not_exact_is_refused(store: Store, organisation: str, amount: int) -> None:
     await reserve(store, organisation, "a", charge(50))
     with pytest.raises(ValueError, match="tokens"):
-        await store.settle(organisation, "a", {"tokens": amount}, now_ms=NOW)
+        await settle(store, organisation, "a", {"tokens": amount}, now_ms=NOW)
     assert await used(store, organisation, charge(0)) == (50,)
 
 
@@ -238,8 +239,8 @@ async def test_a_closed_store_refuses_every_call(store: Store, organisation: str
     await store.close()
     calls = [
         reserve(store, organisation, "a", charge(1)),
-        store.settle(organisation, "a", {}, now_ms=NOW),
-        store.release(organisation, "a", now_ms=NOW),
+        settle(store, organisation, "a", {}, now_ms=NOW),
+        release(store, organisation, "a", now_ms=NOW),
         used(store, organisation, charge(1)),
         store.enrol("keys", "a", b""),
         store.listed("keys", "a"),

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from headrace.ext_proc.core.ports import StoreUnavailable
 from headrace.ext_proc.stores import open_store
+from tests.stores.closing import release
 
 HOUR = timedelta(hours=1)
 
@@ -48,7 +49,7 @@ async def test_a_server_is_reached_over_tcp_and_tls(tmp_path: Path, tls: bool) -
         port = server.sockets[0].getsockname()[1]
         url = f"rediss://localhost:{port}/?ssl_ca_certs={certificate}" if tls else f"redis://127.0.0.1:{port}"
         store = open_store(url)
-        assert await store.release("org", "a", now_ms=0)
+        assert await release(store, "org", "a", now_ms=0)
         await store.close()
 
 

@@ -10,6 +10,7 @@ from headrace.ext_proc.telemetry import metrics
 from headrace.ext_proc.telemetry.measured_store import MeasuredStore
 from headrace.ext_proc.telemetry.outages import Outages
 from headrace.ext_proc.telemetry.tally import Counter, Histogram
+from tests.stores.closing import settle
 
 
 class Measured:
@@ -29,16 +30,15 @@ async def test_every_operation_is_passed_on_and_timed() -> None:
     measured = Measured()
     charge = Charge("c", "tokens", 100, 40, Fixed(0, 1000))
     assert await measured.store.reserve("o", "l", [charge], now_ms=1, ttl_ms=1000) == Admitted((60,))
-    assert await measured.store.settle("o", "l", {"tokens": 10}, now_ms=2)
+    assert await settle(measured.store, "o", "l", {"tokens": 10}, now_ms=2)
     assert await measured.store.read("o", [charge], now_ms=3) == (10,)
-    assert not await measured.store.release("o", "l", now_ms=4)
     assert await measured.store.enrol("keys", "d", b"v") == 1
     assert await measured.store.listed("keys", "d") == Listed("d", b"v", 1)
     assert await measured.store.listed_since("keys", 0) == [Listed("d", b"v", 1)]
     assert (await measured.store.changes("keys", Seen())).records == [Listed("d", b"v", 1)]
     await measured.store.ping()
     rosters = ["enrol", "listed", "listed_since", "changes"]
-    assert measured.calls() == dict.fromkeys(["reserve", "settle", "read", "release", *rosters, "ping"], 1)
+    assert measured.calls() == dict.fromkeys(["reserve", "settle", "read", *rosters, "ping"], 1)
     assert measured.failures() == {}
 
 

@@ -24,7 +24,9 @@ from tests.stores.servers import free_ports
 
 ASKED = [*expressions(), *(rule.holds for rule in RULES)]
 SAMPLES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
-LABELS = {f"{family.name}{suffix}": {*family.labels, "le", "job"} for family in FAMILIES for suffix in SAMPLES[family.kind]}
+LABELS = {
+    f"{family.name}{suffix}": {*family.labels, "le", "job", "instance"} for family in FAMILIES for suffix in SAMPLES[family.kind]
+}
 needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason="Debian's package prometheus is not installed")
 
 
@@ -44,6 +46,7 @@ def test_every_metric_is_on_the_dashboard_or_says_why_not() -> None:
         "gen_ai_client_operation_duration_seconds",
         "headrace_pii_undeclared",
         "headrace_policy_reload_failures",
+        "headrace_policy_refused",
         "headrace_decisions_dropped",
         "headrace_alerts_dropped",
     }
@@ -91,6 +94,23 @@ UNIT_TESTS = {
             {"series": 'up{job="node", instance="c"}', "values": "0x20"},
         ],
         [{"severity": "critical", "job": "headrace", "instance": "a"}],
+    ),
+    "HeadraceWorkerDown": (
+        [
+            {"series": 'headrace_worker_ready{job="headrace", instance="a", worker="0"}', "values": "1x5 0x15"},
+            {"series": 'headrace_worker_ready{job="headrace", instance="b", worker="0"}', "values": "1x5 stale"},
+        ],
+        [{"severity": "critical", "job": "headrace", "instance": "a"}],
+    ),
+    "HeadracePolicyRefused": (
+        [
+            {"series": 'headrace_policy_reload_failures_total{job="headrace", instance="a"}', "values": "0 1x19"},
+            {"series": 'headrace_policy_refused{job="headrace", instance="a", worker="0"}', "values": "0 1x19"},
+            {"series": 'headrace_policy_refused{job="headrace", instance="a", worker="1"}', "values": "0 1x19"},
+            {"series": 'headrace_policy_reload_failures_total{job="headrace", instance="b"}', "values": "0x10 1x9"},
+            {"series": 'headrace_policy_refused{job="headrace", instance="b", worker="0"}', "values": "0x10 1 0x8"},
+        ],
+        [{"severity": "warning", "job": "headrace", "instance": "a"}],
     ),
     "HeadraceSlow": (
         [

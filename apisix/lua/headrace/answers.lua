@@ -3,19 +3,15 @@
 
 local core = require("apisix.core")
 local requests = require("headrace.requests")
+local upstream = require("headrace.upstream")
 local words = require("headrace.words")
 
 local ngx = ngx
 local ipairs, pairs, type = ipairs, pairs, type
-local concat = table.concat
 
 local _M = {}
 
-local PIECE = 65536
-local MAX_WHOLE = 67108864   -- bytes of an answer that is collected for the service; its own limit
 local NOTHING_YET = ":\n\n"  -- a comment: ai-proxy takes an empty replacement for the end of the stream
-local NOT_PASSED_ON = { connection = true, ["keep-alive"] = true, ["transfer-encoding"] = true, te = true, trailer = true,
-                        upgrade = true, ["proxy-authenticate"] = true, ["proxy-connection"] = true }
 
 local function header_list(status, headers)
     local list = { { ":status", tostring(status) } }
@@ -71,10 +67,10 @@ local function begin(ctx, status, headers)
 end
 
 -- An error of the gateway's own in place of the answer.
-local function failed(ctx, code)
+local function failed(ctx, code, status)
     ctx.headrace.metadata.reason = code
     core.response.set_header("content-type", "application/json", "x-headrace-reason", code)
-    return 503, words.error(ctx.var.uri, 503, code)
+    return status or 503, words.error(ctx.var.uri, status or 503, code)
 end
 
 local function first_piece(conf, ctx, headers)
@@ -156,33 +152,10 @@ function _M.finish(conf, ctx)
     ctx.headrace:close()
 end
 
-local function connected(ctx)
-    local client = require("resty.http").new()
-    local server = ctx.picked_server
-    local ok, err = client:connect({
-        scheme = ctx.upstream_scheme or "http", host = server.host, port = server.port,
-        ssl_server_name = server.domain or server.host, ssl_verify = false,
-    })
-    return ok and client, err
-end
-
-local function request_of(ctx)
-    local headers = ngx.req.get_headers(0)
-    for name in pairs(NOT_PASSED_ON) do
-        headers[name] = nil
-    end
-    headers.host = ctx.var.upstream_host or headers.host
-    local path = ctx.var.upstream_uri
-    if path == nil or path == "" then
-        path = ctx.var.request_uri
-    end
-    return { method = core.request.get_method(), path = path, headers = headers, body = core.request.get_body() or "" }
-end
-
 local function send_headers(response)
     ngx.status = response.status
     for name, value in pairs(response.headers) do
-        if not NOT_PASSED_ON[name:lower()] then
+        if not upstream.NOT_PASSED_ON[name:lower()] then
             ngx.header[name] = value
         end
     end
@@ -196,31 +169,11 @@ end
 -- The upstream may have had the request.
 local function unanswered(ctx, err)
     ctx.headrace:cancel()
+    if err == "timeout" then
+        core.log.error("headrace: the upstream has not answered in time")
+        return failed(ctx, "upstream.timeout", 504)
+    end
     return unavailable(ctx, err)
-end
-
--- The body of an answer, in one string; nil and why where it cannot be had.
-local function collect(response)
-    local parts, size = {}, 0
-    while true do
-        local part, err = response.body_reader(PIECE)
-        if err then
-            return nil, err
-        elseif not part then
-            return concat(parts)
-        end
-        parts[#parts + 1], size = part, size + #part
-        if size > MAX_WHOLE then
-            return nil, "an answer of more than " .. MAX_WHOLE .. " bytes"
-        end
-    end
-end
-
--- The upstream's connection is kept where its answer has been read to the end, and where the answer allows it.
-local function finished(client, read)
-    if not read or not client:set_keepalive() then
-        client:close()
-    end
 end
 
 local function hand_on(data)
@@ -235,12 +188,12 @@ local function hand_on(data)
 end
 
 -- Passes a stream on, piece by piece, each as the service gives it back. Cancels where the upstream, or the caller, is gone.
-local function relay(conf, ctx, client, response)
+local function relay(conf, ctx, call)
     local reads = ctx.headrace_reading == "stream"
     ngx.send_headers()  -- the first words may take their time
     ngx.flush(true)
     while true do
-        local part, err = response.body_reader(PIECE)
+        local part, err = call:read()
         if err then
             ctx.headrace:cancel()
             return ngx.exit(ngx.ERROR)
@@ -254,7 +207,7 @@ local function relay(conf, ctx, client, response)
             return ngx.exit(ngx.ERROR)
         elseif ended or not part then
             ctx.headrace:close()
-            finished(client, part == nil)
+            call:finish(part == nil)
             return ngx.exit(ngx.HTTP_OK)
         end
     end
@@ -262,13 +215,13 @@ end
 
 -- A plain route: the upstream is called here, so that the service can read its answer.
 function _M.fetch(conf, ctx)
-    local client, err = connected(ctx)
-    if not client then
+    local call, err = upstream.connect(ctx)
+    if not call then
         ctx.headrace:unsent()
         return unavailable(ctx, err)
     end
     local response
-    response, err = client:request(request_of(ctx))
+    response, err = call:request(ctx)
     if not response then
         return unanswered(ctx, err)
     end
@@ -278,17 +231,34 @@ function _M.fetch(conf, ctx)
         ngx.header["content-length"] = nil
         return status, said
     elseif ctx.headrace_reading ~= "whole" then
-        return relay(conf, ctx, client, response)
+        return relay(conf, ctx, call)
     end
     local body
-    body, err = collect(response)
+    body, err = call:whole()
     if not body then
         return unanswered(ctx, err)
     end
-    finished(client, true)
+    call:finish(true)
     status, said = whole(conf, ctx, body)
     ngx.header["content-length"] = status == nil and #said or nil
     return status or response.status, said
+end
+
+-- APISIX ends the request before the answer has come by here: it had no upstream for it, another plugin refused it, or ai-proxy
+-- passes on what a provider has refused, of which it tells no plugin. Gives the status, body and headers that the caller gets.
+function _M.exit(code, body, headers, told)
+    local conf, ctx = told.conf, told.ctx
+    local asked = ctx.headrace
+    if not code or asked:is_closed() or ctx.headrace_reading or ctx.headrace_passes then
+        return code, body, headers
+    elseif not ctx.llm_request_start_time then
+        asked:unsent()
+        return code, body, headers
+    end
+    ngx.status = code
+    local status, said = _M.filter(conf, ctx, {}, type(body) == "string" and body or "")
+    asked:close()
+    return status or code, said or body, headers
 end
 
 return _M

@@ -149,6 +149,11 @@ function Exchange:chunk(data, ends)
     return streamed.body or "", streamed.ends == true
 end
 
+-- Whether it has been ended, one way or the other.
+function Exchange:is_closed()
+    return self.call.closed == true
+end
+
 function Exchange:cancel()
     self.call:cancel()
 end

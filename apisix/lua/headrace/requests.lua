@@ -11,10 +11,11 @@ local _M = {}
 local ROUTE = "x-headrace-route"
 local OURS = "x-headrace-"
 
--- Every header of the request as {name, value} pairs, with the pseudo-headers that HTTP/1 has in its first line.
+-- Every header of the request as {name, value} pairs, with the pseudo-headers that HTTP/1 has in its first line. The path is as the
+-- caller has written it; that of APISIX's context has escapes resolved.
 function _M.headers(ctx)
     local list = {
-        { ":method", core.request.get_method() }, { ":path", ctx.var.request_uri }, { ":scheme", ctx.var.scheme },
+        { ":method", core.request.get_method() }, { ":path", ngx.var.request_uri }, { ":scheme", ctx.var.scheme },
         { ":authority", ctx.var.http_host or "" },
     }
     local headers = ngx.req.get_headers(0)
@@ -44,6 +45,12 @@ function _M.vouched(ctx)
         organisation = text(labels.organisation), team = text(labels.team) or text(ctx.consumer_group_id),
         app = text(labels.app), user = text(ctx.consumer_name), key = text(consumer.credential_id),
     }
+end
+
+-- The body has been read: how it was to come is for no upstream, which ai-proxy would tell of chunks and send none.
+function _M.has_come(ctx)
+    core.request.set_header(ctx, "expect", nil)
+    core.request.set_header(ctx, "transfer-encoding", nil)
 end
 
 -- Names of ours that a client has sent go no further.

@@ -8,6 +8,7 @@ local MESSAGES = {
     ["gateway.cut"] = "The gateway could not check the rest of this answer, so it ends here.",
     ["body.too_large"] = "The request body is larger than this gateway accepts.",
     ["gateway.misconfigured"] = "The gateway's configuration would let this answer pass unchecked, so the request was not sent on.",
+    ["upstream.timeout"] = "The model server did not answer in time. Please try again.",
     ["upstream.unavailable"] = "The model server cannot be reached at the moment. Please try again.",
 }
 

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from . import chat, completions, embeddings, messages, responses, script, turn
+from . import chat, completions, counts, embeddings, messages, responses, script, turn
 from .books import Books, Entry, Outcome
 from .reply import Refusal, Reply
 from .script import Script
@@ -22,6 +22,8 @@ DIALECTS: Mapping[str, Dialect] = {
     embeddings.PATH: embeddings,
     responses.PATH: responses,
     messages.PATH: messages,
+    counts.MESSAGES.path: counts.MESSAGES,
+    counts.RESPONSES.path: counts.RESPONSES,
 }
 
 

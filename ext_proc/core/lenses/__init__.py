@@ -24,6 +24,8 @@ _READERS: dict[Endpoint, Callable[[dict[str, Any]], Call]] = {
     Endpoint.EMBEDDINGS: read_embeddings,
     Endpoint.RESPONSES: read_responses,
     Endpoint.MESSAGES: read_messages,
+    Endpoint.MESSAGES_COUNT: read_messages,
+    Endpoint.RESPONSES_COUNT: read_responses,
 }
 
 
@@ -33,7 +35,7 @@ _GOVERNED = frozenset(("model", *INSTEAD, "stream", "stream_options", *_CAPS, *_
 """Members that a decision hangs on."""
 
 
-_CHATS = (Endpoint.CHAT, Endpoint.MESSAGES)
+_CHATS = (Endpoint.CHAT, Endpoint.MESSAGES, Endpoint.MESSAGES_COUNT)
 
 
 def read_call(endpoint: Endpoint, document: dict[str, Any]) -> Call:
@@ -46,5 +48,7 @@ def read_call(endpoint: Endpoint, document: dict[str, Any]) -> Call:
         if not (name.isascii() and name.islower()) and name.casefold() in _GOVERNED:
             raise invalid(name, f"written {name.casefold()!r}")
     call = _READERS[endpoint](document)
+    if endpoint.counts:
+        call = replace(call, stream=False, output_cap=0)
     others = others_of(document)
     return replace(call, others=others) if others else call

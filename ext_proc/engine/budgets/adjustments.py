@@ -66,7 +66,7 @@ def unpacked(listed: Listed) -> Adjustment | None:
     """None, and a word in the log, for a record that is none: a newer release's, or damaged."""
     try:
         adjustment = msgspec.json.decode(listed.value, type=Adjustment)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         adjustment = None
     if adjustment is None or adjustment.id != listed.id or not 0 <= adjustment.amount <= AMOUNT_MAX:
         log.error("an adjustment of a budget in the store cannot be read; it does not count", extra={"adjustment": listed.id[:80]})

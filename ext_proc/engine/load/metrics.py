@@ -76,6 +76,10 @@ NAMES: Final[Mapping[Engine, Names]] = {
 }
 
 
+MOST_DIGITS: Final = 15
+"""Of a number in a label; those of more are no sizes of a cache, and from 309 on no numbers that floats have."""
+
+
 class MetricsError(ValueError):
     """The text is no exposition of this engine's metrics."""
 
@@ -123,7 +127,8 @@ def _values(samples: list[_Sample], source: Source) -> list[float]:
     found = [(labels, value) for name, labels, value in samples if name == source.name and source.labels.items() <= labels.items()]
     if not source.label:
         return [value for _, value in found]
-    return [float(labels[source.label]) for labels, _ in found if labels.get(source.label, "").isdecimal()]
+    said = [labels.get(source.label, "") for labels, _ in found]
+    return [float(digits) for digits in said if digits.isdecimal() and len(digits) <= MOST_DIGITS]
 
 
 def _count(values: list[float]) -> int:

@@ -127,7 +127,7 @@ class ToAnthropic:
         if event.is_done:
             return self._stop()
         document = mapping(event.json)
-        if "error" in document:
+        if document.get("error"):  # as OpenAI's SDK reads it: some servers write a null into every chunk
             self._stopped = True
             return [_named(error_to_anthropic(document, 500))]
         return list(self._chunk(document)) if "choices" in document else []

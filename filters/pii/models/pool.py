@@ -31,7 +31,7 @@ Found = Sequence[tuple[Span, ...]]
 
 
 class ModelUnusable(Exception):
-    """A model that cannot be loaded; the message says why."""
+    """A model that cannot be loaded, or has no process; the message says why."""
 
 
 class ModelPool:
@@ -144,7 +144,7 @@ class ModelPool:
         seat = self._desk.take(until, short=short)
         if seat.worker is not None:
             return seat.worker
-        worker = Worker(self._models, background=seat.background)
+        worker = self._started(seat)
         self._alive.add(worker)
         try:
             loaded = worker.loaded(monotonic() + START_S)
@@ -155,6 +155,14 @@ class ModelPool:
             raise
         self._entities = loaded.entities
         return worker
+
+    def _started(self, seat: Seat) -> Worker:
+        """Raises ModelUnusable where the system has no process to give; the next one who takes the seat tries again."""
+        try:
+            return Worker(self._models, background=seat.background)
+        except OSError as error:
+            self._desk.put(seat)
+            raise ModelUnusable(f"no process can be started: {error.strerror}") from None
 
     def _return(self, worker: Worker) -> None:
         self._desk.put(Seat(worker, worker.background))

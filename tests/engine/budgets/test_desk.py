@@ -28,6 +28,7 @@ from headrace.ext_proc.engine.budgets.limits import MINUTE_MS, limits_of
 from headrace.ext_proc.engine.following import LATE_MS, LOOK_MS
 from headrace.ext_proc.stores.memory import MemoryStore
 from tests.filters.compiled import NOON_MS, ManualClock, compiled
+from tests.stores.closing import settle
 from tests.stores.rollback import remembered
 
 POLICY = """
@@ -159,7 +160,7 @@ async def test_a_reset_gives_the_whole_limit_and_what_running_requests_leave_unu
     await office.draw("running", 900)
     await office.desk.request(raised("0", kind="reset"))
     assert await office.standing() == (900, 1900)
-    assert await office.store.settle("default", "running", {"tokens": 10}, now_ms=office.clock.now)
+    assert await settle(office.store, "default", "running", {"tokens": 10}, now_ms=office.clock.now)
     assert await office.standing() == (10, 1900)
 
 
@@ -293,7 +294,10 @@ def test_a_limit_is_the_last_that_was_set_and_all_that_was_added(limit: int, cha
     assert found == min(base + sum(amount for kind, amount in changes if kind != "set"), AMOUNT_MAX)
 
 
-@pytest.mark.parametrize("value", [b"", b"{}", b"[1]", packed(adjusted("raise", 1)), packed(adjusted("raise", -1))])
+DAMAGED = [b"", b"{}", b"[1]", b'{"id":"\xff"}', b'{"id":"other","x":' + b"[" * 5000 + b"]" * 5000 + b"}"]
+
+
+@pytest.mark.parametrize("value", [*DAMAGED, packed(adjusted("raise", 1)), packed(adjusted("raise", -1))])
 def test_a_record_that_cannot_be_read_does_not_count(value: bytes) -> None:
     assert unpacked(Listed("other", value, 1)) is None
     adjustments = Adjustments()

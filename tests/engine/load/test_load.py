@@ -45,6 +45,13 @@ def test_a_value_that_is_no_amount_is_an_error(value: str) -> None:
         snapshot(f"vllm:num_requests_running {value}\nvllm:num_requests_waiting 0\n", "vllm")
 
 
+@pytest.mark.parametrize("said", ["None", "-1", "1e3", "9" * 400, ""])
+def test_a_size_of_the_cache_that_is_none_is_not_known(said: str) -> None:
+    queue = "vllm:num_requests_running 1\nvllm:num_requests_waiting 0\n"
+    sizes = f'vllm:cache_config_info{{block_size="16",num_gpu_blocks="{said}"}} 1\n'
+    assert snapshot(queue + sizes, "vllm") == Snapshot(1, 0)
+
+
 def test_several_workers_on_one_port_are_summed_up_and_the_fullest_cache_counts() -> None:
     text = "".join(
         f'vllm:num_requests_running{{engine="{n}"}} 1\nvllm:num_requests_waiting{{engine="{n}"}} {n}\n'

@@ -560,6 +560,12 @@ def test_an_error_within_a_stream_is_one_for_the_caller() -> None:
     assert (final.name, final.json["error"]["message"]) == ("error", "busy")
 
 
+def test_a_chunk_that_says_it_has_no_error_is_no_error() -> None:
+    chunks = [{"choices": [{"index": 0, "delta": {"content": text}}], "error": None} for text in ("a", "b")]
+    names = [event.name for event in SseParser().feed(through(TO_OPENAI.stream({}, 5), wire(chunks, named=False)))]
+    assert names == ["message_start", "content_block_start", "content_block_delta", "content_block_delta"]
+
+
 def test_who_is_translated() -> None:
     assert translator_for(Endpoint.CHAT, Dialect.ANTHROPIC) is TO_ANTHROPIC
     assert translator_for(Endpoint.MESSAGES, Dialect.OPENAI) is TO_OPENAI

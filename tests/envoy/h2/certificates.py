@@ -29,9 +29,10 @@ class Authority:
         self.path = self._write("authority.pem", certificate.public_bytes(PEM))
 
     def issue(self, name: str) -> tuple[str, str]:
-        """The paths of a new certificate for localhost, and of its key."""
+        """The paths of a new certificate for localhost and its addresses, and of its key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        loopback = [x509.IPAddress(ipaddress.ip_address(one)) for one in ("127.0.0.1", "::1")]
+        names = x509.SubjectAlternativeName([x509.DNSName("localhost"), *loopback])
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = _builder(_named(name), self._name, key.public_key()).add_extension(names, critical=False)
         certificate = builder.add_extension(issuer, critical=False).sign(self._key, hashes.SHA256())

@@ -14,6 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from headrace.ext_proc.envoy.h2 import frames
 from headrace.ext_proc.envoy.h2.messages import framed
 from headrace.ext_proc.envoy.h2.server import H2Server
 from headrace.ext_proc.envoy.transport import Call, ListenError, Methods, Tls, Transport, listen
@@ -178,6 +179,39 @@ async def test_clients_certificates_are_those_of_the_authority_that_is_there_now
     async with grpc.aio.secure_channel(f"127.0.0.1:{server.port}", credentials, [("grpc.use_local_subchannel_pool", 1)]) as channel:
         assert await greet(channel) == b"hello"
     await stopped(server)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_session_is_no_way_past_an_authority_that_was_taken_out(
+    authority: Authority, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    clients = tmp_path / "clients.pem"
+    clients.write_bytes(_read(authority.path))
+    context = ssl.create_default_context(cafile=authority.path)
+    context.load_cert_chain(*authority.issue("client"))
+    context.set_alpn_protocols(["h2"])
+    context.maximum_version = version
+    async with served(tls=Tls(*authority.issue("server"), str(clients))) as run:
+        assert run.server.certificate is not None
+        resumed, session = await asyncio.to_thread(_greeted, run.server.port, context, None)
+        assert not resumed
+        assert (await asyncio.to_thread(_greeted, run.server.port, context, session))[0]
+        clients.write_bytes(_read(Authority(tmp_path).path))  # another one
+        run.server.certificate.look()
+        with pytest.raises(OSError):
+            await asyncio.to_thread(_greeted, run.server.port, context, session)
+
+
+def _greeted(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None) -> tuple[bool, ssl.SSLSession | None]:
+    """Whether the server's first frame came in a session that was resumed, and the session. Raises OSError when none came."""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=WAIT) as plain,
+        context.wrap_socket(plain, server_hostname="localhost", session=session) as line,
+    ):
+        line.sendall(frames.PREFACE + frames.settings({}))
+        if not line.recv(9):
+            raise ConnectionResetError("the server closed the connection")
+        return bool(line.session_reused), line.session
 
 
 @pytest.mark.parametrize("transport", Transport)

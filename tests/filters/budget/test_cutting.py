@@ -87,6 +87,14 @@ async def test_a_stream_within_its_cap_is_not_cut_by_a_budget_that_holds_no_more
     assert text.count("water") == 30 and not cut
 
 
+async def test_a_stream_holds_no_more_than_its_cap(rig: Rig) -> None:
+    rig.settings = CUT
+    exchange = await begun(rig, STREAMED | {"max_tokens": 40})
+    for _ in range(2):
+        await streamed(rig, exchange, 20)
+        assert await rig.used(COUNTER) == PROMPT + 40
+
+
 async def test_an_answer_that_is_no_stream_is_reserved_whole(rig: Rig) -> None:
     rig.settings = CUT
     _, answer = await rig.ask(STREAMED | {"stream": False})

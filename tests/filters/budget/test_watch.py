@@ -28,11 +28,12 @@ class Store:
         return answer
 
 
-def watch(store: Store, *, held: int = 32, step: int = 32, fails_open: bool = False) -> Watch:
+def watch(store: Store, *, held: int = 32, step: int = 32, most: int | None = None, fails_open: bool = False) -> Watch:
     """A word is a token."""
     return Watch(
         held=held,
         step=step,
+        most=most,
         count=lambda words: len(words.split()),
         extend=store.extend,
         ended=lambda refused: ENDED if refused else Reply(429, "budget.lapsed", "over"),
@@ -58,6 +59,18 @@ async def test_more_is_asked_for_half_a_step_ahead() -> None:
     store = Store()
     assert await stream(watch(store), *[says(1)] * 100) is None
     assert store.asked == [64, 96, 128]
+
+
+async def test_no_more_is_asked_for_than_the_request_allows() -> None:
+    store = Store()
+    assert await stream(watch(store, most=80), *[says(1)] * 80) is None
+    assert store.asked == [64, 80]
+
+
+async def test_an_answer_that_is_longer_than_allowed_is_held_all_the_same() -> None:
+    store = Store()
+    assert await stream(watch(store, held=20, most=20), *[says(1)] * 22) is None
+    assert store.asked == [53]
 
 
 async def test_an_event_larger_than_a_step_is_asked_for_as_it_is() -> None:

@@ -197,7 +197,10 @@ async def test_a_clock_that_is_put_back_makes_nothing_fresher(site: Site) -> Non
     assert await reason(site.policy, bearer(SECRET)) == "auth.invalid"
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"no json", b"\xff", record(id="key_9").model_dump_json().encode()])
+DAMAGED = [b"", b"{}", b"no json", b"\xff", b'{"digest":"\xff"}', b'{"x":' + b"[" * 5000 + b"]" * 5000 + b"}"]
+
+
+@pytest.mark.parametrize("content", [*DAMAGED, record(id="key_9").model_dump_json().encode()])
 async def test_a_record_that_is_not_the_key_s_admits_nobody(site: Site, content: bytes) -> None:
     await put(site, record())
     await site.asked_by()

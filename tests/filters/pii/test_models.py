@@ -1,10 +1,12 @@
 """Models in worker processes: what they find, and what happens when they fail."""
 
+import errno
 import fcntl
 import io
 import os
 import resource
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -146,6 +148,23 @@ def test_a_process_that_does_not_answer_in_time_is_replaced() -> None:
         assert worker not in made._alive
     finally:
         made.close()
+
+
+@needs_rampart
+def test_a_process_that_cannot_be_started_leaves_its_place_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = ModelPool([model_of("rampart")], seconds=30.0)
+    try:
+        with monkeypatch.context() as full:
+            full.setattr(subprocess, "Popen", _no_more_processes)
+            with pytest.raises(ModelUnusable, match="no process can be started: Resource temporarily unavailable"):
+                made.find([NAME])
+        assert made.find([NAME])[0]
+    finally:
+        made.close()
+
+
+def _no_more_processes(*_: object, **__: object) -> None:
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 def test_answers_are_seen_on_descriptors_of_any_number() -> None:

@@ -4,6 +4,7 @@
 -- access        the route the service chose becomes an upstream, or an instance of ai-proxy-multi
 -- before_proxy  a plain route whose answer the service wants: called here. Behind ai-proxy: the stream's end
 -- lua_body_filter   behind ai-proxy, each piece of the answer
+-- exit          from APISIX 3.17: what ends the request before its answer has come by here
 -- header_filter     x-headrace-* and x-ratelimit-* of the answer
 -- log           request-only: the usage that ai-proxy has read is told to the service, which settles by it
 
@@ -80,6 +81,7 @@ function _M.rewrite(conf, ctx)
     if err then
         return refuse(ctx, 413, "body.too_large")
     end
+    requests.has_come(ctx)
     local headers, vouched, prepared = requests.headers(ctx), requests.vouched(ctx), config.prepared(conf)
     local able = guards.behind_ai_proxy(ctx) and prepared.calls_only or prepared.capabilities
     local asked, answers_or_why = exchange.begin(prepared, config.turn(), able, headers, body or "", vouched)
@@ -87,6 +89,9 @@ function _M.rewrite(conf, ctx)
         return unchecked(conf, ctx, answers_or_why)
     end
     ctx.headrace = asked
+    if asked:stays() and core.response.exit_insert_callback then
+        core.response.exit_insert_callback(answers.exit, { conf = conf, ctx = ctx })
+    end
     return requests.apply(ctx, answers_or_why)
 end
 

@@ -39,7 +39,20 @@ function _M.response.set_header(...)
         ngx.header[name] = value
     end
 end
+
+-- From 3.17. In registration order; each gives the next one's status, body and headers.
+local minor = tonumber(require("apisix.core.version").VERSION:match("^3%.(%d+)"))
+if not minor or minor >= 17 then
+    function _M.response.exit_insert_callback(callback, told)
+        ngx.ctx.exits = ngx.ctx.exits or {}
+        table.insert(ngx.ctx.exits, { callback, told })
+    end
+end
+
 function _M.response.exit(code, body)
+    for _, one in ipairs(ngx.ctx.exits or {}) do
+        code, body = one[1](code, body, {}, one[2])
+    end
     ngx.status = code
     if body then ngx.print(type(body) == "table" and cjson.encode(body) or body) end
     return ngx.exit(code)

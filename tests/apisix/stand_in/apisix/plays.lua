@@ -16,6 +16,8 @@ local function context(conf)
     local ctx = { upstream_scheme = "http", plugins = { plugin, conf } }
     for name, value in pairs(stands or {}) do ctx[name] = value end
     ctx.var = core.ctx.vars(ctx)
+    ctx.var.real_request_uri = ngx.var.request_uri
+    ctx.var.request_uri = ngx.var.uri .. ngx.var.is_args .. (ngx.var.args or "")
     ngx.ctx.api_ctx, ngx.ctx.conf = ctx, conf
     return ctx
 end
@@ -44,6 +46,7 @@ function _M.plain(conf, servers)
     exit_with(plugin.rewrite(conf, ctx))
     exit_with(plugin.access(conf, ctx))
     ctx.picked_server = servers[ctx.upstream_id or "standard"]
+    if not ctx.picked_server then return core.response.exit(502) end
     ngx.var.backend = ctx.picked_server.host .. ":" .. ctx.picked_server.port
     ngx.var.upstream_uri = rawget(ctx.var, "upstream_uri") or ""
     exit_with(plugin.before_proxy(conf, ctx))
@@ -69,12 +72,18 @@ function _M.behind_ai_proxy(conf, servers)
     exit_with(plugin.access(conf, ctx))
     local client = http.new()
     local server = ctx.picked_ai_instance.server
-    assert(client:connect({ host = server.host, port = server.port }))
+    ctx.llm_request_start_time = ngx.now()
+    if not client:connect({ host = server.host, port = server.port }) then return core.response.exit(500) end
     local headers = ngx.req.get_headers(0)
-    headers.connection = nil
-    local response = assert(client:request({
+    headers.connection, headers["content-length"] = nil, nil
+    local response = client:request({
         method = ngx.req.get_method(), path = ngx.var.request_uri, headers = headers, body = core.request.get_body() or "",
-    }))
+    })
+    if not response then return core.response.exit(500) end
+    if response.status == 429 or response.status >= 500 then  -- neither hook nor phase of another plugin comes after that
+        ngx.header["content-type"] = response.headers["content-type"]
+        return core.response.exit(response.status, response.body_reader(65536))
+    end
     ngx.status = response.status
     for name, value in pairs(response.headers) do
         if name:lower() ~= "transfer-encoding" and name:lower() ~= "content-length" then ngx.header[name] = value end

@@ -6,8 +6,9 @@ Client.__index = Client
 
 function _M.new() return setmetatable({ sock = ngx.socket.tcp() }, Client) end
 
+function Client:set_timeouts(connect, send, read) self.sock:settimeouts(connect, send, read) end
+
 function Client:connect(options)
-    self.sock:settimeouts(1000, 60000, 60000)
     return self.sock:connect(options.host, options.port)
 end
 
@@ -28,7 +29,12 @@ local function read_head(sock)
         if not line then return nil, err end
         if line == "" then return response end
         local name, value = line:match("^([^:]+):%s*(.*)$")
-        response.headers[name] = value
+        local before = response.headers[name]
+        if type(before) == "table" then
+            before[#before + 1] = value
+        else
+            response.headers[name] = before and { before, value } or value
+        end
     end
 end
 
@@ -60,34 +66,45 @@ local function counted(sock, length)
     end
 end
 
+-- Waits for as many bytes as it was asked for, or the end.
 local function to_the_end(sock)
     return function(most)
-        local part, err, rest = sock:receiveany(most)
-        if part then return part end
-        if err == "closed" then return rest ~= "" and rest or nil end
-        return nil, err
+        local part, err, rest = sock:receive(most)
+        if err == "closed" then return rest, err end
+        return part, err
     end
 end
 
+local function nothing() return nil end
+
 function Client:request(request)
     local out = { request.method, " ", request.path, " HTTP/1.1\r\n" }
-    request.headers["content-length"] = #request.body
+    if not request.headers["transfer-encoding"] then request.headers["content-length"] = #request.body end
     for name, value in pairs(request.headers) do
         for _, single in ipairs(type(value) == "table" and value or { value }) do
             out[#out + 1] = name .. ": " .. tostring(single) .. "\r\n"
         end
     end
-    out[#out + 1] = "\r\n" .. request.body
+    out[#out + 1] = "\r\n"
     local sent, err = self.sock:send(out)
     if not sent then return nil, err end
     local response
+    if request.headers.expect == "100-continue" then
+        response, err = read_head(self.sock)
+        if not response or response.status ~= 100 then return response, err end
+    end
+    sent, err = self.sock:send(request.body)
+    if not sent then return nil, err end
     response, err = read_head(self.sock)
     if not response then return nil, err end
     local headers = {}
     for name, value in pairs(response.headers) do headers[name:lower()] = value end
-    local framed = headers["transfer-encoding"] or headers["content-length"]
-    self.ends = (headers.connection or ""):lower() == "close" or not framed
-    if (headers["transfer-encoding"] or ""):find("chunked") then
+    setmetatable(response.headers, { __index = function(_, name) return headers[name:lower()] end })
+    response.has_body = request.method ~= "HEAD" and response.status ~= 204 and response.status ~= 304
+    self.ends = (headers.connection or ""):lower() == "close"
+    if not response.has_body then
+        response.body_reader = nothing
+    elseif (headers["transfer-encoding"] or ""):find("chunked") then
         response.body_reader = chunked(self.sock)
     elseif headers["content-length"] then
         response.body_reader = counted(self.sock, tonumber(headers["content-length"]))
