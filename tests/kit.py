@@ -123,6 +123,9 @@ class ChainPolicy:
     revision: str = "r1"
     private_headers: Sequence[str] = ()
 
+    def passes(self, method: str, path: str) -> bool:
+        return not self.refuse_other_paths
+
 
 def policy_of(*filters: ScriptedFilter | Link, refuse_other_paths: bool = False) -> ChainPolicy:
     """A chain of these; a bare filter fails closed and is called f0, f1 and so on by its place."""

@@ -94,7 +94,7 @@ def told(document: Mapping[str, Any]) -> Sequence[str]:
         refused = document["refused"]
         return [*lines, f"{'refused':<10} {refused['status']} {refused['code']}: {refused['body']['error']['message']}"]
     if not document.get("endpoint"):
-        return [*lines, f"{'sent':<10} as it is: no filter knows the API of this path (other_paths: pass)"]
+        return [*lines, f"{'sent':<10} as it is: no filter knows the API of this path (other_paths lets it pass)"]
     changed = "" if document["sent"]["body"] == "unchanged" else ", its body rewritten"
     return [*lines, f"{'sent':<10} to {document['routing']['chosen'] or 'the upstream of its route'}{changed}"]
 

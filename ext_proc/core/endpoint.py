@@ -139,13 +139,20 @@ def _resolved(path: str, *, blank: bool = True, empty: bool = False) -> str:
 _remembered = lru_cache(1024)(_normalise)
 
 
+def plain_of(path: str) -> str | None:
+    """The path's normal form, where every server reads it so; None where some may read another path in it."""
+    unescaped = _unescaped(path.split("?", 1)[0])
+    return None if ".." in unescaped or _READ_DIFFERENTLY & set(unescaped) else normalise(path)
+
+
+_READ_DIFFERENTLY = frozenset("%\\;?#\ufffd")
 _DEPLOYMENT = re.compile(
     r"((?:(?:/[\w.~-]+)*/openai)?/deployments/)([\w.~:@+,%-]+)"
     r"(/(?:chat/completions|completions|embeddings|responses(?:/compact|/input_tokens)?)/?)",
     re.ASCII | re.IGNORECASE,
 )
 _PLAIN = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~:@+,%-]+)+/?", re.ASCII)
-_UNCLEAR = frozenset("%/\\;?#\ufffd")
+_UNCLEAR = _READ_DIFFERENTLY | {"/"}
 
 
 def deployment_of(path: str) -> str | None:

@@ -7,6 +7,7 @@ from headrace.ext_proc.core.effects import Cause
 from headrace.ext_proc.core.endpoint import deployment_of, endpoint_of, with_deployment
 from headrace.ext_proc.core.errors import BodyError, ProtocolError
 from headrace.ext_proc.core.events import Answer, Proceed, Refuse, RequestBody, RequestHeaders, ResponseHeaders
+from headrace.ext_proc.core.headers import Headers
 from headrace.ext_proc.core.json_body import parse, render
 from headrace.ext_proc.core.needs import RESPONSE, Capability, Needs
 from headrace.ext_proc.core.request import Request
@@ -37,7 +38,7 @@ class RequestHalf(Course):
             return self._refuse(reply)
         self._pending.strip_ours(headers)
         if endpoint is None or (endpoint.counts and Capability.CALLS_ONLY in self._capabilities):
-            return self._other_path()
+            return self._other_path(headers)
         self._pending.remove("accept-encoding")  # an answer that is compressed is one that nobody can read usage from
         if (reply := (yield from self._enter(request))) is not None:
             return self._refuse(reply)
@@ -50,10 +51,10 @@ class RequestHalf(Course):
             return (yield from self._on_request_body(RequestBody(b"")))
         return Proceed(self._pending.take())
 
-    def _other_path(self) -> Answer:
-        if self._policy.refuse_other_paths or Capability.CALLS_ONLY in self._capabilities:
+    def _other_path(self, headers: Headers) -> Answer:
+        if Capability.CALLS_ONLY in self._capabilities or not self._policy.passes(headers.get(":method"), headers.get(":path")):
             return self._refuse(_OTHER_PATH)
-        self._pending.remove(*(name for name in self._policy.private_headers if name in self._request.headers))
+        self._pending.remove(*(name for name in self._policy.private_headers if name in headers))
         return self._hand_over(settle=None)
 
     def _enter(self, request: Request) -> Generator[Ask, Resolution, Reply | None]:

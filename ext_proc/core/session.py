@@ -116,8 +116,9 @@ class Policy(Protocol):
     @property
     def chain(self) -> Sequence[Choice]: ...
 
-    @property
-    def refuse_other_paths(self) -> bool: ...
+    def passes(self, method: str, path: str) -> bool:
+        """Whether a request that is no LLM call goes on."""
+        ...
 
     @property
     def private_headers(self) -> Sequence[str]:

@@ -14,7 +14,7 @@ POLICIES = Path(__file__).parents[2] / "policies"
 def test_a_good_policy_is_summed_up_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text("""
 version: 1
-other_paths: refuse
+other_paths: [GET /v1/models]
 models: [{name: a, price: {input: 1, output: 2}}]
 identity: [{headers: {user: x-user}}]
 budgets:
@@ -27,7 +27,7 @@ overrides: [{when: {user: a}, set: {budget: {mode: "off"}}}]
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
         "p.yaml: 1 model (a); filters identity, budget (shadow); budgets b (1,000 requests per user and any 3,600 s), "
-        "c (2.5 USD per user and day); 1 override; other paths are refused\n"
+        "c (2.5 USD per user and day); 1 override; other paths are refused but for GET /v1/models\n"
     )
 
 

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.ext_proc.core.endpoint import MAX_UNCLEAR, Dialect, Endpoint, deployment_of, endpoint_of, normalise, with_deployment
+from headrace.ext_proc.core.endpoint import (
+    MAX_UNCLEAR,
+    Dialect,
+    Endpoint,
+    deployment_of,
+    endpoint_of,
+    normalise,
+    plain_of,
+    with_deployment,
+)
 
 PATHS = {
     "/v1/chat/completions": Endpoint.CHAT,
@@ -120,6 +129,41 @@ def test_any_other_method_calls_what_its_path_names(method: str) -> None:
 def test_dialects() -> None:
     anthropic = [endpoint for endpoint in Endpoint if endpoint.dialect is Dialect.ANTHROPIC]
     assert anthropic == [Endpoint.MESSAGES, Endpoint.MESSAGES_COUNT]
+
+
+@pytest.mark.parametrize(
+    ("path", "plain"),
+    [
+        ("/v1/Models/", "/v1/models"),
+        ("//v1/./models?after=x/../y", "/v1/models"),
+        ("/v1/models/meta-llama%2FLlama-3", "/v1/models/meta-llama/llama-3"),
+        ("/v1/models/meta-llama%252FLlama-3", "/v1/models/meta-llama/llama-3"),
+        ("", "/"),
+    ],
+)
+def test_a_path_that_every_server_reads_alike_has_a_normal_form(path: str, plain: str) -> None:
+    assert plain_of(path) == plain
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/models/../batches",
+        "/v1/models/%2e%2e/batches",
+        "/v1/models/%25252e%25252e/batches",
+        "/v1/models/..;/batches",
+        "/v1/models;/batches",
+        "/v1/models\\batches",
+        "/v1/models%3F/batches",
+        "/v1/models#/batches",
+        "/v1/models%23/batches",
+        "/v1/models/%ff",
+        "/v1/models/%2525252fbatches",
+        "/v1/models/%zz",
+    ],
+)
+def test_a_path_that_servers_may_read_differently_has_none(path: str) -> None:
+    assert plain_of(path) is None
 
 
 def test_dot_segments_do_not_climb_above_the_root() -> None:

@@ -16,6 +16,7 @@ from headrace.ext_proc.engine.policy.files import check_files
 from headrace.ext_proc.engine.policy.gateways import Gateway, beyond
 from headrace.ext_proc.engine.policy.lines import MAX_BYTES, Located, parse, read_bytes
 from headrace.ext_proc.engine.policy.models import Override, PolicyDocument
+from headrace.ext_proc.engine.policy.paths import OtherPaths
 from headrace.ext_proc.engine.policy.problems import PolicyErrors, Problem, Where, spelled
 from headrace.ext_proc.engine.policy.remarks import REMARKS
 from headrace.ext_proc.engine.policy.rules import RULES
@@ -62,9 +63,10 @@ class Policy:
     needs_store: bool = False
     """Whether it refuses LLM calls while the store is away: a filter in force has `needs_store`. Overrides are not looked at."""
 
-    @property
-    def refuse_other_paths(self) -> bool:
-        return self.document.other_paths == "refuse"
+    other_paths: OtherPaths = field(default_factory=lambda: OtherPaths("pass"))
+
+    def passes(self, method: str, path: str) -> bool:
+        return self.other_paths.passes(method, path)
 
 
 def compile_policy(path: Path, registry: Registry, ports: Ports, gateway: Gateway = Gateway.ENVOY) -> Policy:
@@ -136,7 +138,8 @@ class _Compiler:
         private = tuple(sorted(self.private))
         revision, files, built = self._revision(content), frozenset(self.files), tuple(self.built)
         parts = private, built, destinations, webhook, candidate, self._remarks(document, candidate), audit, self.needs_store
-        return Policy(self.path, revision, document, catalogue, chain, files, *parts)
+        paths = OtherPaths(document.other_paths)
+        return Policy(self.path, revision, document, catalogue, chain, files, *parts, paths)
 
     def _remarks(self, document: PolicyDocument, candidate: Policy | None) -> Sequence[Problem]:
         own = (self._told(where, message) for rule in REMARKS for where, message in rule(document))

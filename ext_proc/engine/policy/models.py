@@ -24,6 +24,7 @@ from headrace.ext_proc.engine.policy.values import (
     Identifier,
     IpPort,
     Name,
+    PathGlob,
     PrincipalField,
     TimeZone,
     Tokens,
@@ -242,6 +243,11 @@ Globs = Annotated[
     Annotated[Name, Tag("word")] | Annotated[tuple[Name, ...], Field(min_length=1), Tag("list")],
     word_or_list(),
 ]
+PathGlobs = Annotated[tuple[PathGlob, ...], Field(min_length=1, examples=[["GET /v1/models", "GET /v1/models/*"]])]
+OtherPaths = Annotated[
+    Annotated[Literal["pass", "refuse"], Tag("word")] | Annotated[PathGlobs, Tag("list")],
+    word_or_list(),
+]
 Settings = dict[str, JsonValue]
 
 
@@ -287,6 +293,7 @@ class PolicyDocument(Part):
     audit: Audit | None = Field(
         None, description="Every decision and every settlement, chained and signed, on disk. Absent: nowhere."
     )
-    other_paths: Literal["pass", "refuse"] = Field(
-        "pass", description="What happens to requests that are no LLM calls Headrace knows."
+    other_paths: OtherPaths = Field(
+        "pass",
+        description="Requests that are no LLM calls Headrace knows: pass, refuse, or those that pass, such as [GET /v1/models].",
     )

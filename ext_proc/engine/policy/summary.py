@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from headrace.ext_proc.engine.policy.auditing import Audit
 from headrace.ext_proc.engine.policy.budgets import Budget, Sliding, UsdLimit
 from headrace.ext_proc.engine.policy.compile import Policy
+from headrace.ext_proc.engine.policy.paths import OtherPaths
 
 _MOST_NAMES = 5
 
@@ -20,7 +21,7 @@ def summary(policy: Policy) -> str:
         f"budgets {', '.join(budgets)}" if budgets else "",
         _count(document.overrides, "override") if document.overrides else "",
         _audit(document.audit),
-        "other paths are refused" if policy.refuse_other_paths else "",
+        _other_paths(policy.other_paths),
     ]
     return "; ".join(part for part in parts if part)
 
@@ -33,6 +34,12 @@ def filters(policy: Policy) -> Iterable[str]:
             mode = settings.get("mode", "enforce")
             said = ", ".join(part for part in ("" if mode == "enforce" else str(mode), remarks.get(name, "")) if part)
             yield f"{name} ({said})" if said else name
+
+
+def _other_paths(paths: OtherPaths) -> str:
+    if not paths.refuse:
+        return ""
+    return "other paths are refused" + (f" but for {_some(paths.listed)}" if paths.listed else "")
 
 
 def _audit(audit: Audit | None) -> str:

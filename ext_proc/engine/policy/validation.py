@@ -71,7 +71,8 @@ def _message(model: type[BaseModel], value: Any, where: Where, error: ErrorDetai
         return f"{error['loc'][-1]!r} is missing"
     if kind == "literal_error":
         wrong = where[-1] if error["loc"][-1] == "[key]" else _at(value, where)
-        return _none_of(wrong, context["expected"], mapping_at(model.model_json_schema(), where))
+        schema = model.model_json_schema()
+        return _none_of(wrong, context["expected"], mapping_at(schema, where) or list_at(schema, where))
     wrong = _at(value, where)
     shown = _shown(wrong)
     if kind == "too_long" and isinstance(wrong, dict):
@@ -123,16 +124,16 @@ def _own(error: ErrorDetails, shown: str) -> str:
     return f"{shown}: {error['msg'][:1].lower()}{error['msg'][1:]}"
 
 
-def _none_of(wrong: Any, expected: str, mapping: str) -> str:
-    """`expected` as pydantic lists literals: 'a', 'b' or 'c'. mapping: the keys of a mapping that would be right too."""
+def _none_of(wrong: Any, expected: str, more: str) -> str:
+    """`expected` as pydantic lists literals: 'a', 'b' or 'c'. more: a mapping or a list that would be right too."""
     right = [_LITERALS.get(word, word.strip("'")) for word in expected.replace(" or ", ", ").split(", ")]
-    choices = [*right, f"or {mapping}"] if mapping else right
+    choices = [*right, f"or {more}"] if more else right
     message = f"{_shown(wrong)} is {'none of' if len(choices) > 1 else 'not'} {', '.join(choices)}"
     if not isinstance(wrong, str):
         return message
     if wrong in right:
         return f"{message}; write it without quotes"
-    if "sliding" in mapping and (length := seconds(wrong)):
+    if "sliding" in more and (length := seconds(wrong)):
         return f"{message}; did you mean {{sliding: {length}}}?"
     close = suggestion(wrong, right)
     return f"{message}; {close}" if close.startswith("did you mean") else message
@@ -201,6 +202,12 @@ def mapping_at(schema: Mapping[str, Any], where: Where) -> str:
     """The keys that a mapping at `where` must have, as {input: …, output: …}; empty when there may be no mapping."""
     required = [name for node in _nodes_at(schema, where) for name in node.get("required", ())]
     return f"{{{', '.join(f'{name}: …' for name in required)}}}" if required else ""
+
+
+def list_at(schema: Mapping[str, Any], where: Where) -> str:
+    """What a list at `where` may hold, as [GET /v1/models, …]; empty when no list has an example there."""
+    lists = [node["examples"][0] for node in _nodes_at(schema, where) if node.get("type") == "array" and "examples" in node]
+    return f"[{lists[0][0]}, …]" if lists else ""
 
 
 def _nodes_at(schema: Mapping[str, Any], where: Where) -> list[Mapping[str, Any]]:

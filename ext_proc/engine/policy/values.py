@@ -142,6 +142,14 @@ ClaimPath = Annotated[
     str, Field(max_length=MAX_NAME), Matching(r"[^.\s]+(\.[^.\s]+)*", "a path of members and list positions, such as groups.0")
 ]
 HeaderName = Annotated[str, Matching(r"[a-z0-9!#$%&'*+.^_`|~-]{1,100}", "the name of a header in lower case")]
+PathGlob = Annotated[
+    str,
+    Field(max_length=1024),
+    Matching(
+        r"[A-Z]{1,20} (/|(/(?!\.)[A-Za-z0-9._~:@!$&'()*+,=\[\]-]+)+)",
+        "a method and a path, such as GET /v1/models or GET /v1/models/*",
+    ),
+]
 HttpUrl = Annotated[
     str,
     Field(max_length=2048),

@@ -56,8 +56,10 @@ def test_a_filter_that_is_off_has_no_link(bench: Workbench) -> None:
 
 
 def test_other_paths_pass_unless_the_policy_refuses_them(bench: Workbench) -> None:
-    assert not bench.compile("version: 1\n").refuse_other_paths
-    assert bench.compile("version: 1\nother_paths: refuse\n").refuse_other_paths
+    assert bench.compile("version: 1\n").passes("GET", "/v1/models")
+    assert not bench.compile("version: 1\nother_paths: refuse\n").passes("GET", "/v1/models")
+    listed = bench.compile("version: 1\nother_paths: [GET /v1/models]\n")
+    assert listed.passes("GET", "/v1/models") and not listed.passes("GET", "/v1/files")
 
 
 class TestOverrides:

@@ -307,6 +307,23 @@ def test_a_model_that_may_be_found_is_none(bench: Workbench, names: list[str]) -
     assert len(bench.compile(f"version: 1\nmodels:\n{models}\n").catalogue) == 2
 
 
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ("reject", ": 'reject' is none of pass, refuse, or [GET /v1/models, …]"),
+        ("GET /v1/models", ": 'GET /v1/models' is none of pass, refuse, or [GET /v1/models, …]"),
+        ("refused", ": 'refused' is none of pass, refuse, or [GET /v1/models, …]; did you mean 'refuse'?"),
+        ("[/v1/models]", "[0]: '/v1/models' is not a method and a path, such as GET /v1/models or GET /v1/models/*"),
+        ("[GET /v1/../x]", "[0]: 'GET /v1/../x' is not a method and a path, such as GET /v1/models or GET /v1/models/*"),
+        ("[GET /v1/x?y]", "[0]: 'GET /v1/x?y' is not a method and a path, such as GET /v1/models or GET /v1/models/*"),
+        ("[]", ": must not be empty"),
+        ("{}", ": must be a string or a list of strings"),
+    ],
+)
+def test_other_paths_are_a_word_or_those_that_pass(bench: Workbench, given: str, problem: str) -> None:
+    assert bench.problems(f"version: 1\nother_paths: {given}\n") == [f"policy.yaml:2: other_paths{problem}"]
+
+
 def test_a_long_wrong_value_is_not_repeated_in_full(bench: Workbench) -> None:
     (problem,) = bench.problems(f"version: 1\nother_paths: {'x' * 100_000}\n")
     assert len(problem) < 200
