@@ -76,7 +76,9 @@ class UsageSession(Session):
 
     async def on_request(self, request: Request) -> Verdict:
         call = request.call
-        if call.stream and self._watches(asked=bool(call.include_usage)):
+        if call.beside:  # the gateway reads sums alone
+            self.needs |= Needs.RESPONSE_BODY | Needs.RESPONSE_STREAM
+        elif call.stream and self._watches(asked=bool(call.include_usage)):
             self.needs |= Needs.RESPONSE_STREAM
         self._hide = call.stream and not call.include_usage
         members = _stream_options(request, self._settings)

@@ -1,6 +1,7 @@
 """What a call used, read from the provider's own `usage`, whole or event by event."""
 
 from collections.abc import Mapping
+from functools import reduce
 from typing import Any
 
 from msgspec import Struct
@@ -93,6 +94,20 @@ def usage_of(members: Any, service_tier: Any = None) -> Usage | None:
     )
 
 
+_BESIDE = ("compaction", "advisor_message")
+
+
+def beside_in(document: Any) -> Usage | None:
+    """What Anthropic charges and leaves out of the sums of `usage`, in a whole answer or an event; None for nothing.
+
+    `usage.iterations` has each step of a call. In no sum are those that summarise the conversation and those of an adviser.
+    """
+    steps = _mapping(_mapping(document).get("usage")).get("iterations")
+    apart = [step for step in steps if _mapping(step).get("type") in _BESIDE] if isinstance(steps, list) else []
+    found = [usage for step in apart if (usage := usage_of(step)) is not None]
+    return reduce(_sum, found) if found else None
+
+
 def answer_tokens(usage: Any) -> int | None:
     """Of a provider's `usage` member; None where it has no such count. Without one, no usage counts as reported but embeddings'."""
     return counted(_mapping(usage), *_ANSWER)
@@ -150,6 +165,7 @@ class UsageMeter:
 
     def __init__(self) -> None:
         self._told: Usage | None = None
+        self._beside: Usage | None = None
         self._is_sum = False
         self._words: list[str] = []
         self._size = 0
@@ -157,7 +173,9 @@ class UsageMeter:
     @property
     def usage(self) -> Usage | None:
         """Of the whole call; None until the answer's part was told, too."""
-        return self._told if self._is_sum else None
+        if self._told is None or not self._is_sum:
+            return None
+        return self._told if self._beside is None else _sum(self._told, self._beside)
 
     @property
     def input_tokens(self) -> int:
@@ -171,6 +189,7 @@ class UsageMeter:
     def whole(self, document: Any, *, has_answer: bool = True) -> None:
         """has_answer: what was asked for has tokens of its own; embeddings have not."""
         self._told = usage_in(document)
+        self._beside = beside_in(document)
         self._is_sum = not has_answer or tells_answer(document)
 
     def event(self, event: SseEvent) -> None:
@@ -179,11 +198,24 @@ class UsageMeter:
             return
         if (found := usage_in(document)) is not None:
             self._told = found if self._told is None else _later(self._told, found)
+            self._beside = beside_in(document) or self._beside
             self._is_sum = self._is_sum or tells_answer(document)
         words = text_of(document)
         self._size += len(words)
         if words and self._size <= self.MAX_TEXT:
             self._words.append(words)
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    return Usage(
+        one.input_tokens + other.input_tokens,
+        one.output_tokens + other.output_tokens,
+        one.cached_tokens + other.cached_tokens,
+        one.reasoning_tokens + other.reasoning_tokens,
+        one.cache_write_tokens + other.cache_write_tokens,
+        one.cache_write_1h_tokens + other.cache_write_1h_tokens,
+        one.service_tier,
+    )
 
 
 def _later(old: Usage, new: Usage) -> Usage:

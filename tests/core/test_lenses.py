@@ -397,6 +397,26 @@ def test_models_beside_the_one_asked_for() -> None:
     assert read(Endpoint.MESSAGES, messages=turns).others == (("messages", "d"),)
 
 
+COMPACTS = {"edits": [{"type": "clear_thinking_20251015"}, {"type": "compact_20260112"}]}
+
+
+@pytest.mark.parametrize(
+    ("members", "beside"),
+    [
+        ({"context_management": COMPACTS}, True),
+        ({"context_management": COMPACTS, "fallbacks": ["a"]}, True),
+        ({"tools": [{"type": "advisor_20260301", "model": "d"}]}, True),
+        ({"fallbacks": ["a"]}, False),
+        ({"context_management": {"edits": [{"type": "clear_thinking_20251015"}, "compact", {}]}}, False),
+        ({"context_management": {"edits": "compact"}}, False),
+        ({"context_management": "compact"}, False),
+        ({}, False),
+    ],
+)
+def test_tokens_may_be_used_beside_the_sums_where_it_is_summarised_or_advised(members: dict[str, Any], beside: bool) -> None:
+    assert read(Endpoint.MESSAGES, **members).beside is beside
+
+
 @pytest.mark.parametrize("endpoint", PLAIN)
 def test_without_any_there_are_none(endpoint: Endpoint) -> None:
     assert read(endpoint, fallbacks=[], tools=[{"type": "function", "function": {"name": "f"}}]).others == ()

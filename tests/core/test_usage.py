@@ -179,6 +179,43 @@ def test_a_later_report_never_lowers_an_earlier_one() -> None:
     assert metered(more, less).usage == Usage(5, 9, 0, 3)
 
 
+def step(kind: Any, taken: int, given: int, **more: int) -> dict[str, Any]:
+    return {"type": kind, "input_tokens": taken, "output_tokens": given, "cache_read_input_tokens": 0} | more
+
+
+SUMS = {"input_tokens": 23_000, "output_tokens": 1_000}
+STEPS = [
+    step("compaction", 180_000, 3_500),
+    step("message", 23_000, 1_000),
+    step("advisor_message", 800, 90, cache_read_input_tokens=10),
+]
+
+
+def test_what_anthropics_sums_leave_out_is_added() -> None:
+    meter = UsageMeter()
+    meter.whole({"usage": SUMS | {"iterations": STEPS}})
+    assert meter.usage == Usage(23_000 + 180_000 + 810, 1_000 + 3_500 + 90, 10)
+    meter.whole({"usage": SUMS | {"iterations": STEPS[1:2]}})
+    assert meter.usage == Usage(23_000, 1_000)
+
+
+@pytest.mark.parametrize("taken", [{}, {"input_tokens": 25}])
+def test_steps_of_a_stream_come_with_its_last_sums_each_time_all_of_them(taken: dict[str, int]) -> None:
+    first = {"type": "message_delta", "usage": taken | {"output_tokens": 7, "iterations": [STEPS[0]]}}
+    second = {"type": "message_delta", "usage": taken | {"output_tokens": 9, "iterations": STEPS}}
+    last = {"type": "message_delta", "usage": taken | {"output_tokens": 9}}
+    assert metered(START, first, second, last).usage == Usage(25 + 180_000 + 810, 9 + 3_500 + 90, 10)
+    assert metered(START, second).input_tokens == 25, "which is of the prompt"
+
+
+@pytest.mark.parametrize(
+    "steps", [None, 5, {}, [], [None, [], "compaction"], [{"type": "compaction"}], [step(["compaction"], 1, 1)]]
+)
+def test_steps_that_are_none_add_nothing(steps: Any) -> None:
+    meter = metered({"usage": SUMS | {"iterations": steps}})
+    assert meter.usage == Usage(23_000, 1_000)
+
+
 def test_events_without_json_say_nothing() -> None:
     meter = UsageMeter()
     for raw in (b"data: [DONE]\n\n", b": ping\n\n", b"data: 7\n\n", b"data: oops\n\n"):

@@ -14,7 +14,7 @@ from headrace.ext_proc.core.lenses.call import Call, Prompt, invalid
 from headrace.ext_proc.core.lenses.openai_chat import read_chat
 from headrace.ext_proc.core.lenses.openai_responses import read_responses
 from headrace.ext_proc.core.lenses.openai_texts import read_completions, read_embeddings
-from headrace.ext_proc.core.lenses.others import INSTEAD, others_of
+from headrace.ext_proc.core.lenses.others import INSTEAD, advise, others_of
 
 __all__ = ["Call", "Prompt", "read_call"]
 
@@ -51,4 +51,4 @@ def read_call(endpoint: Endpoint, document: dict[str, Any]) -> Call:
     if endpoint.counts:
         call = replace(call, stream=False, output_cap=0)
     others = others_of(document)
-    return replace(call, others=others) if others else call
+    return replace(call, others=others, beside=call.beside or advise(others)) if others else call

@@ -23,4 +23,11 @@ def read_messages(document: dict[str, Any]) -> Call:
         output_cap=cap_of(document, "max_tokens", least=0),  # 0 fills the cache alone
         choices=1,
         prompt=texts.prompt(),
+        beside=_compacts(document.get("context_management")),
     )
+
+
+def _compacts(management: Any) -> bool:
+    """Whether the conversation may be summarised first, by this model (https://docs.anthropic.com/en/docs/build-with-claude/compaction)."""
+    edits = management.get("edits") if isinstance(management, dict) else None
+    return isinstance(edits, list) and any(isinstance(edit, dict) and str(edit.get("type")).startswith("compact") for edit in edits)

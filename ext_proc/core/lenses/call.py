@@ -37,7 +37,7 @@ class Call(Struct, frozen=True):
 
     output_cap: tokens per choice that the request allows, None where it names no cap. choices: answers asked for.
     include_usage: what a streamed request says of its usage event; None where it says nothing; True where the API always sends it.
-    others: models beside it that the provider may ask by itself.
+    others: models beside it that the provider may ask by itself. beside: whether the sums of its usage may leave tokens out.
     """
 
     model: str
@@ -47,6 +47,7 @@ class Call(Struct, frozen=True):
     prompt: Prompt
     include_usage: bool | None = True
     others: tuple[Other, ...] = ()
+    beside: bool = False
 
 
 def invalid(param: str, expected: str) -> BodyError:

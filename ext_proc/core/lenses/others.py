@@ -1,6 +1,6 @@
 """Models that a request names beside its own, which the provider may ask by itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from headrace.ext_proc.core.lenses.call import Other, invalid
@@ -19,6 +19,11 @@ def others_of(document: dict[str, Any]) -> tuple[Other, ...]:
     if tools := _added(document.get("messages")):
         found += _advisers(tools, "messages")
     return tuple(found)
+
+
+def advise(others: Sequence[Other]) -> bool:
+    """Whether any is asked beside the model, and not instead of it."""
+    return any(other.param not in INSTEAD for other in others)
 
 
 def _instead(given: Any, name: str) -> Iterator[Other]:
