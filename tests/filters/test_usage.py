@@ -94,24 +94,17 @@ async def test_without_an_access_log_the_answer_is_read_here(tmp_path: Path) -> 
     assert decision_in(it.close())["usage"]["output_tokens"] == 2
 
 
-@pytest.mark.parametrize(
-    ("members", "read"), [({"context_management": {"edits": [{"type": "compact_20260112"}]}}, True), ({}, False)]
-)
+COMPACTS = {"context_management": {"edits": [{"type": "compact_20260112"}]}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("members", "is_read"), [(COMPACTS, True), ({}, False)])
 async def test_an_answer_whose_sums_may_leave_tokens_out_is_read_here(
-    tmp_path: Path, members: Mapping[str, Any], read: bool
+    tmp_path: Path, members: Mapping[str, Any], is_read: bool, stream: bool
 ) -> None:
-    assert await is_read(tmp_path, members) is read
-
-
-async def is_read(directory: Path, members: Mapping[str, Any]) -> bool:
-    """Whether the answer to a message is, in one piece and in events."""
-    heads = []
-    for stream in (False, True):
-        answer = await last(exchange(directory), post("/v1/messages"), body(chat(stream=stream, max_tokens=9, **members)))
-        assert isinstance(answer, Proceed)
-        heads.append(not answer.last)
-    assert heads[0] is heads[1]
-    return heads[0]
+    answer = await last(exchange(tmp_path), post("/v1/messages"), body(chat(stream=stream, max_tokens=9, **members)))
+    assert isinstance(answer, Proceed)
+    assert answer.last is not is_read
 
 
 async def test_a_usage_event_that_was_not_asked_for_is_taken_out_where_the_stream_is_read(tmp_path: Path) -> None:
