@@ -39,7 +39,7 @@ class Answers:
 
 def policy(given: Answers) -> str:
     """The policy file."""
-    parts = [_head(), _upstreams(given), _models(given), _identity(given), _budgets(given), _filters(given)]
+    parts = [_head(), _upstreams(given), _models(given), _identity(given), _budgets(given), _filters(given), _other_paths()]
     return "\n".join(part for part in parts if part)
 
 
@@ -89,6 +89,11 @@ def _filters(given: Answers) -> str:
         lines.append(f"  - pii: {_SETTINGS[given.pii]}  # {PII_WORDS[given.pii]}\n")
     lines += ["  - budget: {}\n"] if given.usd else []
     return f"filters:  # the chain, in order\n{''.join(lines)}  - routing: {{}}\n"
+
+
+def _other_paths() -> str:
+    told = "# requests that no filter reads: what is not listed is refused (batches, files, audio …)\n"
+    return f"other_paths:  {told}  - GET /v1/models\n  - GET /v1/models/*\n"
 
 
 def cases(given: Answers) -> str:
