@@ -1,6 +1,7 @@
 """Deadlines of whatever waits in a task, many of them under one timer: one of its own costs each of them ten times as much."""
 
 import asyncio
+from contextvars import Context
 from math import ceil
 from typing import Final
 
@@ -40,6 +41,8 @@ class _Ticks:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._due: dict[float, set[Deadline]] = {}
+        self._nobodys = Context()
+        """What the timers run in: whoever asks first for one has it for all who come after."""
 
     def at(self, time: float, now: float) -> set[Deadline]:
         tick = TICK_S
@@ -49,7 +52,7 @@ class _Ticks:
         together = self._due.get(end)
         if together is None:
             together = self._due[end] = set()
-            self.loop.call_at(end, self._come, end)
+            self.loop.call_at(end, self._come, end, context=self._nobodys)
         return together
 
     def _come(self, end: float) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 
 import pytest
 
-from headrace.ext_proc.engine.deadlines import MOST_TICKS, TICK_S, deadline_at
+from headrace.ext_proc.engine.deadlines import MOST_TICKS, TICK_S, Deadline, deadline_at
 
 
 def now() -> float:
@@ -35,6 +36,24 @@ async def test_those_of_one_tick_come_together_and_each_task_is_itself_again() -
     began = now()
     assert await asyncio.gather(*(waited(0.02, never) for _ in range(50))) == [True] * 50
     assert now() - began >= 0.02
+
+
+async def test_their_timer_has_nothing_of_the_task_that_asked_for_it_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    whose: ContextVar[str] = ContextVar("whose", default="nobody's")
+    seen: list[str] = []
+    come = Deadline.come
+
+    def noted(due: Deadline) -> None:
+        seen.append(whose.get())
+        come(due)
+
+    async def first() -> bool:
+        whose.set("the first one's")
+        return await waited(0.02, never)
+
+    monkeypatch.setattr(Deadline, "come", noted)
+    assert await asyncio.gather(first(), waited(0.02, never)) == [True, True]
+    assert seen == ["nobody's", "nobody's"]
 
 
 async def test_one_that_was_lifted_does_not_come() -> None:
