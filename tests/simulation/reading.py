@@ -16,9 +16,14 @@ def code_of(document: Any, *, anthropic: bool) -> str:
     return str(error["code"])
 
 
-def text_of(body: bytes, *, is_stream: bool) -> tuple[str, str]:
-    """The answer's words, and the code of the error that ended it; what cannot be read has none."""
+def text_of(body: bytes, *, is_stream: bool, defined: bool = False) -> tuple[str, str]:
+    """The answer's words, and the code of the error that ended it; what cannot be read has none.
+
+    defined: without the words of events that are none of the API's, which its SDK does not take for the answer's.
+    """
     documents = list(_events(body)) if is_stream else [_parsed(body)]
+    if defined:
+        documents = list(filter(_is_defined, documents))
     code = "".join(str(one["error"]["code"]) for one in documents if isinstance(one.get("error"), dict))
     return "".join(map(_words, documents)), code
 
@@ -41,6 +46,12 @@ def _parsed(data: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _is_defined(document: dict[str, Any]) -> bool:
+    if "delta" not in document:
+        return True
+    return (document.get("type"), document["delta"].get("type")) == ("content_block_delta", "text_delta")
 
 
 def _words(document: dict[str, Any]) -> str:

@@ -120,7 +120,8 @@ class Truth:
             self._wrong(story, f"its stream was ended with {code!r}")
         if not client.complete or code:
             return
-        if way.restores and (left := [token for token in answered.tokens if token in text]):
+        read, _ = text_of(bytes(client.body), is_stream=answered.is_stream, defined=True)
+        if way.restores and (left := [token for token in answered.tokens if token in read]):
             self._wrong(story, f"the client reads {left}, which stand for what it said")
         if not story.read_here and bytes(client.body) != b"".join(answered.chunks):
             self._wrong(story, "an answer that nobody reads was changed")
