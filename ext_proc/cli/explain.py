@@ -42,7 +42,11 @@ def principal_of(text: str) -> "Principal":
 @app.command()
 def explain(
     policy: Annotated[Path, typer.Argument(help="The policy file.")],
-    request: Annotated[Path, typer.Option("--request", help="The request's JSON body; - for standard input.", metavar="FILE")],
+    request: Annotated[
+        Path | None,
+        typer.Option("--request", help="The request's JSON body; - for standard input. POST needs one.", metavar="FILE"),
+    ] = None,
+    method: Annotated[str, typer.Option(help="The request's method, such as GET.")] = "POST",
     path: Annotated[str, typer.Option(help="The request's path, which names the API.")] = "/v1/chat/completions",
     header: Annotated[
         list[str] | None, typer.Option("--header", help="A header, such as 'x-team: research'. May repeat.", metavar="'K: V'")
@@ -60,23 +64,28 @@ def explain(
     """
     from headrace.ext_proc.engine.explaining import explained
     from headrace.ext_proc.engine.policy.offline import compiled
+    from headrace.ext_proc.engine.trial import Asked
     from headrace.ext_proc.stores.memory import MemoryStore
 
+    if request is None and method == "POST":
+        raise typer.BadParameter("a POST has a body: name its file, or - for standard input", param_hint="--request")
     if not path.startswith("/"):
         raise typer.BadParameter(f"{path!r} is no path such as /v1/chat/completions", param_hint="--path")
     pairs = [pair_of(one) for one in header or ()]
     who = principal_of(caller) if caller else None
-    body = sys.stdin.buffer.read() if str(request) == "-" else _read(request)
+    asked = Asked(_read(request) if request is not None else b"", method, path, pairs)
     store = MemoryStore()
     outcome = compiled(policy, gateway, store)
     if isinstance(outcome, Exception):
         typer.echo(outcome, err=True)
         raise typer.Exit(1)
-    document = asyncio.run(explained(outcome, store, path, pairs, body, who))
+    document = asyncio.run(explained(outcome, store, asked, who))
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False) if as_json else "\n".join(told(document)))
 
 
 def _read(path: Path) -> bytes:
+    if str(path) == "-":
+        return sys.stdin.buffer.read()
     try:
         return path.read_bytes()
     except OSError as error:

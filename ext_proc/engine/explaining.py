@@ -1,7 +1,7 @@
 """What a policy would do with a request, and why, as a document."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from headrace.ext_proc.core.principal import Principal
@@ -12,19 +12,15 @@ from headrace.ext_proc.engine.trial import Asked, Played, Trial
 from headrace.ext_proc.engine.warming import warm
 from headrace.ext_proc.stores.memory import MemoryStore
 
-Pair = tuple[str, str]
 
-
-async def explained(
-    policy: Policy, store: MemoryStore, path: str, pairs: Sequence[Pair], body: bytes, who: Principal | None
-) -> dict[str, Any]:
+async def explained(policy: Policy, store: MemoryStore, asked: Asked, who: Principal | None) -> dict[str, Any]:
     """Each filter's decision, what would be sent or refused, and who took part in the routing. Counters begin empty.
 
     store: the one that the policy was compiled with.
     """
     store.clear()
     async with Trial(warm(policy, ThreadOffload()), store, SystemClock()) as trial:
-        played = await trial.play(Asked(body, path=path, headers=pairs), who=who)
+        played = await trial.play(asked, who=who)
     kept = {name: played.record[name] for name in ("principal", "endpoint", "model", "stream") if name in played.record}
     return {**kept, **_outcome(played), "filters": played.record.get("steps", []), "routing": _routing(played.record)}
 

@@ -111,9 +111,18 @@ def test_other_apis_are_told_by_the_path(tmp_path: Path) -> None:
     assert document["endpoint"] == "messages"
 
 
+@pytest.mark.parametrize(("method", "said"), [("GET", "sent"), ("DELETE", "refused")])
+def test_other_paths_are_told_by_method_and_path(tmp_path: Path, method: str, said: str) -> None:
+    (tmp_path / "p.yaml").write_text(f"{POLICY}other_paths: [GET /v1/models]\n")
+    done = headrace("explain", "p.yaml", "--method", method, "--path", "/v1/models", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(said)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        ([], "a POST has a body"),
         (["--request", "nowhere.json"], "cannot read nowhere.json"),
         (["--request", "r.json", "--header", "x-team"], "is not 'name: value'"),
         (["--request", "r.json", "--as", "group=a"], "is not like team=research,user=ann"),

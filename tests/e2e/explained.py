@@ -13,6 +13,7 @@ from headrace.ext_proc.cli.simulate.server import SimulatedPool
 from headrace.ext_proc.engine.explaining import explained
 from headrace.ext_proc.engine.policy.compile import Policy
 from headrace.ext_proc.engine.policy.offline import compiled
+from headrace.ext_proc.engine.trial import Asked
 from headrace.ext_proc.stores.memory import MemoryStore
 from tests.e2e.site import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, until
 
@@ -180,7 +181,7 @@ class Beside:
         return said(found[0]["steps"])
 
     async def explained(self, path: str, headers: Mapping[str, str], body: bytes) -> Verdict:
-        document = await explained(self._policy, self._store, path, list(headers.items()), body, None)
+        document = await explained(self._policy, self._store, Asked(body, path=path, headers=list(headers.items())), None)
         steps = said(document["filters"])
         if "refused" in document:
             refused = document["refused"]

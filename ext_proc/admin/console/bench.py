@@ -18,6 +18,7 @@ from headrace.ext_proc.engine.policy.gateways import Gateway
 from headrace.ext_proc.engine.policy.offline import compiled
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
 from headrace.ext_proc.engine.policy.reload import Signature, signatures
+from headrace.ext_proc.engine.trial import Asked
 from headrace.ext_proc.stores.memory import MemoryStore
 from headrace.filters.pii import PiiFilter
 from headrace.filters.pii.samples import BadLine, detector_of, samples
@@ -46,7 +47,7 @@ class Bench:
             return {"problems": [str(problem) for problem in policy.problems]}
         who = Principal(**job["who"]) if job["who"] else None
         pairs = [(name, value) for name, value in job["headers"]]
-        document = asyncio.run(explained(policy, self._store, job["path"], pairs, job["body"].encode(), who))
+        document = asyncio.run(explained(policy, self._store, Asked(job["body"].encode(), path=job["path"], headers=pairs), who))
         texts, more = self._texts(policy, job["body"])
         return {"document": document, "texts": texts, "more_texts": more, "revision": policy.revision}
 
