@@ -32,7 +32,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(params=["memory", "valkey", pytest.param("redis", marks=NEEDS_REDIS)])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    url = "memory://" if request.param == "memory" else request.getfixturevalue("valkey")
+    url = "memory://" if request.param == "memory" else request.getfixturevalue(request.param)
     store = patient_store(url)
     yield store
     await store.close()
