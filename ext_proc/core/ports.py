@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar, TypeVarTuple
+from typing import Final, Protocol, TypeVar, TypeVarTuple
 
 from headrace.ext_proc.core.errors import HeadraceError
 from headrace.ext_proc.core.ledger import EMPTY, Admitted, Charge, Closed, Closing, Entry, Exhausted, Record, Spent
@@ -19,6 +19,10 @@ class StoreUnavailable(HeadraceError):
 
     Whether a write took place is unknown; repeating it with the same lease is safe.
     """
+
+
+REFUSED: Final = "the store refused: "
+"""How the message begins where the server has answered; its own words follow."""
 
 
 class Store(Protocol):

@@ -5,7 +5,7 @@ import logging
 from contextlib import suppress
 from typing import Final, Protocol, runtime_checkable
 
-from headrace.ext_proc.core.ports import Store, StoreUnavailable
+from headrace.ext_proc.core.ports import REFUSED, Store, StoreUnavailable
 from headrace.ext_proc.service.slot import StartError
 
 log = logging.getLogger(__name__)
@@ -14,7 +14,6 @@ PASSING: Final = ("OOM", "READONLY", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLU
 """How the error replies of servers begin that will take our calls when somebody has looked after them."""
 AGAIN_S: Final = 1.0
 """Between two questions to a store that is away."""
-_REFUSED: Final = "the store refused: "
 
 
 @runtime_checkable
@@ -41,7 +40,7 @@ async def check(store: Store) -> None:
 
 
 def _is_lasting(why: str) -> bool:
-    return why.startswith(_REFUSED) and not why.removeprefix(_REFUSED).startswith(PASSING)
+    return why.startswith(REFUSED) and not why.removeprefix(REFUSED).startswith(PASSING)
 
 
 async def warn_of_eviction(store: Store) -> None:

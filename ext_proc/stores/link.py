@@ -15,7 +15,7 @@ from typing import Any
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError, ResponseError
 
-from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.core.ports import REFUSED, StoreUnavailable
 from headrace.ext_proc.stores.line import Line
 
 WAITING_MAX = 10_000
@@ -96,9 +96,8 @@ class Link:
                 await connection.connect()  # type: ignore[no-untyped-call]
         except (RedisError, OSError, ValueError) as error:  # a TimeoutError is an OSError; ValueError: of TLS's options
             until = asyncio.get_running_loop().time() + COOL_DOWN_S
-            locked_out = isinstance(error, AuthenticationError)
-            said = f"the store refused: {error}" if locked_out else f"cannot connect to the store: {str(error) or 'timed out'}"
-            self._refuse(said, until=until)
+            how = REFUSED if isinstance(error, AuthenticationError) else "cannot connect to the store: "
+            self._refuse(f"{how}{str(error) or 'timed out'}", until=until)
             return False
         return True
 
@@ -151,7 +150,7 @@ def _resolve(future: Future[Reply], reply: Reply) -> None:
     if isinstance(reply, ResponseError):
         future.set_exception(reply)
     elif isinstance(reply, AuthenticationError):
-        future.set_exception(StoreUnavailable(f"the store refused: {reply}"))
+        future.set_exception(StoreUnavailable(f"{REFUSED}{reply}"))
     else:
         future.set_result(reply)
 

@@ -10,7 +10,7 @@ import msgspec
 from hiredis import pack_command
 
 from headrace.ext_proc.core.ledger import EMPTY, Admitted, Charge, Closed, Closing, Entry, Exhausted, Record, Spent
-from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.core.ports import REFUSED, StoreUnavailable
 from headrace.ext_proc.core.roster import MARKS_MAX, ROSTER_MAX, Changes, Listed, Seen
 from headrace.ext_proc.engine.imports import UNUSED, absent
 from headrace.ext_proc.stores.arguments import check_closings, check_names, check_ttl, checked_spent, entry_id, full, new_mark
@@ -199,7 +199,7 @@ _CODES: Final = {
 def _refused(error: ResponseError) -> StoreUnavailable:
     """In the server's words; by how they begin it is told whether it will do later."""
     code = _CODES.get(type(error), "")
-    return StoreUnavailable(f"the store refused: {code} {error}" if code else f"the store refused: {error}")
+    return StoreUnavailable(f"{REFUSED}{code} {error}" if code else f"{REFUSED}{error}")
 
 
 @lru_cache(1024)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from redis.asyncio.connection import ConnectionPool, parse_url
@@ -18,6 +18,16 @@ from headrace.ext_proc.stores.sentinels import Sentinels
 Options = Mapping[str, Any]
 """Of a connection, as redis-py's parse_url makes them of a URL."""
 
+_EVERY = ("client_name", "db", "password", "username")
+_TCP = (*_EVERY, "socket_keepalive")
+_TLS = (
+    *_TCP,
+    *("ssl_ca_certs", "ssl_ca_data", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_ciphers"),
+    *("ssl_exclude_verify_flags", "ssl_include_verify_flags", "ssl_keyfile", "ssl_min_version", "ssl_password"),
+)
+QUERY: Final = {"unix": _EVERY, "redis": _TCP, "rediss": _TLS}
+"""Options of redis-py that a URL may have, by its scheme: others are no text, or a Link's own."""
+
 
 def nodes_of(url: str, *, timeout_s: float) -> Nodes:
     """The servers a store's URL stands for. Raises ValueError for one that is none.
@@ -25,7 +35,7 @@ def nodes_of(url: str, *, timeout_s: float) -> Nodes:
     redis+cluster://HOST:PORT,HOST:PORT and redis+sentinel://HOST:PORT,HOST:PORT/SERVICE name nodes to begin with, with
     `user:password@` before them where the servers want it; rediss+… for TLS. IPv6 addresses are in brackets. A URL of one server is
     redis-py's. With `replicas=1` in the query a write counts as done when one replica has it (WAIT), so that its promotion loses
-    nothing that was answered; Sentinels are shown `sentinel_username` and `sentinel_password`. What else is in it is redis-py's.
+    nothing that was answered; Sentinels are shown `sentinel_username` and `sentinel_password`. What else may be in it is in QUERY.
     """
     location, _, query = url.partition("?")
     given = dict(parse_qsl(query))
@@ -33,17 +43,17 @@ def nodes_of(url: str, *, timeout_s: float) -> Nodes:
     scheme, _, kind = location.partition("://")[0].lower().partition("+")
     if not kind:
         return OneServer(link_to(_options(location, given), timeout_s=timeout_s), copies, timeout_s=timeout_s)
-    login = {name: given.pop(f"sentinel_{name}", None) for name in ("username", "password")}
     credentials, addresses, path = _split(location)
-    options = _options(f"{scheme}://{credentials}any", given)
     if kind == "cluster":
-        return _cluster(addresses, options, copies, timeout_s)
+        return _cluster(addresses, _options(f"{scheme}://{credentials}any", given), copies, timeout_s)
+    login = {name: given.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    options = _options(f"{scheme}://{credentials}any", given)
     sentinels = Sentinels(addresses, {**_asking(options, timeout_s / (len(addresses) + 1)), **login})
     return OneServer(_named(path, sentinels, options, timeout_s), copies, timeout_s=timeout_s, sentinels=sentinels.sentinels)
 
 
 def link_to(options: Options, *, timeout_s: float) -> Link:
-    """A link to the server that the options name. Raises ValueError for options that redis-py does not know."""
+    """A link to the server that the options name. Raises ValueError for values that redis-py does not know."""
     return _link(ConnectionPool(**_carrying(options, timeout_s)), timeout_s)
 
 
@@ -51,7 +61,7 @@ def _cluster(addresses: Sequence[Address], options: Options, copies: Copies, tim
     def to(address: Address) -> Link:
         return link_to({**options, "host": address[0], "port": address[1]}, timeout_s=timeout_s)
 
-    to(addresses[0])  # so that options which redis-py does not know are seen at once
+    to(addresses[0])  # so that values which redis-py does not know are seen at once
     return Cluster(addresses, to, copies, timeout_s=timeout_s)
 
 
@@ -81,14 +91,20 @@ def _carrying(options: Options, timeout_s: float) -> Options:
 def _link(pool: ConnectionPool, timeout_s: float) -> Link:
     try:
         pool.make_connection()  # type: ignore[no-untyped-call]
-    except (TypeError, AttributeError, RedisError) as error:
-        raise ValueError(f"store URL: its query has what redis-py does not know: {error}") from None
+    except RedisError as error:
+        raise ValueError(f"store URL: {error}") from None
     return Link(pool.make_connection, timeout_s=timeout_s)
 
 
 def _options(location: str, query: Mapping[str, str]) -> Options:
-    """Raises ValueError for a location that redis-py cannot read, and for files that are not there."""
-    options: Options = {**parse_url(f"{location}?{urlencode(query)}")}
+    """Raises ValueError for a location that redis-py cannot read, options that are not known, and files that are not there."""
+    server, known = parse_url(location), QUERY[location.partition("://")[0].lower()]
+    if unknown := next((name for name in query if name not in known), None):
+        raise ValueError(f"store URL: {unknown!r} is none of replicas, {', '.join(known)}")
+    try:
+        options: Options = {**server, **parse_url(f"{location}?{urlencode(query)}")}
+    except ValueError as error:
+        raise ValueError(f"store URL: {error}") from None
     for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
         if name in options and not Path(options[name]).is_file():
             raise ValueError(f"store URL: {name}: there is no file {options[name]}")

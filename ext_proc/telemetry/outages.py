@@ -6,7 +6,7 @@ from enum import Enum
 from time import monotonic
 from typing import Final, TypeVar
 
-from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.core.ports import REFUSED, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,6 @@ DETAIL_MAX: Final = 200
 WRITES: Final = frozenset({"reserve", "extend", "settle", "enrol"})
 """Operations that a server refuses while it is full, or is a replica, and that show that it is neither."""
 
-_REFUSED: Final = "the store refused: "
 _Answer = TypeVar("_Answer")
 
 
@@ -49,7 +48,7 @@ class Outages:
 
     def failed(self, error: StoreUnavailable) -> None:
         now = self._failed = self._now()
-        failure = Failure.REFUSES if str(error).startswith(_REFUSED) else Failure.SILENT
+        failure = Failure.REFUSES if str(error).startswith(REFUSED) else Failure.SILENT
         if failure is self._failure or (self._failure is not None and now < self._said + QUIET_S):
             return
         if self._failure is None:
@@ -68,4 +67,4 @@ class Outages:
 
 def _detail(error: StoreUnavailable) -> str:
     """Without the arguments of a call, which some servers quote when they do not know its command."""
-    return str(error).removeprefix(_REFUSED).partition(", with args")[0][:DETAIL_MAX]
+    return str(error).removeprefix(REFUSED).partition(", with args")[0][:DETAIL_MAX]

@@ -283,7 +283,9 @@ async def test_closing_waits_for_the_replies(store: RedisStore) -> None:
     assert await asyncio.gather(*answers, last) == [Admitted((left,)) for left in (90, 80, 70, 60)]
 
 
-@pytest.mark.parametrize("url", ["", "/tmp/socket", "http://:secret@host", "sqlite:///secret.db", "redis+cluster://secret"])
+@pytest.mark.parametrize(
+    "url", ["", "/tmp/socket", "http://:secret@host", "sqlite:///secret.db", "redis+cluster://secret", "redis://:pass?secret=1@h:1"]
+)
 def test_a_url_of_no_store_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ValueError, match="store URL: ") as caught:
         open_store(url)
