@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
+from headrace.ext_proc.core.json_body import NO_JSON
+
 ORIGIN: Final = "0" * 64
 CHECKPOINT: Final = "checkpoint"
 """Kind of a line that signs everything before it."""
@@ -51,7 +53,7 @@ def decoded(data: bytes) -> Line | None:
     """None for what is no line."""
     try:
         return _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NO_JSON:
         return None
 
 

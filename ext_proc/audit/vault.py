@@ -21,6 +21,7 @@ from headrace.ext_proc.audit.errors import AuditError, KeyGone
 from headrace.ext_proc.audit.files import put_once, sync_directory
 from headrace.ext_proc.audit.home import Home
 from headrace.ext_proc.audit.masters import NONCE, SIZE, MasterKey
+from headrace.ext_proc.core.json_body import NO_JSON
 from headrace.ext_proc.core.principal import DEFAULT_ORGANISATION
 
 Bodies = Literal["none", "hashed", "encrypted"]
@@ -178,7 +179,7 @@ def _key_file(data: bytes, path: Path) -> KeyFile:
     """Raises AuditError."""
     try:
         return msgspec.json.decode(data, type=KeyFile)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NO_JSON:
         raise AuditError(f"{path} holds no data key") from None
 
 

@@ -7,7 +7,7 @@ differently is refused, so that what the filters saw is what the upstream gets.
 import json
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -16,6 +16,8 @@ from headrace.ext_proc.core.verdict import Json, Path, SetMember
 
 MAX_DEPTH = 200
 """Levels of nesting. Real requests and answers stay under 30; walkers of the tree may recurse."""
+NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no JSON or not of the type that is wanted, or go deeper than its stack."""
 
 
 def parse(body: bytes) -> dict[str, Any]:

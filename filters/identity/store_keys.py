@@ -6,6 +6,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from headrace.ext_proc.core.json_body import NO_JSON
 from headrace.ext_proc.core.ports import Clock, Store, StoreUnavailable
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.roster import Listed
@@ -63,7 +64,7 @@ class KeyRoster:
         self._known.pop(self._digests.pop(listed.id, ""), None)
         try:
             mark = _marked(listed.value).digest
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except NO_JSON:
             log.error("a key in the store cannot be read; nobody is admitted by it", extra={"key": listed.id[:80]})
             return
         self._known[mark], self._digests[listed.id] = listed, mark

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from headrace.ext_proc.core.errors import HeadraceError
+from headrace.ext_proc.core.json_body import NO_JSON
 from headrace.ext_proc.engine.policy.pools import Gpus
 
 GIB: Final = 1 << 30
@@ -45,7 +46,7 @@ def read_shape(path: Path) -> Shape:
     """Raises OSError for a file that cannot be read, ShapeError for one that says too little."""
     try:
         document = msgspec.json.decode(path.read_bytes())
-    except msgspec.DecodeError as error:
+    except NO_JSON as error:
         raise ShapeError(f"no JSON: {error}") from None
     if not isinstance(document, dict):
         raise ShapeError("no JSON object")

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import msgspec
 
 from headrace.ext_proc.core.errors import HeadraceError
+from headrace.ext_proc.core.json_body import NO_JSON
 
 MAX_REQUESTS: Final = 1_000_000
 """Of a trace; sizing a fleet takes some ten passes over it."""
@@ -64,5 +65,5 @@ def read_trace(path: Path) -> Sequence[Arrival]:
 def _arrival(line: bytes, where: str) -> Arrival:
     try:
         return _DECODER.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NO_JSON as error:
         raise TraceError(f'{where}: {error}; a line is like {{"arrival": 0.5, "prompt": 900, "answer": 120}}') from None

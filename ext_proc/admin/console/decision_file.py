@@ -16,6 +16,7 @@ import msgspec
 
 from headrace.ext_proc.admin.console.log import Found, Record, Search
 from headrace.ext_proc.admin.console.log_on_disk import LogOnDisk, Readings
+from headrace.ext_proc.core.json_body import NO_JSON
 
 BLOCK = 1 << 18
 SEARCHED = 1 << 26
@@ -135,7 +136,7 @@ def _parsed(line: bytes) -> Record | None:
     """None for what is no record: cut off, or somebody else's."""
     try:
         record = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NO_JSON:
         return None
     return record if isinstance(record, dict) and isinstance(record.get("steps", []), list) else None
 

@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 import msgspec
 from msgspec import Struct, field
 
+from headrace.ext_proc.core.json_body import NO_JSON
 from headrace.ext_proc.core.ledger import AMOUNT_MAX, Charge, Spent, Unit
 from headrace.ext_proc.core.ports import Clock, Store
 from headrace.ext_proc.core.roster import Listed
@@ -66,7 +67,7 @@ def unpacked(listed: Listed) -> Adjustment | None:
     """None, and a word in the log, for a record that is none: a newer release's, or damaged."""
     try:
         adjustment = msgspec.json.decode(listed.value, type=Adjustment)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NO_JSON:
         adjustment = None
     if adjustment is None or adjustment.id != listed.id or not 0 <= adjustment.amount <= AMOUNT_MAX:
         log.error("an adjustment of a budget in the store cannot be read; it does not count", extra={"adjustment": listed.id[:80]})

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from headrace.ext_proc.core.json_body import NO_JSON
 from headrace.ext_proc.engine.counting.counter import Counter
 from headrace.ext_proc.engine.counting.huggingface import huggingface
 from headrace.ext_proc.engine.counting.tekken import tekken
@@ -52,7 +53,7 @@ def read_at_most(path: Path, most: int) -> bytes:
 def _tokenizer(content: bytes) -> Counter:
     try:
         kind = msgspec.json.decode(content, type=_Kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NO_JSON as error:
         raise ValueError(f"no JSON object: {error}") from None
     if kind.vocab is not msgspec.UNSET and kind.config is not msgspec.UNSET:
         return tekken(content)

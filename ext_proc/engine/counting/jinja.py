@@ -16,6 +16,7 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from headrace.ext_proc.core.json_body import NO_JSON
 from headrace.ext_proc.core.lenses import Prompt
 from headrace.ext_proc.core.lenses.call import Texts
 from headrace.ext_proc.engine.counting.conversation import texts_of
@@ -144,7 +145,7 @@ def _read(file: Path) -> tuple[str, Mapping[str, str]]:
 def _document(file: Path) -> Mapping[str, Any]:
     try:
         return msgspec.json.decode(read_at_most(file, MAX_BYTES), type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NO_JSON as error:
         raise ValueError(f"{file.name}: {error}") from None
 
 

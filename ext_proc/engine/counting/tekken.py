@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 import tiktoken
 
+from headrace.ext_proc.core.json_body import NO_JSON
 from headrace.ext_proc.engine.counting.counter import Counter, Frames, encodable, no_panic, utf8_bytes
 
 INLINE: Final = 8 * 1024
@@ -61,7 +62,7 @@ def tekken(content: bytes) -> Counter:
     """Raises ValueError that says what is wrong."""
     try:
         file = msgspec.json.decode(content, type=_File)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NO_JSON as error:
         raise ValueError(f"no tekken.json: {error}") from None
     if file.config.version not in VERSIONS:
         raise ValueError(f"config.version: {file.config.version!r} is none of {', '.join(VERSIONS)}")

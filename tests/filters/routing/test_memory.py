@@ -112,10 +112,10 @@ def test_a_config_that_says_too_little_is_refused_by_what_is_missing(config: Map
         shape_of(config)
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '"x"'])
-def test_what_is_no_config_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("content", [b"[]", b"{", b'"x"', b'{"x":"\xff"}', b"[" * 50_000])
+def test_what_is_no_config_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "config.json"
-    path.write_text(text)
+    path.write_bytes(content)
     with pytest.raises(ShapeError, match="no JSON"):
         read_shape(path)
 
