@@ -30,13 +30,10 @@ class Certificate:
         self._make, self._files = make, [tls.certificate, tls.key, *filter(None, [tls.client_ca])]
         self._seen = self._signatures()
         self._current = make()
-        self.context = _following(self._in_force)
+        self.context = _following(lambda: self._current)
 
     def _signatures(self) -> list[bytes]:
         return [_signature(Path(file)) for file in self._files]
-
-    def _in_force(self) -> "ssl.SSLContext":
-        return self._current
 
     async def follow(self) -> None:
         """Look now and then, until cancelled."""

@@ -103,11 +103,14 @@ def _error(status: int | None) -> str:
 
 
 def counted_usage(record: Record) -> Mapping[str, int] | None:
-    """The usage that `record` adds to the totals: each exchange's once, with its settlement where it has a lease."""
+    """The usage that `record` adds to the totals: each exchange's once, with its settlement where it has a lease.
+
+    None of a count of tokens, unless a model has written for it all the same.
+    """
     usage: Mapping[str, int] | None = record.members.get("usage")
     if record.kind == "decision" and "reserved" in record.members:
         return None
-    if record.members.get("endpoint") in _COUNTS:
+    if record.members.get("endpoint") in _COUNTS and not (usage and usage["output_tokens"]):
         return None
     return usage
 

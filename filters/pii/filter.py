@@ -75,11 +75,12 @@ class PiiFilter:
     def open(self, request: Request) -> Session | None:
         """None where there is nothing to search: the endpoint is unknown, or both directions are off."""
         equipment = self._equipment
-        endpoint = request.endpoint
-        answered = equipment.answers.treatment.searches and (endpoint is None or endpoint.has_answer)
-        if endpoint is None or not (equipment.requests.treatment.searches or answered):
+        if (endpoint := request.endpoint) is None:
             return None
-        return PiiSession(self._equipment, endpoint, watches_answer=answered)
+        answered = equipment.answers.treatment.searches and endpoint.has_answer
+        if not (equipment.requests.treatment.searches or answered):
+            return None
+        return PiiSession(equipment, endpoint, watches_answer=answered)
 
 
 def _secret(settings: PiiSettings, build: Build) -> bytes:

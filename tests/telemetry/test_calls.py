@@ -59,6 +59,12 @@ def test_usage_is_counted_once_per_exchange() -> None:
     assert counted_usage(decision()) is None
 
 
+@pytest.mark.parametrize("endpoint", ["messages.count", "responses.count"])
+def test_a_count_has_usage_where_a_model_has_written(endpoint: str) -> None:
+    assert counted_usage(settlement(endpoint=endpoint)) == USAGE
+    assert counted_usage(settlement(endpoint=endpoint, usage={**USAGE, "output_tokens": 0})) is None
+
+
 @pytest.mark.parametrize(
     ("endpoint", "operation", "provider"),
     [
@@ -67,6 +73,8 @@ def test_usage_is_counted_once_per_exchange() -> None:
         ("completions", "text_completion", "openai"),
         ("embeddings", "embeddings", "openai"),
         ("messages", "chat", "anthropic"),
+        ("messages.count", "count_tokens", "anthropic"),
+        ("responses.count", "count_tokens", "openai"),
     ],
 )
 def test_operations_have_the_conventions_names(endpoint: str, operation: str, provider: str) -> None:

@@ -11,7 +11,10 @@ from .turn import Ask, Event, Turn
 
 
 class Count:
-    """The counting endpoint beside the one at `path`, which reads the same requests. adds: members that it wants besides."""
+    """The endpoint at `path`, whose requests are those of a call that a model answers.
+
+    read, error: of that call. adds: members that it wants and a count need not have. says: members of the answer beside the count.
+    """
 
     def __init__(
         self,
