@@ -130,17 +130,23 @@ class AnswerHalf(Course):
         out: list[bytes] = []
         try:
             for event in events:
-                for seat in self._watchers:
-                    if seat.session.behind:
-                        ask = seat.catch_up()
-                        if (reply := self._waited(ask, (yield ask))) is not None:
-                            return self._cut(out, reply)
+                if (reply := (yield from self._caught_up())) is not None:
+                    return self._cut(out, reply)
                 yield from self._elsewhere(len(event.raw), partial(self._put_through, event, out))
             if end:
                 yield from self._elsewhere(0, partial(self._drain, out))
             return self._delivered(out, end=end, trailers=trailers)
         except EndStream as cut:
             return self._cut(out, cut.reply)
+
+    def _caught_up(self) -> Generator[Ask, Resolution, Reply | None]:
+        """Waits for the sessions that are behind. The reply that ends the stream, if one is to."""
+        for seat in self._watchers:
+            if seat.session.behind:
+                ask = seat.catch_up()
+                if (reply := self._waited(ask, (yield ask))) is not None:
+                    return reply
+        return None
 
     def _away_for(self, size: int) -> Seated | None:
         """A seat that wants an event of so many bytes to be dealt with elsewhere."""

@@ -139,11 +139,7 @@ class Answer:
             return UNREADABLE if self._strict and response.body.strip() else PASS
         try:
             found = texts(document)
-            if self._scrubbing and self._scrubbing.searcher.is_heavy([Text(told.path, told.text) for told in found.told]):
-                with self._scrubbing.away():
-                    edits = await offload.run(self._edits, document, found.told)
-            else:
-                edits = self._edits(document, found.told)
+            edits = await self._searched(document, found.told, offload)
         except Blocked as blocked:
             return refusal(blocked.entity)
         except ArgumentsTooLong:
@@ -154,6 +150,13 @@ class Answer:
         if not edits:
             return Continue(note=note) if note else PASS
         return Continue(_of_lines(document, edits) if is_lines else Edits(members=edits), note=note)
+
+    async def _searched(self, document: object, found: Sequence[Told], offload: Offload) -> Sequence[SetMember]:
+        """The edits, made elsewhere where they take their time."""
+        if self._scrubbing and self._scrubbing.searcher.is_heavy([Text(told.path, told.text) for told in found]):
+            with self._scrubbing.away():
+                return await offload.run(self._edits, document, found)
+        return self._edits(document, found)
 
     def _edits(self, document: object, found: Sequence[Told]) -> Sequence[SetMember]:
         edits = changes(document, found, self._new_flow)

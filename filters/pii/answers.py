@@ -149,21 +149,25 @@ def _collect(value: Json, path: Path, name: str, found: Texts) -> None:
         elif not _is_protocol(name, value):
             found.told.append(Told(path, value, name in _JSON_MEMBERS))
     elif isinstance(value, dict):
-        (media, counted), signed = _media_of(value), is_signed(value)
-        for key, item in value.items():
-            if item and key == media and isinstance(item, str) and is_opaque(item):
-                found.unread[counted] += 1
-            elif signed and key in SEALED and isinstance(item, str):
-                found.told.append(Told((*path, key), item, json=False, sealed=True))
-            elif key in WRITTEN and isinstance(item, _HAS_MEMBERS):
-                if item:
-                    found.told.append(Told((*path, key), json.dumps(item), json=True, value=True))
-            elif isinstance(item, _HAS_TEXT) and key != LOGPROBS:
-                _collect(item, (*path, key), key, found)
+        _collect_members(value, path, found)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             if isinstance(item, _HAS_TEXT):
                 _collect(item, (*path, index), name, found)
+
+
+def _collect_members(members: Document, path: Path, found: Texts) -> None:
+    (media, counted), signed = _media_of(members), is_signed(members)
+    for key, item in members.items():
+        if item and key == media and isinstance(item, str) and is_opaque(item):
+            found.unread[counted] += 1
+        elif signed and key in SEALED and isinstance(item, str):
+            found.told.append(Told((*path, key), item, json=False, sealed=True))
+        elif key in WRITTEN and isinstance(item, _HAS_MEMBERS):
+            if item:
+                found.told.append(Told((*path, key), json.dumps(item), json=True, value=True))
+        elif isinstance(item, _HAS_TEXT) and key != LOGPROBS:
+            _collect(item, (*path, key), key, found)
 
 
 def _media_of(members: Document) -> tuple[str | None, str]:

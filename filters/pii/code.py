@@ -99,13 +99,16 @@ class _Judge:
                 continue
             if span.entity == "URL":
                 yield from self._url(span)
-            elif span.entity == MAIL and _MEMBER_OF.fullmatch(self._text, span.start, span.end):
-                continue
-            elif span.entity in _NAMES:
-                if _is_name(self._text, span, code=self._code):
-                    yield span
-            elif span.entity not in _WEAK or not (_is_unlikely(self._text, span) or (span.score < _CONFIDENT and self._code)):
+            elif self._stands(span):
                 yield span
+
+    def _stands(self, span: Span) -> bool:
+        """Of a finding that is no URL."""
+        if span.entity in _NAMES:
+            return _is_name(self._text, span, code=self._code)
+        if span.entity == MAIL:
+            return _MEMBER_OF.fullmatch(self._text, span.start, span.end) is None
+        return span.entity not in _WEAK or not (_is_unlikely(self._text, span) or (span.score < _CONFIDENT and self._code))
 
     def _url(self, span: Span) -> Iterator[Span]:
         if _SCHEME.match(self._text, span.start) or any(_within(span, each) for each in self._spans if each.entity != "URL"):

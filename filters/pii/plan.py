@@ -79,8 +79,7 @@ def plan(settings: PiiSettings, base: Path, report: Report) -> Plan:
         words=settings.held_words,
     )
     # A model is for what no pattern finds: a policy that asks for nothing of that kind does not pay for one.
-    reached = (offer.everything.get(entity, 0.0) >= least for entity, least in thresholds.items() if settings.entities)
-    if settings.entities and all(reached):
+    if settings.entities and all(offer.everything.get(entity, 0.0) >= least for entity, least in thresholds.items()):
         return found
     return replace(found, models=tuple(model for model, _ in models), processes=settings.model_processes, named=frozenset(believed))
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from headrace.ext_proc.core.session import EndStream
 from headrace.ext_proc.core.sse import SseEvent
-from headrace.ext_proc.core.verdict import Reply, SetMember
+from headrace.ext_proc.core.verdict import Path, Reply, SetMember
 from headrace.filters.pii.answers import Document, NewFlow, changes, logprobs_of, texts, with_members
-from headrace.filters.pii.channels import Key, Shape, Slot
+from headrace.filters.pii.channels import Key, Reading, Shape, Slot
 from headrace.filters.pii.moves import is_known, of_annotation
 from headrace.filters.pii.restore import TextFlow
 from headrace.filters.pii.segments import ArgumentsTooLong
@@ -99,13 +99,7 @@ class StreamRewriter:
         reading = self._shape.read(document)
         fed = {slot.path: self._fed(event, document, slot) for slot in reading.slots}
         annotated = dict(self._channels) if self._reads_all and any(self._shape.annotations(document)) else {}
-        before: list[SseEvent] = []
-        for slot in reading.slots:
-            if any(_begins(slot.key, end) for end in reading.ends):
-                ended = self._channels.pop(slot.key)
-                fed[slot.path] += ended.flow.flush()
-                before += self._released(slot.key, ended)
-        before += [held for end in reading.ends for held in self._flush(end)]
+        before = list(self._ended(reading, fed))
         edits = [SetMember(slot.path, fed[slot.path]) for slot in reading.slots if fed[slot.path] != slot.text]
         edits += changes(document, found.told, self._new_flow, skip=fed)
         if found.unread:
@@ -117,6 +111,16 @@ class StreamRewriter:
         written = event.with_json(with_members(document, edits)) if edits or self._strict else event
         waits = annotated and not reading.slots and not reading.ends and self._waits(document, written)
         return before if waits else [*before, self._pointed(annotated, written) if annotated else written]
+
+    def _ended(self, reading: Reading, fed: dict[Path, str]) -> Iterator[SseEvent]:
+        """What comes before an event that ends channels. Those it has a piece of end in it: `fed` gets the rest of their text."""
+        for slot in reading.slots:
+            if any(_begins(slot.key, end) for end in reading.ends):
+                ended = self._channels.pop(slot.key)
+                fed[slot.path] += ended.flow.flush()
+                yield from self._released(slot.key, ended)
+        for end in reading.ends:
+            yield from self._flush(end)
 
     def _fed(self, event: SseEvent, document: Document, slot: Slot) -> str:
         channel = self._channels.get(slot.key)

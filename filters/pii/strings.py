@@ -112,12 +112,7 @@ def _visit(found: Collected, value: Any, path: Path, rule: Rule) -> None:
 
 
 def _members(found: Collected, members: dict[str, Any], path: Path, rule: Rule) -> None:
-    if not isinstance(rule, dict):
-        rules: Rules = _NO_RULES
-        other: Rule = Kind.FREE if rule is Kind.FREE else Kind.UNKNOWN
-    else:
-        rules = _typed(members, rule) if OF_TYPE in rule else rule
-        other = rule.get("*") or rule.get(OTHERS) or Kind.UNKNOWN
+    rules, other = _rules_of(members, rule)
     for name, value in members.items():
         inner = rules.get(name)
         if inner is None:
@@ -134,6 +129,14 @@ def _members(found: Collected, members: dict[str, Any], path: Path, rule: Rule) 
             found.count_unread((*path, name))
         elif inner is not Kind.WORD or not is_word(value):
             _string(found, value, (*path, name), inner)
+
+
+def _rules_of(members: dict[str, Any], rule: Rule) -> tuple[Rules, Rule]:
+    """Those of an object's members by their names, and the one of all others."""
+    if not isinstance(rule, dict):
+        return _NO_RULES, Kind.FREE if rule is Kind.FREE else Kind.UNKNOWN
+    rules = _typed(members, rule) if OF_TYPE in rule else rule
+    return rules, rule.get("*") or rule.get(OTHERS) or Kind.UNKNOWN
 
 
 def _typed(members: dict[str, Any], rules: Rules) -> Rules:

@@ -17,8 +17,10 @@ _OF_A_NAME = {"name", "served_by", "sunset", "successor"}
 def stand_ins_serve(document: PolicyDocument) -> Found:
     catalogue = Catalogue(document.models)
     for index, model in enumerate(document.models):
+        if not model.served_by:
+            continue
         where = ("models", index, "served_by")
-        for name in sorted(model.model_fields_set - _OF_A_NAME) if model.served_by else ():
+        for name in sorted(model.model_fields_set - _OF_A_NAME):
             yield ("models", index, name), "is of no use: other models answer for this name; say it of them"
         names = [stand_in(one).model for one in model.served_by]
         for place, name in enumerate(names):
@@ -26,7 +28,7 @@ def stand_ins_serve(document: PolicyDocument) -> Found:
                 yield (*where, place), f"{name!r} is served_by[{names.index(name)}] already"
             elif message := _useless(name, catalogue):
                 yield (*where, place), message
-        if model.served_by and all(stand_in(one).weight == 0 for one in model.served_by):
+        if all(stand_in(one).weight == 0 for one in model.served_by):
             yield where, "every weight is 0; give one of them a share"
 
 

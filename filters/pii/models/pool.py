@@ -105,14 +105,14 @@ class ModelPool:
         busy: dict[Worker, Sequence[int]] = {}
         try:
             while left or busy:
-                if left and monotonic() > until:
-                    if not busy:
-                        raise ModelsLate
-                elif left and (worker := self._free(until, wait=not busy, short=short)) is not None:
+                late = monotonic() > until
+                if late and not busy:
+                    raise ModelsLate
+                if left and not late and (worker := self._free(until, wait=not busy, short=short)) is not None:
                     busy[worker] = left.pop()
                     worker.ask([texts[index] for index in busy[worker]])
-                    continue
-                yield from self._answers(busy)
+                else:
+                    yield from self._answers(busy)
         finally:
             for worker in busy:
                 self._replace(worker)
