@@ -20,3 +20,14 @@ def moment(text: str, now: datetime, option: str) -> datetime:
     if end <= now:
         raise typer.BadParameter(hint, param_hint=option)
     return end
+
+
+def instant(text: str, option: str) -> int:
+    """A day or an instant, UTC unless it has an offset, as epoch ms. Raises BadParameter."""
+    from headrace.ext_proc.engine.usage.reading import instant_of
+
+    try:
+        return instant_of(text)
+    except ValueError:
+        said = f"{text!r} is no day or instant such as 2026-11-01 or 2026-11-01T12:00"
+        raise typer.BadParameter(said, param_hint=option) from None

@@ -28,8 +28,8 @@ Workers = Annotated[int, typer.Option(min=1, max=256, help="Worker processes; on
 Store = Annotated[
     str,
     typer.Option(
-        help="Where budgets are kept: redis://, rediss:// or unix:// of a Redis or Valkey server. 'embedded' starts a private "
-        "Valkey that forgets everything when the service ends.",
+        help="Where budgets are kept: redis://, rediss:// or unix:// of a Redis or Valkey server, redis+cluster:// of a cluster, "
+        "redis+sentinel:// of Sentinels. 'embedded' starts a private Valkey that forgets everything when the service ends.",
         envvar="HEADRACE_STORE",
     ),
 ]

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from headrace.ext_proc.core.ports import Store
 
 Result = TypeVar("Result")
-StoreUrl = Annotated[
-    str, typer.Option("--store", help="The service's store: redis://, rediss:// or unix://.", envvar="HEADRACE_STORE")
-]
+STORE = typer.Option("--store", help="The service's store, by its URL: as for `headrace serve`.", envvar="HEADRACE_STORE")
+StoreUrl = Annotated[str, STORE]
 
 
 def with_store(url: str, act: "Callable[[Store], Awaitable[Result]]", *, failure: int = 1) -> Result:
@@ -23,7 +22,7 @@ def with_store(url: str, act: "Callable[[Store], Awaitable[Result]]", *, failure
 
 
 async def _with(url: str, act: "Callable[[Store], Awaitable[Result]]", failure: int) -> Result:
-    from headrace.ext_proc.core.ports import StoreUnavailable
+    from headrace.ext_proc.core.ports import REFUSED, StoreUnavailable
     from headrace.ext_proc.stores import open_store
 
     try:
@@ -33,7 +32,9 @@ async def _with(url: str, act: "Callable[[Store], Awaitable[Result]]", failure: 
     try:
         return await act(store)
     except StoreUnavailable as error:
-        typer.echo(f"the store does not answer: {str(error).rstrip('.')}; is it running, and is --store right?", err=True)
+        said = str(error).rstrip(".")
+        what = said if said.startswith(REFUSED) else f"the store does not answer: {said}"
+        typer.echo(f"{what}; is it running, and is --store right?", err=True)
         raise typer.Exit(failure) from None
     finally:
         await store.close()

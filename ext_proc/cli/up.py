@@ -30,7 +30,7 @@ def up(
     store: Annotated[
         str,
         typer.Option(
-            help="Where budgets are kept: redis://, rediss:// or unix://; 'embedded' starts a private Valkey.",
+            help="Where budgets are kept: a URL, as for `headrace serve`; 'embedded' starts a private Valkey.",
             envvar="HEADRACE_STORE",
         ),
     ] = "embedded",

@@ -96,7 +96,8 @@ class Link:
                 await connection.connect()  # type: ignore[no-untyped-call]
         except (RedisError, OSError, ValueError) as error:  # a TimeoutError is an OSError; ValueError: of TLS's options
             until = asyncio.get_running_loop().time() + COOL_DOWN_S
-            how = REFUSED if isinstance(error, AuthenticationError) else "cannot connect to the store: "
+            answered = any(isinstance(one, ResponseError | AuthenticationError) for one in (error, error.__cause__))
+            how = REFUSED if answered else "cannot connect to the store: "
             self._refuse(f"{how}{str(error) or 'timed out'}", until=until)
             return False
         return True

@@ -403,6 +403,18 @@ async def test_a_server_that_wants_another_password_keeps_the_service_from_start
         server.kill()
 
 
+@pytest.mark.parametrize(
+    ("query", "reply"), [("password=some", "AUTH <password> called without any password"), ("db=99", "DB index is out of range")]
+)
+async def test_a_server_that_refuses_the_connection_keeps_the_service_from_starting(query: str, reply: str, valkey: str) -> None:
+    store = open_store(f"{valkey}?{query}")
+    try:
+        with pytest.raises(StartError, match=f"^the store refused: {reply}"):
+            await check(store)
+    finally:
+        await store.close()
+
+
 async def test_a_password_that_comes_later_is_asked_of_new_connections_alone(tmp_path: Path) -> None:
     server = Server(tmp_path, free_ports(1)[0])
     server.start()

@@ -62,7 +62,7 @@ async def closed() -> AsyncIterator[None]:
 
 async def says(url: str) -> str:
     """Why the store at `url` cannot be used."""
-    store = open_store(url)
+    store = open_store(url, timeout_s=20)
     try:
         with pytest.raises(StoreUnavailable) as refused:
             await store.ping()

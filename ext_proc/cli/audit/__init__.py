@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headrace.ext_proc.cli.audit.asking import Log, counted, moment_of, or_end
+from headrace.ext_proc.cli.audit.asking import Log, counted, or_end
 from headrace.ext_proc.cli.audit.showing import export, show
+from headrace.ext_proc.cli.moments import instant
 
 if TYPE_CHECKING:
     from headrace.ext_proc.audit.signing import PublicKey
@@ -103,7 +104,7 @@ def remove(
     from headrace.ext_proc.audit.erasing import remove as delete
     from headrace.ext_proc.audit.opening import policy_terms
 
-    at_ms = moment_of(before, "--before")
+    at_ms = instant(before, "--before")
     terms = or_end(lambda: policy_terms(policy))
     typer.echo(f"{counted(or_end(lambda: delete(terms, at_ms)), 'segment')} deleted")
 

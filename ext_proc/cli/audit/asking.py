@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from headrace.ext_proc.cli.moments import instant
+
 if TYPE_CHECKING:
     from headrace.ext_proc.audit.reading import Wanted
 
@@ -47,8 +49,8 @@ def wanted(
 
     return Wanted(
         kinds=frozenset(kinds or ()),
-        start_ms=moment_of(start, "--from") if start else None,
-        end_ms=moment_of(end, "--to") if end else None,
+        start_ms=instant(start, "--from") if start else None,
+        end_ms=instant(end, "--to") if end else None,
         exchange=exchange,
         principal=dict(_part(given) for given in principal or ()),
         outcome=outcome,
@@ -63,17 +65,6 @@ def _part(given: str) -> tuple[str, str]:
     if level not in LEVELS or not found:
         raise typer.BadParameter(f"{given!r} is none of {', '.join(f'{level}=NAME' for level in LEVELS)}", param_hint="--principal")
     return level, name
-
-
-def moment_of(text: str, option: str) -> int:
-    """Epoch ms. Raises BadParameter."""
-    from headrace.ext_proc.engine.usage.reading import instant_of
-
-    try:
-        return instant_of(text)
-    except (ValueError, OverflowError):
-        said = f"{text!r} is no day or instant such as 2026-11-01 or 2026-11-01T12:00"
-        raise typer.BadParameter(said, param_hint=option) from None
 
 
 def or_end(act: Callable[[], Result]) -> Result:

@@ -2,12 +2,12 @@
 
 import getpass
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from headrace.ext_proc.cli.moments import instant
 from headrace.ext_proc.cli.stores import StoreUrl, with_store
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _request(
         amount=amount,
         organisation=given["organisation"],
         whom=_levels(given["whom"]) if given["whom"] else None,
-        until_ms=_instant(given["until"]),
+        until_ms=instant(given["until"], "--until") if given["until"] is not None else None,
         reason=given["reason"],
         needs_approval=given["needs_approval"],
     )
@@ -223,12 +223,3 @@ def _levels(text: str) -> Mapping[str, str]:
     if wrong := [part for part, equals, value in pairs if part not in LEVELS or not equals or not value]:
         raise typer.BadParameter(f"{wrong[0]!r} is none of {', '.join(LEVELS)}, or has no name", param_hint="--for")
     return {level: value for level, _, value in pairs}
-
-
-def _instant(text: str | None) -> int | None:
-    try:
-        given = None if text is None else datetime.fromisoformat(text)
-    except ValueError:
-        said = f"{text!r} is no day or instant such as 2026-11-01 or 2026-11-01T12:00"
-        raise typer.BadParameter(said, param_hint="--until") from None
-    return None if given is None else int((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -22,7 +22,7 @@ app = typer.Typer(pretty_exceptions_enable=False, no_args_is_help=True)
 File = Annotated[Path, typer.Option("--file", help="The key file; a policy names it under identity, api_keys.")]
 InStore = Annotated[bool, typer.Option("--in-store", help="Keys in the service's store, for api_keys: {store: true}.")]
 StoreUrl = Annotated[
-    str | None, typer.Option("--store", help="With --in-store: redis://, rediss:// or unix://.", envvar="HEADRACE_STORE")
+    str | None, typer.Option("--store", help="With --in-store: its URL, as for `headrace serve`.", envvar="HEADRACE_STORE")
 ]
 Who = Annotated[
     str,

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headrace.ext_proc.cli.moments import instant
 from headrace.ext_proc.cli.stores import StoreUrl, with_store
 from headrace.ext_proc.cli.usage.form import Form
 from headrace.ext_proc.cli.usage.reconcile import reconcile
 from headrace.ext_proc.engine.usage.grouping import KEYS, Report
-from headrace.ext_proc.engine.usage.reading import instant_of
 
 if TYPE_CHECKING:
     from headrace.ext_proc.core.ports import Store
@@ -40,7 +40,7 @@ def report(
     if unknown := [name for name in names if name not in KEYS]:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(KEYS)}", param_hint="--by")
     found = Report(names)
-    _gather(store, organisation, _instant(start, "--from", 0), _instant(end, "--to", _now()), found)
+    _gather(store, organisation, *_bounds(start, end), found)
     typer.echo(printing.FORMS[form.value](found), nl=False)
 
 
@@ -60,7 +60,7 @@ def export(
     except ImportError:
         typer.echo("writing Parquet needs pyarrow: pip install '.[reports]' in a checkout of Headrace", err=True)
         raise typer.Exit(1) from None
-    bounds = _instant(start, "--from", 0), _instant(end, "--to", _now())
+    bounds = _bounds(start, end)
     try:
         with replaced(out) as beside:
             count = with_store(store, lambda opened: write(beside, opened, organisation, *bounds))
@@ -74,12 +74,9 @@ def _now() -> int:
     return int(datetime.now(UTC).timestamp() * 1000) + 1
 
 
-def _instant(text: str | None, option: str, absent: int) -> int:
-    try:
-        return absent if text is None else instant_of(text)
-    except ValueError:
-        said = f"{text!r} is no day or instant such as 2026-11-01 or 2026-11-01T12:00"
-        raise typer.BadParameter(said, param_hint=option) from None
+def _bounds(start: str | None, end: str | None) -> tuple[int, int]:
+    """Epoch ms: since ever where there is no start, up to now where there is no end. Raises BadParameter."""
+    return 0 if start is None else instant(start, "--from"), _now() if end is None else instant(end, "--to")
 
 
 def _gather(store: str, organisation: str, start: int, end: int, found: Report) -> None:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from headrace.ext_proc.cli.stores import with_store
+from headrace.ext_proc.cli.stores import STORE, with_store
 from headrace.ext_proc.cli.usage.form import Form
 from headrace.ext_proc.engine.usage.invoice import COLUMNS, InvoiceError, form_of, read_invoice
 from headrace.ext_proc.engine.usage.invoice import Form as InvoiceForm
@@ -46,9 +46,7 @@ class Source:
 
 def reconcile(
     invoice: Annotated[Path, typer.Argument(help="A CSV file of the provider's.", metavar="INVOICE.csv")],
-    store: Annotated[
-        str | None, typer.Option("--store", help="The service's store: redis://, rediss:// or unix://.", envvar="HEADRACE_STORE")
-    ] = None,
+    store: Annotated[str | None, STORE] = None,
     ledger: Annotated[
         list[Path] | None, typer.Option(help="A file of `usage export` instead of the store; may be repeated.", metavar="FILE")
     ] = None,

@@ -111,6 +111,13 @@ def test_a_wrong_command_line_says_what_would_be_right(url: str, arguments: tupl
     assert said in " ".join(done.stderr.replace("│", " ").split())
 
 
+def test_a_store_that_refuses_is_said(url: str) -> None:
+    done = headrace("usage", "report", "--store", f"{url}?password=wrong", cwd=HERE)
+    assert done.returncode == 1
+    assert done.stderr.startswith("the store refused: ")
+    assert done.stderr.endswith("; is it running, and is --store right?\n")
+
+
 def test_a_store_that_is_away_is_said(tmp_path: Path) -> None:
     done = headrace("usage", "report", "--store", f"unix://{tmp_path}/nobody", cwd=tmp_path)
     assert done.returncode == 1
