@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,6 +39,8 @@ from headrace.ext_proc.service.console import ConsoleOf
 from headrace.ext_proc.service.control import PolicyState
 from headrace.ext_proc.service.healthy import readiness
 from headrace.ext_proc.service.supervisor import Service
+from headrace.ext_proc.telemetry.certificates import certificate_samples
+from headrace.ext_proc.telemetry.samples import Sample
 
 with deferred("uvicorn.main"):  # its command line, and what reloads programs
     from uvicorn.config import Config
@@ -80,7 +82,8 @@ class Admin:
         self._deeds = Deeds(service.options.policy, clock.now_ms)
         site = Site(service.store, service.options.policy, lambda: datetime.fromtimestamp(clock.now_ms() / 1000, UTC), self._deeds)
         self._console = ConsoleOf(service, site) if self._private else None
-        self._answers = _Answers(service, api(site) if self._private else no_api(NO_API), self._console)
+        offered = api(site) if self._private else no_api(NO_API)
+        self._answers = _Answers(service, offered, self._console, self._certified)
         self._socket: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
         self._certificate: Certificate | None = None
@@ -132,6 +135,9 @@ class Admin:
             self._following = asyncio.create_task(self._certificate.follow(), name="certificate")
         if self._console is not None:
             self._console.start()
+
+    def _certified(self) -> Iterator[Sample]:
+        return certificate_samples(self._certificate, "admin")
 
     def _config(self) -> Config:
         """Raises AdminError."""
@@ -188,8 +194,9 @@ def _is_loopback(address: Address) -> bool:
 
 
 class _Answers:
-    def __init__(self, service: Service, api: ASGIApp, console: ConsoleOf | None) -> None:
-        self._service, self._api = service, api
+    def __init__(self, service: Service, api: ASGIApp, console: ConsoleOf | None, own: Callable[[], Iterable[Sample]]) -> None:
+        """own: the samples of the admin interface itself."""
+        self._service, self._api, self._own = service, api, own
         self._pages = console.app if console else no_console(NO_API)
 
     def app(self) -> Starlette:
@@ -228,7 +235,7 @@ class _Answers:
 
     async def metrics(self, request: Request) -> Response:
         """Prometheus's text format, or OpenMetrics where it is asked for."""
-        body, content_type = await self._service.metrics(request.headers.get("accept", ""))
+        body, content_type = await self._service.metrics(request.headers.get("accept", ""), self._own())
         return Response(body, headers={"content-type": content_type})
 
     async def policy(self, _: Request) -> Response:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from secrets import token_hex
 from types import TracebackType
@@ -75,10 +75,10 @@ class Service:
         for slot in self.slots:
             slot.send(Reload())
 
-    async def metrics(self, accept: str = "") -> tuple[bytes, str]:
-        """The exposition of all workers together, and its content type. accept: the HTTP header."""
+    async def metrics(self, accept: str = "", more: Iterable[Sample] = ()) -> tuple[bytes, str]:
+        """The exposition of all workers together and of `more`, and its content type. accept: the HTTP header."""
         await asyncio.gather(*(slot.report() for slot in self.slots))
-        return self._totals.text([*(slot.samples for slot in self.slots), self._own()], accept)
+        return self._totals.text([*(slot.samples for slot in self.slots), self._own(), more], accept)
 
     def _stand_in(self) -> None:
         """Where a worker has ended, one that is ready takes its place until there is another."""

@@ -44,6 +44,7 @@ from headrace.ext_proc.stores.local import LocalAllowance
 from headrace.ext_proc.telemetry import logs
 from headrace.ext_proc.telemetry.alerts import Alerts
 from headrace.ext_proc.telemetry.auditing import AuditMeters
+from headrace.ext_proc.telemetry.certificates import certificate_samples
 from headrace.ext_proc.telemetry.counting import Metrics
 from headrace.ext_proc.telemetry.decisions import DecisionLog
 from headrace.ext_proc.telemetry.measured_store import MeasuredStore
@@ -214,7 +215,8 @@ class Worker:
         self._metrics.offload_waiting.set(self._offload.pending)
         self._metrics.audit_waiting.set(self._audits.depth)
         servers = self._ports.load.heard(self._clock.now_ms())
-        self._channel.send(Report(tuple(self._metrics.samples()), servers))
+        certified = certificate_samples(self._server.certificate, str(self._settings.number))
+        self._channel.send(Report((*self._metrics.samples(), *certified), servers))
 
     def _reloaded(self, outcome: Policy | PolicyErrors) -> None:
         if isinstance(outcome, PolicyErrors):

@@ -25,6 +25,11 @@ REFUSED: Final = (
     f" / sum by (job) (rate(headrace_requests_total{{{CALLS}}}[10m])) > 0.2"
 )
 SLOW: Final = f"histogram_quantile(0.99, sum by (job, le) (rate(headrace_added_duration_seconds_bucket{{{CALLS}}}[5m]))) > 0.25"
+EXPIRES: Final = (
+    "headrace_certificate_not_after_timestamp_seconds - time() < clamp_max("
+    "(headrace_certificate_not_after_timestamp_seconds - headrace_certificate_not_before_timestamp_seconds) / 5, 7 * 86400)"
+)
+"""What is left of it: a week, or a fifth of its life where that is less, as of those that live for hours."""
 
 RULES: Final = (
     Rule(
@@ -98,6 +103,23 @@ RULES: Final = (
         "0m",
         "The policy's files on {{ $labels.instance }} are refused",
         "The policy before stays in force, but a worker that has to be replaced cannot start. `headrace check` says what is wrong.",
+    ),
+    Rule(
+        "HeadraceCertificateRefused",
+        "warning",
+        "sum by (job, instance, listener) (headrace_certificate_refused) > 0",
+        "1m",
+        "The certificate of {{ $labels.listener }} on {{ $labels.instance }} is refused",
+        "The one before is shown to callers until it expires, but a worker that has to be replaced cannot start. The service's log "
+        "says why.",
+    ),
+    Rule(
+        "HeadraceCertificateExpires",
+        "critical",
+        EXPIRES,
+        "0m",
+        "The certificate of {{ $labels.listener }} on {{ $labels.instance }} has {{ $value | humanizeDuration }} left",
+        "After that gateways, or who asks the admin interface, refuse it. New files are taken without a restart.",
     ),
     Rule(
         "HeadracePoliciesDiffer",

@@ -136,6 +136,15 @@ WORKERS_READY = Family("headrace_worker_ready", "gauge", "1 for a worker that se
 POLICY_REFUSED = Family(
     "headrace_policy_refused", "gauge", "1 for a worker that refuses what the policy's files hold now.", ("worker",)
 )
+CERTIFICATE_REFUSED = Family(
+    "headrace_certificate_refused", "gauge", "1 where the files of the certificate cannot be used as they are now.", ("listener",)
+)
+CERTIFICATE_NOT_BEFORE = Family(
+    "headrace_certificate_not_before_timestamp_seconds", "gauge", "Since when the certificate in force is valid.", ("listener",)
+)
+CERTIFICATE_NOT_AFTER = Family(
+    "headrace_certificate_not_after_timestamp_seconds", "gauge", "Until when the certificate in force is valid.", ("listener",)
+)
 WORKER_RESTARTS = Family("headrace_worker_restarts", "counter", "Workers that ended and were started again.", ("worker",))
 
 FAMILIES: Final = (
@@ -144,5 +153,5 @@ FAMILIES: Final = (
     BUDGET_WARNINGS, ALERTS_DROPPED, PII_FINDINGS, PII_UNDECLARED,
     AUDIT_RECORDS, AUDIT_DROPPED, AUDIT_FAILURES, AUDIT_BYTES, AUDIT_COMMIT, AUDIT_WAITING, CANDIDATE_EXCHANGES, CANDIDATE_CHANGES,
     TOKEN_USAGE, OPERATION_DURATION, TIME_TO_FIRST_CHUNK,
-    WORKERS_READY, POLICY_REFUSED, WORKER_RESTARTS,
+    WORKERS_READY, POLICY_REFUSED, CERTIFICATE_REFUSED, CERTIFICATE_NOT_BEFORE, CERTIFICATE_NOT_AFTER, WORKER_RESTARTS,
 )  # fmt: skip

@@ -168,6 +168,10 @@ async def test_a_certificate_that_is_renewed_is_served_without_a_restart(
         before = await shown()
         authority.issue("admin")
         await until(renewed, "the certificate that is in the files now")
+        async with httpx.AsyncClient(base_url=admin.url, verify=ssl.create_default_context(cafile=authority.path)) as client:
+            told = (await client.get("/metrics")).text
+        assert 'headrace_certificate_refused{listener="admin"} 0.0' in told
+        assert 'headrace_certificate_not_after_timestamp_seconds{listener="admin"} 1.' in told
     await service.kill()
 
 

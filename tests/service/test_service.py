@@ -288,7 +288,7 @@ async def test_a_bad_policy_is_reported_and_the_last_good_one_stays(options: Opt
 async def test_a_workers_certificate_is_read_anew_on_reload(options: Options, folder: Path) -> None:
     authority = Authority(folder)
     listen = Address(host="127.0.0.1", port=0)
-    async with running(replace(options, listen=listen, tls=Tls(*authority.issue("worker")))) as (service, _):
+    async with running(replace(options, listen=listen, tls=Tls(*authority.issue("worker")))) as (service, client):
         at = ("127.0.0.1", int(service.addresses[0].rpartition(":")[2]))
 
         async def shown() -> str:
@@ -297,11 +297,19 @@ async def test_a_workers_certificate_is_read_anew_on_reload(options: Options, fo
         async def renewed() -> bool:
             return await shown() != before
 
+        async def refused() -> bool:
+            return 'headrace_certificate_refused{listener="0"} 1.0' in (await client.get("/metrics")).text
+
         before, pid = await shown(), service.slots[0].pid
+        (folder / "worker.key").write_text("half")
+        service.reload()
+        await until(refused, "a key that cannot be used was told of")
         authority.issue("worker")
         service.reload()
         await until(renewed, "the certificate that is in the files now")
         assert service.slots[0].pid == pid
+        assert not await refused()
+        assert 'headrace_certificate_not_after_timestamp_seconds{listener="0"} 1.' in (await client.get("/metrics")).text
 
 
 async def _has_problems(client: httpx.AsyncClient) -> bool:

@@ -47,6 +47,7 @@ def test_every_metric_is_on_the_dashboard_or_says_why_not() -> None:
         "headrace_pii_undeclared",
         "headrace_policy_reload_failures",
         "headrace_policy_refused",
+        *CERTIFICATES,
         "headrace_decisions_dropped",
         "headrace_alerts_dropped",
     }
@@ -81,6 +82,18 @@ def test_promtool_takes_the_rules(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+DAY_S = 86_400
+
+
+def certified(instance: str, since: int, until: int) -> list[dict[str, str]]:
+    """The series of a certificate; since and until: seconds from the beginning."""
+    labels = f'{{job="headrace", instance="{instance}", listener="0"}}'
+    dates = {"not_before": since, "not_after": until}
+    return [
+        {"series": f"headrace_certificate_{name}_timestamp_seconds{labels}", "values": f"{date}x20"} for name, date in dates.items()
+    ]
+
+
 UNIT_TESTS = {
     "HeadraceDown": (
         [{"series": 'up{job="headrace", instance="a"}', "values": "0x20"}],
@@ -111,6 +124,23 @@ UNIT_TESTS = {
             {"series": 'headrace_policy_refused{job="headrace", instance="b", worker="0"}', "values": "0x10 1 0x8"},
         ],
         [{"severity": "warning", "job": "headrace", "instance": "a"}],
+    ),
+    "HeadraceCertificateRefused": (
+        [
+            {"series": 'headrace_certificate_refused{job="headrace", instance="a", listener="0"}', "values": "0 1x19"},
+            {"series": 'headrace_certificate_refused{job="headrace", instance="b", listener="0"}', "values": "0x18 1 0"},
+        ],
+        [{"severity": "warning", "job": "headrace", "instance": "a"}],
+    ),
+    "HeadraceCertificateExpires": (
+        [
+            *certified("a", 0, 90 * DAY_S),
+            *certified("year, 6 days left", 6 * DAY_S - 365 * DAY_S, 6 * DAY_S),
+            *certified("year, 8 days left", 8 * DAY_S - 365 * DAY_S, 8 * DAY_S),
+            *certified("day, 4 hours left", -20 * 3600, 4 * 3600),
+            *certified("day, 6 hours left", -18 * 3600, 6 * 3600),
+        ],
+        [{"severity": "critical", "job": "headrace", "instance": one} for one in ("year, 6 days left", "day, 4 hours left")],
     ),
     "HeadraceSlow": (
         [
@@ -193,8 +223,11 @@ filters:
   - pii: {entities: [EMAIL_ADDRESS], model: none, request: report}
   - budget: {}
 """
-UNEVENTFUL = {"headrace_audit_commit_duration_seconds", "headrace_failovers", "headrace_store_errors"}
-"""Families without a series where nothing failed and nothing is audited; Prometheus knows them all the same."""
+CERTIFICATES = {
+    f"headrace_certificate_{what}" for what in ("refused", "not_before_timestamp_seconds", "not_after_timestamp_seconds")
+}
+UNEVENTFUL = {"headrace_audit_commit_duration_seconds", "headrace_failovers", "headrace_store_errors", *CERTIFICATES}
+"""Families without a series where nothing failed, nothing is audited and nothing served over TLS; Prometheus knows them."""
 
 
 async def asks(running: Served, content: str) -> None:

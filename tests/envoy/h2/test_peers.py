@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from headrace.ext_proc.envoy.certificate import Certificate
 from headrace.ext_proc.envoy.h2 import frames
 from headrace.ext_proc.envoy.h2.messages import framed
 from headrace.ext_proc.envoy.h2.server import H2Server
@@ -153,14 +155,33 @@ async def test_a_certificate_that_is_replaced_is_shown_to_those_who_come(
             for data in (b"junk", other_certificate.read_bytes()):
                 certificate.write_bytes(data)
                 following.look()
+                assert following.refused
                 assert await shown(run.server.port) == "first"
             key.write_bytes(other_key.read_bytes())
             following.look()
+            assert not following.refused
             assert await shown(run.server.port) == "second"
             assert await greet(channel) == b"hello"
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
         "certificate refused, the last good one stays in force"
     ] * 2
+
+
+def test_the_dates_of_a_certificate_are_those_of_the_one_in_force(authority: Authority) -> None:
+    tls = Tls(*authority.issue("server"))
+    following = Certificate(tls, tls.context)
+    before = following.validity
+    assert before is not None
+    assert before.not_before < time.time() < before.not_after
+    _, key = authority.issue("server", days=30)
+    following.look()
+    after = following.validity
+    assert after is not None
+    assert after.not_after - before.not_after == pytest.approx(29 * 86_400, abs=60)
+    Path(key).write_text("half")
+    following.look()
+    assert following.validity == after
+    assert following.refused
 
 
 async def test_clients_certificates_are_those_of_the_authority_that_is_there_now(authority: Authority, tmp_path: Path) -> None:
