@@ -103,7 +103,7 @@ class Tls:
         import ssl  # the commands that only name a transport do without
 
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.client_ca or None)
-        context.load_cert_chain(self.certificate, self.key)
+        context.load_cert_chain(self.certificate, self.key, password="")  # else OpenSSL asks whoever is at the terminal
         context.set_alpn_protocols(["h2"])
         if self.client_ca:
             context.verify_mode = ssl.CERT_REQUIRED

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 
 from headrace.ext_proc.envoy.certificate import Certificate
@@ -233,6 +234,16 @@ def _greeted(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None)
         if not line.recv(9):
             raise ConnectionResetError("the server closed the connection")
         return bool(line.session_reused), line.session
+
+
+def test_nobody_is_asked_for_the_pass_phrase_of_a_key(authority: Authority, capfd: pytest.CaptureFixture[str]) -> None:
+    chain, key = authority.issue("server")
+    made = serialization.load_pem_private_key(Path(key).read_bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"secret")
+    Path(key).write_bytes(made.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked))
+    with pytest.raises(ssl.SSLError):
+        Tls(chain, key).context()
+    assert not capfd.readouterr().err
 
 
 @pytest.mark.parametrize("transport", Transport)
