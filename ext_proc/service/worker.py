@@ -22,7 +22,7 @@ from headrace.ext_proc.engine.effects import EffectRunner, Observer
 from headrace.ext_proc.engine.load.board import Board
 from headrace.ext_proc.engine.load.scrape import Scraper
 from headrace.ext_proc.engine.offload import ThreadOffload
-from headrace.ext_proc.engine.policy.compile import Policy, compile_policy
+from headrace.ext_proc.engine.policy.compile import IMPLIED, Policy, compile_policy
 from headrace.ext_proc.engine.policy.destinations import targets_of
 from headrace.ext_proc.engine.policy.gateways import Gateway
 from headrace.ext_proc.engine.policy.problems import PolicyErrors
@@ -77,10 +77,10 @@ class Worker:
         self._settings = settings
         self._channel = channel
         server = open_store(settings.store)
-        outages = Outages()
-        self._clock = clock = SharedClock(lambda: outages.watched("time", server.time_ms()))
+        self._clock = clock = SharedClock(lambda: measured.time_ms())
         self._metrics = Metrics(self._is_model, clock)
-        self._store = LocalAllowance(MeasuredStore(server, self._metrics.store, self._metrics.store_errors, outages))
+        measured = MeasuredStore(server, self._metrics.store, self._metrics.store_errors, Outages())
+        self._store = LocalAllowance(measured)
         self._offload = ThreadOffload()
         board = Board(METRICS_MS)
         self._scraper = Scraper(board, clock)
@@ -230,7 +230,8 @@ class Worker:
     def _tell_policy(self) -> None:
         holder = self._reloader.holder
         self._models = frozenset(model.name for model in holder.current.catalogue)
-        self._metrics.policy(holder.current.revision)
+        listed = (name for entry in holder.current.document.filters for name in entry)
+        self._metrics.policy(holder.current.revision, {*listed, IMPLIED})
         self._scraper.follow(targets_of(holder.current.document))
         problems = tuple(map(str, holder.problems))
         files = tuple(map(str, sorted(holder.current.files)))

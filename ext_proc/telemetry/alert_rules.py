@@ -91,9 +91,9 @@ RULES: Final = (
     Rule(
         "HeadraceFilterFails",
         "critical",
-        'sum by (job, filter, reason) (rate(headrace_verdicts_total{outcome="failed"}[5m])) > 0',
+        'sum by (job, filter) (rate(headrace_verdicts_total{outcome="failed"}[5m])) > 0',
         "2m",
-        "The filter {{ $labels.filter }} fails: {{ $labels.reason }}",
+        "The filter {{ $labels.filter }} fails",
         "Requests are refused, or go on without it where its on_error is open. The decision log has the errors.",
     ),
     Rule(

@@ -65,10 +65,13 @@ class Metrics:
             if isinstance(tally, Counter | Histogram):
                 yield from tally.samples()
 
-    def policy(self, revision: str) -> None:
-        """`revision` is in force."""
+    def policy(self, revision: str, filters: Iterable[str]) -> None:
+        """`revision` is in force. filters: their failures are counted from 0 on, or Prometheus would not see the first rise."""
         self.policy_info.clear()
         self.policy_info.set(1, (revision,))
+        for name in filters:
+            for reason in ("", f"{name}.failed"):  # of one that fails open, and of one that fails closed
+                self._verdicts.add((name, "failed", reason), 0)
 
     def observe(self, record: Record) -> None:
         """An observer of the effect runner."""

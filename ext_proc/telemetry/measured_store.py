@@ -2,13 +2,16 @@
 
 from collections.abc import Coroutine, Sequence
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from headrace.ext_proc.core.ledger import EMPTY, Admitted, Charge, Closed, Closing, Entry, Exhausted, Record, Spent
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
 from headrace.ext_proc.core.roster import Changes, Listed, Seen
 from headrace.ext_proc.telemetry.outages import Outages
 from headrace.ext_proc.telemetry.tally import Counter, Histogram
+
+OPERATIONS: Final = ("reserve", "extend", "settle", "read", "entries", "enrol", "listed", "listed_since", "changes", "time", "ping")
+"""Their errors are counted from 0 on: Prometheus sees no rise in a series that begins with its first error."""
 
 Result = TypeVar("Result")
 Called = Coroutine[Any, Any, Result]
@@ -21,6 +24,8 @@ class MeasuredStore:
         self._store = store
         self._durations = durations
         self._errors = errors
+        for operation in OPERATIONS:
+            errors.add((operation,), 0)
         self._outages = outages
 
     async def _timed(self, operation: str, call: Called[Result]) -> Result:

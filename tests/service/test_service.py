@@ -37,6 +37,7 @@ from headrace.ext_proc.telemetry.samples import Sample
 from tests.envoy.h2.certificates import Authority
 from tests.service.conftest import POLICY
 from tests.service.waiting import DEADLINE_S, SERVING, health, lives, until, workers_of
+from tests.stores.servers import free_ports
 
 ANY_PORT = Address(host="127.0.0.1", port=0)
 
@@ -283,6 +284,17 @@ async def test_a_bad_policy_is_reported_and_the_last_good_one_stays(options: Opt
         assert 'headrace_policy_refused{worker="0"} 0.0' in (await client.get("/metrics")).text
         assert (await json_of(client, "/policy"))["problems"] == []
         assert (await json_of(client, "/policy"))["workers"]["0"]["loaded_at"] > before["workers"]["0"]["loaded_at"]
+
+
+async def test_a_store_that_is_away_is_an_error_also_while_nobody_asks(options: Options) -> None:
+    nowhere = replace(options, store=f"redis://127.0.0.1:{free_ports(1)[0]}")
+    async with running(nowhere) as (_, client):
+
+        async def counted() -> bool:
+            told = (await client.get("/metrics")).text
+            return float(told.partition('headrace_store_errors_total{operation="time"} ')[2].partition("\n")[0]) > 1
+
+        await until(counted, "the store's clock could not be read, and that was counted")
 
 
 async def test_a_workers_certificate_is_read_anew_on_reload(options: Options, folder: Path) -> None:

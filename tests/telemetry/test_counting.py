@@ -94,9 +94,18 @@ def test_a_dropped_settlement_is_counted_as_such() -> None:
 
 def test_one_revision_is_in_force_at_a_time() -> None:
     counted = metrics()
-    counted.policy("a" * 12)
-    counted.policy("b" * 12)
+    counted.policy("a" * 12, ["pii"])
+    counted.policy("b" * 12, ["pii"])
     assert values(counted, "headrace_policy_info") == {("b" * 12,): 1}
+
+
+def test_a_filter_that_has_not_failed_is_counted_with_none() -> None:
+    counted = metrics()
+    counted.policy("a" * 12, ["pii"])
+    assert values(counted, "headrace_verdicts_total") == {("pii", "failed", ""): 0, ("pii", "failed", "pii.failed"): 0}
+    counted.observe(decision(steps=[{"filter": "pii", "phase": "request", "outcome": "failed", "reason": "pii.failed", "us": 1}]))
+    counted.policy("b" * 12, ["pii"])
+    assert values(counted, "headrace_verdicts_total")["pii", "failed", "pii.failed"] == 1
 
 
 def test_a_failover_is_counted_once_by_who_failed_and_who_came_last() -> None:

@@ -23,7 +23,7 @@ class Measured:
         return {sample.labels[0][1]: sample.value for sample in self.durations.samples() if sample.name == name}
 
     def failures(self) -> dict[str, float]:
-        return {sample.labels[0][1]: sample.value for sample in self.errors.samples()}
+        return {sample.labels[0][1]: sample.value for sample in self.errors.samples() if sample.value}
 
 
 async def test_every_operation_is_passed_on_and_timed() -> None:
@@ -40,6 +40,12 @@ async def test_every_operation_is_passed_on_and_timed() -> None:
     rosters = ["enrol", "listed", "listed_since", "changes"]
     assert measured.calls() == dict.fromkeys(["reserve", "settle", "read", *rosters, "ping"], 1)
     assert measured.failures() == {}
+
+
+def test_every_operation_counts_its_errors_from_none_on() -> None:
+    operations = {name for name in vars(MeasuredStore) if not name.startswith("_")} - {"close", "settle_many", "time_ms"}
+    told = {sample.labels[0][1]: sample.value for sample in Measured().errors.samples()}
+    assert told == dict.fromkeys({*operations, "settle", "time"}, 0)
 
 
 async def test_a_call_that_is_not_answered_is_an_error_and_is_timed() -> None:

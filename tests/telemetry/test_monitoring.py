@@ -226,7 +226,7 @@ filters:
 CERTIFICATES = {
     f"headrace_certificate_{what}" for what in ("refused", "not_before_timestamp_seconds", "not_after_timestamp_seconds")
 }
-UNEVENTFUL = {"headrace_audit_commit_duration_seconds", "headrace_failovers", "headrace_store_errors", *CERTIFICATES}
+UNEVENTFUL = {"headrace_audit_commit_duration_seconds", "headrace_failovers", *CERTIFICATES}
 """Families without a series where nothing failed, nothing is audited and nothing served over TLS; Prometheus knows them."""
 
 
