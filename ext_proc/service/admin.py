@@ -76,7 +76,7 @@ class Admin:
     """Serves `service` at `address` (host:port; port 0 takes a free one)."""
 
     def __init__(self, service: Service, address: Address) -> None:
-        self._address, self._tls = address, service.options.admin_tls
+        self._service, self._address, self._tls = service, address, service.options.admin_tls
         self._private = self._tls is not None or _is_loopback(address)
         clock = service.clock
         self._deeds = Deeds(service.options.policy, clock.now_ms)
@@ -108,6 +108,7 @@ class Admin:
         except OSError as error:
             if error.errno == errno.EADDRINUSE and await self._is_being_left():
                 log.warning("a service that drains has the admin address until it ends", extra={"address": str(self._address)})
+                self._service.succeed()
                 self._waiting = asyncio.create_task(self._succeed(config), name="admin address")
                 return
             why = (os.strerror(error.errno) if error.errno else str(error)).lower()

@@ -49,8 +49,8 @@ class Slot:
 
     failed: why the last worker could not start; empty once one could. samples: what the worker has counted, CHECK_S old at most.
     servers: what it heard of the servers that it chooses among, as old.
-    vacant: a worker was ready here, and none is now; told is called when it becomes so. stood_in: another slot's worker answers at
-    this one's address meanwhile.
+    vacant: a worker was ready here, and none is now; told is called when it becomes so. stood_in: who answers at this one's
+    address, another slot's worker or a service that drains, leaves it to the one that comes.
     """
 
     def __init__(self, settings: Settings, totals: Totals, starter: Starter, told: Callable[[], None]) -> None:
@@ -152,8 +152,7 @@ class Slot:
     async def _life(self) -> Sequence[str]:
         """One worker, from its start to its end; why it ended."""
         try:
-            if not self.stood_in:  # else it gives way when this one listens
-                await self._make_free()
+            await self._make_free()
             notices = await self._spawn()
         except (AddressError, OSError) as error:
             return [str(error)]
@@ -171,6 +170,8 @@ class Slot:
             try:
                 return make_free(parse_address(self.settings.listen), self.settings.socket_mode)
             except AddressTaken:
+                if self.stood_in:
+                    return None
                 if monotonic() >= until:
                     raise
             await asyncio.sleep(LOOK_S)

@@ -11,6 +11,7 @@ from typing import Self
 
 from headrace.ext_proc.core.ports import Store, StoreUnavailable
 from headrace.ext_proc.engine.clock import SharedClock
+from headrace.ext_proc.envoy.transport import Transport
 from headrace.ext_proc.service.addresses import parse_address, worker_addresses
 from headrace.ext_proc.service.control import Drain, Reload, Settings
 from headrace.ext_proc.service.options import Options
@@ -79,6 +80,12 @@ class Service:
         """The exposition of all workers together and of `more`, and its content type. accept: the HTTP header."""
         await asyncio.gather(*(slot.report() for slot in self.slots))
         return self._totals.text([*(slot.samples for slot in self.slots), self._own(), more], accept)
+
+    def succeed(self) -> None:
+        """A service of the same options drains: its sockets are taken over before it leaves them, and nobody is refused between."""
+        if self.options.transport is Transport.H2:  # grpcio unlinks the path when it leaves, whoever's socket is there by then
+            for slot in self.slots:
+                slot.stood_in = parse_address(slot.settings.listen).path is not None
 
     def _stand_in(self) -> None:
         """Where a worker has ended, one that is ready takes its place until there is another."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from headrace.ext_proc.envoy import processor
 from headrace.ext_proc.envoy.config.settings import Address
+from headrace.ext_proc.envoy.transport import Transport
 from headrace.ext_proc.service import slot
 from headrace.ext_proc.service.admin import Admin
 from headrace.ext_proc.service.options import Options
@@ -40,6 +42,31 @@ async def test_a_successor_keeps_its_socket_when_the_service_before_it_ends(
             assert await health(new.addresses[0]) == SERVING
 
 
+async def test_a_successor_takes_a_socket_over_before_it_is_left(folder: Path, policy: Path, valkey: str) -> None:
+    options = Options(policy=policy, listen=Address(path=str(folder / "worker.sock")), store=valkey, drain_seconds=60)
+    old, new = Service(options), Service(options)
+    await old.start()
+    async with grpc.aio.insecure_channel(old.addresses[0]) as channel:
+        call: Any = channel.stream_stream(processor.METHOD)()
+        await call.wait_for_connection()
+        new.succeed()
+        async with new:
+            assert await health(new.addresses[0]) == SERVING
+            assert not call.done()
+            call.cancel()
+            await old.stop(notice=False)
+            assert await health(new.addresses[0]) == SERVING
+
+
+def test_ports_and_sockets_that_grpcio_unlinks_are_waited_for(folder: Path, policy: Path) -> None:
+    in_a_file = Options(policy=policy, listen=Address(path=str(folder / "worker.sock")), store="memory://")
+    at_a_port = replace(in_a_file, listen=Address(host="127.0.0.1", port=0))
+    for options, taken_over in ((in_a_file, True), (at_a_port, False), (replace(in_a_file, transport=Transport.GRPCIO), False)):
+        service = Service(options)
+        service.succeed()
+        assert [slot.stood_in for slot in service.slots] == [taken_over]
+
+
 async def test_a_successor_serves_at_once_and_takes_the_admin_address_when_the_service_before_it_ends(
     folder: Path, policy: Path, valkey: str
 ) -> None:
@@ -57,6 +84,7 @@ async def test_a_successor_serves_at_once_and_takes_the_admin_address_when_the_s
             leaving = asyncio.create_task(old.stop(notice=False))
             admin = await later.enter_async_context(administered(new))
             assert held is not None and admin is not None and admin.url == held.url
+            assert new.slots[0].stood_in
             await later.enter_async_context(new)
             assert await health(new.addresses[0]) == SERVING
             assert (await client.get(f"{admin.url}/readyz")).json()["draining"]
