@@ -23,7 +23,7 @@ class ForkServerProcess:
         try:
             with theirs:
                 self._process = subprocess.Popen(
-                    (sys.executable, "-m", PROGRAM, str(theirs.fileno())),
+                    (sys.executable, "-P", "-m", PROGRAM, str(theirs.fileno())),
                     pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=stderr, start_new_session=True,
                 )  # fmt: skip
         except BaseException:

@@ -157,7 +157,7 @@ class Starter:
 
     async def _spawn(self, end: socket.socket) -> Process:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "headrace.ext_proc.service.worker_process", str(end.fileno()),
+            sys.executable, "-P", "-m", "headrace.ext_proc.service.worker_process", str(end.fileno()),
             pass_fds=[end.fileno()], stdin=asyncio.subprocess.DEVNULL, stderr=self._stderr,
             start_new_session=True,  # a Ctrl-C at the terminal is for the supervisor, which drains its workers
         )  # fmt: skip

@@ -157,6 +157,18 @@ async def test_where_no_process_can_be_forked_workers_are_spawned(
         assert parent(only.pid) == parent(await replaced(only)) == os.getpid()
 
 
+@pytest.mark.parametrize("transport", Transport)
+async def test_modules_in_the_current_directory_are_not_those_of_the_service(
+    options: Options, transport: Transport, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder / "asyncio.py", "raise SystemExit('of the current directory')")
+    monkeypatch.chdir(folder)
+    async with Service(replace(options, transport=transport)) as service:
+        (only,) = service.slots
+        assert await health(only.address) == SERVING
+        assert (parent(only.pid) == os.getpid()) == (transport is Transport.GRPCIO)
+
+
 def _refused(pid: int, flags: int = 0, opened: Callable[[int, int], int] = os.pidfd_open) -> int:
     """Whoever asks tries this process first. asyncio, which may have asked before, still gets its children's."""
     if pid == os.getpid():

@@ -78,7 +78,7 @@ class Workshop:
             self._idle.cancel()
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "headrace.ext_proc.admin.console.bench",
+                sys.executable, "-P", "-m", "headrace.ext_proc.admin.console.bench",
                 stdin=PIPE, stdout=PIPE, stderr=DEVNULL, limit=ANSWER,
                 start_new_session=True,  # a Ctrl-C at the terminal is for the supervisor
             )  # fmt: skip

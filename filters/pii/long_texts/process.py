@@ -48,7 +48,7 @@ class Begun:
         self._asked = monotonic()
         """When it was told of a plan last."""
         self._calls, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = (sys.executable, "-m", PROGRAM, str(theirs.fileno()))
+        command = (sys.executable, "-P", "-m", PROGRAM, str(theirs.fileno()))
         try:
             with theirs:
                 self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)

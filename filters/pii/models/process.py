@@ -35,7 +35,7 @@ class Worker:
 
     def __init__(self, models: Sequence[Model], *, background: bool = False) -> None:
         self.background = background
-        command = (sys.executable, "-m", "headrace.filters.pii.models.worker", *([BACKGROUND] if background else []))
+        command = (sys.executable, "-P", "-m", "headrace.filters.pii.models.worker", *([BACKGROUND] if background else []))
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._asks, self._answers = cast(BinaryIO, self._process.stdin), cast(BinaryIO, self._process.stdout)
         self._send(msgspec.msgpack.encode(models))

@@ -176,6 +176,17 @@ def job(path: Path, body: str, **members: object) -> dict[str, object]:
     }
 
 
+async def test_modules_in_the_current_directory_are_not_those_of_the_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "asyncio.py").write_text("raise SystemExit('of the current directory')")
+    (tmp_path / "policy.yaml").write_text("version: 1\nmodels: [{name: m}]\nfilters: [usage: {}]\n")
+    monkeypatch.chdir(tmp_path)
+    workshop = Workshop()
+    try:
+        assert "refused" in (await workshop.ask(job(tmp_path / "policy.yaml", "no JSON")))["document"]
+    finally:
+        await workshop.close()
+
+
 async def test_a_request_is_tried_and_what_is_personal_is_marked(tmp_path: Path) -> None:
     path, workshop = tmp_path / "policy.yaml", Workshop()
     filters = "[identity: {}, pii: {model: none, request: replace}]"

@@ -67,6 +67,16 @@ def dense(size: int, salt: int = 0) -> str:
     return "".join(LINE.format(salt + number) for number in range(size // len(LINE)))
 
 
+def test_modules_in_the_current_directory_are_not_those_of_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "regex.py").write_text("raise SystemExit('of the current directory')")
+    monkeypatch.chdir(tmp_path)
+    started = SearchProcess()
+    try:
+        ready(started)
+    finally:
+        started.end()
+
+
 # --- what is found ---------------------------------------------------------------------------------------------------------------
 
 

@@ -57,6 +57,17 @@ def test_names_and_places_are_found_in_order_of_the_texts(pool: ModelPool) -> No
 
 
 @needs_rampart
+def test_modules_in_the_current_directory_are_not_those_of_the_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('of the current directory')")
+    monkeypatch.chdir(tmp_path)
+    made = ModelPool([model_of("rampart")], workers=1)
+    try:
+        assert made.find([NAME])[0]
+    finally:
+        made.close()
+
+
+@needs_rampart
 def test_a_text_has_the_same_findings_whatever_is_searched_beside_it(pool: ModelPool) -> None:
     texts = [NAME, "x" * 3000, "a b c " * 200, NAME.upper(), "\ud800 half a pair of Jane Doe", "日本語のテキスト", NAME]
     together = pool.find(texts)
