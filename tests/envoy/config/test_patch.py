@@ -1,6 +1,7 @@
 """Headrace put into other people's bootstraps: nothing of theirs lost, nothing done twice, and Envoy takes the result."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,16 @@ def test_routes_from_elsewhere_are_left_to_the_operator_who_is_told_so() -> None
     assert kinds(text) == [[*OURS, "router"]]
     line = 1 + original.splitlines().index("              rds:")
     assert [note for note in report.notes if f"the routes come from elsewhere (bootstrap.yaml:{line})" in note]
+
+
+def test_a_filter_that_only_some_hosts_enable_stays_so() -> None:
+    text, _ = patched(EDGE)
+    disabled = re.sub(r"( *)- name: headrace.ext_proc\n", r"\g<0>\1  disabled: true\n", text, count=1)
+    assert disabled != text
+    assert patched(disabled)[0] == disabled
+    again, report = patched(disabled.replace("message_timeout: 5s", "message_timeout: 1s"))
+    assert "listener edge: ext_proc filter" in report.changes
+    assert "disabled: true" in again and "message_timeout: 5s" in again
 
 
 def test_flow_style_is_patched_too(tmp_path: Path) -> None:

@@ -54,7 +54,9 @@ def _ext_proc(document: Document, editor: Editor, manager: Manager, message_time
     candidates, picks = _asks_others(manager, mine), PICKED_NAMESPACE in _received(mine)
     wanted = tree(processing_filter(message_timeout, candidates=candidates, picks=picks))
     if mine is not None:
-        wanted["name"] = field(mine, "name")  # per-route settings refer to the filter by its name
+        wanted["name"] = field(mine, "name")  # per-route settings refer to the filter by its name …
+        if field(mine, "disabled") is True:
+            wanted["disabled"] = True  # … and may be what enables it
     return ensure(editor, manager.config, "http_filters", wanted, _is_ours, _place(document, manager))
 
 
