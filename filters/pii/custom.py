@@ -34,10 +34,12 @@ def compiled(pattern: str, *, ignore_case: bool = True) -> Any:
     """Raises BadPattern: for look-around and back-references, too, which no linear engine has."""
     if len(pattern) > MAX_PATTERN:
         raise BadPattern(f"it has {len(pattern)} characters, more than {MAX_PATTERN}")
+    flags = f"(?{'i' if ignore_case else ''}ms)"
     try:
-        expression = re2.compile(f"(?{'i' if ignore_case else ''}ms){pattern}", _options())
+        expression = re2.compile(flags + pattern, _options())
     except re2.error as error:
-        raise BadPattern(f"RE2 does not take it: {_reason(error)}; look-around and back-references are not linear") from None
+        said = _reason(error, pattern).replace(flags, "", 1)
+        raise BadPattern(f"RE2 does not take it: {said}") from None
     if expression.search("") is not None:
         raise BadPattern("it matches an empty text")
     return expression
@@ -50,9 +52,18 @@ def _options() -> Any:
     return options
 
 
-def _reason(error: Exception) -> str:
+_NOT_LINEAR = re.compile(r"\(\?<?[=!]|\\[1-9]|\(\?P=|\\k<")
+
+
+def _reason(error: Exception, pattern: str) -> str:
+    """What RE2 says, and what would be right where that is known."""
     said = error.args[0] if error.args else error
-    return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+    if _NOT_LINEAR.search(pattern):
+        return f"{text}; look-around and back-references are not linear"
+    if "repetition operator" in text:
+        return f"{text}; what a glob writes as * and ? are .* and . in a regular expression"
+    return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,15 +81,17 @@ def _message(model: type[BaseModel], value: Any, where: Where, error: ErrorDetai
         return "must not be empty"
     template = _MESSAGES.get(kind)
     said = template.format(shown=shown, **context) if template else _own(error, shown)
-    return f"{said}; {hint}" if (hint := _hint(model, value, where, template)) else said
+    return f"{said}; {hint}" if (hint := _hint(model, value, where, template, context.get("le"))) else said
 
 
-def _hint(model: type[BaseModel], value: Any, where: Where, template: str | None) -> str:
-    """What would be right, where what was written shows what was meant."""
+def _hint(model: type[BaseModel], value: Any, where: Where, template: str | None, most: float | None) -> str:
+    """What would be right, where what was written shows what was meant. most: what a number may be at most; of 1, per cent are meant."""
     wrong = _at(value, where)
     if template in (_NUMBER, _WHOLE):
         number = _number(wrong, _key(where))
         return f"did you mean {number}?" if number else ""
+    if template == _MOST:
+        return f"did you mean {wrong / 100:g}?" if most == 1 and wrong <= 100 else ""
     if template == _LIST:
         return f"did you mean [{wrong}]?" if isinstance(wrong, str) and _PLAIN.fullmatch(wrong) else ""
     if template is None and isinstance(wrong, dict):
@@ -161,6 +163,7 @@ _MAPPING = "must be a mapping of keys to values, not {shown}"
 _LIST = "must be a list, not {shown}"
 _NUMBER = "{shown} is not a number"
 _WHOLE = "{shown} is not a whole number"
+_MOST = "must be at most {le}, not {shown}"
 _MESSAGES: Mapping[str, str] = {
     "bool_parsing": "{shown} is neither true nor false",
     "bool_type": "{shown} is neither true nor false",
@@ -179,7 +182,7 @@ _MESSAGES: Mapping[str, str] = {
     "is_instance_of": _NUMBER,
     "json_invalid": "half of a surrogate pair stands here, which is no character",
     "less_than": "must be less than {lt}, not {shown}",
-    "less_than_equal": "must be at most {le}, not {shown}",
+    "less_than_equal": _MOST,
     "list_type": _LIST,
     "model_attributes_type": _MAPPING,
     "model_type": _MAPPING,

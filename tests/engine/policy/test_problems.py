@@ -124,7 +124,7 @@ CHANGES = [
     ]),
     (", window: month", "", ["15: budgets[0]: window is missing: minute, hour, day, week, month, or {sliding: seconds}"]),
     ("window: month", "window: month, warn_at: [0.5, 0.50]", ["15: budgets[0].warn_at[1]: 0.5 is given already"]),
-    ("window: month", "window: month, warn_at: [80]", ["15: budgets[0].warn_at[0]: must be at most 1, not 80"]),
+    ("window: month", "window: month, warn_at: [80]", ["15: budgets[0].warn_at[0]: must be at most 1, not 80; did you mean 0.8?"]),
     ("version: 1", "version: 1\ntime_zone: Mars/Olympus", [
         "3: time_zone: 'Mars/Olympus' is no time zone, such as UTC or Europe/Berlin"
     ]),
