@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -112,7 +112,17 @@ def _text(data: bytes, file: str) -> str:
 
 def _in_words(error: MarkedYAMLError) -> str:
     problem = str(error.problem or error.context)
-    return "a tab where blanks are due" if r"'\t'" in problem else problem
+    return next((said for words, said in _IN_WORDS.items() if words in problem), problem)
+
+
+_IN_WORDS: Final = {
+    r"'\t'": "a tab where blanks are due",
+    "expected <block end>, but found '<block": "indented unlike the lines above it",
+    "expected <block end>, but found '?'": "a key where an item of the list above it is due; begin it with a dash, or indent it less",
+    "expected <block end>, but found '-'": "an item of a list among keys, or indented unlike the items above it",
+    "unknown escape character": "a backslash in double quotes begins an escape; use single quotes",
+}
+"""What the parser says, in part → what is wrong."""
 
 
 @dataclass(slots=True)

@@ -85,7 +85,9 @@ def _message(model: type[BaseModel], value: Any, where: Where, error: ErrorDetai
 
 
 def _hint(model: type[BaseModel], value: Any, where: Where, template: str | None, most: float | None) -> str:
-    """What would be right, where what was written shows what was meant. most: what a number may be at most; of 1, per cent are meant."""
+    """What would be right, where what was written shows what was meant. most: what a number may be at most; beyond 1 it was
+    meant as per cent.
+    """
     wrong = _at(value, where)
     if template in (_NUMBER, _WHOLE):
         number = _number(wrong, _key(where))
@@ -100,6 +102,8 @@ def _hint(model: type[BaseModel], value: Any, where: Where, template: str | None
         return close if close.startswith("did you mean") else ""
     if template != _MAPPING:
         return ""
+    if where[:1] == ("overrides",) and where[2] == "set" and not isinstance(wrong, list):
+        return "filters stand here with their settings, such as {pii: {mode: shadow}}"
     if isinstance(wrong, str) and where[:1] == ("filters",):
         return f"write '{wrong}: {{}}'"
     holds = mapping_at(model.model_json_schema(), where)

@@ -92,6 +92,16 @@ def test_aliases_stand_for_what_they_name() -> None:
     [
         ("a: 1\nb: 2\na: 3\n", "p.yaml:3: key 'a' is given twice; first on line 1"),
         ("a:\n\tb: 1\n", "p.yaml:2: not well-formed YAML: a tab where blanks are due"),
+        ("a:\n    b: 1\n  c: 2\n", "p.yaml:3: not well-formed YAML: indented unlike the lines above it"),
+        (
+            "a:\n  - b: {}\n  c: {}\n",
+            "p.yaml:3: not well-formed YAML: a key where an item of the list above it is due; begin it with a dash, or indent it less",
+        ),
+        (
+            "a:\n  b: 1\n  - c\n",
+            "p.yaml:3: not well-formed YAML: an item of a list among keys, or indented unlike the items above it",
+        ),
+        ('a: "\\d"\n', "p.yaml:1: not well-formed YAML: a backslash in double quotes begins an escape; use single quotes"),
         ("a: [1\n", "p.yaml:2: not well-formed YAML: expected ',' or ']', but got '<stream end>'"),
         ('a: "x\n', "p.yaml:2: not well-formed YAML: found unexpected end of stream"),
         ("a: b: c\n", "p.yaml:1: not well-formed YAML: mapping values are not allowed here"),

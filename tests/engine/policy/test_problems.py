@@ -163,6 +163,10 @@ CHANGES = [
         "18: filters[1].pii: filter 'pii' cannot be built: RuntimeError: no such model",
     ]),
     ("{entities: [EMAIL]}", "{floor: 0.9}", ["18: filters[1].pii: floor must be at most threshold, 0.5, not 0.9"]),
+    ("set: {pii: {mode: shadow}}", "set: {mode: shadow}", [
+        "22: overrides[0].set.mode: must be a mapping of keys to values, not 'shadow'; "
+        "filters stand here with their settings, such as {pii: {mode: shadow}}"
+    ]),
     ("set: {pii", "set: {pi", ["22: overrides[0].set.pi: the chain has no filter 'pi'; did you mean 'pii'?"]),
     ("set: {pii: {mode: shadow}}", "set: {pii: {mode: shade}}", [
         "22: overrides[0].set.pii.mode: 'shade' is none of enforce, shadow, off; did you mean 'shadow'?",
