@@ -108,7 +108,7 @@ def _upgrades(place: Node) -> bool | None:
     return None
 
 
-@RULES.rule("route-override", "remove the override from typed_per_filter_config")
+@RULES.rule("route-override", "remove the override from typed_per_filter_config; envoy/README.md has a filter for some hosts alone")
 def route_override(wiring: Wiring) -> Iterator[Wrong]:
     for place in wiring.places():
         found = override(place, wiring.name)
