@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Bench:
 
     def do(self, job: Mapping[str, Any]) -> Answer:
         """job: policy (path), gateway, path, headers (pairs), body, who (levels). The answer has `problems` of the policy, or
-        `document` as `headrace explain --json` prints it, `texts` in pieces, and the policy's `revision`.
+        `document` as `headrace explain --json` prints it, the policy's `revision`, and what `_texts` has, in pieces.
         """
         policy = self._compiled(Path(job["policy"]), Gateway(job["gateway"]))
         if isinstance(policy, PolicyErrors):
@@ -48,8 +48,7 @@ class Bench:
         who = Principal(**job["who"]) if job["who"] else None
         pairs = [(name, value) for name, value in job["headers"]]
         document = asyncio.run(explained(policy, self._store, Asked(job["body"].encode(), path=job["path"], headers=pairs), who))
-        texts, more = self._texts(policy, job["body"])
-        return {"document": document, "texts": texts, "more_texts": more, "revision": policy.revision}
+        return {"document": document, "revision": policy.revision, **self._texts(policy, job["body"])}
 
     def _compiled(self, path: Path, gateway: Gateway) -> Policy | PolicyErrors:
         if self._policy is None or signatures(self._seen) != self._seen:
@@ -59,19 +58,19 @@ class Bench:
             self._seen = {**signatures(self._policy.files), **seen}
         return self._policy
 
-    def _texts(self, policy: Policy, body: str) -> tuple[Sequence[Answer], int]:
-        """Every text of the body with a finding in it, and how many there are besides those shown."""
+    def _texts(self, policy: Policy, body: str) -> Answer:
+        """`texts`: those of the body with a finding; `more_texts`: how many there are besides; `unsearched`: why none was read."""
         found = next((one for one in policy.filters if isinstance(one, PiiFilter)), None)
         if found is None:
-            return (), 0
+            return {"texts": (), "more_texts": 0, "unsearched": "the policy has no filter pii"}
         if self._detector is None:
             self._detector = detector_of(found.plan)
         try:
             searched = [one for one in samples(self._detector, body, "body.json") if one.spans]
         except BadLine:
-            return (), 0
+            return {"texts": (), "more_texts": 0, "unsearched": "the body is not JSON"}
         shown = [{"place": one.place, "pieces": list(pieces(one.text, disjoint(one.spans)))} for one in searched[:TEXTS]]
-        return shown, len(searched) - len(shown)
+        return {"texts": shown, "more_texts": len(searched) - len(shown), "unsearched": ""}
 
 
 def pieces(text: str, spans: Iterable[Span]) -> Iterable[tuple[str, str]]:

@@ -75,6 +75,9 @@ async def test_a_prompt_that_is_markup_is_text_in_the_playground(on: Watched) ->
         await expect(page.locator("#result .text")).to_contain_text(HOSTILE)
         await expect(page.locator("#result")).to_contain_text("passed to standard")
         assert await page.title() == "Playground · Headrace"
+        await page.get_by_label("Body").fill("no JSON")
+        await page.get_by_role("button", name="Try it").click()
+        await expect(page.locator("#result .empty")).to_have_text("Not searched: the body is not JSON.", timeout=60_000)
         unharmed(on, seen)
 
 

@@ -198,7 +198,11 @@ async def test_a_request_is_tried_and_what_is_personal_is_marked(tmp_path: Path)
             {"place": "messages[0].content", "pieces": [["I am ", ""], ["ada@example.com", "EMAIL_ADDRESS"], [", <b>", ""]]}
         ]
         assert answer["document"]["principal"]["team"] == "research"
-        assert (await workshop.ask(job(path, "no JSON", who={"team": "research"})))["document"]["refused"]["status"] == 400
+        unread = await workshop.ask(job(path, "no JSON", who={"team": "research"}))
+        assert unread["document"]["refused"]["status"] == 400
+        assert (unread["texts"], unread["unsearched"]) == ([], "the body is not JSON")
+        path.write_text(f"version: 1\nidentity: {IDENTITY}\nmodels: [{{name: m}}]\nfilters: [identity: {{}}]\n")
+        assert (await workshop.ask(job(path, body)))["unsearched"] == "the policy has no filter pii"
         path.write_text("version: 1\nfilters: [nothing: {}]\n")
         assert "nothing" in (await workshop.ask(job(path, body)))["problems"][0]
     finally:
