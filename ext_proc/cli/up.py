@@ -146,8 +146,14 @@ def _shown_by(document: "PolicyDocument") -> str:
             return "-H 'authorization: Bearer KEY' "
 
 
+def _asked_for(document: "PolicyDocument") -> str:
+    """A model that a caller may name: a glob is no name."""
+    from headrace.ext_proc.engine.policy.catalogue import is_glob
+
+    return next((model.name for model in document.models if not is_glob(model.name)), "MODEL")
+
+
 def _greeting(stack: "Stack") -> str:
-    model = next((model.name for model in stack.document.models), "MODEL")
     return f"""Envoy      {stack.url}
 service    {", ".join(stack.service.addresses)}
 admin      {stack.admin_url}/metrics /readyz /policy /console
@@ -155,6 +161,6 @@ store      {_without_password(stack.store_url)}
 decisions  {stack.decisions_path}
 
 curl {stack.url}/v1/chat/completions -H 'content-type: application/json' {_shown_by(stack.document)}\\
-  -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+  -d '{{"model": "{_asked_for(stack.document)}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
 
 Ctrl-C ends everything."""

@@ -34,6 +34,13 @@ def test_a_text_is_printed_with_its_findings_marked(directory: Path) -> None:
     assert done.stderr == "found: EMAIL_ADDRESS 1, IP_ADDRESS 1; model none\n"
 
 
+def test_a_recognizer_of_the_policy_that_finds_nothing_is_told(directory: Path) -> None:
+    own = "{model: none, recognizers: [{entity: BADGE, patterns: [{regex: '$ACME'}]}, {entity: OFFICE, deny_list: [Leeds]}]}"
+    (directory / "p.yaml").write_text(f'version: 1\nmodels: [{{name: "*"}}]\nfilters:\n  - pii: {own}\n')
+    (directory / "a.txt").write_text("ACME, Leeds")
+    assert scan(directory, "a.txt").stderr == "found: BADGE 0, OFFICE 1; model none\n"
+
+
 def test_every_string_of_json_is_searched_and_named_by_its_place(directory: Path) -> None:
     (directory / "a.json").write_text(json.dumps({"messages": [{"content": "hello"}, {"content": "I am a@example.com"}]}))
     assert scan(directory, "a.json").stdout == "messages[1].content: I am [EMAIL_ADDRESS a@example.com]\n"

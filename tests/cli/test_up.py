@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.ext_proc.service.stack import Stack, StackOptions
+from headrace.ext_proc.cli.up import _asked_for
+from headrace.ext_proc.service.stack import Stack, StackOptions, read_document
 from tests.cli.in_process import headrace
 
 POLICY = """version: 1
@@ -45,3 +46,9 @@ def test_an_upstream_that_no_gateway_can_have_is_said_in_a_line(tmp_path: Path) 
 @pytest.mark.parametrize(("host", "url"), [("::1", "http://[::1]:0"), ("127.0.0.1", "http://127.0.0.1:0")])
 def test_its_url_is_one(host: str, url: str) -> None:
     assert Stack(Path("policy.yaml"), StackOptions(host=host)).url == url
+
+
+@pytest.mark.parametrize(("models", "name"), [("[]", "MODEL"), ("[{name: gpt-*}]", "MODEL"), ("[{name: gpt-*}, {name: m}]", "m")])
+def test_the_request_that_it_shows_names_a_model_and_no_glob(models: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(POLICY.replace("models: []", f"models: {models}"))
+    assert _asked_for(read_document(tmp_path / "policy.yaml")) == name
