@@ -118,7 +118,7 @@ def _in_words(error: MarkedYAMLError) -> str:
 _IN_WORDS: Final = {
     r"'\t'": "a tab where blanks are due",
     "expected <block end>, but found '<block": "indented unlike the lines above it",
-    "expected <block end>, but found '?'": "a key where an item of the list above it is due; begin it with a dash, or indent it less",
+    "expected <block end>, but found '?'": "a key where an item of the list above it is due; begin it with a dash",
     "expected <block end>, but found '-'": "an item of a list among keys, or indented unlike the items above it",
     "unknown escape character": "a backslash in double quotes begins an escape; use single quotes",
 }

@@ -95,7 +95,7 @@ def test_aliases_stand_for_what_they_name() -> None:
         ("a:\n    b: 1\n  c: 2\n", "p.yaml:3: not well-formed YAML: indented unlike the lines above it"),
         (
             "a:\n  - b: {}\n  c: {}\n",
-            "p.yaml:3: not well-formed YAML: a key where an item of the list above it is due; begin it with a dash, or indent it less",
+            "p.yaml:3: not well-formed YAML: a key where an item of the list above it is due; begin it with a dash",
         ),
         (
             "a:\n  b: 1\n  - c\n",
