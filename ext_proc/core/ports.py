@@ -21,6 +21,10 @@ class StoreUnavailable(HeadraceError):
     """
 
 
+class NeverSent(StoreUnavailable):
+    """The call has not left: nothing of it is in the store, and nothing will be."""
+
+
 REFUSED: Final = "the store refused: "
 """How the message begins where the server has answered; its own words follow."""
 

@@ -15,7 +15,7 @@ from typing import Any
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError, ResponseError
 
-from headrace.ext_proc.core.ports import REFUSED, StoreUnavailable
+from headrace.ext_proc.core.ports import REFUSED, NeverSent, StoreUnavailable
 from headrace.ext_proc.stores.line import Line
 
 WAITING_MAX = 10_000
@@ -52,13 +52,13 @@ class Link:
     def call(self, command: bytes) -> Future[Reply]:
         """The reply to one packed command; an error reply is raised by the future as ResponseError.
 
-        Raises StoreUnavailable, at once or by the future; ConnectionLost when the call may be repeated.
+        Raises StoreUnavailable, at once or by the future: ConnectionLost when it may be repeated, NeverSent when it stayed here.
         """
         loop = asyncio.get_running_loop()
         if loop.time() < self._refused_until:
-            raise StoreUnavailable(self._refusal)
+            raise NeverSent(self._refusal)
         if len(self._unsent) + len(self._sent) >= WAITING_MAX:
-            raise StoreUnavailable(f"{WAITING_MAX} calls to the store are waiting already")
+            raise NeverSent(f"{WAITING_MAX} calls to the store are waiting already")
         future: Future[Reply] = loop.create_future()
         self._unsent.append((command, future))
         if self._life is None:
@@ -105,7 +105,7 @@ class Link:
     def _refuse(self, why: str, *, until: float) -> None:
         self._refusal, self._refused_until = why, until
         unsent, self._unsent = self._unsent, []
-        _fail((future for _, future in unsent), StoreUnavailable(why))
+        _fail((future for _, future in unsent), NeverSent(why))
 
     async def _carry(self, connection: AbstractConnection) -> StoreUnavailable:
         """Write calls and read replies; returns why the connection must be given up."""

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError, TryAgainError
 
-from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.core.ports import NeverSent, StoreUnavailable
 from headrace.ext_proc.stores.link import ConnectionLost, Link, Reply
 
 REDIRECTS_MAX = 5
@@ -53,10 +53,15 @@ def carried(link: Link, command: bytes, copies: Copies) -> Awaitable[Reply]:
 
 
 async def _copied(link: Link, command: bytes, copies: Copies) -> Reply:
-    reply, waited = link.call(command), link.call(_packed("WAIT", copies.replicas, copies.timeout_ms))
-    for future in (reply, waited):
-        future.add_done_callback(_looked_at)
-    answer, copied = await reply, await waited
+    reply = link.call(command)
+    reply.add_done_callback(_looked_at)
+    try:
+        waited = link.call(_packed("WAIT", copies.replicas, copies.timeout_ms))
+        waited.add_done_callback(_looked_at)
+        answer = await reply
+        copied = await waited
+    except NeverSent as error:  # the other one may have been
+        raise StoreUnavailable(str(error)) from None
     if copied < copies.replicas:
         raise StoreUnavailable(f"{copied} of {copies.replicas} replicas have the write after {copies.timeout_ms} ms")
     return answer
@@ -88,6 +93,8 @@ class OneServer:
         try:
             async with asyncio.timeout_at(until):
                 return await carried(self._link, command, self._copies)
+        except NeverSent as error:  # the first one was
+            raise StoreUnavailable(str(error)) from None
         except TimeoutError:
             raise StoreUnavailable(f"{lost}, and within {self._timeout_s} s another one had no answer") from None
 
@@ -111,6 +118,12 @@ class Cluster:
         self._asking: asyncio.Task[None] | None = None
 
     async def call(self, key: str, command: bytes) -> Reply:
+        try:
+            return await self._call(key, command)
+        except NeverSent as error:  # another node may have had it before
+            raise StoreUnavailable(str(error)) from None
+
+    async def _call(self, key: str, command: bytes) -> Reply:
         slot = key_slot(key.encode())
         for _ in range(REDIRECTS_MAX):
             address = await self._owner(slot)

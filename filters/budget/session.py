@@ -7,7 +7,7 @@ from headrace.ext_proc.core.effects import Cause, Effect, Outcome, Release, Sett
 from headrace.ext_proc.core.facts import ASKED, MODEL, ROUTE, Fact
 from headrace.ext_proc.core.ledger import Admitted, Exhausted
 from headrace.ext_proc.core.needs import Needs
-from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.core.ports import NeverSent, StoreUnavailable
 from headrace.ext_proc.core.principal import ANONYMOUS, PRINCIPAL, known_members
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.session import EndStream, Session
@@ -78,16 +78,23 @@ class BudgetSession(Session):
         answer: Admitted | Exhausted | None
         try:
             answer = await lease.reserve(self._books.store, now_ms, about)
-        except StoreUnavailable:
+        except StoreUnavailable as error:
             answer = lease.admit(self._books.store, self._books.local_percent, now_ms, about)
-        if answer is None:
-            return self._continue(lease, {}, [], "budget.unavailable") if self._books.fails_open else UNAVAILABLE
+            if answer is None:
+                return self._unanswered(lease, error)
         if isinstance(answer, Exhausted):
             self._lease = None
             return refusal(self._books.limits, lease.charges, answer, now_ms)
         if self._books.step_tokens is not None and self._request.call.stream:
             self._follow(lease, self._books.step_tokens)
         return self._admit(lease, answer, now_ms)
+
+    def _unanswered(self, lease: Lease, error: StoreUnavailable) -> Verdict:
+        if self._books.fails_open:
+            return self._continue(lease, {}, [], "budget.unavailable")
+        if isinstance(error, NeverSent):
+            self._lease = None  # there is nothing to release, and an outage may refuse more than the queue of releases holds
+        return UNAVAILABLE
 
     def _about(self, lease: Lease) -> Mapping[str, str]:
         """What the ledger says of a lease that lapses, besides what it charged."""

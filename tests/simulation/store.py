@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from headrace.ext_proc.core.ledger import EMPTY, Admitted, Charge, Closed, Closing, Entry, Exhausted, Fixed, Record, Spent
-from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.core.ports import NeverSent, StoreUnavailable
 from headrace.ext_proc.core.roster import Changes, Listed, Seen
 from headrace.ext_proc.stores.memory import MemoryStore
 from tests.simulation.books import Books, Counter, Wrong
@@ -119,7 +119,7 @@ class StoreLink:
             fate = "refused" if self._server.away else "at once"
         match fate:
             case "refused":
-                raise StoreUnavailable("the connection was refused")
+                raise NeverSent("the connection was refused")
             case "at once":
                 _outside(loop.call_soon, apply)
             case "slow":

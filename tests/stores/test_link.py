@@ -12,7 +12,7 @@ from hiredis import pack_command
 from redis.asyncio.connection import parse_url
 from redis.exceptions import ResponseError
 
-from headrace.ext_proc.core.ports import StoreUnavailable
+from headrace.ext_proc.core.ports import NeverSent, StoreUnavailable
 from headrace.ext_proc.stores.link import ConnectionLost, Link
 from headrace.ext_proc.stores.nodes import Copies, OneServer
 from headrace.ext_proc.stores.url import link_to
@@ -143,11 +143,11 @@ async def test_after_a_silence_calls_are_refused_at_once_and_one_has_a_new_conne
             writer.write(b"" if silent else b"+PONG\r\n")
 
     async with linked(tmp_path, serve, timeout_s=0.05) as link:
-        with pytest.raises(StoreUnavailable, match="did not answer"):
+        with pytest.raises(StoreUnavailable, match="did not answer") as sent:
             await link.call(PING)
-        with pytest.raises(StoreUnavailable, match="did not answer"):
+        with pytest.raises(NeverSent, match="did not answer"):
             link.call(PING)
-        assert asked == 1
+        assert asked == 1 and not isinstance(sent.value, NeverSent)
         silent = False
         assert await _eventually(link) == b"PONG"
 
@@ -162,17 +162,52 @@ async def _eventually(link: Link) -> object:
 
 
 class _Broken(Link):
-    """Its connection breaks under the first call; nobody answers the second."""
+    """Its connection breaks under the first call; nobody answers the second, or it fails."""
 
-    def __init__(self) -> None:
+    def __init__(self, second: StoreUnavailable | None = None) -> None:
+        self._errors = [ConnectionLost("it broke"), second]
         self.calls = 0
 
     def call(self, command: bytes) -> asyncio.Future[object]:
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        if not self.calls:
-            future.set_exception(ConnectionLost("it broke"))
+        if (error := self._errors[self.calls]) is not None:
+            future.set_exception(error)
         self.calls += 1
         return future
+
+
+async def test_a_call_that_finds_no_server_was_never_sent(tmp_path: Path) -> None:
+    link = link_to(parse_url(f"unix://{tmp_path / 'nobody'}"), timeout_s=5)
+    server = OneServer(link, Copies(), timeout_s=5)
+    for _ in range(2):  # the second one at once, without looking for it again
+        with pytest.raises(NeverSent, match="cannot connect"):
+            await server.call("key", PING)
+    await server.close()
+
+
+async def test_a_call_that_was_sent_once_was_sent_also_where_its_repetition_was_not() -> None:
+    with pytest.raises(StoreUnavailable, match="gone") as caught:
+        await OneServer(_Broken(NeverSent("gone")), Copies(), timeout_s=30).call("key", PING)
+    assert not isinstance(caught.value, NeverSent)
+
+
+async def test_a_write_whose_copies_nobody_was_asked_for_may_be_there() -> None:
+    with pytest.raises(StoreUnavailable, match="full") as caught:
+        await OneServer(_Half(), Copies(1, 1), timeout_s=30).call("key", PING)
+    assert not isinstance(caught.value, NeverSent)
+
+
+class _Half(Link):
+    """Takes one call, and no other."""
+
+    def __init__(self) -> None:
+        self._is_full = False
+
+    def call(self, command: bytes) -> asyncio.Future[object]:
+        if self._is_full:
+            raise NeverSent("it is full")
+        self._is_full = True
+        return asyncio.get_running_loop().create_future()
 
 
 async def test_a_call_that_is_repeated_has_no_longer_for_it_than_one_that_is_not() -> None:

@@ -1,13 +1,17 @@
 """When a budget refuses, and what its caller reads."""
 
 import json
+from typing import Any
 
 import pytest
 
 from headrace.ext_proc.core.events import Proceed, Refuse
 from headrace.ext_proc.core.ledger import Charge, Fixed, Unit
+from headrace.ext_proc.core.ports import NeverSent, StoreUnavailable
 from headrace.ext_proc.core.terms import read
 from headrace.ext_proc.engine.budgets.amounts import quantity
+from headrace.ext_proc.stores.local import LocalAllowance
+from headrace.ext_proc.stores.memory import MemoryStore
 from headrace.filters.budget.words import ratelimit
 from tests.filters.budget.support import (
     BODY,
@@ -89,6 +93,25 @@ async def test_in_shadow_mode_an_exhausted_budget_refuses_nobody(rig: Rig) -> No
     assert isinstance(answer, Proceed)
     step_of = next(step for step in exchange.decision.steps if step["filter"] == "budget" and step["phase"] == "request")
     assert (step_of["outcome"], step_of["reason"]) == ("would_reply", "budget.exhausted")
+
+
+class Away(MemoryStore):
+    """error: what every reservation meets."""
+
+    def __init__(self, error: StoreUnavailable) -> None:
+        super().__init__()
+        self._error = error
+
+    async def reserve(self, *_: Any, **__: Any) -> Any:
+        raise self._error
+
+
+@pytest.mark.parametrize(("error", "released"), [(NeverSent("away"), 0), (StoreUnavailable("its reply was lost"), 1)])
+async def test_a_lease_that_the_store_cannot_have_is_not_released(rig: Rig, error: StoreUnavailable, released: int) -> None:
+    rig.store = LocalAllowance(Away(error))
+    exchange, answer = await rig.ask()
+    assert isinstance(answer, Refuse) and error_of(answer)["code"] == "budget.unavailable"
+    assert len(money(exchange.close())) == released
 
 
 async def test_a_model_outside_the_catalogue_is_refused(rig: Rig) -> None:
