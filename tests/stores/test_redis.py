@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from headrace.ext_proc.core.ledger import Admitted, Charge, Closing, Exhausted, Fixed, Sliding
-from headrace.ext_proc.core.ports import Store, StoreUnavailable
+from headrace.ext_proc.core.ports import NeverSent, Store, StoreUnavailable
 from headrace.ext_proc.service.slot import StartError
 from headrace.ext_proc.service.store_check import check
 from headrace.ext_proc.stores import link, open_store
