@@ -102,8 +102,9 @@ class Course:
     def _refuse(self, reply: Reply) -> Refuse:
         self._end(Cause.REFUSED)
         self.decision.reason = reply.reason
-        headers = error_headers(reply, self.id)
-        return Refuse(reply.status, headers, error_body(reply, self._request.dialect, self.id), reply.reason)
+        dialect = self._request.dialect
+        headers = error_headers(reply, dialect, self.id)
+        return Refuse(reply.status, headers, error_body(reply, dialect, self.id), reply.reason)
 
     def _end(self, cause: Cause) -> None:
         self._cause = cause

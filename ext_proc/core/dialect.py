@@ -48,9 +48,14 @@ def error_body(reply: Reply, dialect: Dialect, exchange: str) -> bytes:
     return json.dumps(error_document(reply, dialect, exchange)).encode()
 
 
-def error_headers(reply: Reply, exchange: str) -> Mapping[str, str]:
+_REQUEST_ID = {Dialect.OPENAI: "x-request-id", Dialect.ANTHROPIC: "request-id"}
+"""Where the SDKs look for the id that their errors show."""
+
+
+def error_headers(reply: Reply, dialect: Dialect, exchange: str) -> Mapping[str, str]:
     """Headers of an immediate reply; `x-should-retry` is what the OpenAI and Anthropic SDKs honour."""
     headers = {"content-type": "application/json", "x-headrace-exchange": exchange, "x-headrace-reason": reply.reason}
+    headers[_REQUEST_ID[dialect]] = exchange
     if reply.retry_after is not None:
         headers["retry-after"] = str(max(1, reply.retry_after))
     else:

@@ -56,7 +56,7 @@ class Upstream(httpx2.BaseTransport):
 
 
 def refusing(dialect: Dialect, refusal: Reply) -> Upstream:
-    return Upstream(refusal.status, dict(error_headers(refusal, "e1")), error_body(refusal, dialect, "e1"))
+    return Upstream(refusal.status, dict(error_headers(refusal, dialect, "e1")), error_body(refusal, dialect, "e1"))
 
 
 def openai_client(upstream: httpx2.BaseTransport) -> openai.OpenAI:
@@ -105,22 +105,23 @@ def test_the_anthropic_sdk_raises_the_error_of_the_status_with_our_code(
 @pytest.mark.parametrize("status", [429, 503])
 def test_an_sdk_does_not_retry_where_waiting_does_not_help(status: int) -> None:
     upstream, other = refusing(Dialect.OPENAI, reply(status)), refusing(Dialect.ANTHROPIC, reply(status))
-    with pytest.raises(openai.APIStatusError):
+    with pytest.raises(openai.APIStatusError) as one:
         chat(upstream)
-    with pytest.raises(anthropic.APIStatusError):
+    with pytest.raises(anthropic.APIStatusError) as two:
         message(other)
     assert (upstream.asked, other.asked) == (1, 1)
+    assert (one.value.request_id, two.value.request_id) == ("e1", "e1")
 
 
 def test_where_waiting_helps_the_headers_say_how_long() -> None:
-    assert error_headers(reply(retry_after=30), "e1")["retry-after"] == "30"
-    assert error_headers(reply(retry_after=0), "e1")["retry-after"] == "1"
-    assert "x-should-retry" not in error_headers(reply(retry_after=30), "e1")
-    assert error_headers(reply(), "e1")["x-should-retry"] == "false"
+    assert error_headers(reply(retry_after=30), Dialect.OPENAI, "e1")["retry-after"] == "30"
+    assert error_headers(reply(retry_after=0), Dialect.OPENAI, "e1")["retry-after"] == "1"
+    assert "x-should-retry" not in error_headers(reply(retry_after=30), Dialect.OPENAI, "e1")
+    assert error_headers(reply(), Dialect.OPENAI, "e1")["x-should-retry"] == "false"
 
 
 def test_every_refusal_names_its_exchange_and_reason() -> None:
-    headers = error_headers(reply(headers={"x-a": "1"}), "e1")
+    headers = error_headers(reply(headers={"x-a": "1"}), Dialect.OPENAI, "e1")
     assert (headers["x-headrace-exchange"], headers["x-headrace-reason"]) == ("e1", "budget.exhausted")
     assert (headers["content-type"], headers["x-a"]) == ("application/json", "1")
 

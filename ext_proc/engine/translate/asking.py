@@ -19,4 +19,4 @@ def translated(translator: Translator, asked: Mapping[str, Any], exchange: str, 
     except Untranslatable as error:
         dialect = Dialect.ANTHROPIC if translator is TO_OPENAI else Dialect.OPENAI
         reply = Reply(400, "translate.unavailable", f"{error} {str(asked.get('model'))[:100]!r}.", param=error.param)
-        return Refuse(reply.status, error_headers(reply, exchange), error_body(reply, dialect, exchange), reply.reason)
+        return Refuse(reply.status, error_headers(reply, dialect, exchange), error_body(reply, dialect, exchange), reply.reason)
