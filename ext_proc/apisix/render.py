@@ -20,7 +20,12 @@ CONFIG_HEADER: Final = """\
 NGINX: Final = """\
 # APISIX 3.14 and 3.15 hold pieces of a stream back without it; later ones do not need it.
 postpone_output 0;
+# Without it, a caller that has left a stream is noticed at the stream's next piece.
+lua_check_client_abort on;
 """
+
+AI_PROXY_NEEDS: Final = ("ai-proxy-multi", "prometheus")
+"""APISIX does not load an ai-proxy without the memory that the list's `prometheus` gets."""
 
 STANDALONE_HEADER: Final = "# conf/apisix.yaml of APISIX's standalone mode.\n"
 
@@ -39,7 +44,7 @@ def render_config(settings: ApisixSettings) -> str:
     """What conf/config.yaml must have."""
     tree = {
         "apisix": {"extra_lua_path": settings.lua_path},
-        "plugins": ["key-auth", *(["ai-proxy-multi"] if settings.kind is RouteKind.AI_PROXY else []), PLUGIN],
+        "plugins": ["key-auth", *(AI_PROXY_NEEDS if settings.kind is RouteKind.AI_PROXY else ()), PLUGIN],
         "nginx_config": {"http_configuration_snippet": NGINX},
     }
     return CONFIG_HEADER + _yaml(tree)

@@ -62,6 +62,7 @@ FAULTS: dict[str, tuple[Change, str, str]] = {
     "not in the list": (lambda config, _: config["plugins"].remove("headrace"), "plugin-list", "config.yaml"),
     "no list": (lambda config, _: config.pop("plugins"), "plugin-list", "config.yaml"),
     "others not in the list": (lambda config, _: config["plugins"].remove("ai-proxy-multi"), "plugins-replaced", "config.yaml"),
+    "an ai-proxy that is not loaded": (lambda config, _: config["plugins"].remove("prometheus"), "prometheus", "config.yaml"),
     "a small limit": (
         lambda config, _: config["nginx_config"].update(http={"client_max_body_size": "1m"}),
         "body-limit",

@@ -249,7 +249,12 @@ end
 function _M.exit(code, body, headers, told)
     local conf, ctx = told.conf, told.ctx
     local asked = ctx.headrace
-    if not code or asked:is_closed() or ctx.headrace_reading or ctx.headrace_passes then
+    if not code or asked:is_closed() or ctx.headrace_passes then
+        return code, body, headers
+    elseif ctx.headrace_reading and ngx.headers_sent then  -- a provider that is gone: the stream would seem to have ended well
+        asked:cancel()
+        return ngx.exit(ngx.ERROR)
+    elseif ctx.headrace_reading then
         return code, body, headers
     elseif not ctx.llm_request_start_time then
         asked:unsent()

@@ -47,13 +47,24 @@ local function path_of(ctx)
     return path ~= nil and path ~= "" and path or ngx.var.request_uri
 end
 
+-- lua-resty-http takes path and query apart, and neither with these bytes in it, which nginx lets through.
+local NOT_TAKEN = "[#<>`]"
+
+local function escaped(text)
+    return (text:gsub(NOT_TAKEN, function(byte) return ("%%%02X"):format(byte:byte()) end))
+end
+
 local function request_of(ctx)
     local headers = ngx.req.get_headers(0)
     for name in pairs(_M.NOT_PASSED_ON) do
         headers[name] = nil
     end
     headers.host = ctx.var.upstream_host or headers.host
-    return { method = core.request.get_method(), path = path_of(ctx), headers = headers, body = core.request.get_body() or "" }
+    local path, query = path_of(ctx):match("^([^?]*)(.*)$")
+    return {
+        method = core.request.get_method(), path = escaped(path), query = escaped(query), headers = headers,
+        body = core.request.get_body() or "",
+    }
 end
 
 -- Sends the request. Gives the answer as lua-resty-http has it; nil and why where none has come.

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from headrace.ext_proc.apisix.doctor.rule import Rules, Wrong
-from headrace.ext_proc.apisix.doctor.site import Site
+from headrace.ext_proc.apisix.doctor.site import AI_PROXIES, Site
 from headrace.ext_proc.apisix.settings import BODY_LIMIT, LUA_PATH, PLUGIN
 from headrace.ext_proc.envoy.config.nodes import Node, field, items
 
@@ -48,6 +48,16 @@ def plugins_replaced(site: Site) -> Iterator[Wrong]:
         listed = _listed(root)
         if listed and (absent := sorted(used - listed - {PLUGIN})):
             yield Wrong(name, root, "plugins", f"routes use {', '.join(absent)}, which the list of plugins does not name")
+
+
+@RULES.rule("prometheus", "add prometheus to plugins")
+def prometheus(site: Site) -> Iterator[Wrong]:
+    """Since 3.14, the first whose answers come by the plugin."""
+    for name, root in site.settings.items():
+        listed = _listed(root)
+        if site.version >= HOOK and (proxies := sorted(listed & set(AI_PROXIES))) and "prometheus" not in listed:
+            what = f"APISIX does not load {' and '.join(proxies)} where the list of plugins does not name prometheus"
+            yield Wrong(name, root, "plugins", f"{what}: routes with it are not there")
 
 
 @RULES.rule("flush", 'set nginx_config: http_configuration_snippet: "postpone_output 0;", or take APISIX 3.16 or newer')

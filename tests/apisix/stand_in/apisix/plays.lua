@@ -77,7 +77,8 @@ function _M.behind_ai_proxy(conf, servers)
     local headers = ngx.req.get_headers(0)
     headers.connection, headers["content-length"] = nil, nil
     local response = client:request({
-        method = ngx.req.get_method(), path = ngx.var.request_uri, headers = headers, body = core.request.get_body() or "",
+        method = ngx.req.get_method(), path = ngx.var.uri, query = ngx.var.args, headers = headers,
+        body = core.request.get_body() or "",
     })
     if not response then return core.response.exit(500) end
     if response.status == 429 or response.status >= 500 then  -- neither hook nor phase of another plugin comes after that
@@ -91,7 +92,7 @@ function _M.behind_ai_proxy(conf, servers)
     if (response.headers["content-type"] or ""):find("event-stream", 1, true) then
         while true do
             local part, err = response.body_reader(65536)
-            if err then return ngx.exit(ngx.ERROR) end
+            if err then return core.response.exit(500) end
             if not part then break end
             ctx.var.request_type = "ai_stream"
             usage.piece(ctx, part)

@@ -77,8 +77,15 @@ end
 
 local function nothing() return nil end
 
+-- Bytes that a path may have; a query may have "?", too (as in api7-lua-resty-http 0.2.3).
+local FORBIDDEN = '[^!$-;=@-_a-z|~"{}\127-\255]'
+
 function Client:request(request)
-    local out = { request.method, " ", request.path, " HTTP/1.1\r\n" }
+    if request.path:find(FORBIDDEN) then return nil, "invalid characters found in path" end
+    local query = request.query or ""
+    if query ~= "" and query:sub(1, 1) ~= "?" then query = "?" .. query end
+    if query:gsub("%?", ""):find(FORBIDDEN) then return nil, "invalid characters found in query" end
+    local out = { request.method, " ", request.path, query, " HTTP/1.1\r\n" }
     if not request.headers["transfer-encoding"] then request.headers["content-length"] = #request.body end
     for name, value in pairs(request.headers) do
         for _, single in ipairs(type(value) == "table" and value or { value }) do
