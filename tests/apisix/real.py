@@ -39,11 +39,11 @@ LOGS = """return function(_, ctx)
 end"""
 
 Settings = Mapping[str, Any]
+Tree = dict[str, Any]
+Servers = Mapping[str, tuple[str, int]]
 
 
-def command(
-    folder: Path, conf: Settings, servers: Mapping[str, tuple[str, int]], stands: Settings, listening: Mapping[str, Path]
-) -> Sequence[str]:
+def command(folder: Path, conf: Settings, servers: Servers, stands: Settings, listening: Mapping[str, Path]) -> Sequence[str]:
     """What starts APISIX, once `folder` has all that it reads. listening: the sockets of the routes "plain" and "ai".
 
     Skips the test where `stands` asks for what no resource of APISIX brings about. Raises CalledProcessError where APISIX does not
@@ -58,8 +58,7 @@ def command(
     written = {"config.yaml": _config(folder, stands, listening), "apisix.yaml": _resources(conf, servers, stands, listening)}
     for name, document in written.items():
         (folder / "conf" / name).write_text(json.dumps(document, indent=1) + "\n#END\n")
-    mime = ROOT / "tests" / "apisix" / "mime.types"
-    (folder / "conf" / "mime.types").write_text(mime.read_text() if mime.exists() else "types {}\n")
+    (folder / "conf" / "mime.types").write_text("types {}\n")
     subprocess.run(["apisix", "init"], cwd=folder, check=True, capture_output=True)
     return ["openresty", "-p", str(folder), "-c", str(folder / "conf" / "nginx.conf"), "-g", "daemon off;"]
 
@@ -70,7 +69,7 @@ def _free_port() -> int:
         return port
 
 
-def _config(folder: Path, stands: Settings, listening: Mapping[str, Path]) -> Settings:
+def _config(folder: Path, stands: Settings, listening: Mapping[str, Path]) -> Tree:
     sockets = "".join(f"listen unix:{path};\n" for path in listening.values())
     return {
         "deployment": {"role": "data_plane", "role_data_plane": {"config_provider": "yaml"}},
@@ -98,55 +97,63 @@ def _config(folder: Path, stands: Settings, listening: Mapping[str, Path]) -> Se
     }
 
 
-def _resources(conf: Settings, servers: Mapping[str, tuple[str, int]], stands: Settings, listening: Mapping[str, Path]) -> Settings:
-    common = {"headrace": dict(conf)}
-    if "consumer_name" in stands:
-        say = f'return function(_, ctx) require("apisix.core").request.set_header(ctx, "apikey", "{KEY}") end'
-        common |= {"serverless-pre-function": {"phase": "rewrite", "functions": [say]}, "key-auth": {"hide_credentials": True}}
-
-    if "logs" in stands:
-        common["serverless-post-function"] = {"phase": "log", "functions": [LOGS % json.dumps(stands["logs"])]}
-
-    def proxy(provider: str) -> Settings:
-        return {"ai-proxy-multi": {"instances": instances(provider), "timeout": 30_000, "ssl_verify": False}}
-
-    def instances(provider: str) -> list[Settings]:
-        return [
-            {
-                "name": name,
-                "provider": provider,
-                "weight": int(name == "standard"),
-                "auth": {},
-                "override": {"endpoint": f"http://{host}:{port}"},
-            }
-            for name, (host, port) in servers.items()
-        ]
-
+def _resources(conf: Settings, servers: Servers, stands: Settings, listening: Mapping[str, Path]) -> Tree:
+    plugins = {"headrace": dict(conf), **_stand_plugins(stands)}
+    plain, ai = [
+        {"id": name, "uri": "/*", "vars": [["server_addr", "==", f"unix:{path}"]], "plugins": plugins}
+        for name, path in listening.items()
+    ]
+    times = _timeout(stands.get("matched_route", {}).get("value"))
+    chats, messages = _ai_proxy(servers, "openai-compatible"), _ai_proxy(servers, "anthropic")
+    routes = [
+        {**plain, "upstream_id": "standard", **times},
+        {**ai, "plugins": plugins | chats},
+        {**ai, "id": "messages", "uri": "/v1/messages", "plugins": plugins | messages},
+    ]
     upstreams = [
         {"id": name, "type": "roundrobin", "nodes": [{"host": host, "port": port, "weight": 1}]}
         | _timeout(stands.get("upstream_conf"))
         for name, (host, port) in servers.items()
     ]
-    routes = [
-        {"id": name, "uri": "/*", "vars": [["server_addr", "==", f"unix:{path}"]], "plugins": common}
-        for name, path in listening.items()
-    ]
-    routes[0] |= {"upstream_id": "standard", **_timeout(stands.get("matched_route", {}).get("value"))}
-    routes[1]["plugins"] = common | proxy("openai-compatible")
-    routes.append({**routes[1], "id": "messages", "uri": "/v1/messages", "plugins": common | proxy("anthropic")})
     return {"routes": routes, "upstreams": upstreams} | _consumers(stands)
 
 
-def _timeout(told: Settings | None) -> Settings:
+def _stand_plugins(stands: Settings) -> Tree:
+    found: Tree = {}
+    if "consumer_name" in stands:
+        say = f'return function(_, ctx) require("apisix.core").request.set_header(ctx, "apikey", "{KEY}") end'
+        found["serverless-pre-function"] = {"phase": "rewrite", "functions": [say]}
+        found["key-auth"] = {"hide_credentials": True}
+    if "logs" in stands:
+        found["serverless-post-function"] = {"phase": "log", "functions": [LOGS % json.dumps(stands["logs"])]}
+    return found
+
+
+def _ai_proxy(servers: Servers, provider: str) -> Tree:
+    """Where the policy says nothing, `standard` is asked."""
+    instances = [
+        {
+            "name": name,
+            "provider": provider,
+            "weight": int(name == "standard"),
+            "auth": {},
+            "override": {"endpoint": f"http://{host}:{port}"},
+        }
+        for name, (host, port) in servers.items()
+    ]
+    return {"ai-proxy-multi": {"instances": instances, "timeout": 30_000, "ssl_verify": False}}
+
+
+def _timeout(told: Settings | None) -> Tree:
     return {"timeout": told["timeout"]} if told else {}
 
 
-def _consumers(stands: Settings) -> Settings:
+def _consumers(stands: Settings) -> Tree:
     if "consumer_name" not in stands:
         return {}
     told, group = stands.get("consumer", {}), stands.get("consumer_group_id")
     auth = {"plugins": {"key-auth": {"key": KEY}}}
-    consumer = {"username": stands["consumer_name"], "labels": told.get("labels") or {}}
+    consumer: Tree = {"username": stands["consumer_name"], "labels": told.get("labels") or {}}
     consumers: list[Any] = [consumer]
     if "credential_id" in told:
         consumers.append({"id": f"{stands['consumer_name']}/credentials/{told['credential_id']}", **auth})

@@ -11,6 +11,7 @@ import pytest
 from headrace.ext_proc.cli.simulate.server import SimulatedPool
 from headrace.ext_proc.core.endpoint import endpoint_of
 from tests.apisix.nginx import missing, running_nginx
+from tests.apisix.real import HOME
 from tests.e2e.envoy_process import short_directory
 from tests.e2e.explained import POLICIES, Beside, Verdict, differences_of
 from tests.e2e.served import serving
@@ -34,6 +35,8 @@ def without_names(policy: Mapping[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("route", ["plain", "ai"])
 @pytest.mark.parametrize("name", [name for name in POLICIES if name not in NOT_HERE])
 async def test_what_explain_says_is_what_happens(name: str, route: Literal["plain", "ai"]) -> None:
+    if HOME and route == "ai":
+        pytest.skip("ai-proxy refuses what is not application/json in words of its own")
     async with AsyncExitStack() as stack:
         folder, sockets = stack.enter_context(short_directory()), stack.enter_context(short_directory())
         pools = [await stack.enter_async_context(SimulatedPool(of)) for of in ("standard", "large")]

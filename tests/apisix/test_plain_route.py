@@ -37,6 +37,8 @@ SPELLED = [
     "/v1/chat%2Fcompletions",
     "/openai%20HTTP%2F1.1%0d%0Ahost:%20a%0d%0A%0d%0APOST%20/v1/chat/completions",
     "/v1//chat/completions?a=%20b",
+    "/v1/chat/completions?a=b?c&d=",
+    "/v1/chat/completions?",
 ]  # fmt: skip
 
 
@@ -48,6 +50,14 @@ async def test_the_upstream_gets_the_path_as_the_caller_has_written_it(path: str
         assert answer.startswith(b"HTTP/1.1 200 ")
         [received] = it.stand.upstreams[0].received
         assert (received.path, received.body) == (path, BODY)
+
+
+async def test_bytes_that_the_client_of_the_upstream_does_not_take_are_escaped(tmp_path: Path) -> None:
+    """nginx lets them through; lua-resty-http would not send the request."""
+    async with gateway(tmp_path, stands=CONSUMER) as it:
+        answer = await raw(it, f"POST /v1/chat/completions?a=<b>`#c HTTP/1.1\r\n{LENGTH}", BODY)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert it.stand.upstreams[0].received[0].path == "/v1/chat/completions?a=%3Cb%3E%60%23c"
 
 
 async def test_a_deployment_of_azures_is_read_as_the_caller_has_written_it(tmp_path: Path) -> None:
