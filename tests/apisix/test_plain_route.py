@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from headrace.ext_proc.core.effects import Release
 from tests.apisix.nginx import missing
 from tests.apisix.streaming import delta, event
-from tests.apisix.test_gateway import CHAT, CONSUMER, TURN, USAGE, Gateway, gateway
-from tests.transcripts.site import WAIT
+from tests.apisix.test_gateway import BUDGETED, CHAT, CONSUMER, TURN, USAGE, Gateway, gateway
+from tests.transcripts.site import WAIT, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio, pytest.mark.skipif(bool(missing()), reason=missing())]
 
@@ -58,6 +59,16 @@ async def test_bytes_that_the_client_of_the_upstream_does_not_take_are_escaped(t
         answer = await raw(it, f"POST /v1/chat/completions?a=<b>`#c HTTP/1.1\r\n{LENGTH}", BODY)
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert it.stand.upstreams[0].received[0].path == "/v1/chat/completions?a=%3Cb%3E%60%23c"
+
+
+async def test_a_request_that_the_client_of_the_upstream_does_not_send_is_not_charged(tmp_path: Path) -> None:
+    """nginx lets control characters of a header through."""
+    async with gateway(tmp_path, stands=CONSUMER, policy=BUDGETED) as it:
+        answer = await raw(it, f"POST /v1/chat/completions HTTP/1.1\r\n{LENGTH}\r\nx-odd: a\x01b", BODY)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        await until(lambda: len(it.site.settled) == 1, "the end")
+        assert isinstance(it.site.settled[0], Release)
+        assert it.received == 0
 
 
 async def test_a_deployment_of_azures_is_read_as_the_caller_has_written_it(tmp_path: Path) -> None:

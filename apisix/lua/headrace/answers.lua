@@ -222,7 +222,10 @@ function _M.fetch(conf, ctx)
     end
     local response
     response, err = call:request(ctx)
-    if not response then
+    if not response and err:find("^invalid characters") then  -- lua-resty-http's own words: it has sent nothing
+        ctx.headrace:unsent()
+        return unavailable(ctx, err)
+    elseif not response then
         return unanswered(ctx, err)
     end
     send_headers(response)

@@ -89,6 +89,7 @@ function Client:request(request)
     if not request.headers["transfer-encoding"] then request.headers["content-length"] = #request.body end
     for name, value in pairs(request.headers) do
         for _, single in ipairs(type(value) == "table" and value or { value }) do
+            if tostring(single):find("[%z\1-\8\10-\31\127]") then return nil, "invalid characters found in header value" end
             out[#out + 1] = name .. ": " .. tostring(single) .. "\r\n"
         end
     end
