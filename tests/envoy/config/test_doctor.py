@@ -98,6 +98,10 @@ def enabled_on_one_route(parts: Parts) -> None:
     parts.filter_config(parts.routes[0], config={})
 
 
+def asked_twice(parts: Parts) -> None:
+    parts.filters.insert(1, {**copy.deepcopy(parts.filters[0]), "name": "second"})
+
+
 def requests_decompressed_behind(parts: Parts) -> None:
     parts.add_filter("decompressor", "Decompressor", 1)
     off = {"common_config": {"enabled": {"default_value": False, "runtime_key": "none"}}}
@@ -108,6 +112,7 @@ FAILURES = {"status_code_filter": {"comparison": {"op": "GE", "value": {"default
 ENTRIES = tree(access_log())["filter"]
 PER_ROUTE = {"@type": "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute", "disabled": True}
 SSE = "headrace.usage.sse"
+BRIEF = {"max_stream_duration": "30s"}
 WEBSOCKET = [{"upgrade_type": "websocket"}]
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 NAMED = "- name: envoy.filters.http."
@@ -184,7 +189,12 @@ CASES = [
     Case("compressor-order", lambda parts: parts.add_filter("compressor", "Compressor", 1), f"{NAMED}compressor"),
     Case("decompressor-order", requests_decompressed_behind, f"{NAMED}decompressor"),
     Case("client-headers", lambda parts: parts.manager.pop("early_header_mutation_extensions"), "'@type'"),
+    Case("asked-twice", asked_twice, "- name: second"),
     Case("idle-timeout", lambda parts: parts.manager.update(stream_idle_timeout="0s"), "stream_idle_timeout: 0s"),
+    Case("idle-timeout", lambda parts: parts.manager.update(stream_idle_timeout="30s"), "stream_idle_timeout: 30s"),
+    Case("idle-timeout", lambda parts: parts.routes[0]["route"].update(idle_timeout="5s"), "idle_timeout: 5s"),
+    Case("stream-duration", lambda parts: parts.manager.update(common_http_protocol_options=BRIEF), "max_stream_duration: 30s"),
+    Case("stream-duration", lambda parts: parts.routes[0]["route"].update(max_stream_duration=BRIEF), "max_stream_duration: 30s"),
     Case("cluster", lambda parts: parts.clusters.pop(0), "envoy_grpc:"),
     Case("http2", lambda parts: parts.cluster.pop("typed_extension_protocol_options"), "- name: headrace"),
     Case("circuit-breakers", lambda parts: parts.cluster.pop("circuit_breakers"), "- name: headrace"),
@@ -372,6 +382,15 @@ def test_a_second_listener_to_a_model_is_unasked() -> None:
     root["static_resources"]["listeners"].append({"name": "inside", "address": address, "filter_chains": [chain]})
     [finding] = examined(render(root))
     assert (finding.rule, finding.what) == ("unasked", "listener inside leads to the cluster a without asking Headrace")
+
+
+def test_a_second_filter_that_is_off_is_not_asked_twice() -> None:
+    root = good()
+    parts = Parts(root)
+    asked_twice(parts)
+    parts.filters[1]["disabled"] = True
+    parts.filter_config(parts.table, name="second", config={})
+    assert examined(render(root)) == []
 
 
 def test_a_filter_that_every_route_enables_is_in_order() -> None:

@@ -4,15 +4,28 @@ from collections.abc import Iterator
 from typing import Final
 
 from headrace.ext_proc.envoy.config.doctor.rule import Rules, Wrong
-from headrace.ext_proc.envoy.config.doctor.wiring import Wiring
+from headrace.ext_proc.envoy.config.doctor.wiring import Wiring, asks
 from headrace.ext_proc.envoy.config.managers import decompresses_requests_alone
 from headrace.ext_proc.envoy.config.names import ROUTE_HEADER
-from headrace.ext_proc.envoy.config.nodes import Node, field, items, walk
+from headrace.ext_proc.envoy.config.nodes import Node, field, items, seconds, walk
 
 RULES = Rules()
 
 BEFORE_US: Final = frozenset({"jwt_authn", "ext_authz", "oauth2", "basic_auth", "api_key_auth", "rbac", "cors"})
 """Filters that know the caller, or answer for others."""
+
+LONG: Final = 60.0
+"""Seconds that models take as a matter of course, before the first token and for an answer."""
+
+
+@RULES.rule("asked-twice", "remove one of the two filters")
+def asked_twice(wiring: Wiring) -> Iterator[Wrong]:
+    if any(_on(one) and asks(one, wiring.cluster_name) for one in wiring.filters[: wiring.place]) and _on(wiring.filter):
+        yield Wrong(wiring.filter, "", "a filter before this one asks Headrace, too: every request is charged twice")
+
+
+def _on(one: Node) -> bool:
+    return field(one, "disabled") is not True
 
 
 @RULES.rule("authentication-order", "move the filter before ext_proc")
@@ -58,8 +71,25 @@ def _removes_ours(extension: Node) -> bool:
     return False
 
 
-@RULES.rule("idle-timeout", "set stream_idle_timeout: 600s")
+@RULES.rule("idle-timeout", "set stream_idle_timeout: 600s, and no idle_timeout on the route")
 def idle_timeout(wiring: Wiring) -> Iterator[Wrong]:
-    if str(field(wiring.manager.config, "stream_idle_timeout")) in ("0s", "0"):
+    found = seconds(field(wiring.manager.config, "stream_idle_timeout"), LONG)
+    if found == 0:
         what = "nothing ends a request whose answer the service never gives back"
         yield Wrong(wiring.manager.config, "stream_idle_timeout", what)
+    for place, key in ((wiring.manager.config, "stream_idle_timeout"), *_actions(wiring, "idle_timeout")):
+        if 0 < (found := seconds(field(place, key), LONG)) < LONG:
+            yield Wrong(place, key, f"an answer is cut off where the model thinks for {found:g} s between two tokens")
+
+
+@RULES.rule("stream-duration", "remove max_stream_duration")
+def stream_duration(wiring: Wiring) -> Iterator[Wrong]:
+    common = field(wiring.manager.config, "common_http_protocol_options")
+    on_routes = [(field(action, key), key) for action, key in _actions(wiring, "max_stream_duration")]
+    for place, key in ((common, "max_stream_duration"), *on_routes):
+        if 0 < (found := seconds(field(place, key), LONG)) < LONG:
+            yield Wrong(place, key, f"an answer that takes longer than {found:g} s is cut off")
+
+
+def _actions(wiring: Wiring, key: str) -> Iterator[tuple[Node, str]]:
+    return ((field(route, "route"), key) for _, route in wiring.routes())

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from headrace.ext_proc.envoy.config.managers import Manager, clusters, filter_kind, managers, unwrapped
+from headrace.ext_proc.envoy.config.managers import Manager, calls_service, clusters, filter_kind, managers, unwrapped
 from headrace.ext_proc.envoy.config.names import CAPABILITIES_HEADER
 from headrace.ext_proc.envoy.config.nodes import Node, field, is_a, items, walk
 
@@ -100,10 +100,14 @@ def switched_off(found: Node) -> Node:
     return next((one for one in (found, per_route(found)) if field(one, "disabled") is True), None)
 
 
+def asks(http_filter: Node, cluster: str) -> bool:
+    """Whether this is an ext_proc filter that calls `cluster`."""
+    return filter_kind(http_filter) == "ext_proc" and calls_service(unwrapped(http_filter), cluster)
+
+
 def wirings(root: Node, cluster: str, body_limit: int) -> Iterator[Wiring]:
     """Every ext_proc filter that calls `cluster`."""
     for manager in managers(root):
         for one in items(manager.config, "http_filters"):
-            service = field(unwrapped(one), "grpc_service", "envoy_grpc", "cluster_name")
-            if filter_kind(one) == "ext_proc" and service == cluster:
+            if asks(one, cluster):
                 yield Wiring(root, manager, one, cluster, body_limit)
