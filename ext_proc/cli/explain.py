@@ -49,7 +49,7 @@ def explain(
     method: Annotated[str, typer.Option(help="The request's method, such as GET.")] = "POST",
     path: Annotated[str, typer.Option(help="The request's path, which names the API.")] = "/v1/chat/completions",
     header: Annotated[
-        list[str] | None, typer.Option("--header", help="A header, such as 'x-team: research'. May repeat.", metavar="'K: V'")
+        list[str] | None, typer.Option("--header", "-H", help="A header, such as 'x-team: research'. May repeat.", metavar="'K: V'")
     ] = None,
     caller: Annotated[
         str | None, typer.Option("--as", help="Who asks, in place of the identity filter: team=research,user=ann.")

@@ -31,7 +31,7 @@ def explain(folder: Path, *arguments: str, policy: str = POLICY, **members: Any)
 
 
 def test_a_request_is_followed_through_every_filter(tmp_path: Path) -> None:
-    document = explain(tmp_path, "--header", "x-team: research", "--header", "authorization: Bearer x")
+    document = explain(tmp_path, "--header", "x-team: research", "-H", "authorization: Bearer x")
     assert document["principal"]["team"] == "research"
     routing = document["routing"]
     assert (routing["chosen"], routing["reason"]) == ("small", "routing.first_pool")

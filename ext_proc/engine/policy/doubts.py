@@ -65,10 +65,19 @@ def overrides_set_something(document: PolicyDocument) -> Found:
                 yield ("overrides", index, "set", name), "sets nothing; name a setting, or take this away"
 
 
+def what_pii_does_not_read_is_listed(document: PolicyDocument) -> Found:
+    """Prompts may lie in requests that are no LLM calls, too. Whoever writes `other_paths` has thought of them."""
+    for index, entry in enumerate(document.filters):
+        if "pii" in entry and "other_paths" not in document.model_fields_set:
+            message = "requests that are no LLM calls (batches, files, audio) pass unread; say which may, "
+            yield ("filters", index, "pii"), f"{message}other_paths: [GET /v1/models, GET /v1/models/*], or pass for all"
+
+
 DOUBTS: Sequence[Callable[[PolicyDocument], Found]] = (
     urls_leave_the_path_to_requests,
     prices_are_of_a_million,
     callers_are_globs,
     organisations_are_told,
     overrides_set_something,
+    what_pii_does_not_read_is_listed,
 )

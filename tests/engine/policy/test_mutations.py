@@ -57,6 +57,7 @@ filters:
 overrides:
   - {when: {team: research}, set: {pii: {mode: shadow}}}
   - {when: {team: [a, "b-*"], user: ann}, set: {budget: {on_error: open}}}
+other_paths: [GET /v1/models]
 """
 # A language model takes seconds to load, and no message of a policy depends on it.
 TEXTS = (RICH, (POLICIES / "example.yaml").read_text().replace("pii: {", "pii: {model: none, "))

@@ -16,6 +16,7 @@ filters:
   - pii: {}
   - budget: {}
 overrides: []
+other_paths: refuse
 """
 OTHER = "budgets[1] ends first, with 1,000 tokens per day; make this one smaller, or take it away"
 
@@ -148,6 +149,7 @@ DOUBTS = """
 3: upstreams.hosted.url: ends with /v1, which is part of the request's own path; write it without, or `headrace up` refuses it
 5: models[0].price.input: 0.0000006 USD per million tokens is next to nothing; if it is the price of one token, write 0.6
 9: budgets[0].limit: holds no request that names no cap: an answer of 0.0006 USD, or more, is assumed
+11: filters[1].pii: requests that are no LLM calls (batches, files, audio) pass unread; say which may, other_paths: [GET /v1/models
 13: overrides[0].when.team: '^lab-.*$' is read as a glob (*, ?, [seq]), not as a regular expression
 14: overrides[1].when.organisation: never reached: no source under identity tells the organisation, so that everybody's is 'default'
 15: overrides[2].set.routing: sets nothing
@@ -163,3 +165,8 @@ def test_what_can_hardly_be_meant(bench: Workbench) -> None:
 def test_of_an_organisation_that_a_source_tells_nothing_is_said(bench: Workbench) -> None:
     told = DOUBTED.replace("team: x-team", "team: x-team, organisation: x-org")
     assert not [one for one in bench.compile(told.encode()).remarks if "organisation" in one.message]
+
+
+def test_whoever_says_that_other_paths_pass_is_not_told_so(bench: Workbench) -> None:
+    told = DOUBTED + "other_paths: pass\n"
+    assert not [one for one in bench.compile(told.encode()).remarks if "other_paths" in one.message]
