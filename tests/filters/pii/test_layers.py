@@ -189,6 +189,13 @@ def test_a_pattern_that_is_not_linear_or_matches_nothing_is_refused(pattern: str
         compiled(pattern)
 
 
+@pytest.mark.parametrize(("pattern", "found"), [(r"Nr \w+", "Nr M"), (r"Nr [\pL\d_]+", "Nr Müller")])
+def test_a_policy_s_classes_know_ascii_alone_where_they_do_not_name_letters(pattern: str, found: str) -> None:
+    detector = PatternDetector({"X": 0.1}, [LinearRecognizer("x", "X", (LinearPattern(pattern, 0.5),))])
+    text = "an Nr Müller gesandt"
+    assert [text[span.start : span.end] for span in detector.detect(text)] == [found]
+
+
 def test_a_pattern_that_other_engines_choke_on_is_searched_in_linear_time() -> None:
     hostile = PatternDetector({"X": 0.1}, [LinearRecognizer("x", "X", (LinearPattern("(a+)+$", 0.5),))])
     assert hostile.detect("a" * 3000 + "!") == ()
