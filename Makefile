@@ -11,7 +11,7 @@ help:  ## list the targets
 setup: .venv/installed  ## create .venv and install everything from requirements.lock
 
 .venv/installed: requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "requirements.lock is for Python 3.11, 3.12 and 3.13; try make PYTHON=python3.13")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15) and "requirements.lock is for Python 3.11 to 3.14; try make PYTHON=python3.13")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -30,7 +30,7 @@ def constraints(target: Path) -> Path:
 def test_no_constraint_contradicts_another(tmp_path: Path) -> None:
     asked = [Requirement(line) for line in constraints(tmp_path / "constraints.txt").read_text("utf-8").splitlines()]
     assert len(asked) > 100
-    for version in ("3.11.9", "3.12.9", "3.13.9"):
+    for version in ("3.11.9", "3.12.9", "3.13.9", "3.14.9"):
         here = {"python_full_version": version, "python_version": version.rpartition(".")[0]}
         names = [one.name for one in asked if one.marker is None or one.marker.evaluate(here)]
         assert sorted(set(names)) == sorted(names)

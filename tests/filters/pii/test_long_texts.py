@@ -250,6 +250,7 @@ def test_where_none_can_begin_texts_are_searched_here(monkeypatch: pytest.Monkey
 
 def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "HANGS_S", 0.1)
+    monkeypatch.setattr(processes, "AGAIN_S", 3600.0)
     process = SearchProcess()
     ready(process)
     pid = process.pid
