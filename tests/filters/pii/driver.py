@@ -35,7 +35,8 @@ def policy(directory: Path, settings: str = "", identity: str = "") -> Policy:
     """A policy with this filter alone; `settings` as YAML flow members. Without a model unless they name one."""
     if "model:" not in settings:
         settings = ", ".join(part for part in (settings, "model: none") if part)
-    return compiled(directory, f"version: 1\nother_paths: pass\nmodels: [{{name: m}}]\nfilters:\n  - pii: {{{settings}}}\n{identity}")
+    head = "version: 1\nother_paths: pass\nmodels: [{name: m}]\n"
+    return compiled(directory, f"{head}filters:\n  - pii: {{{settings}}}\n{identity}")
 
 
 @dataclass
