@@ -37,12 +37,20 @@ def test_docker_compose_takes_the_file() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_every_file_it_mounts_or_builds_from_is_tracked(compose: Any) -> None:
+def test_everything_it_mounts_or_builds_from_is_there(compose: Any) -> None:
     mounts = [mount.split(":")[0] for service in compose["services"].values() for mount in service.get("volumes", ())]
-    files = [mount for mount in mounts if mount.startswith("./")]
-    assert files and [name for name in files if not (ROOT / name).is_file()] == []
+    ours = [mount for mount in mounts if mount.startswith("./")]
+    assert ours and [name for name in ours if not (ROOT / name).exists()] == []
     assert {mount for mount in mounts if not mount.startswith("./")} == set(compose["volumes"])
     assert (ROOT / compose["services"]["headrace"]["build"] / "Dockerfile").is_file()
+
+
+def test_an_edited_policy_reaches_the_container(compose: Any) -> None:
+    """An editor that saves by a new file leaves a container that has the file itself mounted with the old one."""
+    service = compose["services"]["headrace"]
+    [(source, target)] = [mount.split(":")[:2] for mount in service["volumes"]]
+    inside = Path(service["environment"]["HEADRACE_POLICY"])
+    assert (ROOT / source).is_dir() and (ROOT / source / inside.relative_to(target)).is_file()
 
 
 def test_images_have_a_version(compose: Any) -> None:
