@@ -1,5 +1,6 @@
 """The external-processing filter, and what stands at the door before a route is chosen."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from headrace.ext_proc.envoy.config.names import (
@@ -43,9 +44,11 @@ def to_service(*metadata: core.HeaderValue) -> core.GrpcService:
     return core.GrpcService(envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=CLUSTER), initial_metadata=list(metadata))
 
 
-def processing_filter(message_timeout: float, *, candidates: bool = False, picks: bool = False) -> hcm.HttpFilter:
+def processing_filter(
+    message_timeout: float, *, capabilities: Sequence[str] = CAPABILITIES, candidates: bool = False, picks: bool = False
+) -> hcm.HttpFilter:
     """ext_proc: the request whole; of the answer only what the service asks for. `message_timeout` in seconds per message."""
-    words = (*CAPABILITIES, *([FAILOVER] if candidates else []), *_patience(message_timeout))
+    words = (*capabilities, *([FAILOVER] if candidates else []), *_patience(message_timeout))
     service = to_service(core.HeaderValue(key=CAPABILITIES_HEADER, value=",".join(words)))
     processor = ext_proc.ExternalProcessor(
         grpc_service=service,

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from headrace.ext_proc.envoy.config.access_log import access_log
 from headrace.ext_proc.envoy.config.filters import own_headers_removed, processing_filter
-from headrace.ext_proc.envoy.config.names import BODY_LIMIT
+from headrace.ext_proc.envoy.config.names import BODY_LIMIT, MODE_OVERRIDE
 from headrace.ext_proc.envoy.config.network import service_cluster
 from headrace.ext_proc.envoy.config.routes import REMOVED_BEFORE_UPSTREAM, response_headers
 from headrace.ext_proc.envoy.config.settings import Address
@@ -15,7 +15,9 @@ from headrace.ext_proc.envoy.config.usage import json_usage_filter, sse_usage_fi
 MANAGER: Final = "envoy.filters.network.http_connection_manager"
 MANAGER_TYPE: Final = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 MESSAGE_TIMEOUT: Final = 5.0
-ROUTER: Final = "$.default_filter_chain.filters[0].typed_config.http_filters[?(@.name == 'envoy.filters.http.router')]"
+MANAGERS: Final = f"$..filters[?(@.name == '{MANAGER}')].typed_config"
+"""In whichever filter chains a listener has: one without a match for HTTP, one to each host for HTTPS."""
+ROUTERS: Final = f"{MANAGERS}.http_filters[?(@.name == 'envoy.filters.http.router')]"
 
 
 def http_filters() -> list[Tree]:
@@ -42,11 +44,14 @@ def istio(service: Address, namespace: str, labels: dict[str, str]) -> Tree:
 
 
 def _istio_patches(service: Address) -> Iterator[Tree]:
+    """The service reads the answers. Istio's proxy is built without what reads usage natively (bazel/extension_config of its
+    sources), and refuses a listener that names it.
+    """
     yield _istio_patch("CLUSTER", {}, "ADD", tree(service_cluster((service,))))
-    for http_filter in http_filters():  # each one is put right before the router, and so behind the one before it
-        at_router = {"filter": {"name": MANAGER, "subFilter": {"name": "envoy.filters.http.router"}}}
-        yield _istio_patch("HTTP_FILTER", {"listener": {"filterChain": at_router}}, "INSERT_BEFORE", http_filter)
-    manager = {"access_log": [tree(access_log())], "early_header_mutation_extensions": [tree(own_headers_removed())]}
+    at_router = {"filter": {"name": MANAGER, "subFilter": {"name": "envoy.filters.http.router"}}}
+    processing = tree(processing_filter(MESSAGE_TIMEOUT, capabilities=(MODE_OVERRIDE,)))
+    yield _istio_patch("HTTP_FILTER", {"listener": {"filterChain": at_router}}, "INSERT_BEFORE", processing)
+    manager = {"early_header_mutation_extensions": [tree(own_headers_removed())]}
     typed = {"typed_config": {"@type": MANAGER_TYPE, **manager}}
     yield _istio_patch("NETWORK_FILTER", {"listener": {"filterChain": {"filter": {"name": MANAGER}}}}, "MERGE", typed)
     yield _istio_patch("LISTENER", {}, "MERGE", {"per_connection_buffer_limit_bytes": BODY_LIMIT})
@@ -79,14 +84,12 @@ def _json_patches(service: Address, listener: str) -> Iterator[Tree]:
     """Lists grow, none is replaced: Envoy Gateway makes a list that is missing (internal/utils/jsonpatch), and JSON Patch puts an
     item in front of the one that is named.
     """
-    manager = "/default_filter_chain/filters/0/typed_config"
     cluster = tree(service_cluster((service,)))
     yield _json_patch("cluster.v3.Cluster", cluster["name"], {"path": ""}, cluster)
     for http_filter in http_filters():  # each one is put right before the router, and so behind the one before it
-        yield _json_patch("listener.v3.Listener", listener, {"jsonPath": ROUTER}, http_filter)
-    yield _json_patch("listener.v3.Listener", listener, {"path": f"{manager}/access_log/-"}, tree(access_log()))
-    early = tree(own_headers_removed())
-    yield _json_patch("listener.v3.Listener", listener, {"path": f"{manager}/early_header_mutation_extensions/0"}, early)
+        yield _json_patch("listener.v3.Listener", listener, {"jsonPath": ROUTERS}, http_filter)
+    for path, part in (("/access_log/-", access_log()), ("/early_header_mutation_extensions/0", own_headers_removed())):
+        yield _json_patch("listener.v3.Listener", listener, {"jsonPath": MANAGERS, "path": path}, tree(part))
     yield _json_patch("listener.v3.Listener", listener, {"path": "/per_connection_buffer_limit_bytes"}, BODY_LIMIT)
     for name, values in table_headers().items():
         for value in values:

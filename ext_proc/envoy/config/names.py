@@ -18,7 +18,8 @@ REASON_HEADER: Final = "x-headrace-reason"
 OWN_HEADER_PREFIX: Final = "x-headrace-"
 
 CAPABILITIES_HEADER: Final = "headrace-capabilities"
-CAPABILITIES: Final = ("access-log", "mode-override")
+MODE_OVERRIDE: Final = "mode-override"
+CAPABILITIES: Final = ("access-log", MODE_OVERRIDE)
 """In ext_proc's gRPC initial metadata. access-log: usage is read natively and the gRPC access log is wired. mode-override: the
 answer leaves Envoy only where the service asks for it."""
 

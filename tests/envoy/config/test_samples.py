@@ -1,6 +1,8 @@
 """The tracked samples of envoy/ are what the code renders, and do what they say when their control plane applies them."""
 
 import re
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +25,58 @@ CORS = {
 }
 HEADER_MUTATION = "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
 THEIR_MUTATION = {"name": "theirs", "typed_config": {"@type": HEADER_MUTATION, "mutations": [{"remove": "x-theirs"}]}}
+Chains = Callable[[dict[str, Any]], dict[str, Any]]
+"""Of a route table: the filter chains of a listener."""
 ROUTER = {"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER_TYPE}}
 
 
-def generated(routes: dict[str, Any]) -> dict[str, Any]:
-    """A listener as a control plane makes it, with settings of its users'."""
+CONNECTION_LIMIT = {
+    "name": "envoy.filters.network.connection_limit",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit",
+        "stat_prefix": "limit",
+        "max_connections": 10,
+    },
+}
+TLS_INSPECTOR = {
+    "name": "envoy.filters.listener.tls_inspector",
+    "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"},
+}
+OURS = ["headrace.ext_proc", "headrace.usage.json", "headrace.usage.sse"]
+HOSTS = ("a.example.com", "b.example.com")
+
+
+def manager(routes: dict[str, Any]) -> dict[str, Any]:
+    """A connection manager as a control plane makes it, with settings of its users'."""
     log = {
         "name": "envoy.access_loggers.stdout",
         "typed_config": {"@type": "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"},
     }
-    manager = {"@type": HCM, "stat_prefix": "http", "access_log": [log], "http_filters": [CORS, ROUTER], "route_config": routes}
-    manager["early_header_mutation_extensions"] = [THEIR_MUTATION]
-    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    typed = {"@type": HCM, "stat_prefix": "http", "access_log": [log], "http_filters": [CORS, ROUTER], "route_config": routes}
+    typed["early_header_mutation_extensions"] = [THEIR_MUTATION]
+    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": typed}
+
+
+def for_http(routes: dict[str, Any]) -> dict[str, Any]:
+    return {"default_filter_chain": {"filters": [manager(routes)]}}
+
+
+def with_a_connection_limit(routes: dict[str, Any]) -> dict[str, Any]:
+    return {"default_filter_chain": {"filters": [CONNECTION_LIMIT, manager(routes)]}}
+
+
+def for_https(routes: dict[str, Any]) -> dict[str, Any]:
+    """A chain to each host. What decrypts is left out."""
+    chains = [{"filter_chain_match": {"server_names": [host]}, "filters": [manager(routes)]} for host in HOSTS]
+    return {"filter_chains": chains, "listener_filters": [TLS_INSPECTOR]}
+
+
+GENERATED = [for_http, with_a_connection_limit, for_https]
+
+
+def generated(chains: dict[str, Any]) -> dict[str, Any]:
     address = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
-    return {"name": "default/eg/http", "address": address, "default_filter_chain": chain}
+    return deepcopy({"name": "default/eg/http", "address": address, **chains})
 
 
 def table() -> dict[str, Any]:
@@ -61,14 +101,27 @@ def add(target: Any, path: str, value: Any) -> None:
         target[last] = value
 
 
-def pointer(target: Any, json_path: str) -> str:
-    """The JSON pointer of what a path of keys, indices and one filter at its end names in `target`."""
-    found = re.fullmatch(r"\$(.*)\[\?\(@\.name == '(.*)'\)\]", json_path)
-    assert found is not None
-    steps = re.findall(r"\w+", found[1])
-    for step in steps:
-        target = target[int(step)] if isinstance(target, list) else target[step]
-    return "/" + "/".join([*steps, str([one["name"] for one in target].index(found[2]))])
+def everything(node: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    """All nodes below one and itself, with their JSON pointers."""
+    yield at, node
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, child in children:
+        yield from everything(child, f"{at}/{key}")
+
+
+def pointers(target: Any, json_path: str) -> list[str]:
+    """The JSON pointers of what a path of `..key`, `.key` and filters by name finds in `target`."""
+    found = [("", target)]
+    for deep, key, name in re.findall(r"\.\.(\w+)|\.(\w+)|\[\?\(@\.name == '([^']+)'\)\]", json_path):
+        if deep:
+            found = [one for at, node in found for one in everything(node, at)]
+        if name:
+            found = [(f"{at}/{index}", one) for at, many in found for index, one in enumerate(many) if one["name"] == name]
+        else:
+            word = deep or key
+            found = [(f"{at}/{word}", node[word]) for at, node in found if isinstance(node, dict) and word in node]
+    assert found
+    return [at for at, _ in found]
 
 
 def merge(target: dict[str, Any], source: dict[str, Any]) -> None:
@@ -84,38 +137,47 @@ def load(name: str) -> Any:
     return YAML(typ="safe").load(FOLDER / name)
 
 
-def by_envoy_gateway() -> dict[str, Any]:
-    routes, clusters = table(), list[Any]()
-    listener = generated(routes)
+def by_envoy_gateway(chains: Chains) -> dict[str, Any]:
+    clusters = list[Any]()
+    listener = generated(chains(table()))
     for patch in load("envoy-gateway.yaml")["spec"]["jsonPatches"]:
         operation = patch["operation"]
         if patch["type"].endswith("Cluster"):
             clusters.append(operation["value"])
+        elif patch["type"].endswith("Listener"):
+            places = pointers(listener, operation["jsonPath"]) if "jsonPath" in operation else [""]
+            for place in places:
+                add(listener, place + operation.get("path", ""), operation["value"])
         else:
-            target = listener if patch["type"].endswith("Listener") else routes
-            path = operation.get("path") or pointer(target, operation["jsonPath"])
-            add(target, path, operation["value"])
+            for one in managers(listener):
+                add(one["route_config"], operation["path"], operation["value"])
     return {"static_resources": {"listeners": [listener], "clusters": clusters}}
 
 
-def by_istio() -> dict[str, Any]:
-    routes, clusters = table(), list[Any]()
-    listener = generated(routes)
-    manager = listener["default_filter_chain"]["filters"][0]["typed_config"]
+def by_istio(chains: Chains) -> dict[str, Any]:
+    clusters = list[Any]()
+    listener = generated(chains(table()))
     for patch in load("istio.yaml")["spec"]["configPatches"]:
         value = patch["patch"]["value"]
         match patch["applyTo"]:
             case "CLUSTER":
                 clusters.append(value)
             case "HTTP_FILTER":
-                manager["http_filters"].insert(-1, value)
+                for one in managers(listener):
+                    one["http_filters"].insert(-1, value)
             case "NETWORK_FILTER":
-                merge(manager, value["typed_config"])
+                for one in managers(listener):
+                    merge(one, value["typed_config"])
             case "LISTENER":
                 merge(listener, value)
             case "ROUTE_CONFIGURATION":
-                merge(routes, value)
+                for one in managers(listener):
+                    merge(one["route_config"], value)
     return {"static_resources": {"listeners": [listener], "clusters": clusters}}
+
+
+def managers(listener: Any) -> list[Any]:
+    return [node for _, node in everything(listener) if isinstance(node, dict) and node.get("@type") == HCM]
 
 
 @pytest.mark.parametrize("name", ["envoy.yaml", "istio.yaml", "envoy-gateway.yaml"])
@@ -123,22 +185,40 @@ def test_a_sample_is_up_to_date(name: str) -> None:
     assert (FOLDER / name).read_text() == samples()[name], "run: python -m tests.envoy.config.render_samples"
 
 
-@pytest.mark.parametrize("applied", [by_envoy_gateway, by_istio])
-def test_what_a_control_plane_makes_of_its_sample_is_in_order(applied: Any, tmp_path: Path) -> None:
-    text = render(applied())
-    assert examine(parse_with_lines(text, "x")) == []
+ANSWERS_READ_BY_THE_SERVICE = ["capabilities"]
+
+
+@pytest.mark.parametrize("chains", GENERATED)
+@pytest.mark.parametrize(("applied", "found"), [(by_envoy_gateway, []), (by_istio, ANSWERS_READ_BY_THE_SERVICE)])
+def test_what_a_control_plane_makes_of_its_sample_is_in_order(
+    applied: Any, found: list[str], chains: Chains, tmp_path: Path
+) -> None:
+    text = render(applied(chains))
+    assert sorted({finding.rule for finding in examine(parse_with_lines(text, "x"))}) == found
     assert refusal(text, tmp_path) == ""
 
 
-@pytest.mark.parametrize("applied", [by_envoy_gateway, by_istio])
-def test_what_others_have_set_stays(applied: Any) -> None:
-    [listener] = applied()["static_resources"]["listeners"]
-    manager = listener["default_filter_chain"]["filters"][0]["typed_config"]
-    ours = ["headrace.ext_proc", "headrace.usage.json", "headrace.usage.sse"]
-    assert [one["name"] for one in manager["http_filters"]] == [CORS["name"], *ours, ROUTER["name"]]
-    assert {one["name"] for one in manager["early_header_mutation_extensions"]} == {"theirs", "headrace.own_headers"}
-    assert set(manager["route_config"]["request_headers_to_remove"]) == {"x-theirs", "x-headrace-route", "accept-encoding"}
-    assert len(manager["access_log"]) == 2
+@pytest.mark.parametrize("chains", GENERATED)
+@pytest.mark.parametrize(("applied", "filters", "logs"), [(by_envoy_gateway, OURS, 2), (by_istio, OURS[:1], 1)])
+def test_what_others_have_set_stays(applied: Any, filters: list[str], logs: int, chains: Chains) -> None:
+    [listener] = applied(chains)["static_resources"]["listeners"]
+    for manager in managers(listener):
+        assert [one["name"] for one in manager["http_filters"]] == [CORS["name"], *filters, ROUTER["name"]]
+        assert {one["name"] for one in manager["early_header_mutation_extensions"]} == {"theirs", "headrace.own_headers"}
+        assert set(manager["route_config"]["request_headers_to_remove"]) == {"x-theirs", "x-headrace-route", "accept-encoding"}
+        assert len(manager["access_log"]) == logs
+
+
+def test_istios_proxy_has_what_its_sample_names() -> None:
+    """By bazel/extension_config of istio/proxy, 1.29 to 1.31. It refuses a listener with anything else."""
+    types = {str(node["@type"]) for _, node in everything(load("istio.yaml")) if isinstance(node, dict) and "@type" in node}
+    assert {one.removeprefix("type.googleapis.com/envoy.extensions.") for one in types} == {
+        "filters.http.ext_proc.v3.ExternalProcessor",
+        "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "http.early_header_mutation.header_mutation.v3.HeaderMutation",
+        "retry.host.previous_hosts.v3.PreviousHostsPredicate",
+        "upstreams.http.v3.HttpProtocolOptions",
+    }
 
 
 def test_envoy_takes_the_sample_of_docker_compose(tmp_path: Path) -> None:
