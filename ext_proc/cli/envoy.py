@@ -10,7 +10,7 @@ import typer
 
 from headrace.ext_proc.cli.files import read_text, write_text
 from headrace.ext_proc.cli.serve import LISTEN
-from headrace.ext_proc.envoy.config.names import BODY_LIMIT, CLUSTER
+from headrace.ext_proc.envoy.config.names import BODY_LIMIT, CLUSTER, UsageReader
 
 if TYPE_CHECKING:
     from headrace.ext_proc.envoy.config.doctor import Finding, Wanted
@@ -27,6 +27,13 @@ Sockets = Annotated[
 ]
 Workers = Annotated[int, typer.Option(min=1, max=256, help="As given to `headrace serve --workers`: one endpoint each.")]
 BodyLimit = Annotated[int, typer.Option(min=1, max=2**32 - 1, help="Bytes of the largest prompt.")]
+Usage = Annotated[
+    UsageReader,
+    typer.Option(
+        help="Who reads the usage in answers. service: for an Envoy that cannot, before 1.38 or in Istio's proxy; all answers then "
+        "pass through the service."
+    ),
+]
 MessageTimeout = Annotated[float, typer.Option(min=0.1, help="Seconds the service may take for a request.")]
 
 
@@ -44,6 +51,7 @@ def config(
     workers: Workers = 1,
     body_limit: BodyLimit = BODY_LIMIT,
     message_timeout: MessageTimeout = 5.0,
+    usage: Usage = UsageReader.GATEWAY,
     admin: Annotated[str, typer.Option(help="Envoy's admin interface: unix:/path or a loopback address; none when absent.")] = "",
     ca_file: Annotated[
         str, typer.Option(help="Certificate authorities for https upstreams.")
@@ -66,6 +74,7 @@ def config(
             listen=Address(host=host, port=port),
             body_limit=body_limit,
             message_timeout=message_timeout,
+            usage=usage,
             admin=Address.parse(admin) if admin else None,
             ca_file=ca_file,
         )
@@ -82,6 +91,7 @@ def patch(
     ] = [],  # noqa: B006 (typer copies it)
     body_limit: BodyLimit = BODY_LIMIT,
     message_timeout: MessageTimeout = 5.0,
+    usage: Usage = UsageReader.GATEWAY,
     policy: Annotated[Path | None, typer.Option(help="The policy that is served: what it asks of your routes is told.")] = None,
     in_place: Annotated[bool, typer.Option("--in-place", help="Change the file instead of printing the result.")] = False,
 ) -> None:
@@ -97,7 +107,7 @@ def patch(
 
         original = read_text(bootstrap)
         document = parse(original, str(bootstrap))
-        attachment = Attachment(endpoints(socket, workers), frozenset(listener), body_limit, message_timeout)
+        attachment = Attachment(endpoints(socket, workers), frozenset(listener), body_limit, message_timeout, usage)
         report = apply(document, attachment)
         text = document.text() if report.changes else original
         report.notes += _left(text, str(bootstrap), policy)

@@ -10,6 +10,7 @@ import httpx
 from headrace.ext_proc.core.effects import Effect
 from headrace.ext_proc.envoy.access_log import AccessLog
 from headrace.ext_proc.envoy.config.bootstrap import render_bootstrap
+from headrace.ext_proc.envoy.config.names import UsageReader
 from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
 from headrace.ext_proc.envoy.health import Health
 from headrace.ext_proc.envoy.processor import Processor
@@ -110,7 +111,7 @@ async def serving(stand: Stand, transport: Transport) -> AsyncIterator[Path]:
 
 
 @asynccontextmanager
-async def running_stand(transport: Transport) -> AsyncIterator[Stand]:
+async def running_stand(transport: Transport, usage: UsageReader = UsageReader.GATEWAY) -> AsyncIterator[Stand]:
     stand = Stand()
     async with AsyncExitStack() as stack:
         folder = await stack.enter_async_context(serving(stand, transport))
@@ -118,6 +119,7 @@ async def running_stand(transport: Transport) -> AsyncIterator[Stand]:
             upstreams=tuple(Upstream(name=upstream.name, url=upstream.url) for upstream in stand.upstreams),
             service=(Address(path=f"{folder}/w.sock"),),
             listen=Address(host="127.0.0.1", port=0),
+            usage=usage,
         )
         envoy = await stack.enter_async_context(running_envoy(render_bootstrap(settings)))
         base = f"http://127.0.0.1:{await envoy.port()}"

@@ -1,10 +1,12 @@
 """The whole bootstrap: one listener, its connection manager, the upstreams, the service."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 from headrace.ext_proc.envoy.config.access_log import access_log
 from headrace.ext_proc.envoy.config.filters import own_headers_removed, processing_filter, router_filter
 from headrace.ext_proc.envoy.config.local_replies import local_replies
+from headrace.ext_proc.envoy.config.names import UsageReader
 from headrace.ext_proc.envoy.config.network import service_cluster, socket, upstream_cluster
 from headrace.ext_proc.envoy.config.routes import route_table
 from headrace.ext_proc.envoy.config.settings import GatewaySettings
@@ -49,21 +51,31 @@ def _manager(settings: GatewaySettings) -> hcm.HttpConnectionManager:
         request_timeout=timedelta(seconds=300),
         stream_idle_timeout=timedelta(seconds=settings.stream_idle_timeout),
         early_header_mutation_extensions=[own_headers_removed()],
-        access_log=[access_log()],
-        http_filters=[
-            processing_filter(settings.message_timeout, candidates=settings.candidates, picks=settings.picks),
-            json_usage_filter(),
-            sse_usage_filter(),
-            router_filter(),
-        ],
+        access_log=[access_log()] if settings.usage == UsageReader.GATEWAY else [],
+        http_filters=list(_http_filters(settings)),
         local_reply_config=local_replies(),
         route_config=route_table(settings),
     )
 
 
-HEADER = "Envoy with Headrace, rendered by `headrace envoy config`; run it with `envoy -c` (Envoy 1.40 or newer)."
+def _http_filters(settings: GatewaySettings) -> Iterator[hcm.HttpFilter]:
+    yield processing_filter(settings.message_timeout, usage=settings.usage, candidates=settings.candidates, picks=settings.picks)
+    if settings.usage == UsageReader.GATEWAY:
+        yield json_usage_filter()
+        yield sse_usage_filter()
+    yield router_filter()
 
 
-def render_bootstrap(settings: GatewaySettings, header: str = HEADER) -> str:
-    """The bootstrap as commented YAML."""
-    return render(tree(bootstrap(settings)), header)
+HEADER = "Envoy with Headrace, rendered by `headrace envoy config`; run it with `envoy -c` (Envoy {} or newer)."
+
+
+def render_bootstrap(settings: GatewaySettings, header: str = "") -> str:
+    """The bootstrap as commented YAML. header: what is written above it, else which Envoys take it."""
+    return render(tree(bootstrap(settings)), header or HEADER.format(oldest_envoy(settings)))
+
+
+def oldest_envoy(settings: GatewaySettings) -> str:
+    """The version from which on Envoy has all that the bootstrap uses: priority_group, sse_to_metadata, request_body_buffer_limit."""
+    if settings.candidates:
+        return "1.40"
+    return "1.38" if settings.usage == UsageReader.GATEWAY else "1.37"

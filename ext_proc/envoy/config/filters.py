@@ -1,6 +1,5 @@
 """The external-processing filter, and what stands at the door before a route is chosen."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 
 from headrace.ext_proc.envoy.config.names import (
@@ -22,6 +21,7 @@ from headrace.ext_proc.envoy.config.names import (
     RETRY_HEADERS,
     SUBSET_NAMESPACE,
     UPSTREAM_HEADER,
+    UsageReader,
 )
 from headrace.ext_proc.envoy.config.stubs import (
     PackedAny,
@@ -45,10 +45,10 @@ def to_service(*metadata: core.HeaderValue) -> core.GrpcService:
 
 
 def processing_filter(
-    message_timeout: float, *, capabilities: Sequence[str] = CAPABILITIES, candidates: bool = False, picks: bool = False
+    message_timeout: float, *, usage: UsageReader = UsageReader.GATEWAY, candidates: bool = False, picks: bool = False
 ) -> hcm.HttpFilter:
     """ext_proc: the request whole; of the answer only what the service asks for. `message_timeout` in seconds per message."""
-    words = (*capabilities, *([FAILOVER] if candidates else []), *_patience(message_timeout))
+    words = (*CAPABILITIES[usage], *([FAILOVER] if candidates else []), *_patience(message_timeout))
     service = to_service(core.HeaderValue(key=CAPABILITIES_HEADER, value=",".join(words)))
     processor = ext_proc.ExternalProcessor(
         grpc_service=service,

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from headrace.ext_proc.envoy.config.access_log import access_log
 from headrace.ext_proc.envoy.config.filters import own_headers_removed, processing_filter
-from headrace.ext_proc.envoy.config.names import BODY_LIMIT, MODE_OVERRIDE
+from headrace.ext_proc.envoy.config.names import BODY_LIMIT, UsageReader
 from headrace.ext_proc.envoy.config.network import service_cluster
 from headrace.ext_proc.envoy.config.routes import REMOVED_BEFORE_UPSTREAM, response_headers
 from headrace.ext_proc.envoy.config.settings import Address
@@ -49,7 +49,7 @@ def _istio_patches(service: Address) -> Iterator[Tree]:
     """
     yield _istio_patch("CLUSTER", {}, "ADD", tree(service_cluster((service,))))
     at_router = {"filter": {"name": MANAGER, "subFilter": {"name": "envoy.filters.http.router"}}}
-    processing = tree(processing_filter(MESSAGE_TIMEOUT, capabilities=(MODE_OVERRIDE,)))
+    processing = tree(processing_filter(MESSAGE_TIMEOUT, usage=UsageReader.SERVICE))
     yield _istio_patch("HTTP_FILTER", {"listener": {"filterChain": at_router}}, "INSERT_BEFORE", processing)
     manager = {"early_header_mutation_extensions": [tree(own_headers_removed())]}
     typed = {"typed_config": {"@type": MANAGER_TYPE, **manager}}

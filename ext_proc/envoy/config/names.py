@@ -1,5 +1,6 @@
 """The names that Envoy's configuration and the service share, and the limits both sides count on."""
 
+from enum import StrEnum
 from typing import Final
 
 CLUSTER: Final = "headrace"
@@ -17,9 +18,19 @@ ROUTE_HEADER: Final = "x-headrace-route"
 REASON_HEADER: Final = "x-headrace-reason"
 OWN_HEADER_PREFIX: Final = "x-headrace-"
 
+
+class UsageReader(StrEnum):
+    """Who reads the usage in answers."""
+
+    GATEWAY = "gateway"
+    """Envoy, which tells the service by its access log; answers that no filter reads do not leave it."""
+
+    SERVICE = "service"
+    """Where Envoy lacks the filter for streams, as before 1.38 and in Istio's proxy: every answer passes through the service."""
+
+
 CAPABILITIES_HEADER: Final = "headrace-capabilities"
-MODE_OVERRIDE: Final = "mode-override"
-CAPABILITIES: Final = ("access-log", MODE_OVERRIDE)
+CAPABILITIES: Final = {UsageReader.GATEWAY: ("access-log", "mode-override"), UsageReader.SERVICE: ("mode-override",)}
 """In ext_proc's gRPC initial metadata. access-log: usage is read natively and the gRPC access log is wired. mode-override: the
 answer leaves Envoy only where the service asks for it."""
 

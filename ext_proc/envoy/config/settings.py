@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from headrace.ext_proc.envoy.config.names import BODY_LIMIT, CLUSTER
+from headrace.ext_proc.envoy.config.names import BODY_LIMIT, CLUSTER, UsageReader
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 UPSTREAM_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -142,6 +142,8 @@ class GatewaySettings(Frozen):
     message_timeout: float = Field(default=5.0, gt=0)
     stream_idle_timeout: float = Field(default=600.0, gt=0)
     """Silence allowed before and within an answer; the OpenAI SDK gives up after 600 s too."""
+
+    usage: UsageReader = UsageReader.GATEWAY
 
     failover: Failover | None = None
     """None: a request goes to one upstream, and what that answers is the answer."""

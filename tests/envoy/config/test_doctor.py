@@ -13,6 +13,7 @@ from headrace.ext_proc.envoy.config.bootstrap import bootstrap, render_bootstrap
 from headrace.ext_proc.envoy.config.doctor import RULES, Finding, examine
 from headrace.ext_proc.envoy.config.doctor.processor import MODES
 from headrace.ext_proc.envoy.config.document import Document, parse, parse_with_lines
+from headrace.ext_proc.envoy.config.names import UsageReader
 from headrace.ext_proc.envoy.config.patch import Attachment, patch
 from headrace.ext_proc.envoy.config.settings import Address, Failover, GatewaySettings, Upstream
 from headrace.ext_proc.envoy.config.tree import Tree, tree
@@ -132,6 +133,7 @@ CASES = [
     Case("mode-override", lambda parts: parts.processor["allowed_override_modes"].pop(), "allowed_override_modes:"),
     Case("capabilities", lambda parts: parts.processor["grpc_service"].pop("initial_metadata"), "envoy_grpc:"),
     Case("capabilities", words("access-log"), "initial_metadata:"),
+    Case("capabilities", words("mode-override"), "initial_metadata:"),
     Case("receiving-namespaces", lambda parts: parts.processor.pop("metadata_options"), "'@type'"),
     Case(
         "receiving-namespaces",
@@ -316,6 +318,13 @@ def test_every_rule_has_a_case() -> None:
 
 def test_what_we_render_is_in_order() -> None:
     assert examined(render(tree(bootstrap(SETTINGS)))) == []
+
+
+def test_what_we_render_for_an_envoy_that_reads_no_usage_is_in_order(tmp_path: Path) -> None:
+    text = render_bootstrap(SETTINGS.model_copy(update={"usage": UsageReader.SERVICE}))
+    assert examined(text) == []
+    assert refusal(text, tmp_path) == ""
+    assert "sse_to_metadata" not in text and "http_grpc" not in text
 
 
 def test_what_we_render_for_failover_is_in_order_and_envoy_takes_it(tmp_path: Path) -> None:

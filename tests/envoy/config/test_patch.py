@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 
 from headrace.ext_proc.envoy.config.document import ConfigError, parse
 from headrace.ext_proc.envoy.config.managers import filter_kind, managers
+from headrace.ext_proc.envoy.config.names import UsageReader
 from headrace.ext_proc.envoy.config.nodes import items
 from headrace.ext_proc.envoy.config.patch import Attachment, Report, patch
 from headrace.ext_proc.envoy.config.settings import Address
@@ -68,6 +69,39 @@ def test_twice_is_the_same_as_once() -> None:
     twice, report = patched(once)
     assert twice == once
     assert report.changes == []
+
+
+THEIR_LOG = """\
+          access_log:
+          # Everything, for us.
+          - name: envoy.access_loggers.stdout
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog}
+          # The filters.
+          http_filters:
+"""
+WITH_A_LOG = EDGE.replace("          http_filters:\n", THEIR_LOG)
+SERVICE_READS = Attachment((SOCKET,), usage=UsageReader.SERVICE)
+
+
+def test_an_envoy_that_reads_no_usage_is_asked_for_none(tmp_path: Path) -> None:
+    text, report = patched(EDGE, SERVICE_READS)
+    assert refusal(text, tmp_path) == ""
+    assert kinds(text) == [["compressor", "ext_proc", "router"]] and "access_log" not in text
+    assert patched(text, SERVICE_READS) == (text, Report(notes=report.notes))
+
+
+@pytest.mark.parametrize("original", [EDGE, WITH_A_LOG], ids=["no log of theirs", "a log of theirs"])
+@pytest.mark.parametrize("camel", [False, True])
+def test_who_reads_usage_may_change(original: str, camel: bool) -> None:
+    native, _ = patched(original)
+    service, _ = patched(original, SERVICE_READS)
+    before = native.replace("access_log:", "accessLog:").replace("http_filters:", "httpFilters:") if camel else native
+    back, report = patched(before, SERVICE_READS)
+    assert report.changes == [f"listener edge: {what}" for what in ("ext_proc filter", "no usage filters", "no access log")]
+    after = back.replace("accessLog:", "access_log:").replace("httpFilters:", "http_filters:")
+    assert YAML(typ="safe").load(after) == YAML(typ="safe").load(service)
+    assert is_subsequence(original.splitlines(), after.splitlines())
+    assert YAML(typ="safe").load(patched(service)[0]) == YAML(typ="safe").load(native)
 
 
 def test_other_endpoints_replace_the_cluster_and_nothing_else() -> None:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from headrace.ext_proc.envoy.config.bootstrap import bootstrap, render_bootstrap
 from headrace.ext_proc.envoy.config.nodes import field, walk
-from headrace.ext_proc.envoy.config.settings import Address, GatewaySettings, Upstream
+from headrace.ext_proc.envoy.config.settings import Address, Failover, GatewaySettings, Upstream
 from headrace.ext_proc.envoy.config.tree import tree
 from tests.envoy.validate import refusal
 
@@ -124,3 +124,17 @@ def test_the_service_is_told_of_a_message_timeout_that_is_not_the_usual_one() ->
 
     assert told() == "access-log,mode-override"
     assert told(message_timeout=30) == "access-log,mode-override,answer-within=27000"
+    assert told(usage="service") == "mode-override"
+
+
+@pytest.mark.parametrize(
+    ("settings", "version"),
+    [
+        ({}, "1.38"),
+        ({"usage": "service"}, "1.37"),
+        ({"failover": Failover()}, "1.40"),
+        ({"attempts": True, "usage": "service"}, "1.40"),
+    ],
+)
+def test_the_oldest_envoy_that_takes_it_is_named(settings: dict[str, Any], version: str) -> None:
+    assert f"(Envoy {version} or newer)" in render_bootstrap(gateway(**settings)).splitlines()[0]

@@ -6,7 +6,7 @@ from typing import Any, Final
 import re2
 
 from headrace.ext_proc.envoy.config.doctor.rule import Rules, Wrong
-from headrace.ext_proc.envoy.config.doctor.wiring import Wiring
+from headrace.ext_proc.envoy.config.doctor.wiring import Wiring, reads_usage
 from headrace.ext_proc.envoy.config.filters import processing_filter
 from headrace.ext_proc.envoy.config.names import (
     CANDIDATES_NAMESPACE,
@@ -99,8 +99,8 @@ def capabilities(wiring: Wiring) -> Iterator[Wrong]:
     service = field(wiring.processor, "grpc_service")
     if "mode-override" not in wiring.capabilities:
         yield Wrong(service, "initial_metadata", "the service is not told that it may ask for answers, and refuses what needs one")
-    if "access-log" not in wiring.capabilities:
-        yield Wrong(service, "initial_metadata", "the service is not told of native usage, and reads every answer instead")
+    if "access-log" not in wiring.capabilities and any(map(reads_usage, wiring.filters)):
+        yield Wrong(service, "initial_metadata", "the service is not told that Envoy reads usage, and reads every answer itself")
 
 
 @RULES.rule("receiving-namespaces", f"set metadata_options: {{receiving_namespaces: {{untyped: [{NAMESPACE}]}}}}")

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from headrace.ext_proc.envoy.config.doctor.rule import Rules, Wrong
-from headrace.ext_proc.envoy.config.doctor.wiring import Wiring, override, switched_off
+from headrace.ext_proc.envoy.config.doctor.wiring import Wiring, override, reads_usage, switched_off
 from headrace.ext_proc.envoy.config.managers import calls_service, unwrapped
 from headrace.ext_proc.envoy.config.names import NAMESPACE, USAGE_NAMESPACE
-from headrace.ext_proc.envoy.config.nodes import Node, field, is_a, items, number, walk
+from headrace.ext_proc.envoy.config.nodes import Node, field, is_a, items, number
 
 RULES = Rules()
 
@@ -53,7 +53,7 @@ def _passes(log_filter: Node) -> bool:
 @RULES.rule("usage-filters", "run `headrace envoy patch`, which adds them behind ext_proc")
 def usage_filters(wiring: Wiring) -> Iterator[Wrong]:
     for kind, answers in KINDS.items():
-        found = [one for _, one in wiring.of_kind(kind) if _reads_usage(one)]
+        found = [one for _, one in wiring.of_kind(kind) if reads_usage(one)]
         if _claimed(wiring) and not found:
             what = f"no {kind} filter writes to {USAGE_NAMESPACE}: the usage of {answers} is never read"
             yield Wrong(wiring.manager.config, "http_filters", what)
@@ -62,7 +62,7 @@ def usage_filters(wiring: Wiring) -> Iterator[Wrong]:
 @RULES.rule("usage-disabled", "remove disabled")
 def usage_disabled(wiring: Wiring) -> Iterator[Wrong]:
     for kind, answers in KINDS.items() if _claimed(wiring) else ():
-        for one in (one for _, one in wiring.of_kind(kind) if _reads_usage(one)):
+        for one in (one for _, one in wiring.of_kind(kind) if reads_usage(one)):
             if field(one, "disabled") is True:
                 yield Wrong(one, "disabled", f"{kind} is disabled: the usage of {answers} is never read")
             for place in wiring.places():
@@ -77,7 +77,7 @@ def usage_disabled(wiring: Wiring) -> Iterator[Wrong]:
 def usage_order(wiring: Wiring) -> Iterator[Wrong]:
     for kind in KINDS:
         for index, one in wiring.of_kind(kind):
-            if _reads_usage(one) and index < wiring.place:
+            if reads_usage(one) and index < wiring.place:
                 yield Wrong(one, "", f"{kind} stands before ext_proc: it reads what the service made of the answer, or nothing")
 
 
@@ -89,7 +89,7 @@ def usage_matcher(wiring: Wiring) -> Iterator[Wrong]:
     }
     for kind, harm in why.items():
         for _, one in wiring.of_kind(kind):
-            if _reads_usage(one) and not is_a(field(one, "typed_config"), "ExtensionWithMatcher"):
+            if reads_usage(one) and not is_a(field(one, "typed_config"), "ExtensionWithMatcher"):
                 yield Wrong(one, "typed_config", f"{kind} runs for every answer, not for models' alone: it {harm}")
 
 
@@ -98,7 +98,7 @@ def event_size(wiring: Wiring) -> Iterator[Wrong]:
     for _, one in wiring.of_kind("sse_to_metadata"):
         rules = field(unwrapped(one), "response_rules")
         size = number(field(rules, "max_event_size"), ENVOY_EVENT_SIZE)
-        if _reads_usage(one) and 0 < size < SMALLEST_EVENT_SIZE:
+        if reads_usage(one) and 0 < size < SMALLEST_EVENT_SIZE:
             what = f"events over {size:g} bytes are skipped, among them the one with the usage of a long answer"
             yield Wrong(rules, "max_event_size", what)
 
@@ -107,14 +107,10 @@ def event_size(wiring: Wiring) -> Iterator[Wrong]:
 def content_types(wiring: Wiring) -> Iterator[Wrong]:
     for _, one in wiring.of_kind("json_to_metadata"):
         rules = field(unwrapped(one), "response_rules")
-        if _reads_usage(one) and field(rules, "allow_content_types_regex") is None:
+        if reads_usage(one) and field(rules, "allow_content_types_regex") is None:
             what = "answers of type `application/json; charset=utf-8` are not read: Envoy compares the whole value"
             yield Wrong(rules, "allow_content_types", what)
 
 
 def _claimed(wiring: Wiring) -> bool:
     return "access-log" in wiring.capabilities
-
-
-def _reads_usage(http_filter: Node) -> bool:
-    return any(field(node, "metadata_namespace") == USAGE_NAMESPACE for node in walk(unwrapped(http_filter)))

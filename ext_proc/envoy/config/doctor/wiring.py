@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from headrace.ext_proc.envoy.config.managers import Manager, calls_service, clusters, filter_kind, managers, unwrapped
-from headrace.ext_proc.envoy.config.names import CAPABILITIES_HEADER
+from headrace.ext_proc.envoy.config.names import CAPABILITIES_HEADER, USAGE_NAMESPACE
 from headrace.ext_proc.envoy.config.nodes import Node, field, is_a, items, walk
 
 
@@ -103,6 +103,11 @@ def switched_off(found: Node) -> Node:
 def asks(http_filter: Node, cluster: str) -> bool:
     """Whether this is an ext_proc filter that calls `cluster`."""
     return filter_kind(http_filter) == "ext_proc" and calls_service(unwrapped(http_filter), cluster)
+
+
+def reads_usage(http_filter: Node) -> bool:
+    """Whether the filter writes what it finds in answers to the metadata that the access log carries."""
+    return any(field(node, "metadata_namespace") == USAGE_NAMESPACE for node in walk(unwrapped(http_filter)))
 
 
 def wirings(root: Node, cluster: str, body_limit: int) -> Iterator[Wiring]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.comments import CommentedBase, CommentedMap, CommentedSeq
 
 from headrace.ext_proc.envoy.config.document import Document
 from headrace.ext_proc.envoy.config.nodes import Node, key_of
@@ -37,6 +37,15 @@ class Editor:
         new = self._built(item, listed)
         hand_over(listed[at], new)
         listed[at] = new
+
+    def remove(self, parent: MutableMapping[str, Node], name: str, at: int) -> None:
+        """Take an item out of the list `parent[name]`, and the list with its last item."""
+        key = str(key_of(parent, name))
+        gone = parent[key].pop(at)
+        if at and isinstance(parent[key][at - 1], CommentedBase) and (below := take(gone)):
+            give(parent[key][at - 1], below)
+        if not parent[key]:
+            del parent[key]
 
     def set(self, parent: MutableMapping[str, Node], name: str, value: Any) -> None:
         """Set a key; a new one goes to the end of the mapping."""

@@ -7,6 +7,14 @@ from headrace.ext_proc.envoy.config.nodes import Node, items, plain
 from headrace.ext_proc.envoy.config.patch.edit import Editor
 
 
+def absent(editor: Editor, parent: MutableMapping[str, Node], name: str, is_it: Callable[[Node], bool]) -> bool:
+    """Let the list `parent[name]` have no item that `is_it`. Returns whether anything had to change."""
+    places = [index for index, item in enumerate(items(parent, name)) if is_it(item)]
+    for place in reversed(places):
+        editor.remove(parent, name, place)
+    return bool(places)
+
+
 def ensure(
     editor: Editor,
     parent: MutableMapping[str, Node],

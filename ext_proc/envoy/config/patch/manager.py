@@ -15,10 +15,11 @@ from headrace.ext_proc.envoy.config.names import (
     PICKED_NAMESPACE,
     ROUTE_HEADER,
     SSE_FILTER,
+    UsageReader,
 )
 from headrace.ext_proc.envoy.config.nodes import Node, field, items, line_of, number
 from headrace.ext_proc.envoy.config.patch.edit import Editor
-from headrace.ext_proc.envoy.config.patch.listed import ensure
+from headrace.ext_proc.envoy.config.patch.listed import absent, ensure
 from headrace.ext_proc.envoy.config.patch.values import Attachment, Report
 from headrace.ext_proc.envoy.config.routes import REMOVED_BEFORE_UPSTREAM, response_headers
 from headrace.ext_proc.envoy.config.tree import tree
@@ -30,17 +31,19 @@ NEAR_UPSTREAM: Final = frozenset(
 )
 """Filters that must see the request as Headrace leaves it (they sign it, or look up its host), or the answer before Headrace."""
 
+USAGE_FILTERS: Final = frozenset({JSON_FILTER, SSE_FILTER})
 ENVOY_BUFFER_LIMIT: Final = 1024 * 1024
+
+Step = tuple[str, Callable[[], bool]]
+"""What is changed, and what changes it: it returns whether anything had to be."""
 
 
 def patch_manager(document: Document, editor: Editor, manager: Manager, attachment: Attachment, report: Report) -> None:
     """Filters, access log, early header removal, buffer limit, and the headers of an inline route table."""
     where = f"listener {manager.listener_name}"
-    steps: list[tuple[str, Callable[[], bool]]] = [
-        ("ext_proc filter", lambda: _ext_proc(document, editor, manager, attachment.message_timeout)),
-        ("usage filter for JSON", lambda: _after_ext_proc(editor, manager, JSON_FILTER, tree(json_usage_filter()), 1)),
-        ("usage filter for events", lambda: _after_ext_proc(editor, manager, SSE_FILTER, tree(sse_usage_filter()), 2)),
-        ("access log", lambda: _access_log(editor, manager)),
+    steps: list[Step] = [
+        ("ext_proc filter", lambda: _ext_proc(document, editor, manager, attachment)),
+        *(_usage_steps(editor, manager) if attachment.usage == UsageReader.GATEWAY else _no_usage_steps(editor, manager)),
         ("removal of clients' x-headrace-* headers", lambda: _early_removal(editor, manager)),
         ("buffer limit", lambda: _buffer_limit(editor, manager, attachment.body_limit)),
         ("headers of the route table", lambda: _route_headers(editor, manager)),
@@ -49,10 +52,27 @@ def patch_manager(document: Document, editor: Editor, manager: Manager, attachme
     report.notes += [f"{where}: {note}" for note in _notes(document, manager)]
 
 
-def _ext_proc(document: Document, editor: Editor, manager: Manager, message_timeout: float) -> bool:
+def _usage_steps(editor: Editor, manager: Manager) -> list[Step]:
+    return [
+        ("usage filter for JSON", lambda: _after_ext_proc(editor, manager, JSON_FILTER, tree(json_usage_filter()), 1)),
+        ("usage filter for events", lambda: _after_ext_proc(editor, manager, SSE_FILTER, tree(sse_usage_filter()), 2)),
+        ("access log", lambda: _access_log(editor, manager)),
+    ]
+
+
+def _no_usage_steps(editor: Editor, manager: Manager) -> list[Step]:
+    """The service reads the answers: what an earlier run has put in for Envoy to do so goes."""
+    config = manager.config
+    return [
+        ("no usage filters", lambda: absent(editor, config, "http_filters", lambda one: field(one, "name") in USAGE_FILTERS)),
+        ("no access log", lambda: absent(editor, config, "access_log", _is_our_log)),
+    ]
+
+
+def _ext_proc(document: Document, editor: Editor, manager: Manager, attachment: Attachment) -> bool:
     mine = next((one for one in items(manager.config, "http_filters") if _is_ours(one)), None)
     candidates, picks = _asks_others(manager, mine), PICKED_NAMESPACE in _received(mine)
-    wanted = tree(processing_filter(message_timeout, candidates=candidates, picks=picks))
+    wanted = tree(processing_filter(attachment.message_timeout, usage=attachment.usage, candidates=candidates, picks=picks))
     if mine is not None:
         wanted["name"] = field(mine, "name")  # per-route settings refer to the filter by its name …
         if field(mine, "disabled") is True:
@@ -98,8 +118,11 @@ def _after_ext_proc(editor: Editor, manager: Manager, name: str, wanted: Any, di
 
 
 def _access_log(editor: Editor, manager: Manager) -> bool:
-    wanted = tree(access_log())
-    return ensure(editor, manager.config, "access_log", wanted, lambda log: calls_service(field(log, "typed_config")))
+    return ensure(editor, manager.config, "access_log", tree(access_log()), _is_our_log)
+
+
+def _is_our_log(log: Node) -> bool:
+    return calls_service(field(log, "typed_config"))
 
 
 def _early_removal(editor: Editor, manager: Manager) -> bool:

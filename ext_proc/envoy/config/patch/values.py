@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from headrace.ext_proc.envoy.config.names import BODY_LIMIT
+from headrace.ext_proc.envoy.config.names import BODY_LIMIT, UsageReader
 from headrace.ext_proc.envoy.config.settings import Address
 
 
@@ -18,6 +18,7 @@ class Attachment:
 
     body_limit: int = BODY_LIMIT
     message_timeout: float = 5.0
+    usage: UsageReader = UsageReader.GATEWAY
 
 
 @dataclass
