@@ -133,7 +133,7 @@ def test_the_service_is_told_of_a_message_timeout_that_is_not_the_usual_one() ->
         ({}, "1.38"),
         ({"usage": "service"}, "1.37"),
         ({"failover": Failover()}, "1.40"),
-        ({"attempts": True, "usage": "service"}, "1.40"),
+        ({"attempts": True}, "1.40"),
     ],
 )
 def test_the_oldest_envoy_that_takes_it_is_named(settings: dict[str, Any], version: str) -> None:
