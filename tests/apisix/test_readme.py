@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -58,8 +59,33 @@ def test_the_doctor_finds_nothing_in_the_examples() -> None:
     assert [found for version in ((3, 14), (3, 16), (3, 18)) for found in examine(texts, version)] == []
 
 
-def test_the_charts_values_name_files_that_are_there() -> None:
-    values = YAML(typ="safe").load(EXAMPLES / "values.yaml")
+@pytest.fixture(scope="module")
+def values() -> Any:
+    return YAML(typ="safe").load(EXAMPLES / "values.yaml")
+
+
+def test_the_chart_has_apisix_load_the_plugin(values: Any) -> None:
+    """It adds its own plugins to a list that there is; without one APISIX keeps to its defaults."""
+    own = [plugin["name"] for plugin in values["apisix"]["customPlugins"]["plugins"]]
+    assert [*values["apisix"].get("plugins", ()), *own] == YAML(typ="safe").load(EXAMPLES / "config.yaml")["plugins"]
+
+
+def test_the_service_beside_apisix_ends_after_it_and_before_the_pod_is_killed(values: Any) -> None:
+    """The chart has APISIX sleep for 30 seconds, and leaves Kubernetes its 30 seconds until it kills."""
+    (service,) = values["extraContainers"]
+    *_, sleeps = service["lifecycle"]["preStop"]["exec"]["command"]
+    drains = service["args"][service["args"].index("--drain-seconds") + 1]
+    settles = 5
+    assert int(sleeps) >= 15 and int(sleeps) + int(drains) + settles <= 30
+
+
+def test_the_service_beside_apisix_is_asked_for_once_it_listens(values: Any) -> None:
+    (service,) = values["extraContainers"]
+    listens = service["args"][service["args"].index("--listen") + 1]
+    assert service["readinessProbe"]["exec"]["command"] == ["test", "-S", listens.removeprefix("unix:")]
+
+
+def test_the_charts_values_name_files_that_are_there(values: Any) -> None:
     (plugin,) = values["apisix"]["customPlugins"]["plugins"]
     (mount,) = plugin["configMap"]["mounts"]
     place = Path(mount["path"]).relative_to(Path(values["apisix"]["customPlugins"]["luaPath"]).parent)
