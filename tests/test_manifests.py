@@ -18,6 +18,7 @@ MANIFESTS = [
     *sorted((ROOT / "envoy").glob("*.yaml")),
     *sorted((ROOT / "apisix/examples").glob("*.yaml")),
 ]
+OF_A_SECRET = "redis://:secret@valkey:6379"
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 
 
@@ -41,12 +42,13 @@ def words(text: str, instruction: str) -> list[str]:
 def environment(container: Mapping[str, Any]) -> dict[str, str]:
     given = container.get("environment", {})
     assert isinstance(given, Mapping), "written as a mapping"
+    listed = {one["name"]: one.get("value", OF_A_SECRET) for one in container.get("env", ())}
     (of_image,) = re.findall(r"^ENV (HEADRACE_.*)$", DOCKERFILE, re.MULTILINE)
-    return {**dict(pair.split("=") for pair in of_image.split()), **given}
+    return {**dict(pair.split("=") for pair in of_image.split()), **given, **listed}
 
 
-def test_the_image_is_in_a_compose_file_and_a_chart() -> None:
-    assert {manifest.name for manifest, _ in OURS} == {"docker-compose.yml", "values.yaml"}
+def test_the_image_is_in_a_compose_file_a_chart_and_a_deployment() -> None:
+    assert {manifest.name for manifest, _ in OURS} == {"docker-compose.yml", "values.yaml", "kubernetes.yaml"}
 
 
 @pytest.mark.parametrize(("manifest", "container"), OURS, ids=[manifest.name for manifest, _ in OURS])
