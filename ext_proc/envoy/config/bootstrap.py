@@ -75,7 +75,7 @@ def render_bootstrap(settings: GatewaySettings, header: str = "") -> str:
 
 
 def oldest_envoy(settings: GatewaySettings) -> str:
-    """The version from which on Envoy has all that the bootstrap uses: priority_group, sse_to_metadata, request_body_buffer_limit."""
+    """From which on Envoy has all that is used: priority_group, sse_to_metadata, request_body_buffer_limit."""
     if settings.candidates:
         return "1.40"
     return "1.38" if settings.usage == UsageReader.GATEWAY else "1.37"
