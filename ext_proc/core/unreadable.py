@@ -23,8 +23,9 @@ _CHARSETS: Final = Reply(
 )
 
 _WEBSOCKET: Final = Reply(
-    400, "body.websocket", "What a WebSocket carries is not read by this gateway. Send the request with POST, without an upgrade."
+    426, "body.websocket", "What a WebSocket carries is not read by this gateway. Send the request with POST, without an upgrade."
 )
+"""426 is what clients that speak both, such as Codex, take as the word to go on over HTTP; a 400 ends their turn."""
 
 
 def too_many(headers: Headers) -> Reply | None:

@@ -74,7 +74,7 @@ async def test_a_compressed_request_is_refused_where_a_filter_must_read_it(value
 
 async def test_a_websocket_is_refused_where_a_filter_must_read_what_it_carries() -> None:
     reply = refused(await last(exchange_of(reads()), post(upgrade="WebSocket")))
-    assert (reply.status, reply.reason) == (400, "body.websocket")
+    assert (reply.status, reply.reason) == (426, "body.websocket")
     assert proceeds(await last(exchange_of(reads()), post(upgrade="h2c")))  # Java's client asks for it with every request
 
 

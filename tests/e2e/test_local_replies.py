@@ -11,7 +11,7 @@ import pytest
 from anthropic import APIStatusError, AsyncAnthropic
 from openai import AsyncOpenAI
 
-from tests.e2e.site import CHAT, MESSAGES, WATCHED, Site, chain, chat, running_site
+from tests.e2e.site import CHAT, MESSAGES, RESPONSES, WATCHED, Site, chain, chat, running_site
 from tests.e2e.test_upstream_failures import closed_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
@@ -112,6 +112,15 @@ async def test_an_upstream_that_is_down_tells_its_exchange() -> None:
             assert claude.json()["error"]["type"] == "overloaded_error"
             assert claude.json()["request_id"] == claude.headers["x-headrace-exchange"]
             assert claude.headers["x-headrace-reason"] == "upstream.unavailable", "and no longer the routing's"
+
+
+async def test_a_websocket_is_refused_as_clients_that_speak_http_too_read_it(site: Site) -> None:
+    """Codex falls back to POST after a 426 alone: after Envoy's 403 it tries seven times, after a 400 it gives up."""
+    caller = await site.caller()
+    upgrade = {"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==", "sec-websocket-version": "13"}
+    answer = await site.client.get(RESPONSES, headers=caller.headers | upgrade)
+    assert told(answer) == (426, "invalid_request_error", "body.websocket")
+    assert answer.headers["x-should-retry"] == "false"
 
 
 async def test_the_services_own_refusals_stay_as_they_are(site: Site) -> None:

@@ -80,6 +80,6 @@ async def test_a_websocket_is_no_way_past_the_filters(site: Site, edge: str, ups
     async with httpx.AsyncClient(base_url=edge, timeout=10) as client:
         nobodys = await client.get(RESPONSES, headers=WEBSOCKET)
         somebodys = await client.get(RESPONSES, headers=WEBSOCKET | caller.headers)
-    assert (nobodys.status_code, somebodys.status_code) == (401, 400)
+    assert (nobodys.status_code, somebodys.status_code) == (401, 426)
     assert somebodys.json()["error"]["code"] == "body.websocket"
     assert not upstream.received

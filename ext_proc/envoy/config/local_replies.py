@@ -58,6 +58,13 @@ KINDS: Final = (
         "The model server's answer is larger than this gateway can read whole.",
         is_final=True,
     ),
+    Kind(
+        "response.code_details == 'upgrade_failed' && 'upgrade' in request.headers",
+        426,
+        "body.websocket",
+        "This gateway carries no WebSockets. Send the request with POST, without an upgrade.",
+        is_final=True,
+    ),
     Kind("response.code_details == 'route_not_found'", 404, "path.unknown", "This gateway does not serve this path."),
     Kind("response.code == 408", 408, "request.timeout", "The request did not arrive in time. Please try again."),
     Kind("response.code == 431", 431, "request.headers_too_large", "The request's headers are larger than this gateway accepts."),
