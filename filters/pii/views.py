@@ -70,12 +70,20 @@ def views(text: str) -> Iterator[View]:
 
 
 def outside_escapes(text: str, spans: Sequence[Span], meant: Sequence[Span]) -> Sequence[Span]:
-    """Findings in a text, without those that begin within an escape where the same is meant behind it: `njane@…` of `\\njane@…`."""
+    """Findings in a text, without those that begin within an escape where the same is meant behind it: `njane@…` of `\\njane@…`,
+    and `n-jane@…` of `\\n-jane@…`, where it begins later and ends with it.
+    """
     if not meant or "\\" not in text:
         return spans
-    behind = {(span.entity, span.start) for span in meant}
+    starts = {(span.entity, span.start) for span in meant}
+    ends = {(span.entity, span.end): span.start for span in meant}
     within = {at: each.end() for each in _ESCAPES.finditer(text) for at in range(each.start() + 1, each.end())}
-    return [span for span in spans if (span.entity, within.get(span.start)) not in behind]
+
+    def is_meant(span: Span) -> bool:
+        behind = within.get(span.start)
+        return behind is not None and ((span.entity, behind) in starts or ends.get((span.entity, span.end), -1) >= behind)
+
+    return [span for span in spans if not is_meant(span)]
 
 
 def holds_text(word: str) -> bool:

@@ -117,7 +117,12 @@ async def test_an_upstream_that_is_down_tells_its_exchange() -> None:
 async def test_a_websocket_is_refused_as_clients_that_speak_http_too_read_it(site: Site) -> None:
     """Codex falls back to POST after a 426 alone: after Envoy's 403 it tries seven times, after a 400 it gives up."""
     caller = await site.caller()
-    upgrade = {"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==", "sec-websocket-version": "13"}
+    upgrade = {
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "sec-websocket-version": "13",
+    }
     answer = await site.client.get(RESPONSES, headers=caller.headers | upgrade)
     assert told(answer) == (426, "invalid_request_error", "body.websocket")
     assert answer.headers["x-should-retry"] == "false"

@@ -87,7 +87,9 @@ NUMBERS = PatternDetector(
     {"EMAIL_ADDRESS": 0.4, "CREDIT_CARD": 0.4, "US_SSN": 0.4, "IBAN_CODE": 0.4, "PHONE_NUMBER": 0.4}, decode=True
 )
 ROWS = ["Ann\t536-90-4399\t4111111111111111", "DE89370400440532013000", "+1 415-555-2671", "ned@example.org", "<joan@example.org>"]
+ROWS += ["-ned@example.org", "+joan@example.org", "-+1 415-555-2671"]  # of a diff
 MEANT = ["Ann\t[US_SSN]\t[CREDIT_CARD]", "[IBAN_CODE]", "[PHONE_NUMBER]", "[EMAIL_ADDRESS]", "<[EMAIL_ADDRESS]>"]
+MEANT += ["-[EMAIL_ADDRESS]", "+[EMAIL_ADDRESS]", "-[PHONE_NUMBER]"]
 
 
 @pytest.mark.parametrize("depth", range(4))
