@@ -187,6 +187,7 @@ RESPONSES: Rules = {
     **_words("include", "background", "max_tool_calls"),
     "previous_response_id": _FILE,
     "conversation": {"": _FILE, "id": _FILE},
+    "client_metadata": _FREE,  # Codex's
     "instructions": _ITEM,
     "input": _ITEM,
     "tools": _RESPONSES_TOOL,

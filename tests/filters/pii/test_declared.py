@@ -332,6 +332,29 @@ RESPONSES: Mapping[str, Json] = {
     "function tool defer": {
         "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": True, "defer_loading": True}]
     },
+    "codex": {
+        "client_metadata": {
+            "session_id": "01a208e9-ad62-72a0-94be-dff3f17fe65d",
+            "x-codex-turn-metadata": '{"turn_id":"01a208e9-ad85-7882-9c30-a8a5e3579b61","window_number":0}',
+        },
+        "input": [
+            {
+                "type": "additional_tools",
+                "id": "at_01a208e9-add7-72c0-9094-6d328188b333",
+                "role": "developer",
+                "tools": [
+                    {
+                        "type": "namespace",
+                        "name": "functions",
+                        "description": "d",
+                        "tools": [{"type": "function", "name": "f", "strict": False, "parameters": {"type": "object"}}],
+                    }
+                ],
+            },
+            {"type": "custom_tool_call", "id": "ctc_1", "call_id": "c", "name": "apply_patch", "input": "*** Begin Patch"},
+            {"type": "custom_tool_call_output", "call_id": "c", "output": "Done"},
+        ],
+    },
 }
 BASES: Mapping[str, Json] = {
     "/v1/chat/completions": {"model": "m", "messages": [ASKED]},
