@@ -10,7 +10,7 @@ from headrace.ext_proc.engine.budgets.amounts import quantity
 from headrace.ext_proc.engine.budgets.limits import Limit
 
 WORTH_WAITING_S = 60
-"""SDKs that are told to retry sleep meanwhile; beyond a minute their callers had better know."""
+"""Clients that are told when to retry sleep until then, some of them for hours; beyond a minute their callers had better know."""
 _HEADER_UNITS: tuple[Unit, ...] = ("tokens", "requests")
 _HEADERS = {unit: tuple(f"ratelimit_{what}_{unit}" for what in ("limit", "remaining", "reset")) for unit in _HEADER_UNITS}
 
@@ -41,9 +41,8 @@ def refusal(limits: Sequence[Limit], charges: Sequence[Charge], refused: Exhaust
     wait_s = max(1, -(-(refused.resets_at_ms - now_ms) // 1000))
     until = datetime.fromtimestamp(now_ms // 1000 + wait_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     message = f"{allows}; {quantity(charge.unit, left)} left, and {needs}. Try again at {until}."
-    if wait_s > WORTH_WAITING_S:
-        headers["x-should-retry"] = "false"
-    return Reply(429, "budget.exhausted", message, retry_after=wait_s, headers=headers, note=note | {"resets_at": until})
+    worth = wait_s if wait_s <= WORTH_WAITING_S else None
+    return Reply(429, "budget.exhausted", message, retry_after=worth, headers=headers, note=note | {"resets_at": until})
 
 
 def ran_dry(limits: Sequence[Limit], charges: Sequence[Charge], refused: Exhausted | None) -> Reply:

@@ -118,7 +118,7 @@ async def test_a_dead_budget_refuses_the_next_request_once_and_for_all(site: Sit
             await patient.messages.create(model="claude-x", max_tokens=9, messages=[{"role": "user", "content": "hi"}])
     headers = refused.value.response.headers
     assert (headers["x-should-retry"], headers["x-ratelimit-remaining-tokens"]) == ("false", "0")
-    assert int(headers["retry-after"]) > 0
+    assert "retry-after" not in headers
     assert await site.requests_seen() == before + 1
 
 
