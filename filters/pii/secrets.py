@@ -38,12 +38,16 @@ _FIRST_RUN = re.compile(r"\{.*")
 _EDGE = r"(?:^|[^\w-])"
 _PEM = r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----[^-]*(?:-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----)?"
 _TOKEN = r"\beyJ[\w-]{8,1000}\.eyJ[\w-]{8,1000}(?:\.[\w-]{0,1000})?"
-_URL_WITH_PASSWORD = r"\b[a-z][a-z0-9+.-]{1,24}://[^\s:/@'\"<>]{0,64}:[^\s/@'\"<>]{3,128}@[\w.\-\[\]:]+(?:[/?][^\s'\"<>,;]{0,200})?"
+# None ends with a backslash: in JSON that is the beginning of the escape behind it, of the quotation mark that ends a string.
+_TAIL = r"[/?](?:[^\s'\"<>,;]{0,199}[^\s'\"<>,;\\])?"
+_URL_WITH_PASSWORD = rf"\b[a-z][a-z0-9+.-]{{1,24}}://[^\s:/@'\"<>]{{0,64}}:[^\s/@'\"<>]{{3,128}}@[\w.\-\[\]:]+(?:{_TAIL})?"
 _SERVER = r"(?:Server|Data Source|Host|Endpoint|AccountName)=[^;\n]{1,128}"
-_PAIRS_WITH_PASSWORD = rf"{_SERVER};[^\n]{{0,256}}?(?:Password|Pwd|AccountKey|SharedAccessKey)=[^;\s]{{4,128}}"
+_PASSWORD = r"[\\\"']{0,3}[^;\s\"']{3,127}[^;\s\"'\\]"
+_PAIRS_WITH_PASSWORD = rf"{_SERVER};[^\n]{{0,256}}?(?:Password|Pwd|AccountKey|SharedAccessKey)={_PASSWORD}"
 _KIND_OF_KEY = "(?:api|access|secret|private)[_-]?key|(?:auth|access|api)[_-]?token|client[_-]?secret"
 _CALLED = rf"(?:pass(?:word|wd|phrase)?|pwd|secret|{_KIND_OF_KEY}|bearer)"
-_ASSIGNED = rf"(?:^|[^a-z]){_CALLED}[\"']?(?:\s{{0,3}}(?:[:=]|=>|\bis\b)\s{{0,3}}|\s)[\"']?([^\s\"'<>(){{}},;]{{8,128}})"
+_VALUE = r"[^\s\"'<>(){},;]{7,127}[^\s\"'<>(){},;\\]"
+_ASSIGNED = rf"(?:^|[^a-z]){_CALLED}[\"']?(?:\s{{0,3}}(?:[:=]|=>|\bis\b)\s{{0,3}}|\s)[\"']?({_VALUE})"
 
 LEAST_BITS = 3.0
 """Bits a character: random letters and digits have 3.3 at twelve characters, words less than three."""

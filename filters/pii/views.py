@@ -10,6 +10,7 @@ import re
 import unicodedata
 from base64 import b64decode
 from binascii import Error
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -71,17 +72,18 @@ def views(text: str) -> Iterator[View]:
 
 def outside_escapes(text: str, spans: Sequence[Span], meant: Sequence[Span]) -> Sequence[Span]:
     """Findings in a text, without those that begin within an escape where the same is meant behind it: `njane@…` of `\\njane@…`,
-    and `n-jane@…` of `\\n-jane@…`, where it begins later and ends with it.
+    `n-jane@…` of `\\n-jane@…`.
     """
     if not meant or "\\" not in text:
         return spans
-    starts = {(span.entity, span.start) for span in meant}
-    ends = {(span.entity, span.end): span.start for span in meant}
+    starts: dict[str, list[int]] = {}
+    for start, entity in sorted((span.start, span.entity) for span in meant):
+        starts.setdefault(entity, []).append(start)
     within = {at: each.end() for each in _ESCAPES.finditer(text) for at in range(each.start() + 1, each.end())}
 
     def is_meant(span: Span) -> bool:
-        behind = within.get(span.start)
-        return behind is not None and ((span.entity, behind) in starts or ends.get((span.entity, span.end), -1) >= behind)
+        behind, own = within.get(span.start), starts.get(span.entity, [])
+        return behind is not None and any(start < span.end for start in own[bisect_left(own, behind) :][:1])
 
     return [span for span in spans if not is_meant(span)]
 

@@ -175,6 +175,29 @@ def test_secrets_are_found(text: str, entity: str, value: str) -> None:
     assert (entity, value) in [(span.entity, text[span.start : span.end]) for span in HIDDEN.detect(text)]
 
 
+@pytest.mark.parametrize("depth", range(4))
+@pytest.mark.parametrize("around", ['x = "{}"\ny', '{{"k":"{}","l":[1]}}', "\n-{} ", "\n+{}\n"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "postgres://bob:s3cr3t@db.example.com:5432/x?y",
+        "Server=db;Password=hunter2secret",
+        "password: fT9-xQ2-81zz",
+    ],
+)
+def test_secrets_in_json_leave_it_json(value: str, around: str, depth: int) -> None:
+    """As agents' tools give files. No finding takes a quotation mark, or a part of an escape, with it."""
+    text = around.format(value)
+    for _ in range(depth):
+        text = json.dumps({"a": text})
+    detector = PatternDetector(dict.fromkeys(ENTITIES, 0.4), SECRETS, decode=True)
+    left = substituted(text, disjoint(detector.detect(text)), lambda span, _: f"[{span.entity}]")
+    assert not [secret for secret in ("s3cr3t", "hunter2", "fT9-") if secret in left]
+    for _ in range(depth):
+        left = json.loads(left)["a"]
+    assert left.startswith(around.partition("{}")[0].replace("{{", "{"))
+
+
 @pytest.mark.parametrize(
     "text", ["the password is forgotten", "sk-learn and task-runner", "self.password = get_password_from(config)", "token: none"]
 )
