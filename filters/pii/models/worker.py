@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from headrace.ext_proc.engine.memory import give_back
 from headrace.filters.pii.models.ensemble import Ensemble, load
 from headrace.filters.pii.models.frames import BACKGROUND, Loaded, read_frame, write_frame
 from headrace.filters.pii.models.names import Model
@@ -31,6 +32,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - whatever third parties raise is told to the parent, which says it to the operator
         write_frame(answers, msgspec.msgpack.encode(Loaded(problem=f"{type(error).__name__}: {error}")))
         return
+    give_back()
     write_frame(answers, msgspec.msgpack.encode(Loaded(entities=ensemble.entities)))
     serve(ensemble, frames, answers)
 

