@@ -26,7 +26,7 @@ from headrace.ext_proc.envoy.codec import (
     SUBSET_NAMESPACE,
     VIA_UPSTREAM,
 )
-from headrace.ext_proc.envoy.config.names import CAPABILITIES, CAPABILITIES_HEADER
+from headrace.ext_proc.envoy.config.names import CAPABILITIES, CAPABILITIES_HEADER, UsageReader
 from headrace.ext_proc.envoy.health import Health
 from headrace.ext_proc.envoy.metadata import NAMESPACE
 from headrace.ext_proc.envoy.pb import headrace_access_log_pb2 as log_pb
@@ -36,7 +36,7 @@ from headrace.ext_proc.envoy.services import methods
 from headrace.ext_proc.envoy.transport import Transport, listen
 from tests.transcripts.site import WAIT, Site, until
 
-INITIAL_METADATA = ((CAPABILITIES_HEADER, ",".join(CAPABILITIES)),)
+INITIAL_METADATA = ((CAPABILITIES_HEADER, ",".join(CAPABILITIES[UsageReader.GATEWAY])),)
 READINGS = {pb.FULL_DUPLEX_STREAMED: Reading.STREAM, pb.BUFFERED: Reading.WHOLE, pb.NONE: None}
 
 
