@@ -142,7 +142,8 @@ _remembered = lru_cache(1024)(_normalise)
 def plain_of(path: str) -> str | None:
     """The path's normal form, where every server reads it so; None where some may read another path in it."""
     unescaped = _unescaped(path.split("?", 1)[0])
-    return None if ".." in unescaped or _READ_DIFFERENTLY & set(unescaped) else normalise(path)
+    unclear = ".." in unescaped or _READ_DIFFERENTLY & set(unescaped) or not unescaped.isprintable()
+    return None if unclear else normalise(path)  # parsers of URLs drop tabs and ends of lines, so that `.%09.` is a dot segment
 
 
 _READ_DIFFERENTLY = frozenset("%\\;?#\ufffd")

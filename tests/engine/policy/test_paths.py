@@ -32,6 +32,9 @@ def test_what_is_listed_passes(method: str, path: str) -> None:
         ("GET", "/v1/models/%2e%2e/files"),
         ("GET", "/v1/models;x/../files"),
         ("GET", "/v1/models/\\..\\files"),
+        ("GET", "/v1/models/.%09./files"),
+        ("GET", "/v1/models/.%0D%0A./files"),
+        ("GET", "/v1/models/x%00/files"),
     ],
 )
 def test_nothing_else_does_nor_a_path_that_servers_may_read_differently(method: str, path: str) -> None:
