@@ -1,7 +1,7 @@
 """Searches a request body: every text, decoded, and the names of members."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from headrace.ext_proc.core.ports import Offload
@@ -24,6 +24,8 @@ INLINE_FINDINGS = 100
 """Findings that are replaced on the event loop, at some 6 µs each."""
 SHORT = 200
 """Characters that have no more places than that, nearly: counting them would cost as much as the search of clean ones."""
+LARGE = 256 * 1024
+"""Bytes of a body whose texts are gathered off the event loop, too: of values of some bytes each, that takes up to 1 µs a byte."""
 
 Piece = tuple[Text, Encoding | None]
 """A text to search, and what it stands encoded in."""
@@ -73,20 +75,19 @@ class Searcher:
     detector: MemoDetector
     treatment: Treatment
 
-    async def scan(self, document: Json, rules: Rule, offload: Offload, allowance: Allowance | None = None) -> Scan:
-        """allowance: absent, there is no limit. Raises DetectionTimeout, and what `offload` raises.
+    async def scan(
+        self, document: Json, rules: Rule, offload: Offload, allowance: Allowance | None = None, *, size: int = 0
+    ) -> Scan:
+        """allowance: absent, there is no limit. size: bytes of the body. Raises DetectionTimeout, and what `offload` raises.
 
         A search whose caller is cancelled, because its time is over or its client hung up, ends at its next segment.
         """
         allowed = allowance or unlimited()
-        collected = collect(document, rules)
-        pieces = list(_pieces(collected))
-        names = "\n".join(collected.names)
+        if size > LARGE:
+            return await _run(offload, allowed, lambda: self._search(*_gathered(document, rules), allowed))
+        collected, pieces, names = _gathered(document, rules)
         if self.is_heavy([Text((), names), *[text for text, _ in pieces]]):
-            try:
-                return await offload.run(self._search, collected, pieces, names, allowed)
-            finally:
-                allowed.end()
+            return await _run(offload, allowed, lambda: self._search(collected, pieces, names, allowed))
         return self._search(collected, pieces, names, Allowance(courteous=False))
 
     def is_heavy(self, texts: Sequence[Text]) -> bool:
@@ -166,6 +167,20 @@ class Searcher:
         for name, path in collected.names.items():
             allowance.step()
             yield from ((span.entity, path) for span in self.treatment.apart(self.detector.detect(name, allowance)))
+
+
+async def _run(offload: Offload, allowance: Allowance, search: Callable[[], Scan]) -> Scan:
+    try:
+        return await offload.run(search)
+    finally:
+        allowance.end()
+
+
+def _gathered(document: Json, rules: Rule) -> tuple[Collected, Sequence[Piece], str]:
+    """What is to be searched, and the names of members, a line each."""
+    collected = collect(document, rules)
+    pieces = list(_pieces(collected))
+    return collected, pieces, "\n".join(collected.names)
 
 
 def _values(text: str, spans: Sequence[Span]) -> Sequence[tuple[str, str]]:

@@ -76,7 +76,8 @@ class PiiSession(Session):
             return UNREADABLE
         try:
             allowance = allowance_of(self._settings)
-            found = await searcher.scan(request.document, RULES[self._endpoint], self._equipment.offload, allowance)
+            rules, offload = RULES[self._endpoint], self._equipment.offload
+            found = await searcher.scan(request.document, rules, offload, allowance, size=len(request.body))
         except (ModelsLate, SearchLate) as late:
             if self._settings.on_error == "open":
                 raise

@@ -19,7 +19,7 @@ from headrace.ext_proc.engine.policy.compile import Policy
 from headrace.filters.pii import PiiSettings
 from headrace.filters.pii.paths import RULES
 from headrace.filters.pii.plan import Plan, detector_for
-from headrace.filters.pii.scan import Searcher
+from headrace.filters.pii.scan import LARGE, Searcher
 from headrace.filters.pii.session import Equipment, PiiSession
 from headrace.filters.pii.treatment import Treatment
 
@@ -321,6 +321,13 @@ async def test_a_large_prompt_is_searched_off_the_event_loop_and_one_that_is_rem
         assert (offload.jobs, result.counts) == (jobs, {"EMAIL_ADDRESS": 1})
     await searcher.scan(user("small"), RULES[Endpoint.CHAT], offload)
     assert offload.jobs == 1
+
+
+async def test_the_texts_of_a_large_body_are_gathered_off_the_event_loop() -> None:
+    offload, searcher = Counted(), Searcher(detector_for(Plan((("EMAIL_ADDRESS", 0.4),))), Treatment("replace", "replace"))
+    for size, jobs in ((LARGE, 0), (LARGE + 1, 1)):
+        found = await searcher.scan({"metadata": {"x": ["a", EMAIL]}}, RULES[Endpoint.CHAT], offload, size=size)
+        assert (offload.jobs, found.counts) == (jobs, {"EMAIL_ADDRESS": 1})
 
 
 def test_quotes_around_a_finding_stay_so_that_json_in_a_text_stays_json(replacing: Policy) -> None:
