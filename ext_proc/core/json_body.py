@@ -6,6 +6,7 @@ differently is refused, so that what the filters saw is what the upstream gets.
 
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from headrace.ext_proc.core.verdict import Json, Path, SetMember
 
 MAX_DEPTH = 200
 """Levels of nesting. Real requests and answers stay under 30; walkers of the tree may recurse."""
+MAX_PARTS = 100_000
+"""Objects and lists of a request, of which a message has one to four. A million, in two megabytes, would hold the loop for seconds."""
 NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are no JSON or not of the type that is wanted, or go deeper than its stack."""
 
@@ -24,8 +27,10 @@ def parse(body: bytes) -> dict[str, Any]:
     """The JSON object in `body`.
 
     Raises BodyError (400): not UTF-8, not JSON, not an object, a key twice in one object (capitals aside), deeper than MAX_DEPTH,
-    a number that Python cannot hold (its `1e999` is infinity, which is no JSON).
+    more than MAX_PARTS, a number that Python cannot hold (its `1e999` is infinity, which is no JSON).
     """
+    if _opened(body) > MAX_PARTS and _opened(_STRING.sub(b"", body)) > MAX_PARTS:
+        raise BodyError("body.too_many_parts", f"the request body has more than {MAX_PARTS} objects and lists")
     try:
         document = _DECODER.decode(body.decode())
     except UnicodeDecodeError as error:
@@ -117,9 +122,17 @@ def _finite(digits: str) -> float:
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
 
 
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""One that nobody closed goes to the end: looking for its end from each of its quotes would take for ever."""
+
+
+def _opened(body: bytes) -> int:
+    return body.count(b"[") + body.count(b"{")
+
+
 def _is_too_deep(text: str | bytes, document: Json) -> bool:
     """text: what the document was read from; most have fewer brackets than they may have levels."""
-    brackets = text.count("[") + text.count("{") if isinstance(text, str) else text.count(b"[") + text.count(b"{")
+    brackets = text.count("[") + text.count("{") if isinstance(text, str) else _opened(text)
     if brackets <= MAX_DEPTH:
         return False
     level = _nested([document])

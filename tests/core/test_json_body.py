@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.ext_proc.core.errors import BodyError
-from headrace.ext_proc.core.json_body import MAX_DEPTH, encode, names_twice, parse, parse_lenient, put, render
+from headrace.ext_proc.core.json_body import MAX_DEPTH, MAX_PARTS, encode, names_twice, parse, parse_lenient, put, render
 from headrace.ext_proc.core.verdict import SetMember
 
 REFUSED: dict[str, tuple[bytes, str, str]] = {
@@ -44,6 +44,16 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
     "too deep": (b'{"a":' * MAX_DEPTH + b"{}" + b"}" * MAX_DEPTH, "body.too_deep", f"more than {MAX_DEPTH} levels"),
     "a list, too deep": (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "body.too_deep", f"more than {MAX_DEPTH} levels"),
     "deeper than some interpreters go": (b"[" * 3_000 + b"]" * 3_000, "body.too_deep", f"more than {MAX_DEPTH} levels"),
+    "a million lists": (
+        b'{"a":[' + b"[]," * 1_000_000 + b"[]]}",
+        "body.too_many_parts",
+        f"more than {MAX_PARTS} objects and lists",
+    ),
+    "objects without an end, after a string": (
+        b'{"a":"\\"",' + b'"a":{' * (MAX_PARTS + 1),
+        "body.too_many_parts",
+        "objects and lists",
+    ),
     "far too deep": (b"[" * 100_000, "body.too_deep", f"more than {MAX_DEPTH} levels"),
 }
 
@@ -65,6 +75,18 @@ def test_the_deepest_body_allowed_is_read(spare: int) -> None:
 
 def test_many_shallow_members_are_not_deep() -> None:
     assert len(parse(b'{"a":[' + b"[1]," * 1000 + b"{}]}")["a"]) == 1001
+
+
+def test_brackets_in_strings_are_no_parts() -> None:
+    text = '[{\\"' * MAX_PARTS
+    assert parse(('{"a": ["' + text + '"]}').encode()) == {"a": [text.replace("\\", "")]}
+
+
+@pytest.mark.parametrize("end", [b"", b"\\", b'\\"'])
+def test_a_string_without_an_end_is_no_json_however_many_quotes_it_has(end: bytes) -> None:
+    with pytest.raises(BodyError) as refusal:
+        parse(b'{"a": "' + b'\\"[' * 1_000_000 + end)
+    assert refusal.value.reason == "body.not_json"
 
 
 def test_keys_that_differ_in_more_than_capitals_are_two() -> None:

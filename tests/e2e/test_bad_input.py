@@ -50,7 +50,7 @@ REFUSED: Mapping[str, tuple[Make, str]] = {
     "duplicate deep": (lambda d: d.body(more=b'"x": {"a": {"b": 1, "b": 2}}'), "body.duplicate_key"),
     "2,000 lists": (lambda d: d.body(more=b'"x": ' + b"[" * DEEP + b"]" * DEEP), "body.too_deep"),
     "2,000 objects": (lambda d: d.body(more=b'"x": ' + b'{"a": ' * DEEP + b"1" + b"}" * DEEP), "body.too_deep"),
-    "100,000 lists": (lambda d: d.body(more=b'"x": ' + b"[" * 100_000 + b"]" * 100_000), "body.too_deep"),
+    "100,000 lists": (lambda d: d.body(more=b'"x": ' + b"[" * 100_000 + b"]" * 100_000), "body.too_many_parts"),
     "100,000 open lists": (lambda _: b"[" * 100_000, "body.too_deep"),
     "5,000 digits": (lambda d: d.body(more=b'"seed": ' + b"9" * 5000), "body.not_json"),
     "NaN": (lambda d: d.body(more=b'"temperature": NaN'), "body.not_json"),
