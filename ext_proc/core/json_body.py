@@ -18,7 +18,7 @@ from headrace.ext_proc.core.verdict import Json, Path, SetMember
 MAX_DEPTH = 200
 """Levels of nesting. Real requests and answers stay under 30; walkers of the tree may recurse."""
 MAX_PARTS = 100_000
-"""Objects and lists of a request, of which a message has one to four. A million, in two megabytes, would hold the loop for seconds."""
+"""Objects and lists of a request; a message has one to four. A million, in two megabytes, would hold the loop for seconds."""
 NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are no JSON or not of the type that is wanted, or go deeper than its stack."""
 
