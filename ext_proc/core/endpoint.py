@@ -57,6 +57,8 @@ _SUFFIXES = {
 }
 _SLASHES = re.compile(r"[/\\]+")
 _PARAMETERS = re.compile(r";[^/\\?#]*")
+_DROPPED = dict.fromkeys(map(ord, "\t\r\n"))
+"""Parsers of URLs, WHATWG's and Python's, read a path as if these were not there."""
 _ESCAPES = 3
 """An escape of an escape of an escape is nobody's path."""
 
@@ -127,7 +129,7 @@ def _bare(path: str) -> str:
 def _resolved(path: str, *, blank: bool = True, empty: bool = False) -> str:
     """blank: dots are taken for dot segments with blanks around them, too. empty: a segment of parameters alone is one."""
     kept: list[str] = []
-    for segment in _SLASHES.split(path.split("?", 1)[0].lower()):
+    for segment in _SLASHES.split(path.split("?", 1)[0].lower().translate(_DROPPED)):
         name = segment.split(";", 1)[0]
         if (name.strip() if blank else name) == "..":
             del kept[-1:]
@@ -143,7 +145,7 @@ def plain_of(path: str) -> str | None:
     """The path's normal form, where every server reads it so; None where some may read another path in it."""
     unescaped = _unescaped(path.split("?", 1)[0])
     unclear = ".." in unescaped or _READ_DIFFERENTLY & set(unescaped) or not unescaped.isprintable()
-    return None if unclear else normalise(path)  # parsers of URLs drop tabs and ends of lines, so that `.%09.` is a dot segment
+    return None if unclear else normalise(path)
 
 
 _READ_DIFFERENTLY = frozenset("%\\;?#\ufffd")

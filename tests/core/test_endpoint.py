@@ -57,6 +57,7 @@ SPELLINGS = [
     "/v1/%2563hat/completions",
     "/v1/%252563hat/completions",
     "/v1/chat/completions%20",
+    "/v1/chat/comp%09letions",
     "/v1/chat/completions%3Fx",
     "/v1/chat/completions%3bx",
     "v1/chat/completions",
