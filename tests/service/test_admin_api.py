@@ -17,7 +17,7 @@ import pytest
 
 from headrace.ext_proc.admin.tokens import ROSTER, Role, fresh_token
 from headrace.ext_proc.envoy import certificate, processor
-from headrace.ext_proc.envoy.config.names import CAPABILITIES, CAPABILITIES_HEADER
+from headrace.ext_proc.envoy.config.names import CAPABILITIES, CAPABILITIES_HEADER, UsageReader
 from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.envoy.pb import headrace_ext_proc_pb2 as pb
 from headrace.ext_proc.envoy.transport import Tls
@@ -41,7 +41,7 @@ filters:
   - budget: {}
 """
 CHAT = b'{"model": "llama", "messages": [{"role": "user", "content": "hi"}]}'
-METADATA = ((CAPABILITIES_HEADER, ",".join(CAPABILITIES)),)
+METADATA = ((CAPABILITIES_HEADER, ",".join(CAPABILITIES[UsageReader.GATEWAY])),)
 
 
 @pytest.fixture
