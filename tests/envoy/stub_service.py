@@ -92,7 +92,9 @@ class StubService:
     async def process(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         requests = (ext_proc.ProcessingRequest.parse(message) async for message in messages)
         first = await anext(requests)
-        assert first.request_headers is not None
+        if first.request_headers is None:  # Envoy refused the request before it asked
+            yield bytes(ext_proc.ProcessingResponse(response_headers=ext_proc.HeadersResponse()))
+            return
         body = b""
         if not first.request_headers.end_of_stream:
             yield bytes(ext_proc.ProcessingResponse(request_headers=ext_proc.HeadersResponse()))

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from headrace.ext_proc.envoy.config.access_log import access_log
 from headrace.ext_proc.envoy.config.filters import own_headers_removed, processing_filter
+from headrace.ext_proc.envoy.config.local_replies import replies_to_calls
 from headrace.ext_proc.envoy.config.names import BODY_LIMIT, UsageReader
 from headrace.ext_proc.envoy.config.network import service_cluster
 from headrace.ext_proc.envoy.config.routes import REMOVED_BEFORE_UPSTREAM, response_headers
@@ -23,6 +24,11 @@ ROUTERS: Final = f"{MANAGERS}.http_filters[?(@.name == 'envoy.filters.http.route
 def http_filters() -> list[Tree]:
     """In the order of the chain; the router comes after them."""
     return [tree(processing_filter(MESSAGE_TIMEOUT)), tree(json_usage_filter()), tree(sse_usage_filter())]
+
+
+def replies() -> list[Tree]:
+    """Mappers of what Envoy refuses because of Headrace."""
+    return [tree(mapper) for mapper in replies_to_calls()]
 
 
 def table_headers() -> Tree:
@@ -51,7 +57,7 @@ def _istio_patches(service: Address) -> Iterator[Tree]:
     at_router = {"filter": {"name": MANAGER, "subFilter": {"name": "envoy.filters.http.router"}}}
     processing = tree(processing_filter(MESSAGE_TIMEOUT, usage=UsageReader.SERVICE))
     yield _istio_patch("HTTP_FILTER", {"listener": {"filterChain": at_router}}, "INSERT_BEFORE", processing)
-    manager = {"early_header_mutation_extensions": [tree(own_headers_removed())]}
+    manager = {"early_header_mutation_extensions": [tree(own_headers_removed())], "local_reply_config": {"mappers": replies()}}
     typed = {"typed_config": {"@type": MANAGER_TYPE, **manager}}
     yield _istio_patch("NETWORK_FILTER", {"listener": {"filterChain": {"filter": {"name": MANAGER}}}}, "MERGE", typed)
     yield _istio_patch("LISTENER", {}, "MERGE", {"per_connection_buffer_limit_bytes": BODY_LIMIT})
@@ -81,15 +87,17 @@ def envoy_gateway(service: Address, gateway: str, listener: str) -> Tree:
 
 
 def _json_patches(service: Address, listener: str) -> Iterator[Tree]:
-    """Lists grow, none is replaced: Envoy Gateway makes a list that is missing (internal/utils/jsonpatch), and JSON Patch puts an
-    item in front of the one that is named.
+    """Lists grow, none is replaced: Envoy Gateway makes what is missing on the way to an item (internal/utils/jsonpatch), and JSON
+    Patch puts an item in front of the one that is named.
     """
     cluster = tree(service_cluster((service,)))
     yield _json_patch("cluster.v3.Cluster", cluster["name"], {"path": ""}, cluster)
     for http_filter in http_filters():  # each one is put right before the router, and so behind the one before it
         yield _json_patch("listener.v3.Listener", listener, {"jsonPath": ROUTERS}, http_filter)
-    for path, part in (("/access_log/-", access_log()), ("/early_header_mutation_extensions/0", own_headers_removed())):
-        yield _json_patch("listener.v3.Listener", listener, {"jsonPath": MANAGERS, "path": path}, tree(part))
+    parts = [("/access_log/-", tree(access_log())), ("/early_header_mutation_extensions/0", tree(own_headers_removed()))]
+    parts += [("/local_reply_config/mappers/-", mapper) for mapper in replies()]
+    for path, part in parts:
+        yield _json_patch("listener.v3.Listener", listener, {"jsonPath": MANAGERS, "path": path}, part)
     yield _json_patch("listener.v3.Listener", listener, {"path": "/per_connection_buffer_limit_bytes"}, BODY_LIMIT)
     for name, values in table_headers().items():
         for value in values:

@@ -4,7 +4,7 @@ The service's refusals are replies of Envoy's, too; they are known by their deta
 stay as they are. So does what a route of the configuration answers itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +21,7 @@ _ASKED: Final = f"'{NAMESPACE}' in metadata.filter_metadata && 'path' in {_TOLD}
 """The caller's path: an attempt at an upstream of another dialect, or with a path of its own, has changed the request's."""
 
 ANTHROPIC_PATH: Final = f"({_ASKED}).matches('/v1/messages([/?]|$)')"
+OPENAI_PATH: Final = f"({_ASKED}).matches('/(completions|embeddings|responses)([/?]|$)')"
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,24 @@ KINDS: Final = (
 """The first that applies. What is none of them keeps Envoy's words."""
 
 
+BROUGHT: Final = frozenset({"body.too_large", "body.websocket", "gateway.unavailable", "gateway.unchecked", "response.too_large"})
+"""Reasons of what a gateway refuses because Headrace is there, or what callers are to do otherwise because of it."""
+
+
 def local_replies() -> hcm.LocalReplyConfig:
-    return hcm.LocalReplyConfig(mappers=list(_mappers()))
+    """All kinds, whatever path was asked for: of a gateway that serves models alone."""
+    return hcm.LocalReplyConfig(mappers=list(_mappers(KINDS)))
 
 
-def _mappers() -> Iterator[hcm.ResponseMapper]:
-    for kind in KINDS:
+def replies_to_calls() -> list[hcm.ResponseMapper]:
+    """What comes with Headrace, on paths of models alone: for a listener that serves others, too."""
+    return list(_mappers([kind for kind in KINDS if kind.reason in BROUGHT], f" && {OPENAI_PATH}"))
+
+
+def _mappers(kinds: Sequence[Kind], narrowed: str = "") -> Iterator[hcm.ResponseMapper]:
+    for kind in kinds:
         yield _mapper(kind, Dialect.ANTHROPIC, f"!({KEPT}) && ({kind.when}) && {ANTHROPIC_PATH}")
-        yield _mapper(kind, Dialect.OPENAI, f"!({KEPT}) && ({kind.when})")
+        yield _mapper(kind, Dialect.OPENAI, f"!({KEPT}) && ({kind.when}){narrowed}")
 
 
 def _mapper(kind: Kind, dialect: Dialect, when: str) -> hcm.ResponseMapper:

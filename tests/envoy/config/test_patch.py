@@ -61,7 +61,7 @@ def test_envoy_takes_the_patched_bootstrap(tmp_path: Path) -> None:
     text, report = patched(EDGE)
     assert refusal(text, tmp_path) == ""
     assert kinds(text) == [["compressor", *OURS, "router"]]
-    assert len(report.changes) == 8
+    assert len(report.changes) == 9
 
 
 def test_twice_is_the_same_as_once() -> None:
@@ -86,7 +86,7 @@ SERVICE_READS = Attachment((SOCKET,), usage=UsageReader.SERVICE)
 def test_an_envoy_that_reads_no_usage_is_asked_for_none(tmp_path: Path) -> None:
     text, report = patched(EDGE, SERVICE_READS)
     assert refusal(text, tmp_path) == ""
-    assert kinds(text) == [["compressor", "ext_proc", "router"]] and "access_log" not in text
+    assert kinds(text) == [["compressor", "ext_proc", "router"]] and "access_log:" not in text
     assert patched(text, SERVICE_READS) == (text, Report(notes=report.notes))
 
 
@@ -102,6 +102,31 @@ def test_who_reads_usage_may_change(original: str, camel: bool) -> None:
     assert YAML(typ="safe").load(after) == YAML(typ="safe").load(service)
     assert is_subsequence(original.splitlines(), after.splitlines())
     assert YAML(typ="safe").load(patched(service)[0]) == YAML(typ="safe").load(native)
+
+
+THEIR_REPLIES = """\
+          local_reply_config:
+            mappers:
+            # Ours: a page for people.
+            - filter: {status_code_filter: {comparison: {op: GE, value: {default_value: 500, runtime_key: none}}}}
+              body: {inline_string: "Sorry."}
+            # What is no error of theirs.
+            body_format: {text_format: "%LOCAL_REPLY_BODY%"}
+          http_filters:
+"""
+
+
+def test_words_for_refusals_stand_behind_those_that_are_there(tmp_path: Path) -> None:
+    original = EDGE.replace("          http_filters:\n", THEIR_REPLIES)
+    text, _ = patched(original)
+    assert refusal(text, tmp_path) == ""
+    assert is_subsequence(original.splitlines(), text.splitlines())
+    [found] = managers(YAML(typ="safe").load(text))
+    mappers = items(found.config, "local_reply_config", "mappers")
+    assert "status_code_filter" in mappers[0]["filter"] and len(mappers) == 11
+    assert patched(text)[1].changes == []
+    again, report = patched(text.replace("message: This gateway carries no", "message: No"))
+    assert (again, report.changes) == (text, ["listener edge: words of Envoy's refusals"])
 
 
 def test_other_endpoints_replace_the_cluster_and_nothing_else() -> None:

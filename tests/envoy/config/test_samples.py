@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ ROUTER_TYPE = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Route
 CORS = {
     "name": "envoy.filters.http.cors",
     "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors"},
+}
+THEIR_WORDS = {
+    "filter": {"status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": 404, "runtime_key": "none"}}}},
+    "body": {"inline_string": "theirs"},
 }
 HEADER_MUTATION = "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
 THEIR_MUTATION = {"name": "theirs", "typed_config": {"@type": HEADER_MUTATION, "mutations": [{"remove": "x-theirs"}]}}
@@ -65,13 +70,20 @@ def with_a_connection_limit(routes: dict[str, Any]) -> dict[str, Any]:
     return {"default_filter_chain": {"filters": [CONNECTION_LIMIT, manager(routes)]}}
 
 
+def with_their_words(routes: dict[str, Any]) -> dict[str, Any]:
+    """For errors that Envoy itself answers."""
+    made = manager(routes)
+    made["typed_config"]["local_reply_config"] = {"mappers": [THEIR_WORDS]}
+    return {"default_filter_chain": {"filters": [made]}}
+
+
 def for_https(routes: dict[str, Any]) -> dict[str, Any]:
     """A chain to each host. What decrypts is left out."""
     chains = [{"filter_chain_match": {"server_names": [host]}, "filters": [manager(routes)]} for host in HOSTS]
     return {"filter_chains": chains, "listener_filters": [TLS_INSPECTOR]}
 
 
-GENERATED = [for_http, with_a_connection_limit, for_https]
+GENERATED = [for_http, with_a_connection_limit, with_their_words, for_https]
 
 
 def generated(chains: dict[str, Any]) -> dict[str, Any]:
@@ -86,15 +98,11 @@ def table() -> dict[str, Any]:
 
 
 def add(target: Any, path: str, value: Any) -> None:
-    """JSON Patch's `add`, which also makes a list that is missing, as Envoy Gateway asks of it."""
-    *steps, last = path.removeprefix("/").split("/")
-    for step in steps:
-        if isinstance(target, list):
-            target = target[int(step)]
-            continue
-        if step == steps[-1] and last in ("0", "-"):
-            target.setdefault(step, [])
-        target = target[step]
+    """JSON Patch's `add`, which also makes what is missing on the way, as Envoy Gateway asks of it."""
+    steps = path.removeprefix("/").split("/")
+    last = steps[-1]
+    for step, below in pairwise(steps):
+        target = target[int(step)] if isinstance(target, list) else target.setdefault(step, [] if below in ("0", "-") else {})
     if isinstance(target, list):
         target.insert(len(target) if last == "-" else int(last), value)
     else:
@@ -129,6 +137,8 @@ def merge(target: dict[str, Any], source: dict[str, Any]) -> None:
     for key, value in source.items():
         if isinstance(value, list):
             target.setdefault(key, []).extend(value)
+        elif isinstance(value, dict):
+            merge(target.setdefault(key, {}), value)
         else:
             target[key] = value
 
@@ -202,12 +212,16 @@ def test_what_others_have_set_stays(applied: Any, filters: list[str], logs: int,
         assert {one["name"] for one in manager["early_header_mutation_extensions"]} == {"theirs", "headrace.own_headers"}
         assert set(manager["route_config"]["request_headers_to_remove"]) == {"x-theirs", "x-headrace-route", "accept-encoding"}
         assert len(manager["access_log"]) == logs
+        mappers = manager["local_reply_config"]["mappers"]
+        assert (THEIR_WORDS in mappers[:1]) == (chains is with_their_words)
+        assert len([one for one in mappers if "headers_to_add" in one]) == 10
 
 
 def test_istios_proxy_has_what_its_sample_names() -> None:
     """By bazel/extension_config of istio/proxy, 1.29 to 1.31. It refuses a listener with anything else."""
     types = {str(node["@type"]) for _, node in everything(load("istio.yaml")) if isinstance(node, dict) and "@type" in node}
     assert {one.removeprefix("type.googleapis.com/envoy.extensions.") for one in types} == {
+        "access_loggers.filters.cel.v3.ExpressionFilter",
         "filters.http.ext_proc.v3.ExternalProcessor",
         "filters.network.http_connection_manager.v3.HttpConnectionManager",
         "http.early_header_mutation.header_mutation.v3.HeaderMutation",

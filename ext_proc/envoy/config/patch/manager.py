@@ -20,6 +20,7 @@ from headrace.ext_proc.envoy.config.names import (
 from headrace.ext_proc.envoy.config.nodes import Node, field, items, line_of, number
 from headrace.ext_proc.envoy.config.patch.edit import Editor
 from headrace.ext_proc.envoy.config.patch.listed import absent, ensure
+from headrace.ext_proc.envoy.config.patch.replies import local_replies
 from headrace.ext_proc.envoy.config.patch.values import Attachment, Report
 from headrace.ext_proc.envoy.config.routes import REMOVED_BEFORE_UPSTREAM, response_headers
 from headrace.ext_proc.envoy.config.tree import tree
@@ -45,6 +46,7 @@ def patch_manager(document: Document, editor: Editor, manager: Manager, attachme
         ("ext_proc filter", lambda: _ext_proc(document, editor, manager, attachment)),
         *(_usage_steps(editor, manager) if attachment.usage == UsageReader.GATEWAY else _no_usage_steps(editor, manager)),
         ("removal of clients' x-headrace-* headers", lambda: _early_removal(editor, manager)),
+        ("words of Envoy's refusals", lambda: local_replies(editor, manager)),
         ("buffer limit", lambda: _buffer_limit(editor, manager, attachment.body_limit)),
         ("headers of the route table", lambda: _route_headers(editor, manager)),
     ]
