@@ -72,11 +72,25 @@ async def test_a_route_without_a_server_is_not_charged_for(tmp_path: Path) -> No
         assert isinstance(await settled(it), Release)
 
 
-async def test_before_3_17_nobody_tells_of_it(tmp_path: Path) -> None:
-    """The provider's words are passed on as they are, and what was reserved stays charged."""
-    async with budgeted(tmp_path, apisix_version="3.16.0") as it:
+@pytest.mark.parametrize(("version", "told"), [("3.17.0", True), ("3.16.0", False)])
+async def test_before_3_18_ai_proxy_drops_a_providers_words_and_before_3_17_tells_nobody(
+    version: str, told: bool, tmp_path: Path
+) -> None:
+    """Where nobody is told what was reserved stays charged."""
+    async with budgeted(tmp_path, apisix_version=version) as it:
         refuses(it, 429)
         answer = await it.chat()
-        assert (answer.status_code, answer.json()) == (429, REFUSAL)
+        assert (answer.status_code, answer.headers["content-type"]) == (429, "text/html")
         effect = await settled(it)
-        assert isinstance(effect, Settle) and effect.usage is None
+        assert isinstance(effect, Release) if told else isinstance(effect, Settle) and effect.usage is None
+
+
+@pytest.mark.parametrize("version", ["3.14.1", "3.16.0", "3.17.0", "3.18.0"])
+async def test_a_stream_has_the_status_that_its_caller_gets(version: str, tmp_path: Path) -> None:
+    """Before 3.18 ai-proxy begins it without one."""
+    async with budgeted(tmp_path, apisix_version=version) as it:
+        it.stand.upstreams[0].answer = lambda _, reply: reply.whole(b"data: [DONE]\n\n", "text/event-stream")
+        assert (await it.chat()).status_code == 200
+        await settled(it)
+        [decision] = [one.members for one in it.site.decisions]
+        assert decision["status"] == 200

@@ -73,8 +73,13 @@ local function failed(ctx, code, status)
     return status or 503, words.error(ctx.var.uri, status or 503, code)
 end
 
+-- Before APISIX 3.18 ai-proxy begins a stream without a status, for which nginx says 200.
+local function status_of_answer()
+    return ngx.status == 0 and ngx.HTTP_OK or ngx.status
+end
+
 local function first_piece(conf, ctx, headers)
-    local reading, fine, err = begin(ctx, ngx.status, headers)
+    local reading, fine, err = begin(ctx, status_of_answer(), headers)
     if type(reading) == "table" then
         return refuse(ctx, reading)
     elseif not fine and not passes_on(conf, ctx, err) then

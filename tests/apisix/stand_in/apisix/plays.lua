@@ -1,9 +1,12 @@
--- Plays APISIX's phases around the plugin, for a plain route and for one behind ai-proxy (as in APISIX 3.18).
+-- Plays APISIX's phases around the plugin, for a plain route and for one behind ai-proxy: as in APISIX 3.18, or in the one that
+-- `apisix_version` names.
 
 local core = require("apisix.core")
 local plugin = require("apisix.plugins.headrace")
 local http = require("resty.http")
 local usage = require("apisix.usage")
+local minor = tonumber(require("apisix.core.version").VERSION:match("^3%.(%d+)"))
+local is_older = minor and minor < 18  -- whose ai-proxy drops what a provider says of a 429 or 5xx, and begins streams without a status
 
 local _M = {}
 
@@ -82,14 +85,16 @@ function _M.behind_ai_proxy(conf, servers)
     })
     if not response then return core.response.exit(500) end
     if response.status == 429 or response.status >= 500 then  -- neither hook nor phase of another plugin comes after that
+        if is_older then return core.response.exit(response.status) end
         ngx.header["content-type"] = response.headers["content-type"]
         return core.response.exit(response.status, response.body_reader(65536))
     end
-    ngx.status = response.status
+    local is_stream = (response.headers["content-type"] or ""):find("event-stream", 1, true)
+    if not is_stream or not is_older then ngx.status = response.status end
     for name, value in pairs(response.headers) do
         if name:lower() ~= "transfer-encoding" and name:lower() ~= "content-length" then ngx.header[name] = value end
     end
-    if (response.headers["content-type"] or ""):find("event-stream", 1, true) then
+    if is_stream then
         while true do
             local part, err = response.body_reader(65536)
             if err then return core.response.exit(500) end
