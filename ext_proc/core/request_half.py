@@ -13,7 +13,7 @@ from headrace.ext_proc.core.needs import RESPONSE, Capability, Needs
 from headrace.ext_proc.core.request import Request
 from headrace.ext_proc.core.seats import Ask, FilterFailed, Resolution, Seated, Shield, failure
 from headrace.ext_proc.core.session import POLICY, EndStream, Link, Policy
-from headrace.ext_proc.core.unreadable import too_many, unreadable
+from headrace.ext_proc.core.unreadable import asks_for_websocket, too_many, unreadable
 from headrace.ext_proc.core.verdict import Edits, Reply, SetMember
 
 READS_ANSWER = Needs.RESPONSE_BODY | Needs.RESPONSE_STREAM
@@ -30,7 +30,8 @@ class RequestHalf(Course):
 
     def _on_request_headers(self, event: RequestHeaders) -> Flow:
         headers = event.headers
-        endpoint = endpoint_of(headers.get(":method"), headers.get(":path"), has_body=not event.end)
+        has_body = not event.end or asks_for_websocket(headers)  # of its beginning nginx says that it has none, Envoy that it has
+        endpoint = endpoint_of(headers.get(":method"), headers.get(":path"), has_body=has_body)
         self._request = request = Request(self.id, headers, endpoint, capabilities=self._capabilities)
         request.hint, request.vouched = event.hint, event.vouched
         self.decision.request(request)

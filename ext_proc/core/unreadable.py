@@ -33,6 +33,11 @@ def too_many(headers: Headers) -> Reply | None:
     return _TOO_MANY if len(headers.pairs) > MAX_HEADERS else None
 
 
+def asks_for_websocket(headers: Headers) -> bool:
+    """Whatever is sent over it comes behind the request, which itself has no body."""
+    return "websocket" in headers.get("upgrade").lower()
+
+
 def unreadable(headers: Headers) -> Reply | None:
     """The refusal of a body that an upstream may read in another way than the filters, by its headers; or None.
 
@@ -40,7 +45,7 @@ def unreadable(headers: Headers) -> Reply | None:
     """
     if is_encoded(headers):
         return _ENCODED
-    if "websocket" in headers.get("upgrade").lower():
+    if asks_for_websocket(headers):
         return _WEBSOCKET
     for value in headers.get_all("content-type"):
         if "charset" in value.lower() and any(charset.lower() not in _READ for charset in _CHARSET.findall(value)):

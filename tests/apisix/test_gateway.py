@@ -156,6 +156,23 @@ async def test_a_model_that_takes_the_place_of_azures_deployment_is_in_the_path(
         assert json.loads(received.body)["model"] == "gpt 4o eu"
 
 
+WEBSOCKET = {
+    "connection": "Upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "sec-websocket-version": "13",
+}
+
+
+async def test_a_websocket_is_no_way_past_the_filters(tmp_path: Path) -> None:
+    """What asks for one is a GET without a body."""
+    async with gateway(tmp_path, stands=CONSUMER) as it:
+        refused = await it.plain.get("/v1/responses", headers=WEBSOCKET)
+        assert (refused.status_code, refused.headers["x-headrace-reason"]) == (426, "body.websocket")
+        assert it.received == 0
+        assert (await it.plain.get("/v1/realtime", headers=WEBSOCKET)).status_code == 200
+
+
 AI_PROXY_CALLS = [
     ("POST", "/anything"), ("POST", "/v1/chat/completion"), ("POST", "/v1/messages/count_tokens"), ("GET", "/v1/models"),
 ]  # fmt: skip

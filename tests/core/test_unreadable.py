@@ -78,6 +78,14 @@ async def test_a_websocket_is_refused_where_a_filter_must_read_what_it_carries()
     assert proceeds(await last(exchange_of(reads()), post(upgrade="h2c")))  # Java's client asks for it with every request
 
 
+@pytest.mark.parametrize("end", [True, False])
+async def test_a_websocket_is_a_call_where_the_gateway_says_that_no_body_follows_too(end: bool) -> None:
+    event = post(upgrade="websocket")
+    asked = replace(event, headers=type(event.headers)([(":method", "GET"), *event.headers.pairs[1:]]), end=end)
+    assert asked.headers.get(":method") == "GET"
+    assert refused(await last(exchange_of(reads()), asked)).reason == "body.websocket"
+
+
 async def test_a_second_content_encoding_header_is_seen() -> None:
     event = post(content_encoding="identity")
     both = replace(event, headers=type(event.headers)([*event.headers, ("content-encoding", "gzip")]))
