@@ -458,19 +458,49 @@ async def test_an_admin_address_in_use_is_said(options: Options) -> None:
     await service.kill()
 
 
-async def test_a_connection_to_the_admin_address_that_asks_for_nothing_is_ended(
-    options: Options, monkeypatch: pytest.MonkeyPatch
+REQUEST = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+SLOW = REQUEST[:-2] + b"x: " + b"x" * 200
+KEPT_WAITING = {
+    "nothing": (b"", b""),
+    "half a request": (b"", SLOW),
+    "a request and half another": (REQUEST, SLOW),
+    "a body that nobody reads": (REQUEST.replace(b"GET", b"POST")[:-2] + b"content-length: 1000\r\n\r\n", b"x" * 200),
+}
+"""What a client says at first, and then a byte at a time."""
+
+
+@pytest.mark.parametrize(("first", "then"), KEPT_WAITING.values(), ids=KEPT_WAITING)
+async def test_a_connection_that_keeps_the_admin_interface_waiting_is_ended(
+    first: bytes, then: bytes, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "ASKING_S", 0.2)
     async with running(options) as (_, client):
-        at = client.base_url.host, client.base_url.port
-        for said in (b"", b"GET /healthz HTTP/1.1\r\nhost: "):
-            reader, writer = await asyncio.open_connection(*at)
-            writer.write(said)
-            async with asyncio.timeout(5):
-                with contextlib.suppress(ConnectionResetError):
-                    assert await reader.read() == b""
-            writer.close()
+        await asyncio.to_thread(_drip, client.base_url, first, then)
+        assert (await client.get("/healthz")).status_code == 200
+
+
+def _drip(url: httpx.URL, first: bytes, then: bytes) -> None:
+    """Until the server has ended the connection."""
+    with socket.create_connection((url.host, url.port), timeout=0.05) as line, contextlib.suppress(ConnectionError):
+        line.sendall(first)
+        for at in range(200):
+            with contextlib.suppress(TimeoutError):
+                if not line.recv(4096):
+                    return
+            line.sendall(then[at : at + 1])
+        pytest.fail("it was not ended")
+
+
+async def test_a_connection_that_does_not_take_its_answers_is_ended(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "TAKING_S", 0.2)
+    async with running(options) as (_, client):
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port, limit=1)
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(DEADLINE_S):
+                while True:
+                    writer.write(REQUEST.replace(b"/healthz", b"/api/v1/openapi.json") * 100)
+                    await writer.drain()
+        assert not reader.at_eof()
         assert (await client.get("/healthz")).status_code == 200
 
 
