@@ -14,6 +14,8 @@ MAX_CALLS = 100_000
 it has ended: resetting streams gains nobody more than this."""
 MAX_CONNECTIONS = 20_000
 """Each of Envoy's threads opens one or two; APISIX opens one for each request under way. One that idles costs ten kilobytes."""
+MAX_HANDSHAKES = 2_000
+"""TLS handshakes under way at once in a worker: of peers whose certificate nobody has seen. One costs a hundred kilobytes."""
 MAX_HELD = 512 * MIB
 """Bytes of a worker's messages that are half received, unread, or wait for the peer's window: two of the largest messages."""
 
@@ -30,7 +32,7 @@ CONTINUATIONS = 16
 """Frames of one header block: an endless block of empty frames is an attack (CVE-2024-27316)."""
 
 HANDSHAKE_S = 10.0
-"""For the client's preface; then the connection is closed."""
+"""For the TLS handshake, and then for the client's preface; then the connection is closed."""
 STALL_S = 60.0
 """A peer that has not read anything for so long while there was something to read is dead."""
 

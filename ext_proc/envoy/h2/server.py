@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.ext_proc.envoy.certificate import Certificate
 from headrace.ext_proc.envoy.config.settings import Address
+from headrace.ext_proc.envoy.h2.handshakes import Handshakes
 from headrace.ext_proc.envoy.h2.limits import MAX_CONNECTIONS, Load
 from headrace.ext_proc.envoy.h2.protocol import H2Protocol, Lines
 from headrace.ext_proc.envoy.transport import ListenError, Methods, Tls
@@ -22,7 +23,7 @@ class H2Server:
         self._methods = methods
         self._load = Load()
         self._lines = Lines()
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | Handshakes | None = None
         try:
             self.certificate = Certificate(tls, tls.context) if tls is not None else None
             self._socket = _bound(Address.parse(address))
@@ -32,10 +33,12 @@ class H2Server:
         self.port = 0 if self._file else self._socket.getsockname()[1]
 
     async def start(self) -> None:
+        if self.certificate is not None:
+            self._server = Handshakes(self._socket, self.certificate.context, self._accepted)
+            return
         loop = asyncio.get_running_loop()
         make: Any = loop.create_unix_server if self._file else loop.create_server
-        context = self.certificate and self.certificate.context
-        self._server = await make(self._accepted, sock=self._socket, ssl=context, backlog=BACKLOG)
+        self._server = await make(self._accepted, sock=self._socket, backlog=BACKLOG)
 
     def _accepted(self) -> asyncio.Protocol:
         if len(self._lines.open) >= MAX_CONNECTIONS:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 
 from headrace.ext_proc.envoy.certificate import Certificate
-from headrace.ext_proc.envoy.h2 import frames
+from headrace.ext_proc.envoy.h2 import frames, handshakes
 from headrace.ext_proc.envoy.h2.messages import framed
 from headrace.ext_proc.envoy.h2.server import H2Server
 from headrace.ext_proc.envoy.transport import Call, ListenError, Methods, Tls, Transport, listen
@@ -92,9 +92,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("tls"))
 
 
-async def greet(channel: grpc.aio.Channel) -> bytes:
+async def greet(channel: grpc.aio.Channel, *, wait: bool = False) -> bytes:
+    """wait: for the server to take the connection."""
     call: Any = channel.unary_unary(PATH)
-    return bytes(await call(b"hello", timeout=WAIT))
+    return bytes(await call(b"hello", timeout=WAIT, wait_for_ready=wait))
 
 
 METHODS: Methods = {PATH: echo}
@@ -132,6 +133,29 @@ async def test_under_tls_who_does_not_ask_for_h2_is_not_served(authority: Author
             assert not await asyncio.wait_for(reader.read(), WAIT)
             raise ConnectionResetError
         writer.close()
+
+
+async def test_a_handshake_that_is_not_gone_on_with_is_ended(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handshakes, "HANDSHAKE_S", 0.2)
+    async with served(tls=Tls(*authority.issue("server"))) as run, run.speaker(greets=False) as silent:
+        await silent.closed()
+
+
+async def test_who_has_no_certificate_cannot_begin_any_number_of_handshakes(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handshakes, "MAX_HANDSHAKES", 2)
+    credentials = grpc.ssl_channel_credentials(_read(authority.path))
+    async with (
+        served(tls=Tls(*authority.issue("server"))) as run,
+        run.speaker(greets=False) as first,
+        run.speaker(greets=False),
+        run.speaker(greets=False) as third,
+    ):
+        await third.closed()
+        first.writer.close()
+        async with grpc.aio.secure_channel(f"127.0.0.1:{run.server.port}", credentials) as channel:
+            assert await greet(channel, wait=True) == b"hello"
 
 
 async def shown(port: int) -> str:
