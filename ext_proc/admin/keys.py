@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, Field
@@ -148,9 +148,15 @@ async def revoke_key(call: Call[Nothing, None]) -> Key:
 
 
 def _check_end(expires: datetime | None, now: datetime) -> None:
-    """Raises ApiError for an end that is over."""
-    if expires is not None and expires <= now:
+    """Raises ApiError for an end that is over, or that no clock but its own can show."""
+    if expires is None:
+        return
+    if expires <= now:
         raise invalid([Problem(where="body.expires", message="is over; give a time to come")])
+    try:
+        expires.astimezone(UTC)
+    except OverflowError:
+        raise invalid([Problem(where="body.expires", message="is after the year 9999, UTC; give an earlier time")]) from None
 
 
 @contextmanager

@@ -55,8 +55,9 @@ async def test_a_key_ends_when_it_was_said_to(on: Api, worker: Policy) -> None:
     assert (await on.get(f"/keys/{made['id']}"))["state"] == "expired"
 
 
-async def test_an_end_that_is_over_is_refused(on: Api) -> None:
-    for expires in ("2026-06-01T12:00:00Z", "2020-01-01T00:00:00Z", "2026-06-02T00:00:00", "tomorrow", 4e12):
+async def test_an_end_that_is_over_or_beyond_the_calendar_is_refused(on: Api) -> None:
+    beyond = "9999-12-31T23:59:59-23:59"
+    for expires in ("2026-06-01T12:00:00Z", "2020-01-01T00:00:00Z", "2026-06-02T00:00:00", "tomorrow", 4e12, beyond):
         assert problems_of(await on.post("/keys", {"expires": expires})) == ["body.expires"]
 
 

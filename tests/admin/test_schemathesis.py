@@ -30,8 +30,8 @@ LONG = bool(os.environ.get("HEADRACE_LONG"))
 EXAMPLES = 50 if LONG else 2
 NOBODY, STRANGER = "nobody", "stranger"
 EVERYBODY = [*(role.value for role in Role), NOBODY, STRANGER]
-MEANT = ("is over; give a time to come", "Input should be a valid integer", "ends before it begins")
-"""Refusals of what fits the schema: times that are past, and 1.0, which is an integer to JSON Schema alone."""
+MEANT = ("is over; give a time to come", "after the year 9999, UTC", "Input should be a valid integer", "ends before it begins")
+"""Refusals of what fits the schema: times past or beyond all calendars, and 1.0, which is an integer to JSON Schema alone."""
 
 schemathesis.openapi.format("headrace-name", st.text(min_size=1, max_size=256).filter(is_part))
 

@@ -20,6 +20,8 @@ Whom = Mapping[str, str]
 """Whom a counter is of: a value for each level of the budget, and `organisation` where it is not the default one."""
 MOST_REASON = 500
 """Characters of a reason, and of a name of who does something."""
+LAST_MS = 253_402_300_799_000
+"""The last second of the year 9999, UTC: what ends later can nobody be shown."""
 
 
 class DeskError(HeadraceError):
@@ -166,6 +168,8 @@ class Desk:
             raise DeskError("invalid", f"the budget {limit.name!r} has no window that ends; say until when it is to count")
         if change.until_ms <= now_ms:
             raise DeskError("invalid", "it would have ended before it began; give a later time")
+        if change.until_ms > LAST_MS:
+            raise DeskError("invalid", "it would end after the year 9999, UTC; give an earlier time")
         return change.until_ms
 
     async def _in_force(self, adjustment: Adjustment) -> Adjustment:

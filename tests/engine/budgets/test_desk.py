@@ -233,6 +233,7 @@ WRONG = [
     (raised(whom={"user": "ann"}), "invalid", "counts per team; name team=…"),
     (raised(whom={"team": "{x}"}), "invalid", "'{x}' cannot be a name"),
     (raised(until_ms=NOON_MS), "invalid", "it would have ended before it began"),
+    (raised(until_ms=253_402_300_800_000), "invalid", "it would end after the year 9999, UTC"),
     (raised(budget="sliding"), "invalid", "has no window that ends; say until when"),
     (raised("0", budget="sliding", kind="reset", until_ms=DAY_END), "invalid", "leaves it by itself; raise it instead"),
     (raised("0", kind="reset", whom=None), "invalid", "a reset is of one counter; name whose: team=…"),
