@@ -7,15 +7,16 @@ from headrace.ext_proc.engine.translate.values import (
     ERRORS_TO_ANTHROPIC,
     ERRORS_TO_OPENAI,
     FINISH,
-    STOP,
     Document,
     arguments,
     count,
     mapping,
     mappings,
+    stop_reason,
     string,
     text_of,
     texts,
+    thought_of,
 )
 
 
@@ -77,11 +78,12 @@ def to_anthropic(document: Mapping[str, Any]) -> Document:
     choice = next(iter(mappings(document.get("choices"))), {})
     message = mapping(choice.get("message"))
     content: list[Document] = []
-    if thought := string(message.get("reasoning_content")):
+    if thought := thought_of(message):
         content.append({"type": "thinking", "thinking": thought, "signature": ""})
     if said := texts(message.get("content")) or string(message.get("refusal")):
         content.append({"type": "text", "text": said})
-    for call in mappings(message.get("tool_calls")):
+    calls = mappings(message.get("tool_calls"))
+    for call in calls:
         function = mapping(call.get("function"))
         given = arguments(function.get("arguments"))
         content.append({"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": given})
@@ -91,7 +93,7 @@ def to_anthropic(document: Mapping[str, Any]) -> Document:
         "role": "assistant",
         "model": string(document.get("model")),
         "content": content,
-        "stop_reason": STOP.get(string(choice.get("finish_reason")), "end_turn"),
+        "stop_reason": stop_reason(choice.get("finish_reason"), called=bool(calls)),
         "stop_sequence": None,
         "usage": usage_to_anthropic(mapping(document.get("usage")), document.get("service_tier")),
     }

@@ -243,7 +243,7 @@ def _openai_turns(turns: Sequence[Document]) -> Iterator[Document]:
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else parts_of(content, "messages")
         match turn.get("role"):
             case "assistant":
-                yield _openai_assistant(parts)
+                yield from _openai_assistant(parts)
             case "user":
                 yield from _openai_user(parts)
             case "system":
@@ -261,8 +261,8 @@ def _openai_user(parts: Sequence[Document]) -> Iterator[Document]:
         yield {"role": "user", "content": _plain(said)}
 
 
-def _openai_assistant(parts: Sequence[Document]) -> Document:
-    """Thinking stays out: no other API takes another's."""
+def _openai_assistant(parts: Sequence[Document]) -> Iterator[Document]:
+    """Thinking stays out: no other API takes another's. A turn that had nothing else is none, which OpenAI refuses."""
     calls: list[Document] = []
     said = ""
     for part in parts:
@@ -276,7 +276,8 @@ def _openai_assistant(parts: Sequence[Document]) -> Document:
                 continue
             case kind:
                 raise unavailable("messages", kind)
-    return {"role": "assistant", "content": said or None, **({"tool_calls": calls} if calls else {})}
+    if said or calls:
+        yield {"role": "assistant", "content": said or None, **({"tool_calls": calls} if calls else {})}
 
 
 def _result_parts(result: Mapping[str, Any]) -> Sequence[Document]:

@@ -13,7 +13,17 @@ from headrace.ext_proc.engine.translate.answers import (
     usage_to_openai,
 )
 from headrace.ext_proc.engine.translate.calls import Call, Calls
-from headrace.ext_proc.engine.translate.values import FINISH, STOP, Document, mapping, mappings, string, text_of
+from headrace.ext_proc.engine.translate.values import (
+    FINISH,
+    Document,
+    mapping,
+    mappings,
+    stop_reason,
+    string,
+    text_of,
+    texts,
+    thought_of,
+)
 
 
 class Stream(Protocol):
@@ -120,7 +130,8 @@ class ToAnthropic:
         self._open: tuple[str, Call | None] | None = None
         """The open block: its kind, and of a tool the call."""
         self._calls = Calls()
-        self._reason: str | None = None
+        self._called = False
+        self._finish: str | None = None
         self._usage: Document = {}
 
     def event(self, event: SseEvent) -> Sequence[SseEvent]:
@@ -141,7 +152,7 @@ class ToAnthropic:
         for choice in mappings(document.get("choices"))[:1]:
             yield from self._delta(mapping(choice.get("delta")))
             if isinstance(finish := choice.get("finish_reason"), str):
-                self._reason = STOP.get(finish, "end_turn")
+                self._finish = finish
 
     def _start(self, document: Mapping[str, Any]) -> SseEvent:
         message: Document = {
@@ -157,11 +168,11 @@ class ToAnthropic:
         return _named({"type": "message_start", "message": message})
 
     def _delta(self, delta: Mapping[str, Any]) -> Iterator[SseEvent]:
-        if thought := string(delta.get("reasoning_content")):
+        if thought := thought_of(delta):
             yield from self._told(self._calls.end())
             yield from self._block_of("thinking", None, {"type": "thinking", "thinking": "", "signature": ""})
             yield self._part({"type": "thinking_delta", "thinking": thought})
-        if text := string(delta.get("content")) or string(delta.get("refusal")):
+        if text := texts(delta.get("content")) or string(delta.get("refusal")):
             yield from self._told(self._calls.end())
             yield from self._block_of("text", None, {"type": "text", "text": ""})
             yield self._part({"type": "text_delta", "text": text})
@@ -170,6 +181,7 @@ class ToAnthropic:
 
     def _told(self, calls: Iterator[tuple[Call, str]]) -> Iterator[SseEvent]:
         for call, part in calls:
+            self._called = True
             yield from self._block_of("tool", call, call.block)
             if part:
                 yield self._part({"type": "input_json_delta", "partial_json": part})
@@ -194,11 +206,11 @@ class ToAnthropic:
         if self._stopped or not self._started:
             return []
         self._stopped = True
-        reason = {"stop_reason": self._reason or "end_turn", "stop_sequence": None}
+        rest = [*self._told(self._calls.end()), *self._close()]
+        reason = {"stop_reason": stop_reason(self._finish, called=self._called), "stop_sequence": None}
         usage = self._usage or {"output_tokens": 0}
         return [
-            *self._told(self._calls.end()),
-            *self._close(),
+            *rest,
             _named({"type": "message_delta", "delta": reason, "usage": usage}),
             _named({"type": "message_stop"}),
         ]

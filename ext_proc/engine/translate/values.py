@@ -128,6 +128,17 @@ def parts_of(content: Any, param: str) -> Sequence[Document]:
     return parts
 
 
+def thought_of(said: Mapping[str, Any]) -> str:
+    """What a server of OpenAI's API tells of its thinking, in a message or a delta: vLLM and OpenRouter say `reasoning`."""
+    return string(said.get("reasoning_content")) or string(said.get("reasoning"))
+
+
+def stop_reason(finish: Any, *, called: bool) -> str:
+    """Anthropic's word for OpenAI's finish_reason, which is `stop` where the request demanded the call of one tool."""
+    reason = STOP.get(string(finish), "end_turn")
+    return "tool_use" if called and reason == "end_turn" else reason
+
+
 def only_text(content: Any, param: str) -> str:
     """As `texts`. Raises Untranslatable for a part that is none."""
     for part in parts_of(content, param):

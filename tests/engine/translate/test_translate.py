@@ -275,6 +275,13 @@ def test_a_refusal_of_an_earlier_answer_stays_and_thought_does_not() -> None:
     assert there["messages"][1:] == [{"role": "assistant", "content": "No."}]
 
 
+def test_a_turn_that_had_only_thought_is_left_out() -> None:
+    thought = {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "s"}]}
+    turns = [{"role": "user", "content": "Why?"}, thought, {"role": "user", "content": "So?"}]
+    there = TO_OPENAI.request(MESSAGES | {"messages": turns})
+    assert there["messages"][1:] == [turns[0], turns[2]]
+
+
 def test_an_image_with_a_url_there_and_back() -> None:
     messages = MESSAGES | said("user", [{"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}])
     assert TO_ANTHROPIC.request(TO_OPENAI.request(messages)) == messages
@@ -306,6 +313,45 @@ def test_an_answer_with_a_tools_call_cached_tokens_and_thought() -> None:
 @pytest.mark.parametrize("reason", ["max_tokens", "model_context_window_exceeded"])
 def test_an_answer_without_room_for_more_is_cut_by_its_length(reason: str) -> None:
     assert TO_ANTHROPIC.answer({"stop_reason": reason}, 9)["choices"][0]["finish_reason"] == "length"
+
+
+FORCED = [("stop", "tool_use"), ("tool_calls", "tool_use"), ("length", "max_tokens"), ("content_filter", "refusal")]
+"""OpenAI says `stop` of a call that the request demanded:
+https://community.openai.com/t/function-call-with-finish-reason-of-stop/437226
+"""
+
+
+@pytest.mark.parametrize(("finish", "reason"), FORCED)
+def test_an_answer_with_a_call_that_was_demanded_waits_for_its_result(finish: str, reason: str) -> None:
+    calls = [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}]
+    assert TO_OPENAI.answer({"choices": [{"message": {"tool_calls": calls}, "finish_reason": finish}]}, 9)["stop_reason"] == reason
+    chunks = [
+        {"choices": [{"delta": {"tool_calls": [part(0, "{}", "look")]}}]},
+        {"choices": [{"delta": {}, "finish_reason": finish}]},
+    ]
+    told = documents(through(TO_OPENAI.stream({}, 5), wire(chunks, named=False) + b"data: [DONE]\n\n"))
+    assert [event["delta"]["stop_reason"] for event in told if event["type"] == "message_delta"] == [reason]
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_thought_has_either_of_two_names(name: str) -> None:
+    """vLLM and OpenRouter say `reasoning`: https://docs.vllm.ai/en/v0.11.2/features/reasoning_outputs/"""
+    [block] = TO_OPENAI.answer({"choices": [{"message": {name: "hm"}}]}, 9)["content"]
+    assert block == {"type": "thinking", "thinking": "hm", "signature": ""}
+    told = documents(through(TO_OPENAI.stream({}, 5), wire([{"choices": [{"delta": {name: "hm"}}]}], named=False)))
+    assert told[-1]["delta"] == {"type": "thinking_delta", "thinking": "hm"}
+
+
+def test_thought_that_has_both_names_is_told_once() -> None:
+    both = {"reasoning_content": "hm", "reasoning": "hm"}
+    assert len(TO_OPENAI.answer({"choices": [{"message": both}]}, 9)["content"]) == 1
+
+
+def test_content_in_parts_is_text_in_a_stream_as_it_is_in_a_whole_answer() -> None:
+    content = [{"type": "text", "text": "So"}, {"type": "text", "text": " it is"}]
+    answer = TO_OPENAI.answer({"choices": [{"message": {"content": content}}]}, 9)
+    assert answer["content"] == [{"type": "text", "text": "So it is"}]
+    assert blocks({"content": content}) == [("text", "So it is")]
 
 
 THOUGHT = {
