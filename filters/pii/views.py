@@ -1,8 +1,8 @@
 """Text that is written in another way, read as it is meant, with the way back: the layer `decode`.
 
-One view has percent-encoding, HTML entities and escapes resolved, compatibility forms (full-width letters) folded, and invisible
-characters left out. Every run of base64 that holds text is a view of its own; a finding in it is the whole run, because nothing
-less can be replaced. What is written in another way within it is read, too.
+One view has percent-encoding, HTML entities and escapes resolved, compatibility forms (full-width letters, no-break spaces) folded,
+and invisible characters left out, also where they come of an encoding. Every run of base64 that holds text is a view of its own; a
+finding in it is the whole run, because nothing less can be replaced. What is written in another way within it is read, too.
 """
 
 import html
@@ -18,13 +18,19 @@ from urllib.parse import unquote
 from headrace.filters.pii.spans import Span
 
 _INVISIBLE = "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff"
+_BLANK = "\u00a0\u2000-\u200a\u202f\u205f\u3000"
 _FOLDED = "\u00b2\u00b3\u00b9\u2070-\u209c\u2460-\u24ff\ufe50-\ufe6f\uff01-\uffee\U0001d400-\U0001d7ff\U000e0020-\U000e007f"
-_PERCENT = r"(?:%[0-9A-Fa-f]{2})+"
-_ENTITY = r"&(?:\#[0-9]{1,7}|\#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
+# An address within an address has its percent signs encoded, and a page within a page its ampersands: any number of times.
+_PERCENT = r"(?:%(?:25)*[0-9A-Fa-f]{2})+"
+_ENTITY = r"&(?:amp;)*(?P<named>\#[0-9]{1,7}|\#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
+_PERCENT_AGAIN = re.compile(r"%(?:25)+(?=[0-9A-Fa-f]{2})")
 # Any number of backslashes: JSON that stands in JSON has its escapes escaped.
 _ESCAPE = r"(?<!\\)\\++(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[bfnrt])"
 _BLANKS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_WRITTEN = re.compile(rf"(?P<percent>{_PERCENT})|(?P<entity>{_ENTITY})|(?P<escape>{_ESCAPE})|[{_INVISIBLE}{_FOLDED}]")
+_ODD = re.compile(f"[{_INVISIBLE}{_BLANK}{_FOLDED}]")
+# French prose has no-break spaces before its marks; beside a digit they part numbers.
+_PARTS = rf"(?<=\d)[{_BLANK}]|[{_BLANK}](?=\d)"
+_WRITTEN = re.compile(rf"(?P<percent>{_PERCENT})|(?P<entity>{_ENTITY})|(?P<escape>{_ESCAPE})|[{_INVISIBLE}{_FOLDED}]|{_PARTS}")
 _ESCAPES = re.compile(_ESCAPE)
 LEAST_RUN = 20
 """Characters. Shorter runs of base64 are not decoded: most words are one."""
@@ -32,6 +38,7 @@ _BASE64 = re.compile(rf"[A-Za-z0-9+/_\-]{{{LEAST_RUN},}}={{0,2}}")
 LEAST_READABLE = 0.95
 """The share of letters, digits, marks and blanks in decoded bytes that makes them text."""
 
+_GATED_BLANK = r"\x{a0}\x{2000}-\x{200a}\x{202f}\x{205f}\x{3000}"
 HINTS = (
     r"%[0-9a-f]{2}",
     "&(?:#|[a-z]{2})",
@@ -40,6 +47,7 @@ HINTS = (
     rf"[a-z0-9+/_\-]{{{LEAST_RUN}}}",
     r"[\x{ad}\x{b2}\x{b3}\x{b9}\x{34f}\x{61c}\x{180e}\x{200b}-\x{209c}\x{2460}-\x{24ff}\x{fe00}-\x{fe6f}\x{feff}-\x{ffee}]",
     r"[\x{1d400}-\x{1d7ff}\x{e0020}-\x{e007f}]",
+    rf"\d[{_GATED_BLANK}]|[{_GATED_BLANK}]\d",
 )
 """Gate expressions: one matches wherever there is a view."""
 
@@ -112,15 +120,24 @@ def _plain(text: str) -> View:
 
 
 def _meant(written: re.Match[str]) -> str:
+    return _ODD.sub(_folded, _resolved(written))
+
+
+def _resolved(written: re.Match[str]) -> str:
     value = written[0]
     match written.lastgroup:
         case "percent":
-            return unquote(value, errors="replace")
+            return unquote(_PERCENT_AGAIN.sub("%", value), errors="replace")
         case "entity":
-            return html.unescape(value)
+            return html.unescape(f"&{written['named']};")
         case "escape":
             letter = value.lstrip("\\")
             return _BLANKS.get(letter) or chr(int(letter[1:], 16))
+    return value
+
+
+def _folded(odd: re.Match[str]) -> str:
+    value = odd[0]
     if 0xE0020 <= ord(value) <= 0xE007E:  # tag characters: invisible letters
         return chr(ord(value) - 0xE0000)
     return "" if unicodedata.category(value) in ("Cf", "Mn") else unicodedata.normalize("NFKC", value)

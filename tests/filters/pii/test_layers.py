@@ -15,7 +15,7 @@ from headrace.filters.pii.secrets import ENTITIES, SECRETS
 from headrace.filters.pii.spans import Span, disjoint
 from headrace.filters.pii.views import views
 
-DECODING = PatternDetector({"EMAIL_ADDRESS": 0.4, "CREDIT_CARD": 0.4}, decode=True)
+DECODING = PatternDetector({"EMAIL_ADDRESS": 0.4, "CREDIT_CARD": 0.4, "IBAN_CODE": 0.4}, decode=True)
 CONTEXT = PatternDetector(dict.fromkeys(entities(), 0.4), context=True)
 HIDDEN = PatternDetector(dict.fromkeys(ENTITIES, 0.4), SECRETS)
 
@@ -39,6 +39,18 @@ _ENCODED = base64.b64encode(b"please write to jane@example.com today").decode()
         "jane@\U0001d41e\U0001d431ample.com",
         "".join(chr(0xE0000 + ord(letter)) for letter in "jane@example.com"),
         "４１１１ １１１１ １１１１ １１１１",
+        "4111\u00a01111\u00a01111\u00a01111",
+        "GB33\u00a0BUKB\u00a02020\u00a01555\u00a05555\u00a055",
+        "4111\u202f1111\u202f1111\u202f1111",
+        "4111&nbsp;1111&nbsp;1111&nbsp;1111",
+        "4111%C2%A01111%C2%A01111%C2%A01111",
+        "jane&#8203;@example.com",
+        "jane%EF%BC%A0example.com",
+        r"jane\uff20example.com",
+        "jane%2540example.com",
+        "jane%252540example.com",
+        "jane&amp;#64;example.com",
+        "jane&amp;amp;commat;example.com",
         _ENCODED,
         _ENCODED.rstrip("="),
     ],
