@@ -37,7 +37,19 @@ _COLON = re.compile(r"：(?![^\W\d_]|$)")
 _NUMBER = re.compile(r"[(\[（［][-xX‐-―−ー－-／\s()（）［］.\[\]/~⁓∼～]*$")
 """What a number may begin with whose digits follow: a bracket and marks."""
 _BLANKS, _FEW_BLANKS = frozenset(f" \t\r\n\u00a0\u202f\u3000{_ENDS}"), 6
-_FOLDED = str.maketrans({"，": ",", "；": ";", "：": ":", "！": "!", "？": "?", "（": "(", "）": ")", "\ufe0f": ""})
+_FOLDED = str.maketrans(
+    {
+        "，": ",",
+        "；": ";",
+        "：": ":",
+        "！": "!",
+        "？": "?",
+        "（": "(",
+        "）": ")",
+        "\ufe0f": "",
+        **dict.fromkeys("\u00a0\u202f\u3000", " "),
+    }
+)
 """As they are meant: see views."""
 
 

@@ -176,6 +176,7 @@ _PATTERNS = st.one_of([st.lists(st.sampled_from(each), min_size=1, max_size=6).m
 @example("好，a", "你好，a b")
 @example("b:a", "b：a b")
 @example(",b", "你，b a")
+@example("b 1", "b\u00a01 a")
 @settings(max_examples=2000, deadline=None)
 def test_no_match_of_a_pattern_begins_in_what_is_clear(pattern: str, text: str) -> None:
     try:
