@@ -1,8 +1,9 @@
 """Text that is written in another way, read as it is meant, with the way back: the layer `decode`.
 
-One view has percent-encoding, HTML entities and escapes resolved, compatibility forms (full-width letters, no-break spaces) folded,
-and invisible characters left out, also where they come of an encoding. Every run of base64 that holds text is a view of its own; a
-finding in it is the whole run, because nothing less can be replaced. What is written in another way within it is read, too.
+One view has percent-encoding, HTML entities and escapes resolved, compatibility forms (full-width letters, no-break spaces, dashes of
+numbers) folded, and invisible characters left out, also where they come of an encoding. Every run of base64 that holds text is a
+view of its own; a finding in it is the whole run, because nothing less can be replaced. What is written in another way within it is
+read, too.
 """
 
 import html
@@ -19,6 +20,7 @@ from headrace.filters.pii.spans import Span
 
 _INVISIBLE = "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff"
 _BLANK = "\u00a0\u2000-\u200a\u202f\u205f\u3000"
+_DASH = "\u2010-\u2015\u2212"
 _FOLDED = "\u00b2\u00b3\u00b9\u2070-\u209c\u2460-\u24ff\ufe50-\ufe6f\uff01-\uffee\U0001d400-\U0001d7ff\U000e0020-\U000e007f"
 # An address within an address has its percent signs encoded, and a page within a page its ampersands: any number of times.
 _PERCENT = r"(?:%(?:25)*[0-9A-Fa-f]{2})+"
@@ -27,9 +29,9 @@ _PERCENT_AGAIN = re.compile(r"%(?:25)+(?=[0-9A-Fa-f]{2})")
 # Any number of backslashes: JSON that stands in JSON has its escapes escaped.
 _ESCAPE = r"(?<!\\)\\++(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[bfnrt])"
 _BLANKS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_ODD = re.compile(f"[{_INVISIBLE}{_BLANK}{_FOLDED}]")
-# French prose has no-break spaces before its marks; beside a digit they part numbers.
-_PARTS = rf"(?<=\d)[{_BLANK}]|[{_BLANK}](?=\d)"
+_ODD = re.compile(f"[{_INVISIBLE}{_BLANK}{_DASH}{_FOLDED}]")
+# French prose has no-break spaces before its marks; beside a digit they part numbers. So do dashes between two.
+_PARTS = rf"(?<=\d)[{_BLANK}]|[{_BLANK}](?=\d)|(?<=\d)[{_DASH}](?=\d)"
 _WRITTEN = re.compile(rf"(?P<percent>{_PERCENT})|(?P<entity>{_ENTITY})|(?P<escape>{_ESCAPE})|[{_INVISIBLE}{_FOLDED}]|{_PARTS}")
 _ESCAPES = re.compile(_ESCAPE)
 LEAST_RUN = 20
@@ -48,6 +50,7 @@ HINTS = (
     r"[\x{ad}\x{b2}\x{b3}\x{b9}\x{34f}\x{61c}\x{180e}\x{200b}-\x{209c}\x{2460}-\x{24ff}\x{fe00}-\x{fe6f}\x{feff}-\x{ffee}]",
     r"[\x{1d400}-\x{1d7ff}\x{e0020}-\x{e007f}]",
     rf"\d[{_GATED_BLANK}]|[{_GATED_BLANK}]\d",
+    r"\d[\x{2010}-\x{2015}\x{2212}]\d",
 )
 """Gate expressions: one matches wherever there is a view."""
 
@@ -140,6 +143,8 @@ def _folded(odd: re.Match[str]) -> str:
     value = odd[0]
     if 0xE0020 <= ord(value) <= 0xE007E:  # tag characters: invisible letters
         return chr(ord(value) - 0xE0000)
+    if unicodedata.category(value) == "Pd" or value == "\u2212":
+        return "-"
     return "" if unicodedata.category(value) in ("Cf", "Mn") else unicodedata.normalize("NFKC", value)
 
 
