@@ -1,7 +1,7 @@
 """Text that is written in another way, read as it is meant, with the way back: the layer `decode`.
 
 One view has percent-encoding, HTML entities and escapes resolved, compatibility forms (full-width letters, no-break spaces,
-dashes of numbers) folded, and invisible characters left out, also where they come of an encoding. Every run of base64 that
+dashes of numbers, digits of other scripts) folded, and invisible characters left out, also where they come of an encoding. Every run of base64 that
 holds text is a view of its own; a finding in it is the whole run, because nothing less can be replaced. What is written in
 another way within it is read, too.
 """
@@ -22,6 +22,13 @@ _INVISIBLE = "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2
 _BLANK = "\u00a0\u2000-\u200a\u202f\u205f\u3000"
 _DASH = "\u2010-\u2015\u2212"
 _FOLDED = "\u00b2\u00b3\u00b9\u2070-\u209c\u2460-\u24ff\ufe50-\ufe6f\uff01-\uffee\U0001d400-\U0001d7ff\U000e0020-\U000e007f"
+# Of the scripts of the Basic Multilingual Plane that have digits of their own: zero, from Arabic's to Meetei Mayek's.
+_ZEROS = (
+    *(0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xDE6, 0xE50, 0xED0, 0xF20, 0x1040),
+    *(0x1090, 0x17E0, 0x1810, 0x1946, 0x19D0, 0x1A80, 0x1A90, 0x1B50, 0x1BB0, 0x1C40, 0x1C50, 0xA620, 0xA8D0, 0xA900, 0xA9D0),
+    *(0xA9F0, 0xAA50, 0xABF0),
+)
+_DIGITS = "".join(f"{chr(zero)}-{chr(zero + 9)}" for zero in _ZEROS)
 # An address within an address has its percent signs encoded, and a page within a page its ampersands: any number of times.
 _PERCENT = r"(?:%(?:25)*[0-9A-Fa-f]{2})+"
 _ENTITY = r"&(?:amp;)*(?P<named>\#[0-9]{1,7}|\#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
@@ -29,10 +36,10 @@ _PERCENT_AGAIN = re.compile(r"%(?:25)+(?=[0-9A-Fa-f]{2})")
 # Any number of backslashes: JSON that stands in JSON has its escapes escaped.
 _ESCAPE = r"(?<!\\)\\++(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[bfnrt])"
 _BLANKS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_ODD = re.compile(f"[{_INVISIBLE}{_BLANK}{_DASH}{_FOLDED}]")
+_ODD = re.compile(f"[{_INVISIBLE}{_BLANK}{_DASH}{_FOLDED}{_DIGITS}]")
 # French prose has no-break spaces before its marks; beside a digit they part numbers. So do dashes between two.
 _PARTS = rf"(?<=\d)[{_BLANK}]|[{_BLANK}](?=\d)|(?<=\d)[{_DASH}](?=\d)"
-_WRITTEN = re.compile(rf"(?P<percent>{_PERCENT})|(?P<entity>{_ENTITY})|(?P<escape>{_ESCAPE})|[{_INVISIBLE}{_FOLDED}]|{_PARTS}")
+_WRITTEN = re.compile(rf"(?P<percent>{_PERCENT})|(?P<entity>{_ENTITY})|(?P<escape>{_ESCAPE})|[{_INVISIBLE}{_FOLDED}{_DIGITS}]|{_PARTS}")
 _ESCAPES = re.compile(_ESCAPE)
 LEAST_RUN = 20
 """Characters. Shorter runs of base64 are not decoded: most words are one."""
@@ -50,6 +57,7 @@ HINTS = (
     r"[\x{ad}\x{b2}\x{b3}\x{b9}\x{34f}\x{61c}\x{180e}\x{200b}-\x{209c}\x{2460}-\x{24ff}\x{fe00}-\x{fe6f}\x{feff}-\x{ffee}]",
     r"[\x{1d400}-\x{1d7ff}\x{e0020}-\x{e007f}]",
     rf"\d[{_GATED_BLANK}]|[{_GATED_BLANK}]\d",
+    "[" + "".join(rf"\x{{{zero:x}}}-\x{{{zero + 9:x}}}" for zero in _ZEROS) + "]",
     r"\d[\x{2010}-\x{2015}\x{2212}]\d",
 )
 """Gate expressions: one matches wherever there is a view."""
@@ -145,7 +153,10 @@ def _folded(odd: re.Match[str]) -> str:
         return chr(ord(value) - 0xE0000)
     if unicodedata.category(value) == "Pd" or value == "\u2212":
         return "-"
-    return "" if unicodedata.category(value) in ("Cf", "Mn") else unicodedata.normalize("NFKC", value)
+    if unicodedata.category(value) in ("Cf", "Mn"):
+        return ""
+    decimal = unicodedata.decimal(value, None)
+    return unicodedata.normalize("NFKC", value) if decimal is None else str(decimal)
 
 
 def _decoded(run: str) -> str | None:

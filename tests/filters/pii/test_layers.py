@@ -2,6 +2,7 @@
 
 import base64
 import json
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
@@ -48,6 +49,11 @@ _ENCODED = base64.b64encode(b"please write to jane@example.com today").decode()
         "4111\u20131111\u20131111\u20131111",
         "4111\u22121111\u22121111\u22121111",
         "4111&#8209;1111&#8209;1111&#8209;1111",
+        "٤١١١ ١١١١ ١١١١ ١١١١",
+        "۴۱۱۱۱۱۱۱۱۱۱۱۱۱۱۱",
+        "४१११-११११-११११-११११",
+        "\uabf4" + "\uabf1" * 15,
+        "&#1636;" + "&#1633;" * 15,
         "jane&#8203;@example.com",
         "jane%EF%BC%A0example.com",
         r"jane\uff20example.com",
@@ -97,6 +103,13 @@ def test_a_view_maps_every_character_into_the_text_and_in_order(text: str) -> No
         assert len(view.starts) == len(view.ends) == len(view.text)
         assert list(view.starts) == sorted(view.starts)
         assert all(0 <= start < end <= len(text) for start, end in zip(view.starts, view.ends, strict=True))
+
+
+def test_every_digit_of_the_basic_multilingual_plane_is_one() -> None:
+    digits = [character for character in map(chr, range(0x80, 0x10000)) if unicodedata.category(character) == "Nd"]
+    assert "".join(view.text for view in views("".join(digits))) == "0123456789" * (len(digits) // 10)
+    for one, four in zip(digits[1::10], digits[4::10], strict=True):
+        assert [span.entity for span in DECODING.detect(four + one * 15)] == ["CREDIT_CARD"]
 
 
 NUMBERS = PatternDetector(
