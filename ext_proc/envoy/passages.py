@@ -107,16 +107,18 @@ class Translated:
         return self._release() if head.end_of_stream else []
 
     def _on_events(self, body: pb.HttpBody) -> Messages:
-        events = self._parser.feed(body.body)
+        said = self._said(self._parser.feed(body.body))
         if body.end_of_stream:
-            events += self._parser.finish()
-        said = self._said(events)
+            said += self._last()
         if not said and not body.end_of_stream:
             return []
         return [*self._release(), *streamed_body(said, end=body.end_of_stream)]
 
     def _said(self, events: Sequence[SseEvent]) -> bytes:
         return b"".join(one.raw for event in events for one in self._stream.event(event))
+
+    def _last(self) -> bytes:
+        return self._said(self._parser.finish()) + b"".join(one.raw for one in self._stream.end())
 
     def _on_part(self, body: pb.HttpBody) -> Messages:
         self._body += body.body
@@ -126,7 +128,7 @@ class Translated:
 
     def _rest(self) -> Messages:
         """What is held back when the answer ends with trailers."""
-        said = self._said(self._parser.finish()) if self._is_stream else self._whole()
+        said = self._last() if self._is_stream else self._whole()
         return [*self._release(), *streamed_body(said, end=False)]
 
     def _whole(self) -> bytes:

@@ -39,7 +39,9 @@ _BLANKS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _ODD = re.compile(f"[{_INVISIBLE}{_BLANK}{_DASH}{_FOLDED}{_DIGITS}]")
 # French prose has no-break spaces before its marks; beside a digit they part numbers. So do dashes between two.
 _PARTS = rf"(?<=\d)[{_BLANK}]|[{_BLANK}](?=\d)|(?<=\d)[{_DASH}](?=\d)"
-_WRITTEN = re.compile(rf"(?P<percent>{_PERCENT})|(?P<entity>{_ENTITY})|(?P<escape>{_ESCAPE})|[{_INVISIBLE}{_FOLDED}{_DIGITS}]|{_PARTS}")
+_WRITTEN = re.compile(
+    rf"(?P<percent>{_PERCENT})|(?P<entity>{_ENTITY})|(?P<escape>{_ESCAPE})|[{_INVISIBLE}{_FOLDED}{_DIGITS}]|{_PARTS}"
+)
 _ESCAPES = re.compile(_ESCAPE)
 LEAST_RUN = 20
 """Characters. Shorter runs of base64 are not decoded: most words are one."""

@@ -103,6 +103,15 @@ def test_a_translated_stream_is_the_same_however_it_is_cut() -> None:
     assert spoken(translated(), [data[at : at + 1] for at in range(len(data))]) == at_events
 
 
+def test_a_stream_without_its_end_mark_is_given_one_by_its_end_or_its_trailers() -> None:
+    whole = spoken(translated(), SAID)
+    assert spoken(translated(), SAID[:-1]) == whole
+    trailed = translated()
+    found: list[pb.ProcessingResponse] = [*trailed.receive(answer_head()), *trailed.receive(answer_body(b"".join(SAID[:-1])))]
+    found += trailed.receive(answer_tail())
+    assert streamed(found)[0] == whole
+
+
 def test_a_stream_that_breaks_off_does_not_look_whole() -> None:
     assert b"[DONE]" not in spoken(translated(), SAID[:3])
 

@@ -27,10 +27,17 @@ from headrace.ext_proc.engine.translate.values import (
 
 
 class Stream(Protocol):
-    """One answer. A stream that was cut off gets nothing at its end: it must not look whole."""
+    """One answer."""
 
     def event(self, event: SseEvent) -> Sequence[SseEvent]:
         """What goes out in place of one event."""
+        ...
+
+    def end(self) -> Sequence[SseEvent]:
+        """What is still owed where the last event has come and none said so: some servers write no `[DONE]`.
+
+        Nothing where the answer was cut off, without a word why the model stopped: it must not look whole.
+        """
         ...
 
 
@@ -44,7 +51,7 @@ class ToOpenAI:
         self._calls = -1
         self._given: Document | None = None
         """What the open call was begun with, until arguments come: Claude sends none for a tool that takes none."""
-        self._done = False
+        self._finished, self._done = False, False
 
     def event(self, event: SseEvent) -> Sequence[SseEvent]:
         document = mapping(event.json)
@@ -65,6 +72,9 @@ class ToOpenAI:
                 self._done = True
                 return [_data(error_to_openai(document))]
         return []  # pings
+
+    def end(self) -> Sequence[SseEvent]:
+        return self._stop() if self._finished else []
 
     def _start(self, message: Mapping[str, Any]) -> Sequence[SseEvent]:
         self._head |= {"id": string(message.get("id")), "model": string(message.get("model"))}
@@ -104,6 +114,7 @@ class ToOpenAI:
     def _finish(self, document: Mapping[str, Any]) -> Sequence[SseEvent]:
         later = {name: value for name, value in mapping(document.get("usage")).items() if value is not None}
         self._usage = {**self._usage, **later}
+        self._finished = True
         return [self._chunk({}, FINISH.get(string(mapping(document.get("delta")).get("stop_reason")), "stop"))]
 
     def _stop(self) -> Sequence[SseEvent]:
@@ -142,6 +153,9 @@ class ToAnthropic:
             self._stopped = True
             return [_named(error_to_anthropic(document, 500))]
         return list(self._chunk(document)) if "choices" in document else []
+
+    def end(self) -> Sequence[SseEvent]:
+        return self._stop() if self._finish is not None else []
 
     def _chunk(self, document: Mapping[str, Any]) -> Iterator[SseEvent]:
         if not self._started:

@@ -451,7 +451,7 @@ def through(stream: Stream, data: bytes, cuts: Sequence[int] = ()) -> bytes:
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     for start, end in pairwise(edges):
         out += b"".join(one.raw for event in parser.feed(data[start:end]) for one in stream.event(event))
-    return out
+    return out + b"".join(one.raw for one in stream.end())
 
 
 @given(st.lists(st.integers(0, 10_000), max_size=8))
@@ -595,6 +595,37 @@ def test_a_stream_that_is_cut_off_does_not_look_whole(translator: Translator, na
     data = through(translator.stream({}, 5), wire(theirs, named=named))
     assert b"[DONE]" not in data
     assert b"message_stop" not in data
+
+
+CHUNKS: list[Any] = [
+    {"choices": [{"index": 0, "delta": {"content": "a"}}]},
+    {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]},
+    {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}},
+]
+
+
+@pytest.mark.parametrize(
+    ("translator", "whole", "unmarked"),
+    [
+        (TO_ANTHROPIC, wire(ANTHROPICS, named=True), wire(ANTHROPICS[:-1], named=True)),
+        (TO_OPENAI, wire(CHUNKS, named=False) + b"data: [DONE]\n\n", wire(CHUNKS, named=False)),
+    ],
+)
+def test_a_stream_that_ends_without_its_mark_is_whole_where_it_says_why_it_stopped(
+    translator: Translator, whole: bytes, unmarked: bytes
+) -> None:
+    told = through(translator.stream({}, 5), whole)
+    assert told.endswith((b"data: [DONE]\n\n", b'data: {"type": "message_stop"}\n\n'))
+    assert through(translator.stream({}, 5), unmarked) == told
+
+
+@pytest.mark.parametrize("translator", [TO_ANTHROPIC, TO_OPENAI])
+def test_an_error_is_the_last_word_of_a_stream(translator: Translator) -> None:
+    named = translator is TO_ANTHROPIC
+    theirs = wire(ANTHROPICS[:-1] if named else CHUNKS, named=named)
+    error = wire([{"type": "error", "error": {"type": "api_error", "message": "broken"}}], named=named)
+    told = through(translator.stream({}, 5), theirs + error)
+    assert b"broken" in SseParser().feed(told)[-1].raw
 
 
 def test_an_error_within_a_stream_is_one_for_the_caller() -> None:
