@@ -1,9 +1,9 @@
 """Text that is written in another way, read as it is meant, with the way back: the layer `decode`.
 
 One view has percent-encoding, HTML entities and escapes resolved, compatibility forms (full-width letters, no-break spaces,
-dashes of numbers, digits of other scripts) folded, and invisible characters left out, also where they come of an encoding. Every run of base64 that
-holds text is a view of its own; a finding in it is the whole run, because nothing less can be replaced. What is written in
-another way within it is read, too.
+dashes of numbers) and digits of other scripts folded, and invisible characters left out, also where they come of an encoding.
+Every run of base64 that holds text is a view of its own; a finding in it is the whole run, because nothing less can be
+replaced. What is written in another way within it is read, too.
 """
 
 import html
