@@ -1,4 +1,4 @@
-"""Callers that compress, before an Envoy that was given the decompressors of envoy/README.md and then patched."""
+"""Callers that compress, or take what is compressed, before an Envoy that was given the decompressors of envoy/README.md and then patched."""
 
 import gzip
 import json
@@ -82,6 +82,16 @@ async def test_a_compressed_request_is_searched_and_arrives_uncompressed(
     assert json.loads(entry.body)["messages"][0]["content"].startswith("Write to <EMAIL_ADDRESS")
     assert entry.header("content-encoding") is None
     assert entry.header("content-length") == str(len(entry.body))
+
+
+async def test_only_calls_are_answered_uncompressed(client: httpx.AsyncClient, site: Site) -> None:
+    """Their usage is read; pages of the same hosts are none of Headrace's."""
+    caller = await site.caller()
+    takes = {"accept-encoding": "gzip, br"}
+    await client.post(CHAT, content=chat("hi"), headers=caller.headers | takes, timeout=30)
+    await client.get("/v1/models", headers=caller.headers | takes)
+    call, page = site.received
+    assert (call.header("accept-encoding"), page.header("accept-encoding")) == (None, "gzip, br")
 
 
 async def test_a_text_that_repeats_itself_arrives_whole(client: httpx.AsyncClient, site: Site) -> None:

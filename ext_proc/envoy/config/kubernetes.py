@@ -6,9 +6,9 @@ from typing import Any, Final
 from headrace.ext_proc.envoy.config.access_log import access_log
 from headrace.ext_proc.envoy.config.filters import own_headers_removed, processing_filter
 from headrace.ext_proc.envoy.config.local_replies import replies_to_calls
-from headrace.ext_proc.envoy.config.names import BODY_LIMIT, UsageReader
+from headrace.ext_proc.envoy.config.names import BODY_LIMIT, ROUTE_HEADER, UsageReader
 from headrace.ext_proc.envoy.config.network import service_cluster
-from headrace.ext_proc.envoy.config.routes import REMOVED_BEFORE_UPSTREAM, response_headers
+from headrace.ext_proc.envoy.config.routes import response_headers
 from headrace.ext_proc.envoy.config.settings import Address
 from headrace.ext_proc.envoy.config.tree import Tree, tree
 from headrace.ext_proc.envoy.config.usage import json_usage_filter, sse_usage_filter
@@ -34,7 +34,7 @@ def replies() -> list[Tree]:
 def table_headers() -> Tree:
     """What a route configuration has to do with headers."""
     return {
-        "request_headers_to_remove": list(REMOVED_BEFORE_UPSTREAM),
+        "request_headers_to_remove": [ROUTE_HEADER],
         "response_headers_to_add": [tree(option) for option in response_headers()],
     }
 

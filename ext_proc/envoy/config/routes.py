@@ -10,9 +10,6 @@ from headrace.ext_proc.envoy.config.names import NAMESPACE, PICKED, REASON_HEADE
 from headrace.ext_proc.envoy.config.settings import GatewaySettings, Upstream
 from headrace.ext_proc.envoy.config.stubs import core, route, value_matcher
 
-REMOVED_BEFORE_UPSTREAM: Final = (ROUTE_HEADER, "accept-encoding")
-"""A compressed answer hides its usage; a compressor filter of the gateway has read accept-encoding before it is removed."""
-
 ENVOY_HEADERS: Final = ("x-envoy-external-address",)
 _CHOSEN: Final = f"metadata.filter_metadata['{NAMESPACE}']['{RESPONSE_HEADERS[REASON_HEADER]}']"
 REASON: Final = f"%CEL(upstream.request_attempt_count > 1 ? '{FAILOVER}' : {_CHOSEN})%"
@@ -38,7 +35,7 @@ def route_table(settings: GatewaySettings) -> route.RouteConfiguration:
     return route.RouteConfiguration(
         name="headrace",
         virtual_hosts=[host],
-        request_headers_to_remove=[*REMOVED_BEFORE_UPSTREAM, *ENVOY_HEADERS, *([PICKED] if settings.picks else [])],
+        request_headers_to_remove=[ROUTE_HEADER, *ENVOY_HEADERS, *([PICKED] if settings.picks else [])],
         response_headers_to_add=response_headers(),
         most_specific_header_mutations_wins=settings.failover is not None,
     )

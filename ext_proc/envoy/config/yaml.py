@@ -20,8 +20,7 @@ COMMENTS: Final[Mapping[str, str]] = {
     "request_body_buffer_limit": "Room for a whole prompt (bytes); Envoy's 1 MiB answers 413.\n"
     "Also the most that a JSON answer may have whose usage is read here.",
     "route.timeout": "The default of 15 s would cut long answers.",
-    "request_headers_to_remove": "Decisions stay inside.\n"
-    "Without accept-encoding answers come uncompressed, so that their usage can be read.",
+    "request_headers_to_remove": "Decisions stay inside.",
     "route_config.response_headers_to_add": "Written from the service's metadata; a key that is missing adds no header.",
     "HttpProtocolOptions.retry_policy": "A worker that died is away for a second; the next one takes its share.",
     "grpc_service.initial_metadata": "Tells the service what this gateway does by itself.",

@@ -225,7 +225,6 @@ CASES = [
         "per_request_buffer_limit_bytes: 65536",
     ),
     Case("route-header", lambda parts: parts.removed.remove("x-headrace-route"), "- name: routed to a"),
-    Case("accept-encoding", lambda parts: parts.removed.remove("accept-encoding"), "- name: routed to a"),
     Case("route-timeout", lambda parts: parts.routes[-1]["route"].pop("timeout"), "cluster: a"),
     Case("route-timeout", lambda parts: parts.routes[-1]["route"].update(timeout="10s"), "timeout: 10s"),
     Case("retry-policy", streamed_with_retries, "retry_policy:"),

@@ -43,19 +43,10 @@ def request_buffer_limit(wiring: Wiring) -> Iterator[Wrong]:
 
 @RULES.rule("route-header", f"add {ROUTE_HEADER} to request_headers_to_remove of the route configuration")
 def route_header(wiring: Wiring) -> Iterator[Wrong]:
-    yield from _not_removed(wiring, ROUTE_HEADER, "tells the upstream of the routing decision")
-
-
-@RULES.rule("accept-encoding", "add accept-encoding to request_headers_to_remove of the route configuration")
-def accept_encoding(wiring: Wiring) -> Iterator[Wrong]:
-    yield from _not_removed(wiring, "accept-encoding", "makes upstreams compress their answers, whose usage cannot be read then")
-
-
-def _not_removed(wiring: Wiring, header: str, harm: str) -> Iterator[Wrong]:
     """One finding for a table, at its first route that lets the header through."""
     for host, route in wiring.routes():
-        if not any(_removes(place, header) for place in (wiring.table, host, route)):
-            yield Wrong(route, "", f"{header} is not removed from requests: it {harm}")
+        if not any(_removes(place, ROUTE_HEADER) for place in (wiring.table, host, route)):
+            yield Wrong(route, "", f"{ROUTE_HEADER} is not removed from requests: it tells the upstream of the routing decision")
             return
 
 
@@ -63,7 +54,7 @@ def _removes(place: Node, header: str) -> bool:
     return header in (str(name).lower() for name in items(place, "request_headers_to_remove"))
 
 
-@RULES.rule("route-timeout", "set timeout: 0s on the route")
+@RULES.rule("route-timeout", "set timeout: 0s on the route, or disable the filter there if it serves no models")
 def route_timeout(wiring: Wiring) -> Iterator[Wrong]:
     for _, route in wiring.routes():
         action = field(route, "route")

@@ -22,7 +22,7 @@ from headrace.ext_proc.envoy.config.patch.edit import Editor
 from headrace.ext_proc.envoy.config.patch.listed import absent, ensure
 from headrace.ext_proc.envoy.config.patch.replies import local_replies
 from headrace.ext_proc.envoy.config.patch.values import Attachment, Report
-from headrace.ext_proc.envoy.config.routes import REMOVED_BEFORE_UPSTREAM, response_headers
+from headrace.ext_proc.envoy.config.routes import response_headers
 from headrace.ext_proc.envoy.config.tree import tree
 from headrace.ext_proc.envoy.config.usage import json_usage_filter, sse_usage_filter
 
@@ -145,15 +145,14 @@ def _route_headers(editor: Editor, manager: Manager) -> bool:
     table = field(manager.config, "route_config")
     if table is None:
         return False
-    there = {str(name).lower() for name in items(table, "request_headers_to_remove")}
-    missing = [name for name in REMOVED_BEFORE_UPSTREAM if name not in there]
-    for name in missing:
-        editor.insert(table, "request_headers_to_remove", name)
+    is_kept = ROUTE_HEADER not in (str(name).lower() for name in items(table, "request_headers_to_remove"))
+    if is_kept:
+        editor.insert(table, "request_headers_to_remove", ROUTE_HEADER)
     ours = {str(field(one, "header", "key")).lower() for one in items(table, "response_headers_to_add")}
     added = [option for option in map(tree, response_headers()) if option["header"]["key"] not in ours]
     for option in added:
         editor.insert(table, "response_headers_to_add", option)
-    return bool(missing or added)
+    return is_kept or bool(added)
 
 
 def _notes(document: Document, manager: Manager) -> Iterator[str]:
@@ -161,8 +160,7 @@ def _notes(document: Document, manager: Manager) -> Iterator[str]:
         if field(manager.config, kind) is not None:
             yield (
                 f"the routes come from elsewhere ({document.name}:{line_of(manager.config, kind)}); there, remove "
-                f"{' and '.join(REMOVED_BEFORE_UPSTREAM)} from requests, and add the response_headers_to_add that "
-                "`headrace envoy config` writes"
+                f"{ROUTE_HEADER} from requests, and add the response_headers_to_add that `headrace envoy config` writes"
             )
     if not chosen_routes(field(manager.config, "route_config")):
         yield f"no route matches the header {ROUTE_HEADER} yet, so that routing decisions have no effect: see envoy/README.md"
