@@ -1,4 +1,4 @@
-"""Callers that compress, or take what is compressed, before an Envoy that was given the decompressors of envoy/README.md and then patched."""
+"""Callers that compress, or take what is compressed, before a patched Envoy that has the decompressors of envoy/README.md."""
 
 import gzip
 import json
