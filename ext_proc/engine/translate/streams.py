@@ -159,6 +159,8 @@ class ToAnthropic:
 
     def _chunk(self, document: Mapping[str, Any]) -> Iterator[SseEvent]:
         if not self._started:
+            if not any(document.get(name) for name in ("id", "choices", "usage")):
+                return  # Azure's verdicts on the prompt, in a chunk that names neither the answer nor its model
             self._started = True
             yield self._start(document)
         if usage := mapping(document.get("usage")):

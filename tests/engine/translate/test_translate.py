@@ -584,6 +584,14 @@ def test_a_part_of_no_call_is_dropped() -> None:
     assert blocks({"tool_calls": [part(0, "{}", "f"), part(1, "{}", "g"), part(0, "\n")]}) == [("f", "{}"), ("g", "{}")]
 
 
+def test_a_message_begins_with_the_chunk_that_has_its_name() -> None:
+    """Azure's first chunk: https://learn.microsoft.com/en-us/azure/ai-foundry/openai/concepts/content-streaming"""
+    filtered = {"choices": [], "created": 0, "id": "", "model": "", "object": "", "prompt_filter_results": [{"prompt_index": 0}]}
+    first = {"id": "chatcmpl-1", "model": "gpt-4o", **CHUNKS[0]}
+    [start, *_] = documents(through(TO_OPENAI.stream({}, 5), wire([filtered, first], named=False)))
+    assert (start["type"], start["message"]["id"], start["message"]["model"]) == ("message_start", "chatcmpl-1", "gpt-4o")
+
+
 def test_without_being_asked_a_stream_has_no_usage_chunk() -> None:
     data = through(TO_ANTHROPIC.stream({}, 5), wire(ANTHROPICS, named=True))
     assert not [event for event in SseParser().feed(data) if event.json and "usage" in event.json]
