@@ -10,7 +10,7 @@ import typer
 
 from headrace.ext_proc.cli.files import read_text, write_text
 from headrace.ext_proc.cli.serve import LISTEN
-from headrace.ext_proc.envoy.config.names import BODY_LIMIT, CLUSTER, UsageReader
+from headrace.ext_proc.envoy.config.names import BODY_LIMIT, CLUSTER, ROUTE_HEADER, UsageReader
 
 if TYPE_CHECKING:
     from headrace.ext_proc.envoy.config.doctor import Finding, Wanted
@@ -110,11 +110,12 @@ def patch(
         attachment = Attachment(endpoints(socket, workers), frozenset(listener), body_limit, message_timeout, usage)
         report = apply(document, attachment)
         text = document.text() if report.changes else original
-        report.notes += _left(text, str(bootstrap), policy)
+        notes = [*report.notes, *(_left(text, str(bootstrap), policy) if policy else _untold(report.unrouted))]
         if report.changes or not in_place:
             put(text, bootstrap if in_place else None)
-    for line in [*(f"changed: {change}" for change in report.changes), *(f"note: {note}" for note in report.notes)]:
+    for line in [f"changed: {change}" for change in report.changes] or ["nothing to change"]:
         typer.echo(line, err=True)
+    _note(notes)
 
 
 @app.command()
@@ -148,16 +149,21 @@ def doctor(
     raise typer.Exit(any(found.values()))
 
 
-def _left(text: str, name: str, policy: Path | None) -> list[str]:
+def _untold(unrouted: "Sequence[str]") -> list[str]:
+    """What can be said of the routes without a policy. unrouted: listeners."""
+    what = f"no route matches the header {ROUTE_HEADER} yet, so that routing decisions have no effect: see envoy/README.md"
+    asked = "whether your routes are as a policy asks (its upstreams, failover, credentials) is told with --policy"
+    return [*(f"listener {name}: {what}" for name in unrouted), asked]
+
+
+def _left(text: str, name: str, policy: Path) -> list[str]:
     """What a policy asks of the gateway, and no patch adds."""
-    if policy is None:
-        return ["whether your routes are as a policy asks (its upstreams, failover, credentials) is told with --policy"]
     from headrace.ext_proc.envoy.config.doctor import examine
     from headrace.ext_proc.envoy.config.doctor.wanted import RULE_NAMES
     from headrace.ext_proc.envoy.config.document import parse_with_lines
 
     findings = examine(parse_with_lines(text, name), wanted=_wanted(policy))
-    return [f"{one.what}; {one.mend}" for one in findings if one.rule in RULE_NAMES]
+    return list(dict.fromkeys(f"{one.what}; {one.mend}" for one in findings if one.rule in RULE_NAMES))
 
 
 def _wanted(policy: Path) -> "Wanted":

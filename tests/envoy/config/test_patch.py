@@ -87,7 +87,7 @@ def test_an_envoy_that_reads_no_usage_is_asked_for_none(tmp_path: Path) -> None:
     text, report = patched(EDGE, SERVICE_READS)
     assert refusal(text, tmp_path) == ""
     assert kinds(text) == [["compressor", "ext_proc", "router"]] and "access_log:" not in text
-    assert patched(text, SERVICE_READS) == (text, Report(notes=report.notes))
+    assert patched(text, SERVICE_READS) == (text, Report(notes=report.notes, unrouted=report.unrouted))
 
 
 @pytest.mark.parametrize("original", [EDGE, WITH_A_LOG], ids=["no log of theirs", "a log of theirs"])
@@ -135,7 +135,7 @@ def test_other_endpoints_replace_the_cluster_and_nothing_else() -> None:
     again, report = patched(once, other)
     assert report.changes == ["cluster headrace"]
     assert "/run/headrace.sock" not in again
-    assert patched(again, other) == (again, Report(notes=report.notes))
+    assert patched(again, other) == (again, Report(notes=report.notes, unrouted=report.unrouted))
 
 
 @pytest.mark.parametrize("key", ["transport_socket", "transportSocket"])

@@ -46,7 +46,7 @@ def found(text: str, document: PolicyDocument = DOCUMENT) -> list[Finding]:
 
 def test_a_patched_gateway_has_none_of_it() -> None:
     findings = found(patched())
-    assert sorted(one.rule for one in findings) == ["policy-failover", "upstream-attempts", "upstream-route", "upstream-route"]
+    assert sorted(one.rule for one in findings) == ["policy-failover", "upstream-attempts", "upstream-route"]
     [attempts] = [one for one in findings if one.rule == "upstream-attempts"]
     assert "at claude: its credential is not put in and chats of the other dialect are not translated" in attempts.what
     assert all(one.line for one in findings)
@@ -65,7 +65,7 @@ def test_a_route_for_every_upstream_is_enough_where_nothing_else_is_asked_for(ma
     for name in ("standard", "claude"):
         text = text.replace("              routes:\n", ROUTES % match.replace("NAME", name), 1)
     assert found(patched(text), plain) == []
-    assert [one.rule for one in found(patched(EDGE), plain)] == ["upstream-route", "upstream-route"]
+    assert [one.rule for one in found(patched(EDGE), plain)] == ["upstream-route"]
 
 
 def test_one_upstream_needs_no_route_of_its_own() -> None:
@@ -103,7 +103,11 @@ def test_the_patch_says_what_it_leaves_of_a_policy(tmp_path: Path) -> None:
     done = headrace("envoy", "patch", "edge.yaml", "--policy", "policy.yaml", cwd=tmp_path)
     assert done.returncode == 0
     notes = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
-    for what in ("no route matches x-headrace-route: claude", "not called for attempts at claude", "failover has no effect"):
+    for what in (
+        "no route of listener edge matches x-headrace-route: standard, claude: what",
+        "not called for attempts at claude",
+        "failover has no effect",
+    ):
         assert sum(what in note for note in notes) == 1, notes
 
 
@@ -112,5 +116,5 @@ def test_the_command_takes_the_policy(tmp_path: Path) -> None:
     (tmp_path / "edge.yaml").write_text(patched())
     done = headrace("envoy", "doctor", "edge.yaml", "--policy", "policy.yaml", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (1, "")
-    assert "no route matches x-headrace-route: claude" in done.stdout
+    assert "no route of listener edge matches x-headrace-route: standard, claude: what" in done.stdout
     assert "the policy's failover has no effect" in done.stdout

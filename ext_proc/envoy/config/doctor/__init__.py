@@ -31,7 +31,7 @@ def examine(
     service: the name of the service's cluster. body_limit: bytes of the largest prompt. wanted: what the policy asks for.
     """
     rules = (*RULES, *rules_of(wanted or Wanted()))
-    found = sorted(set(_findings(document, rules, service, body_limit)), key=lambda finding: (finding.line, finding.rule))
+    found = sorted(dict.fromkeys(_findings(document, rules, service, body_limit)), key=lambda finding: (finding.line, finding.rule))
     return found or list(_absence(document, service, body_limit))
 
 

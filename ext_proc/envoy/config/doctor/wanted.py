@@ -27,13 +27,13 @@ def rules_of(wanted: Wanted) -> Sequence[Rule]:
     """The rules of one policy."""
     rules = Rules()
 
-    @rules.rule("upstream-route", f"add a route that matches the upstream's name in {ROUTE_HEADER}: see envoy/README.md")
+    @rules.rule("upstream-route", f"add a route for each that matches its name in {ROUTE_HEADER}: see envoy/README.md")
     def routes(wiring: Wiring) -> Iterator[Wrong]:
         if wiring.table is not None and len(wanted.upstreams) > 1:
-            for name in wanted.upstreams:
-                if not any(_leads_to(route, name) for _, route in wiring.routes()):
-                    what = f"no route matches {ROUTE_HEADER}: {name}: what is decided to go there goes elsewhere"
-                    yield Wrong(wiring.table, "", what)
+            missed = [name for name in wanted.upstreams if not any(_leads_to(route, name) for _, route in wiring.routes())]
+            if missed:
+                where = f"no route of listener {wiring.manager.listener_name} matches {ROUTE_HEADER}: {', '.join(missed)}"
+                yield Wrong(wiring.table, "", f"{where}: what is decided to go there goes elsewhere")
 
     @rules.rule("upstream-attempts", _MEND)
     def attempts(wiring: Wiring) -> Iterator[Wrong]:

@@ -52,6 +52,8 @@ def patch_manager(document: Document, editor: Editor, manager: Manager, attachme
     ]
     report.changes += [f"{where}: {what}" for what, step in steps if step()]
     report.notes += [f"{where}: {note}" for note in _notes(document, manager)]
+    if not chosen_routes(field(manager.config, "route_config")):
+        report.unrouted.append(manager.listener_name)
 
 
 def _usage_steps(editor: Editor, manager: Manager) -> list[Step]:
@@ -162,5 +164,3 @@ def _notes(document: Document, manager: Manager) -> Iterator[str]:
                 f"the routes come from elsewhere ({document.name}:{line_of(manager.config, kind)}); there, remove "
                 f"{ROUTE_HEADER} from requests, and add the response_headers_to_add that `headrace envoy config` writes"
             )
-    if not chosen_routes(field(manager.config, "route_config")):
-        yield f"no route matches the header {ROUTE_HEADER} yet, so that routing decisions have no effect: see envoy/README.md"

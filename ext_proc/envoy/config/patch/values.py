@@ -27,3 +27,5 @@ class Report:
 
     changes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unrouted: list[str] = field(default_factory=list)
+    """Listeners none of whose routes matches what routing decides."""
